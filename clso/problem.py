@@ -1,0 +1,59 @@
+"""What the search sees of a model family: a space of genomes and a price for each.
+
+`search/` knows this module and nothing else of the models, so every family that offers a
+`Problem` gets the whole search. There is no way from here to the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from clso.genome import Genome, GenomeSpace
+
+__all__ = ["Evaluation", "Problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one real evaluation of one genome gave and cost.
+
+    Attributes:
+        loss: mean negative log-likelihood in nats per token; `None` if it failed.
+        status: `"failed"` when the loss is not a finite number.
+        tokens: targets scored.
+        duration_s: this genome's share of its batch's wall time.
+        energy_j: this genome's share of its batch's joules; `None` = not measured.
+        energy_source: the meter (`"rapl"`, `"nvml+rapl"`, `"cpu_model"`, ...); `None` = no meter.
+    """
+
+    loss: float | None
+    status: Literal["evaluated", "failed"]
+    tokens: int
+    duration_s: float
+    energy_j: float | None
+    energy_source: str | None
+
+
+class Problem(Protocol):
+    """A model family on a data set.
+
+    A loss is a pure function of genome and fidelity: neither the rest of the population nor the
+    number of workers changes a bit of it.
+    """
+
+    @property
+    def space(self) -> GenomeSpace:
+        """The genomes that `evaluate` accepts."""
+
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        """Shares of the fixed batches that can be asked for, ascending, ending in 1.0."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names everything a loss depends on besides the genome; guards resumption."""
+
+    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
+        """Score genomes on the first `fidelity` share of the fixed batches, in order."""

@@ -1,0 +1,35 @@
+"""What every language model here can do: price the next token of packed blocks.
+
+Notation: B blocks, T positions in a block, V tokens. Scores are nats, summed in float64.
+A model may look only at `inputs[b, : t + 1]` to price `targets[b, t]`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Int64Array", "LanguageModel", "NllArray"]
+
+Int64Array = npt.NDArray[np.int64]
+NllArray = npt.NDArray[np.float64]
+
+
+class LanguageModel(Protocol):
+    """Floors, crystalline GPT and AdamW GPT-2 alike."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the result table."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the model takes on disk beyond the tokenizer."""
+
+    def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
+        """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
+
+    def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
+        """Return the full next-token distributions, `(B, T, V)`; each sums to 1."""

@@ -1,0 +1,1 @@
+"""Prefect flows and the `clso` command; the only place that knows about both."""

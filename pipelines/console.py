@@ -1,0 +1,93 @@
+"""Progress on a terminal: live bars where there is one, plain lines where there is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from clso.progress import ProgressTask
+
+__all__ = ["RichReporter", "console", "error_console"]
+
+console = Console(highlight=False)
+error_console = Console(stderr=True, highlight=False)
+
+# Without a terminal (a log file, CI) a line this often says that work goes on.
+_LINE_EVERY_S = 15.0
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task_id: TaskID) -> None:
+        self._progress = progress
+        self._task_id = task_id
+
+    def update(self, completed: float, note: str = "") -> None:
+        self._progress.update(self._task_id, completed=completed, note=note)
+
+
+class _Lines:
+    def __init__(self, description: str, total: float | None) -> None:
+        self._description = description
+        self._total = total
+        self._printed = time.monotonic()
+        self.note = ""
+
+    def update(self, completed: float, note: str = "") -> None:
+        self.note = note
+        if time.monotonic() - self._printed >= _LINE_EVERY_S:
+            self._printed = time.monotonic()
+            share = f" {completed / self._total:4.0%}" if self._total else ""
+            console.print(f"  {self._description}{share}  {note}", soft_wrap=True)
+
+
+class RichReporter:
+    """Shows each piece of work as a bar, with the note that it last gave of itself."""
+
+    def __init__(self) -> None:
+        self._live: Progress | None = None
+
+    @contextmanager
+    def task(self, description: str, total: float | None = None) -> Iterator[ProgressTask]:
+        """Open a bar; bars opened inside it stand below it."""
+        if not console.is_terminal:
+            lines = _Lines(description, total)
+            started = time.monotonic()
+            yield lines
+            console.print(
+                f"  {description}  {lines.note}  ({time.monotonic() - started:.1f} s)",
+                soft_wrap=True,
+            )
+            return
+        outermost = self._live is None
+        if self._live is None:
+            self._live = Progress(
+                SpinnerColumn(finished_text="[green]✓"),
+                TextColumn("{task.description:<22}"),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+            )
+            self._live.start()
+        task_id = self._live.add_task(description, total=total, note="")
+        try:
+            yield _Bar(self._live, task_id)
+            done = self._live.tasks[self._live.task_ids.index(task_id)].completed
+            self._live.update(task_id, total=total or done or 1.0, completed=total or done or 1.0)
+        finally:
+            if outermost:
+                self._live.stop()
+                self._live = None

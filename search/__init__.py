@@ -1,0 +1,1 @@
+"""How genomes are found; knows problems, not models."""
