@@ -1,0 +1,1 @@
+"""What a run found: floors, scores, intervals, figures, tables and the report."""

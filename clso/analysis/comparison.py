@@ -1,0 +1,223 @@
+r"""Which model is better, and how sure that is: a paired bootstrap over documents or blocks.
+
+Notation: unit u (a document, or a block) has nll_u nats over n_u targets. A loss is a ratio of
+sums, :math:`\sum_u \mathrm{nll}_u / \sum_u n_u`; resampling draws units with replacement, all
+models' scores of a unit together, and takes the percentiles of the ratio. Tokens of one document
+depend on each other, so documents are the honest unit; blocks stand beside them because a test
+split may hold few documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import stats
+
+from clso.analysis.scores import totals
+from clso.errors import MeterError
+
+__all__ = [
+    "FLOORS",
+    "MODEL_ORDER",
+    "ModelCost",
+    "bootstrap_interval",
+    "compare_models",
+    "energy_ratio",
+    "ordered_models",
+    "summarize_scores",
+]
+
+FloatArray = npt.NDArray[np.float64]
+Unit = Literal["document", "block"]
+Interval = tuple[float | None, float | None]
+
+FLOORS = ("uniform", "unigram", "bigram")
+MODEL_ORDER = (*FLOORS, "gpt", "mixture", "adamw", "hybrid")
+
+_RESAMPLED_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What making a model took; `None` = not measured.
+
+    Attributes:
+        train_tokens: distinct tokens that the model could learn from.
+        stored_bytes: on disk, beyond the tokenizer.
+        energy_j: every joule spent on it, of AdamW the winning trial's alone.
+        energy_source: the meter, such as `"nvml+rapl"`.
+        estimated: whether the meter estimates.
+        duration_s: wall time.
+    """
+
+    train_tokens: int | None = None
+    stored_bytes: int | None = None
+    energy_j: float | None = None
+    energy_source: str | None = None
+    estimated: bool | None = None
+    duration_s: float | None = None
+
+
+def bootstrap_interval(
+    nll: FloatArray, n_tokens: FloatArray, *, confidence: float, resamples: int, seed: int
+) -> Interval:
+    """Return the percentile interval of `sum(nll) / sum(n_tokens)` over resampled units.
+
+    Args:
+        nll: nats (or a difference of nats) per unit, `(n_units,)`.
+        n_tokens: targets per unit, `(n_units,)`.
+        confidence: mass inside the interval.
+        resamples: bootstrap samples.
+        seed: the same seed draws the same units, whatever the values.
+
+    Returns:
+        The two ends; both `None` with fewer than two units, where nothing can be resampled.
+    """
+    if len(nll) < 2:
+        return None, None
+
+    def ratio(nats: FloatArray, tokens: FloatArray, axis: int = -1) -> FloatArray:
+        return np.asarray(nats.sum(axis=axis) / tokens.sum(axis=axis))
+
+    result = stats.bootstrap(
+        (nll, n_tokens),
+        ratio,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        confidence_level=confidence,
+        n_resamples=resamples,
+        batch=max(1, _RESAMPLED_AT_ONCE // len(nll)),
+        rng=np.random.default_rng([seed, len(nll)]),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _per_unit(scores: pa.Table, model: str, unit: Unit) -> pa.Table:
+    chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == "test"))
+    grouped = chosen.group_by(unit).aggregate([("nll", "sum"), ("n_tokens", "sum")])
+    return grouped.sort_by(unit)
+
+
+def compare_models(
+    scores: pa.Table,
+    model_a: str,
+    model_b: str,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Return two rows of `comparisons`, over documents and over blocks: loss of a minus b.
+
+    Raises:
+        ValueError: the two were not scored on the same test targets.
+    """
+    rows = []
+    units: tuple[Unit, ...] = ("document", "block")
+    for unit in units:
+        a, b = _per_unit(scores, model_a, unit), _per_unit(scores, model_b, unit)
+        same = a.num_rows > 0 and a.drop_columns("nll_sum").equals(b.drop_columns("nll_sum"))
+        if not same:
+            raise ValueError(f"{model_a!r} and {model_b!r} were not scored on the same targets")
+        difference = a["nll_sum"].to_numpy() - b["nll_sum"].to_numpy()
+        n_tokens = a["n_tokens_sum"].to_numpy().astype(np.float64)
+        low, high = bootstrap_interval(
+            difference, n_tokens, confidence=confidence, resamples=resamples, seed=seed
+        )
+        rows.append(
+            {
+                "run_id": scores["run_id"][0].as_py(),
+                "seed": scores["seed"][0].as_py(),
+                "model_a": model_a,
+                "model_b": model_b,
+                "difference": float(difference.sum() / n_tokens.sum()),
+                "ci_low": low,
+                "ci_high": high,
+                "unit": unit,
+                "n_units": a.num_rows,
+                "resamples": resamples,
+                "confidence": confidence,
+            }
+        )
+    return rows
+
+
+def ordered_models(names: Sequence[str]) -> list[str]:
+    """Return model names in the order of the result table, unknown ones last."""
+    known = [name for name in MODEL_ORDER if name in names]
+    return known + sorted(set(names) - set(known))
+
+
+def summarize_scores(
+    scores: pa.Table,
+    costs: Mapping[str, ModelCost] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Return one row of `results` per model that was scored on the test split.
+
+    The interval is over documents. `validation_loss` is there for models that were scored on
+    the validation split too. A model without a cost has nulls for it.
+    """
+    rows = []
+    for model in ordered_models(scores["model"].unique().to_pylist()):
+        test, validation = (totals(scores, model, split) for split in ("test", "validation"))
+        if test is None:
+            continue
+        documents = _per_unit(scores, model, "document")
+        low, high = bootstrap_interval(
+            documents["nll_sum"].to_numpy(),
+            documents["n_tokens_sum"].to_numpy().astype(np.float64),
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+        )
+        cost = (costs or {}).get(model, ModelCost())
+        rows.append(
+            {
+                "run_id": scores["run_id"][0].as_py(),
+                "seed": scores["seed"][0].as_py(),
+                "model": model,
+                "validation_loss": None if validation is None else validation.loss,
+                "test_loss": test.loss,
+                "ci_low": low,
+                "ci_high": high,
+                "perplexity": test.perplexity,
+                "bits_per_byte": test.bits_per_byte,
+                "train_tokens": cost.train_tokens,
+                "test_tokens": test.n_tokens,
+                "energy_j": cost.energy_j,
+                "energy_source": cost.energy_source,
+                "estimated": cost.estimated,
+                "duration_s": cost.duration_s,
+                "stored_bytes": cost.stored_bytes,
+            }
+        )
+    return rows
+
+
+def energy_ratio(
+    energy_a_j: float | None, source_a: str | None, energy_b_j: float | None, source_b: str | None
+) -> float:
+    """Return joules of a per joule of b.
+
+    Raises:
+        MeterError: one of them was not measured, or they come from different meters.
+    """
+    if energy_a_j is None or energy_b_j is None or not energy_b_j > 0:
+        raise MeterError("no energy ratio: one of the two was not measured")
+    if source_a != source_b:
+        raise MeterError(
+            f"no energy ratio: the meters differ ({source_a} and {source_b})",
+            remedy="measure both with one meter: energy.meter",
+        )
+    return energy_a_j / energy_b_j

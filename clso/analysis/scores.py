@@ -1,0 +1,147 @@
+"""Scoring a split once, in pieces small enough that everything else follows from them.
+
+Notation: B blocks, T positions, V tokens. A *piece* is the targets of one document in one
+block; a piece's `nll` is their summed negative log-likelihood in nats. Any mean, any grouping
+and any bootstrap is sums over pieces, so the test split is read once per model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clso.artifacts import schema
+from clso.errors import ClsoError
+from clso.progress import SILENT, Reporter
+from clso.scoring import Int64Array, LanguageModel
+
+__all__ = ["ScoredSplit", "Totals", "score_split", "totals"]
+
+
+class ScoredSplit(Protocol):
+    """A split as packed blocks whose targets know their documents."""
+
+    @property
+    def name(self) -> str:
+        """Which split it is."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Whole blocks in the split."""
+
+    def blocks(self, index: slice) -> tuple[Int64Array, Int64Array]:
+        """Return inputs and targets, each `(B, T)`."""
+
+    def documents(self, index: slice) -> Int64Array:
+        """Return the document that each target belongs to, `(B, T)`."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a model's pieces of one split sum to.
+
+    Attributes:
+        n_tokens: targets scored.
+        n_bytes: UTF-8 bytes these targets stand for; an end token stands for none.
+        nll: their summed negative log-likelihood, nats.
+    """
+
+    n_tokens: int
+    n_bytes: int
+    nll: float
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nll / self.n_tokens
+
+    @property
+    def perplexity(self) -> float:
+        r""":math:`\exp(\mathrm{loss})`; infinity beyond the range of a float."""
+        return math.exp(self.loss) if self.loss < 709 else math.inf
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        r""":math:`\mathrm{nll} / (\ln 2 \cdot n_\mathrm{bytes})`; `None` without bytes."""
+        return self.nll / math.log(2) / self.n_bytes if self.n_bytes else None
+
+
+def score_split(
+    model: LanguageModel,
+    split: ScoredSplit,
+    token_bytes: Int64Array,
+    *,
+    run_id: str,
+    seed: int,
+    chunk: int = 64,
+    reporter: Reporter = SILENT,
+) -> pa.Table:
+    """Score every target of a split and return the table `scores`, one row per piece.
+
+    Args:
+        model: its `name` goes into the rows.
+        split: the blocks to score.
+        token_bytes: UTF-8 bytes each token stands for, `(V,)`.
+        run_id: goes into the rows.
+        seed: goes into the rows.
+        chunk: blocks per call of the model; a piece never spans two calls.
+        reporter: told of the blocks done.
+
+    Raises:
+        ClsoError: the model gives a likelihood that is not a finite number.
+    """
+    columns: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("document", "block", "n_tokens", "n_bytes", "nll")
+    }
+    with reporter.task(f"scoring {model.name} on {split.name}", split.n_blocks) as task:
+        for start in range(0, split.n_blocks, chunk):
+            index = slice(start, min(start + chunk, split.n_blocks))
+            inputs, targets = split.blocks(index)
+            nll = model.token_nll(inputs, targets)
+            if not np.isfinite(nll).all():
+                raise ClsoError(
+                    f"model {model.name!r} gives a loss that is not finite on {split.name}, "
+                    f"blocks {index.start} to {index.stop - 1}",
+                    remedy="train it with a smaller learning rate, or exclude it from the run",
+                )
+            documents = split.documents(index)
+            # a piece begins with its block and wherever the document changes
+            begins = np.ones(targets.shape, dtype=bool)
+            begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+            first = np.flatnonzero(begins)
+            blocks = np.arange(index.start, index.stop).repeat(targets.shape[1])
+            columns["document"].append(documents.ravel()[first])
+            columns["block"].append(blocks[first])
+            columns["n_tokens"].append(np.diff(first, append=targets.size))
+            columns["n_bytes"].append(np.add.reduceat(token_bytes[targets].ravel(), first))
+            columns["nll"].append(np.add.reduceat(nll.astype(np.float64).ravel(), first))
+            task.update(index.stop)
+    n_rows = sum(map(len, columns["nll"]))
+    constants = {"run_id": run_id, "seed": seed, "model": model.name, "split": split.name}
+    expected = schema("scores")
+    arrays = [
+        pa.repeat(pa.scalar(constants[field.name], field.type), n_rows)
+        if field.name in constants
+        else pa.array(_joined(columns[field.name])).cast(field.type)
+        for field in expected
+    ]
+    return pa.Table.from_arrays(arrays, schema=expected)
+
+
+def _joined(chunks: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.int64)
+
+
+def totals(scores: pa.Table, model: str, split: str = "test") -> Totals | None:
+    """Sum a model's pieces of a split; `None` if it was not scored there."""
+    chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == split))
+    if chosen.num_rows == 0:
+        return None
+    nll = math.fsum(chosen["nll"].to_numpy())
+    n_tokens, n_bytes = (pc.sum(chosen[name]).as_py() for name in ("n_tokens", "n_bytes"))
+    return Totals(n_tokens=n_tokens, n_bytes=n_bytes, nll=nll)

@@ -1,0 +1,139 @@
+"""What a search really did: who was evaluated, who was only guessed, and what looked too good.
+
+A *prediction* is the surrogate's guess of a loss. It steers the search and is never a result;
+the figures here set each guess beside the evaluation that followed, if any did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import stats
+
+__all__ = [
+    "LowestPrediction",
+    "SearchCounts",
+    "best_evaluated_loss",
+    "count_individuals",
+    "families",
+    "lowest_prediction",
+    "paired_predictions",
+    "prediction_rank_correlation",
+]
+
+
+@dataclass(frozen=True)
+class SearchCounts:
+    """The individuals of a search by what happened to them.
+
+    Attributes:
+        generations: generations recorded.
+        individuals: rows; an individual that survives is counted in each of its generations.
+        evaluated: scored for real, in that generation.
+        cached: scored before, so not again.
+        predicted: never scored, only guessed.
+        failed: scored, but the loss was not a finite number.
+        distinct_evaluated: different models among the evaluated.
+        surrogate_generation: the first generation with a prediction; `None`: never.
+    """
+
+    generations: int
+    individuals: int
+    evaluated: int
+    cached: int
+    predicted: int
+    failed: int
+    distinct_evaluated: int
+    surrogate_generation: int | None
+
+
+@dataclass(frozen=True)
+class LowestPrediction:
+    """The most hopeful guess, and what became of it.
+
+    Attributes:
+        predicted_loss: the lowest prediction of the whole search.
+        predicted_std: its spread.
+        generation: when it was made.
+        evaluated_loss: what the same model scored, then or later; `None`: never evaluated.
+    """
+
+    predicted_loss: float
+    predicted_std: float | None
+    generation: int
+    evaluated_loss: float | None
+
+
+def families(table: pa.Table) -> list[str]:
+    """Return the model families that a table of a search speaks of, sorted."""
+    return sorted(table["family"].unique().to_pylist())
+
+
+def _of(table: pa.Table, family: str) -> pa.Table:
+    return table.filter(pc.field("family") == family)
+
+
+def count_individuals(evaluations: pa.Table, family: str) -> SearchCounts:
+    """Count a family's individuals by status."""
+    rows = _of(evaluations, family)
+    status = {
+        entry["values"]: entry["counts"] for entry in rows["status"].value_counts().to_pylist()
+    }
+    evaluated = rows.filter(pc.field("status") == "evaluated")
+    guessed = rows.filter(pc.field("predicted_loss").is_valid())
+    return SearchCounts(
+        generations=len(rows["generation"].unique()),
+        individuals=rows.num_rows,
+        evaluated=status.get("evaluated", 0),
+        cached=status.get("cached", 0),
+        predicted=status.get("predicted", 0),
+        failed=status.get("failed", 0),
+        distinct_evaluated=len(evaluated["genome_hash"].unique()),
+        surrogate_generation=pc.min(guessed["generation"]).as_py(),
+    )
+
+
+def best_evaluated_loss(
+    evaluations: pa.Table, family: str, genome_hash: str | None = None
+) -> float | None:
+    """Return the lowest evaluated loss, of one model if it is named; `None` if there is none."""
+    rows = _of(evaluations, family)
+    if genome_hash is not None:
+        rows = rows.filter(pc.field("genome_hash") == genome_hash)
+    loss: float | None = pc.min(rows["evaluated_loss"]).as_py()
+    return loss
+
+
+def lowest_prediction(evaluations: pa.Table, family: str) -> LowestPrediction | None:
+    """Return the lowest prediction and its later evaluation; `None` without predictions."""
+    rows = _of(evaluations, family).filter(pc.field("predicted_loss").is_valid())
+    if rows.num_rows == 0:
+        return None
+    row = rows.sort_by([("predicted_loss", "ascending"), ("generation", "ascending")])
+    lowest = row.slice(0, 1).to_pylist()[0]
+    return LowestPrediction(
+        predicted_loss=lowest["predicted_loss"],
+        predicted_std=lowest["predicted_std"],
+        generation=lowest["generation"],
+        evaluated_loss=best_evaluated_loss(evaluations, family, lowest["genome_hash"]),
+    )
+
+
+def paired_predictions(evaluations: pa.Table, family: str) -> pa.Table:
+    """Return the rows that were predicted first and evaluated then."""
+    return _of(evaluations, family).filter(
+        pc.field("predicted_loss").is_valid()
+        & pc.field("evaluated_loss").is_valid()
+        & (pc.field("status") == "evaluated")
+    )
+
+
+def prediction_rank_correlation(evaluations: pa.Table, family: str) -> float | None:
+    """Return Spearman's correlation of predictions and evaluations; `None` if it is undefined."""
+    pairs = paired_predictions(evaluations, family)
+    columns = [pairs[name].to_numpy() for name in ("predicted_loss", "evaluated_loss")]
+    if pairs.num_rows < 3 or any((column == column[0]).all() for column in columns):
+        return None
+    return float(stats.spearmanr(*columns).statistic)

@@ -1,0 +1,107 @@
+"""One look for all figures, and figures as SVG that stands alone or inside a page.
+
+The palette is Okabe and Ito's, told apart with any colour vision; no meaning hangs on colour
+alone. Text stays text, so that it can be read aloud, searched and set in the page's own font.
+Nothing depends on the clock: the same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["FAMILY_COLORS", "INK", "MODEL_COLORS", "MUTED", "figure_svg", "new_figure", "styled"]
+
+INK = "#1f2328"
+MUTED = "#6e7781"
+_RULE = "#d0d7de"
+
+MODEL_COLORS = {
+    "uniform": "#8c959f",
+    "unigram": "#8c959f",
+    "bigram": "#57606a",
+    "gpt": "#0072b2",
+    "mixture": "#009e73",
+    "adamw": "#d55e00",
+    "hybrid": "#cc79a7",
+}
+FAMILY_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+
+# Any: matplotlib types the keys as literals, and not the same ones in every version
+_SETTINGS: Any = {
+    "axes.edgecolor": _RULE,
+    "axes.facecolor": "white",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.facecolor": "white",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "grid.color": "#eaeef2",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "clso",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8.5,
+}
+
+
+styled = mpl.rc_context(_SETTINGS)
+"""Decorator: the function draws with these settings and leaves the user's own alone."""
+
+
+def new_figure(height: float = 3.0, *, grid: str = "y") -> tuple[Figure, Axes]:
+    """Return an empty figure, narrow enough for a phone, and its axes; call it where `styled`.
+
+    Args:
+        height: inches; the width is 4.8.
+        grid: the axis with grid lines: `"x"`, `"y"` or `"both"`.
+    """
+    # not through pyplot: a library leaves the user's open figures and backend alone
+    figure = Figure(figsize=(4.8, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axisbelow(True)
+    if grid != "both":
+        axes.grid(False, axis="x" if grid == "y" else "y")
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+@styled
+def figure_svg(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an SVG element.
+
+    Args:
+        figure: what to draw.
+        name: unique in the page; element ids begin with it.
+        description: what the figure shows, for those who do not see it.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue().decode()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # ids are unique within a figure only; a page holds several
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    head, body = svg.split(">", 1)
+    head = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    label = f'role="img" aria-labelledby="{name}-alt"'
+    return f'{head} {label}><title id="{name}-alt">{escape(description)}</title>{body.strip()}'

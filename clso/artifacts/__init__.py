@@ -1,0 +1,53 @@
+"""Stored results: Parquet tables with a versioned schema, written atomically, reloaded typed."""
+
+from clso.artifacts.run import PartSink, Run, RunFolder, list_runs, load_run
+from clso.artifacts.schemas import (
+    SCHEMA_VERSION,
+    SCHEMAS,
+    data_columns,
+    empty_table,
+    schema,
+    table_from_rows,
+)
+from clso.artifacts.store import (
+    append_part,
+    atomic_write_bytes,
+    atomic_write_json,
+    compact,
+    is_done,
+    mark_done,
+    part_path,
+    read_done,
+    read_json,
+    read_parts,
+    read_table,
+    write_error,
+    write_table,
+)
+
+__all__ = [
+    "SCHEMAS",
+    "SCHEMA_VERSION",
+    "PartSink",
+    "Run",
+    "RunFolder",
+    "append_part",
+    "atomic_write_bytes",
+    "atomic_write_json",
+    "compact",
+    "data_columns",
+    "empty_table",
+    "is_done",
+    "list_runs",
+    "load_run",
+    "mark_done",
+    "part_path",
+    "read_done",
+    "read_json",
+    "read_parts",
+    "read_table",
+    "schema",
+    "table_from_rows",
+    "write_error",
+    "write_table",
+]

@@ -1,0 +1,142 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clso.analysis.floors import (
+    Bigram,
+    Uniform,
+    Unigram,
+    count_pairs,
+    count_targets,
+    log_unigram,
+)
+from clso.scoring import LanguageModel
+
+
+class Stream:
+    def __init__(self, tokens: np.ndarray) -> None:
+        self._tokens = tokens
+        self.n_tokens = max(len(tokens) - 1, 0)
+        self.largest_read = 0
+
+    def tokens(self, start: int, stop: int) -> np.ndarray:
+        self.largest_read = max(self.largest_read, stop - start)
+        return self._tokens[start:stop]
+
+
+def zipf(vocab_size: int, length: int, seed: int = 0) -> Stream:
+    rng = np.random.default_rng(seed)
+    p = 1.0 / np.arange(1, vocab_size + 1)
+    return Stream(rng.choice(vocab_size, length, p=p / p.sum()).astype(np.uint16))
+
+
+FLOORS: dict[str, Callable[[Stream, int], LanguageModel]] = {
+    "uniform": lambda stream, vocab_size: Uniform(vocab_size),
+    "unigram": lambda stream, vocab_size: Unigram.fit([stream], vocab_size),
+    "bigram": lambda stream, vocab_size: Bigram.fit([stream], vocab_size),
+}
+
+
+@pytest.mark.parametrize("name", FLOORS)
+@settings(max_examples=25, deadline=None)
+@given(vocab_size=st.integers(1, 30), length=st.integers(0, 400), seed=st.integers(0, 1000))
+def test_every_distribution_is_proper_and_leaves_no_token_out(
+    name: str, vocab_size: int, length: int, seed: int
+) -> None:
+    model = FLOORS[name](zipf(vocab_size, length, seed), vocab_size)
+    inputs = np.arange(vocab_size, dtype=np.int64)[None, :]
+    probabilities = model.probabilities(inputs)
+    assert probabilities.shape == (1, vocab_size, vocab_size)
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=0, atol=1e-12)
+    assert (probabilities > 0).all()
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_scores_agree_with_the_distributions(name: str) -> None:
+    model = FLOORS[name](zipf(50, 2000), 50)
+    rng = np.random.default_rng(1)
+    inputs, targets = rng.integers(0, 50, (2, 3, 7))
+    nll = model.token_nll(inputs, targets)
+    assert nll.shape == (3, 7)
+    assert nll.dtype == np.float64
+    expected = np.take_along_axis(model.probabilities(inputs), targets[..., None], -1)[..., 0]
+    np.testing.assert_allclose(nll, -np.log(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_floor_says_its_name_and_size(name: str) -> None:
+    model = FLOORS[name](zipf(50, 2000), 50)
+    assert model.name == name
+    assert model.stored_bytes >= (0 if name == "uniform" else 8 * 50)
+
+
+def test_each_floor_knows_more_than_the_one_before() -> None:
+    rng = np.random.default_rng(0)
+    steps = rng.choice([1, 1, 1, 2], 6000)
+    chain = Stream((np.cumsum(steps) % 17 + (np.cumsum(steps) % 3 == 0)).astype(np.uint16))
+    inputs, targets = (chain.tokens(start, start + 2000).astype(np.int64)[None] for start in (0, 1))
+    losses = [FLOORS[name](chain, 20).token_nll(inputs, targets).mean() for name in FLOORS]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] == pytest.approx(math.log(20))
+    assert losses[2] < losses[1] - 0.5
+
+
+def test_counts_are_of_targets_and_pairs_span_blocks_but_not_splits() -> None:
+    first, second = Stream(np.array([0, 1, 2, 1, 2])), Stream(np.array([2, 0]))
+    assert count_targets([first, second], 3).tolist() == [1, 2, 2]
+    keys, counts = count_pairs([first, second], 3)
+    pairs = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+    assert pairs == {0 * 3 + 1: 1, 1 * 3 + 2: 2, 2 * 3 + 1: 1, 2 * 3 + 0: 1}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 10_000])
+def test_counting_in_chunks_changes_nothing_and_bounds_what_is_read(chunk: int) -> None:
+    stream = zipf(40, 1500)
+    keys, counts = count_pairs([stream], 40, chunk=chunk)
+    tokens = stream.tokens(0, 1500).astype(np.int64)
+    expected = np.unique(tokens[:-1] * 40 + tokens[1:], return_counts=True)
+    np.testing.assert_array_equal(keys, expected[0])
+    np.testing.assert_array_equal(counts, expected[1])
+    fresh = zipf(40, 1500)
+    count_targets([fresh], 40, chunk=chunk)
+    assert fresh.largest_read <= chunk + 1
+
+
+def test_the_unigram_bias_is_the_unigram_floor() -> None:
+    counts = np.array([5, 1, 0, 2])
+    np.testing.assert_array_equal(log_unigram(counts), Unigram(counts).log_p)
+
+
+def test_unseen_tokens_share_the_discounted_mass_equally() -> None:
+    p = np.exp(log_unigram(np.array([6, 1, 1, 0, 0, 2])))
+    discount = 2 / (2 + 2 * 1)
+    assert p[3] == p[4] == pytest.approx(discount * 4 / 10 / 6)
+    assert p[0] == pytest.approx((6 - discount) / 10 + p[3])
+
+
+def test_without_counts_everything_is_uniform() -> None:
+    np.testing.assert_allclose(log_unigram(np.zeros(4, np.int64)), -math.log(4))
+    bigram = Bigram.fit([Stream(np.array([], dtype=np.uint16))], 4)
+    np.testing.assert_allclose(bigram.probabilities(np.array([[0, 3]])), 0.25)
+    assert bigram.token_nll(np.array([[0]]), np.array([[1]]))[0, 0] == pytest.approx(math.log(4))
+
+
+def test_a_context_never_seen_falls_back_to_continuations() -> None:
+    bigram = Bigram.fit([Stream(np.array([0, 1, 0, 2, 0, 1, 0, 2, 0]))], 5)
+    np.testing.assert_allclose(bigram.probabilities(np.array([[4]]))[0, 0], bigram.lower)
+
+
+def test_continuation_counts_successors_not_repetitions() -> None:
+    # 3 follows only 2, very often; 1 follows three different tokens, once each
+    stream = Stream(np.array([2, 3] * 30 + [0, 1, 4, 1, 5, 1]))
+    lower = Bigram.fit([stream], 6).lower
+    assert lower[1] > lower[3]
+
+
+def test_a_vocabulary_too_large_to_number_pairs_is_refused() -> None:
+    with pytest.raises(ValueError, match="too large"):
+        count_pairs([], 1 << 32)

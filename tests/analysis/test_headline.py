@@ -1,0 +1,100 @@
+from typing import Any
+
+from clso.analysis.headline import find_comparison, make_headline, pick_contender
+
+
+def result(model: str, loss: float, validation_loss: float | None = None) -> dict[str, Any]:
+    return {
+        "model": model,
+        "test_loss": loss,
+        "validation_loss": loss if validation_loss is None else validation_loss,
+        "perplexity": 2.718281828**loss,
+        "test_tokens": 12_800,
+    }
+
+
+def comparison(
+    a: str, b: str, difference: float, half: float | None, unit: str = "document"
+) -> dict[str, Any]:
+    return {
+        "model_a": a,
+        "model_b": b,
+        "difference": difference,
+        "ci_low": None if half is None else difference - half,
+        "ci_high": None if half is None else difference + half,
+        "unit": unit,
+        "n_units": 40,
+        "confidence": 0.95,
+    }
+
+
+FLOORS = [result("uniform", 9.0), result("unigram", 6.6), result("bigram", 5.7)]
+
+
+def test_the_baseline_wins_where_it_wins() -> None:
+    headline = make_headline(
+        [*FLOORS, result("gpt", 6.5), result("adamw", 5.3)], [comparison("gpt", "adamw", 1.2, 0.1)]
+    )
+    assert headline.title.startswith("AdamW GPT-2 wins: 5.300 against 6.500")
+    assert "the crystalline GPT loses 1.200 nats per token more" in headline.details[0]
+    assert "1.100 to 1.300" in headline.details[0]
+    assert "does not beat the bigram floor (5.700)" in headline.details[1]
+    assert headline.details[2].startswith("AdamW GPT-2 beats every floor")
+
+
+def test_the_search_wins_where_it_wins() -> None:
+    headline = make_headline(
+        [*FLOORS, result("gpt", 4.9), result("adamw", 5.3)],
+        [comparison("gpt", "adamw", -0.4, 0.1)],
+    )
+    assert headline.title.startswith("The crystalline GPT wins: 4.900 against 5.300")
+    assert "0.300 to 0.500" in headline.details[0]
+    assert "perplexity is 49\u00a0% higher" in headline.details[0]
+
+
+def test_an_interval_that_contains_zero_is_no_difference() -> None:
+    headline = make_headline(
+        [result("gpt", 5.29), result("adamw", 5.3)], [comparison("gpt", "adamw", -0.01, 0.05)]
+    )
+    assert headline.title.startswith("No difference is established")
+    assert "contains zero" in headline.details[0]
+
+
+def test_a_lower_loss_without_an_interval_is_not_called_a_win() -> None:
+    for comparisons in ([], [comparison("gpt", "adamw", -0.4, None)]):
+        headline = make_headline([result("gpt", 4.9), result("adamw", 5.3)], comparisons)
+        assert headline.title.startswith("The crystalline GPT has the lower test loss")
+        assert "no interval could be computed" in headline.details[0]
+
+
+def test_one_model_alone_is_compared_with_the_floors_only() -> None:
+    headline = make_headline([*FLOORS, result("gpt", 6.7)], [])
+    assert "this run has no AdamW baseline" in headline.title
+    assert headline.details == (
+        "The crystalline GPT does not beat the bigram floor (5.700), which only counts tokens.",
+    )
+    assert "no gradient-free model" in make_headline([result("adamw", 5.3)], []).title
+
+
+def test_without_results_nothing_is_claimed() -> None:
+    assert make_headline([], []).title == "No model has been scored yet"
+    assert make_headline(FLOORS, []).title == "No model has been scored yet"
+
+
+def test_validation_picks_the_contender_not_test() -> None:
+    results = [result("gpt", 5.0, 5.6), result("mixture", 5.1, 5.5), result("adamw", 4.0)]
+    contender = pick_contender(results)
+    assert contender is not None
+    assert contender["model"] == "mixture"
+
+
+def test_documents_come_before_blocks_unless_they_give_no_interval() -> None:
+    rows = [comparison("gpt", "adamw", 1.0, 0.1, "block"), comparison("gpt", "adamw", 1.0, 0.2)]
+    found = find_comparison(rows, "gpt", "adamw")
+    assert found is not None
+    assert found["unit"] == "document"
+    rows[1] = comparison("gpt", "adamw", 1.0, None)
+    found = find_comparison(rows, "adamw", "gpt")
+    assert found is not None
+    assert (found["unit"], found["difference"], found["ci_low"]) == ("block", -1.0, -1.1)
+    assert find_comparison(rows, "gpt", "bigram") is None

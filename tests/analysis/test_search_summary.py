@@ -1,0 +1,109 @@
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from clso.analysis.search_summary import (
+    best_evaluated_loss,
+    count_individuals,
+    families,
+    lowest_prediction,
+    paired_predictions,
+    prediction_rank_correlation,
+)
+from clso.artifacts import Run, empty_table, table_from_rows
+
+MakeRun = Callable[..., Run]
+
+
+def changed(table: pa.Table, position: int, **values: Any) -> pa.Table:  # noqa: ANN401 - any cell
+    rows = table.to_pylist()
+    rows[position].update(values)
+    return table_from_rows(rows, "evaluations")
+
+
+def test_every_individual_is_counted_once_under_its_status(run: Run) -> None:
+    counts = count_individuals(run.evaluations, "gpt")
+    assert counts.individuals == run.evaluations.num_rows == 12 * 16
+    assert counts.evaluated + counts.cached + counts.predicted + counts.failed == 12 * 16
+    recorded = [
+        sum(run.generations[f"n_{status}"].to_pylist())
+        for status in ("evaluated", "predicted", "cached", "failed")
+    ]
+    assert recorded == [counts.evaluated, counts.predicted, counts.cached, counts.failed]
+    assert counts.generations == 12
+    assert counts.distinct_evaluated <= counts.evaluated
+
+
+def test_the_surrogate_starts_with_its_first_prediction(make_run: MakeRun) -> None:
+    assert count_individuals(make_run().evaluations, "gpt").surrogate_generation == 5
+
+
+def test_a_surrogate_that_never_started_is_known_as_such(make_run: MakeRun) -> None:
+    evaluations = make_run(surrogate_start=5, generations=5).evaluations
+    assert count_individuals(evaluations, "gpt").surrogate_generation is None
+    assert lowest_prediction(evaluations, "gpt") is None
+    assert prediction_rank_correlation(evaluations, "gpt") is None
+
+
+def test_a_prediction_never_becomes_the_best_loss(run: Run) -> None:
+    best = best_evaluated_loss(run.evaluations, "gpt")
+    assert best == pc.min(run.evaluations["evaluated_loss"]).as_py()
+    lowest = lowest_prediction(run.evaluations, "gpt")
+    assert lowest is not None
+    assert lowest.predicted_loss == 1.6538 < best
+    assert lowest.evaluated_loss is None
+
+
+def test_a_hope_is_set_beside_its_later_evaluation(run: Run) -> None:
+    last = run.evaluations.num_rows - 1
+    assert run.evaluations["genome_hash"][last].as_py() == "never-scored"
+    scored = changed(run.evaluations, 3, genome_hash="never-scored", evaluated_loss=6.9)
+    lowest = lowest_prediction(scored, "gpt")
+    assert lowest is not None
+    assert (lowest.predicted_loss, lowest.evaluated_loss) == (1.6538, 6.9)
+
+
+def test_pairs_are_predictions_that_an_evaluation_followed(run: Run) -> None:
+    pairs = paired_predictions(run.evaluations, "gpt")
+    assert pairs.num_rows == 7 * 6
+    assert set(pairs["status"].to_pylist()) == {"evaluated"}
+
+
+def test_rank_correlation_is_of_the_pairs(run: Run) -> None:
+    correlation = prediction_rank_correlation(run.evaluations, "gpt")
+    assert correlation is not None
+    assert 0.3 < correlation < 1.0
+
+
+def test_predictions_that_are_all_alike_have_no_rank_correlation(run: Run) -> None:
+    rows = run.evaluations.to_pylist()
+    for row in rows:
+        row["predicted_loss"] = None if row["predicted_loss"] is None else 6.0
+    table = table_from_rows(rows, "evaluations")
+    assert prediction_rank_correlation(table, "gpt") is None
+
+
+def test_one_model_of_the_search_can_be_asked_for(run: Run) -> None:
+    row = run.evaluations.slice(4, 1).to_pylist()[0]
+    assert best_evaluated_loss(run.evaluations, "gpt", row["genome_hash"]) == row["evaluated_loss"]
+    assert best_evaluated_loss(run.evaluations, "gpt", "unheard-of") is None
+
+
+def test_a_search_without_rows_has_nothing_to_tell() -> None:
+    nothing = empty_table("evaluations")
+    assert families(nothing) == []
+    assert count_individuals(nothing, "gpt").individuals == 0
+    assert best_evaluated_loss(nothing, "gpt") is None
+
+
+@pytest.mark.parametrize("other", ["mixture"])
+def test_families_are_kept_apart(run: Run, other: str) -> None:
+    table = changed(run.evaluations, 0, family=other, evaluated_loss=1.0)
+    assert families(table) == ["gpt", other]
+    assert count_individuals(table, other).individuals == 1
+    best = best_evaluated_loss(table, "gpt")
+    assert best is not None
+    assert best > 1.0

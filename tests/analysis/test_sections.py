@@ -1,0 +1,154 @@
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from clso.analysis.search_summary import count_individuals
+from clso.analysis.sections import (
+    count_sentence,
+    data_lines,
+    energy_lines,
+    energy_sentences,
+    source_notes,
+    stop_sentence,
+    surrogate_sentences,
+    trial_lines,
+    winner_steps,
+)
+from clso.artifacts import Run, table_from_rows
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def with_result(run: Run, model: str, **values: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - any cell
+    return [{**row, **values} if row["model"] == model else row for row in run.results.to_pylist()]
+
+
+def told(evaluations: pa.Table) -> list[str]:
+    return surrogate_sentences(evaluations, "gpt", count_individuals(evaluations, "gpt"))
+
+
+def test_failures_are_told_only_where_there_are_any(run: Run) -> None:
+    counts = count_individuals(run.evaluations, "gpt")
+    assert "1 of them without a finite loss" in count_sentence(counts)
+    early = run.evaluations.slice(0, 32)
+    assert "finite" not in count_sentence(count_individuals(early, "gpt"))
+
+
+def test_the_end_of_a_search_is_told_once_it_ended() -> None:
+    assert stop_sentence("patience") == (
+        "It ended because the best loss had not improved for as long as search.patience allows."
+    )
+    assert stop_sentence(None) == ""
+
+
+def test_a_hope_that_was_evaluated_later_is_set_right(run: Run) -> None:
+    rows = run.evaluations.to_pylist()
+    rows[3] |= {"genome_hash": "never-scored", "evaluated_loss": 6.9}
+    sentence = told(table_from_rows(rows, "evaluations"))[-1]
+    assert sentence.endswith("The same model evaluated to 6.900, 5.246 higher than promised.")
+
+
+def test_a_modest_prediction_is_told_as_one(run: Run) -> None:
+    rows = run.evaluations.to_pylist()
+    rows[3] |= {"genome_hash": "never-scored", "evaluated_loss": 1.6}
+    assert told(table_from_rows(rows, "evaluations"))[-1].endswith("0.054 lower than promised.")
+
+
+def test_a_surrogate_that_never_started_is_said_not_to_have(run: Run) -> None:
+    assert told(run.evaluations.slice(0, 5 * 16)) == [
+        "The surrogate never started: every individual was scored or taken over."
+    ]
+
+
+def test_the_winner_is_followed_from_search_to_test(run: Run) -> None:
+    row = run.evaluations.slice(4, 1).to_pylist()[0]
+    results = run.results.to_pylist()
+    gpt = next(result for result in results if result["model"] == "gpt")
+    steps = winner_steps(run.evaluations, results, "gpt", row["genome_hash"])
+    assert [value for _, value in steps] == [
+        f"{loss:.3f}" for loss in (row["evaluated_loss"], gpt["validation_loss"], gpt["test_loss"])
+    ]
+    assert len(winner_steps(run.evaluations, [], "gpt", None)) == 1
+
+
+def test_cpu_model_joules_give_a_cpu_time_ratio(run: Run) -> None:
+    sentences = energy_sentences(run.results.to_pylist(), run.energy.to_pylist())
+    assert "CPU-time ratio 0.37" in sentences[0]
+    assert plain(sentences[1]) == "Against AdamW's whole sweep (1.69 kJ) it is 0.12."
+
+
+@pytest.mark.parametrize(
+    ("source", "estimated", "kind"),
+    [
+        ("rapl", False, "energy ratio 0.37"),
+        ("cpu_model+nvml", True, "energy ratio, estimated in part, 0.37"),
+    ],
+)
+def test_measured_joules_give_an_energy_ratio(
+    run: Run, source: str, estimated: bool, kind: str
+) -> None:
+    meter = {"energy_source": source, "estimated": estimated}
+    rows = [{**row, **meter} for row in run.results.to_pylist()]
+    sentences = energy_sentences(rows, run.energy.to_pylist())
+    assert kind in sentences[0]
+    # the sweep was metered by something else, so it is not set against it
+    assert len(sentences) == 1
+
+
+def test_ratios_across_meters_are_refused_in_words(run: Run) -> None:
+    rows = with_result(run, "adamw", energy_source="rapl", estimated=False)
+    assert energy_sentences(rows, run.energy.to_pylist()) == [
+        "No energy ratio: the meters differ (cpu_model and rapl)."
+    ]
+
+
+def test_an_unmeasured_model_has_no_ratio(run: Run) -> None:
+    rows = with_result(run, "gpt", energy_j=None, energy_source=None, estimated=None)
+    assert energy_sentences(rows, []) == ["No energy ratio: one of the two was not measured."]
+    assert energy_sentences([], run.energy.to_pylist()) == []
+
+
+def test_a_reused_stage_says_so_and_an_unmeasured_one_has_dashes(run: Run) -> None:
+    rows = run.energy.to_pylist()
+    rows[1] |= {"energy_j": None, "mean_power_w": None, "energy_source": None, "estimated": None}
+    lines = energy_lines(rows)
+    assert lines[0].stage == "prepare (reused)"
+    assert (lines[1].energy, lines[1].power, lines[1].source) == (
+        "\u2014",
+        "\u2014",
+        "not measured",
+    )
+
+
+def test_each_meter_is_explained_once(run: Run) -> None:
+    rows = run.energy.to_pylist()
+    rows[0]["energy_source"] = "nvml+rapl"
+    rows[1]["energy_source"] = None
+    notes = source_notes(rows)
+    assert [note.split(":")[0] for note in notes] == ["cpu_model", "nvml", "rapl"]
+
+
+def test_trials_stand_by_loss_and_a_diverged_one_last(run: Run) -> None:
+    rows = run.baseline.to_pylist()
+    for row in rows:
+        if row["lr"] == 1e-3:
+            row |= {"train_loss": None, "validation_loss": None}
+    lines = trial_lines(table_from_rows(rows, "baseline"))
+    assert [line.settings.split(",")[0] for line in lines] == [
+        "rate 0.002",
+        "rate 0.004",
+        "rate 0.001",
+    ]
+    assert [line.is_best for line in lines] == [True, False, False]
+    assert lines[-1].loss == "no finite loss"
+
+
+def test_data_without_the_runs_view_has_dashes_for_it() -> None:
+    split = {"documents": 3, "bytes": 1000, "tokens": 260}
+    line = data_lines({"splits": {"train": split}})[0]
+    assert (line.split, line.documents, line.tokens) == ("train", "3", "260")
+    assert (line.used, line.unused) == ("\u2014", "\u2014")
+    assert data_lines({}) == []
