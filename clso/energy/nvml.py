@@ -1,0 +1,165 @@
+"""NVIDIA management library: the energy counter of a GPU, or its power summed over time.
+
+Notation: the counter is in millijoules since the driver was loaded (Volta and newer); power is
+in milliwatts. Source: NVML API reference, nvmlDeviceGetTotalEnergyConsumption.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import pynvml
+
+from clso.energy.meter import Sampler
+from clso.errors import MeterError
+
+__all__ = ["NvmlMeter", "NvmlPowerMeter", "nvml_meters"]
+
+_SAMPLE_EVERY_S = 0.1
+_REMEDY = "use energy.meter=auto or energy.meter=cpu_model"
+
+
+class NvmlMeter:
+    """The energy counter of one GPU.
+
+    Args:
+        index: the GPU's number in NVML's order (that of the PCI bus).
+        handle: NVML's handle of it.
+
+    Raises:
+        MeterError: the GPU has no such counter.
+    """
+
+    source = "nvml"
+    estimated = False
+
+    def __init__(self, index: int, handle: Any) -> None:  # noqa: ANN401 - an opaque C pointer
+        self.device = f"gpu{index}"
+        self._handle = handle
+        self.read_j()
+
+    def read_j(self) -> float:
+        """Return the joules since the driver was loaded."""
+        try:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
+        except pynvml.NVMLError as error:
+            raise MeterError(
+                f"{self.device} has no energy counter: {error}", remedy=_REMEDY
+            ) from error
+
+
+class NvmlPowerMeter:
+    r"""The power of one GPU, summed by the trapezoidal rule: E = sum (P_i + P_{i+1}) / 2 dt.
+
+    Args:
+        index: the GPU's number in NVML's order.
+        handle: NVML's handle of it.
+        sample_every_s: seconds between two samples.
+
+    Raises:
+        MeterError: the GPU does not tell its power either.
+    """
+
+    source = "nvml"
+    estimated = False
+
+    def __init__(
+        self,
+        index: int,
+        handle: Any,  # noqa: ANN401 - an opaque C pointer
+        *,
+        sample_every_s: float = _SAMPLE_EVERY_S,
+    ) -> None:
+        self.device = f"gpu{index}"
+        self._handle = handle
+        self._lock = threading.Lock()
+        self._energy_j = 0.0
+        self._power_w = self._read_w()
+        self._time_s = time.perf_counter()
+        self._sampler = Sampler(self._watch, sample_every_s)
+
+    def _read_w(self) -> float:
+        try:
+            return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
+        except pynvml.NVMLError as error:
+            raise MeterError(
+                f"{self.device} tells neither energy nor power: {error}", remedy=_REMEDY
+            ) from error
+
+    def _watch(self) -> None:
+        try:
+            self.read_j()
+        except MeterError:
+            return  # whoever reads next is told
+
+    def read_j(self) -> float:
+        """Take a sample and return the joules since the meter was made."""
+        with self._lock:
+            power_w, time_s = self._read_w(), time.perf_counter()
+            self._energy_j += (self._power_w + power_w) / 2 * (time_s - self._time_s)
+            self._power_w, self._time_s = power_w, time_s
+            return self._energy_j
+
+    def close(self) -> None:
+        """End the sampling thread."""
+        self._sampler.close()
+
+
+def nvml_meters() -> list[NvmlMeter | NvmlPowerMeter]:
+    """Return a meter per GPU that CUDA may use (`CUDA_VISIBLE_DEVICES`, else all).
+
+    A GPU without an energy counter is metered by its power.
+
+    Raises:
+        MeterError: no driver, no visible GPU, or one that tells neither energy nor power.
+    """
+    try:
+        pynvml.nvmlInit()
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+        uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    except pynvml.NVMLError as error:
+        raise MeterError(f"NVML finds no NVIDIA driver: {error}", remedy=_REMEDY) from error
+    visible = _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
+    if not visible:
+        raise MeterError(
+            f"NVML sees {len(handles)} GPUs and CUDA_VISIBLE_DEVICES leaves none",
+            remedy=_REMEDY,
+        )
+    meters: list[NvmlMeter | NvmlPowerMeter] = []
+    try:
+        for index in visible:
+            meters.append(_meter(index, handles[index]))
+    except MeterError:
+        for meter in meters:
+            if isinstance(meter, NvmlPowerMeter):
+                meter.close()
+        raise
+    return meters
+
+
+def _meter(index: int, handle: Any) -> NvmlMeter | NvmlPowerMeter:  # noqa: ANN401 - a C pointer
+    try:
+        return NvmlMeter(index, handle)
+    except MeterError:
+        return NvmlPowerMeter(index, handle)
+
+
+def _visible(setting: str | None, uuids: list[str]) -> list[int]:
+    """Read `CUDA_VISIBLE_DEVICES` as CUDA does: what follows an unknown entry is hidden."""
+    if setting is None:
+        return list(range(len(uuids)))
+    indices: list[int] = []
+    for entry in (part.strip() for part in setting.split(",")):
+        if entry.isdecimal() and int(entry) < len(uuids):
+            indices.append(int(entry))
+            continue
+        matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
+        if len(matches) != 1:
+            break
+        indices.append(matches[0])
+    return sorted(set(indices))

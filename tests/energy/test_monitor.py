@@ -1,0 +1,257 @@
+"""Windows, what they record when a meter fails, and which meters a name opens."""
+
+import time
+from pathlib import Path
+from typing import Never
+
+import pytest
+
+from clso.energy import EnergyMonitor, Measurement, describe_meters, open_monitor
+from clso.energy import select as selection
+from clso.errors import MeterError
+
+
+class ManualMeter:
+    """A meter whose joules the test sets."""
+
+    def __init__(self, device: str = "cpu", source: str = "rapl", estimated: bool = False) -> None:
+        self.device, self.source, self.estimated = device, source, estimated
+        self.energy_j = 7.0
+        self.fails = False
+        self.closed = False
+
+    def read_j(self) -> float:
+        if self.fails:
+            raise MeterError("gone")
+        return self.energy_j
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TestWindow:
+    def test_records_the_joules_and_seconds_inside(self) -> None:
+        meter = ManualMeter()
+        with EnergyMonitor([meter]).window() as window:
+            meter.energy_j += 3
+            time.sleep(0.01)
+        measured = window.measurement
+        assert measured.energy_j == 3
+        assert measured.energy_source == "rapl"
+        assert measured.estimated is False
+        assert measured.duration_s >= 0.01
+        assert measured.mean_power_w == pytest.approx(3 / measured.duration_s)
+
+    def test_sums_devices_and_joins_sources(self) -> None:
+        cpu, gpu = ManualMeter(), ManualMeter("gpu0", "nvml")
+        with EnergyMonitor([cpu, gpu]).window() as window:
+            cpu.energy_j += 1
+            gpu.energy_j += 10
+        assert window.measurement.energy_j == 11
+        assert window.measurement.energy_source == "nvml+rapl"
+
+    def test_a_modelled_device_makes_the_sum_estimated(self) -> None:
+        cpu, gpu = ManualMeter(source="cpu_model", estimated=True), ManualMeter("gpu0", "nvml")
+        with EnergyMonitor([cpu, gpu]).window() as window:
+            cpu.energy_j += 1
+            gpu.energy_j += 1
+        assert window.measurement.estimated is True
+        assert window.measurement.energy_source == "cpu_model+nvml"
+
+    def test_windows_nest_and_overlap(self) -> None:
+        meter = ManualMeter()
+        monitor = EnergyMonitor([meter])
+        outer, inner = monitor.window(), monitor.window()
+        first = outer.__enter__()
+        meter.energy_j += 1
+        second = inner.__enter__()
+        meter.energy_j += 10
+        outer.__exit__(None, None, None)
+        meter.energy_j += 100
+        inner.__exit__(None, None, None)
+        assert first.measurement.energy_j == 11
+        assert second.measurement.energy_j == 110
+
+    def test_can_be_looked_into_while_open(self) -> None:
+        meter = ManualMeter()
+        with EnergyMonitor([meter]).window() as window:
+            meter.energy_j += 1
+            early = window.so_far()
+            with pytest.raises(RuntimeError, match="still open"):
+                _ = window.measurement
+            meter.energy_j += 1
+        assert early.energy_j == 1
+        assert window.measurement.energy_j == 2
+        assert window.so_far() is window.measurement
+
+    def test_is_closed_by_an_exception_too(self) -> Never:
+        meter = ManualMeter()
+        with pytest.raises(KeyError), EnergyMonitor([meter]).window() as window:  # noqa: PT012
+            meter.energy_j += 5
+            raise KeyError
+        assert window.measurement.energy_j == 5
+
+    def test_without_meters_energy_is_null_not_zero(self) -> None:
+        with EnergyMonitor().window() as window:
+            pass
+        measured = window.measurement
+        assert measured.energy_j is None
+        assert measured.energy_source is None
+        assert measured.estimated is None
+        assert measured.mean_power_w is None
+        assert measured.duration_s >= 0
+
+    def test_a_still_counter_warns_and_is_null(self) -> None:
+        meter = ManualMeter()
+        with (
+            pytest.warns(RuntimeWarning, match="rapl counter of cpu did not move in"),
+            EnergyMonitor([meter]).window() as window,
+        ):
+            time.sleep(0.11)
+        assert window.measurement.energy_j is None
+
+    def test_a_window_shorter_than_the_tick_is_null_without_warning(self) -> None:
+        with EnergyMonitor([ManualMeter()]).window() as window:
+            pass
+        assert window.measurement.energy_j is None
+
+    def test_a_meter_that_fails_warns_once_and_the_others_stand(self) -> None:
+        cpu, gpu = ManualMeter(), ManualMeter("gpu0", "nvml")
+        monitor = EnergyMonitor([cpu, gpu])
+        with (
+            pytest.warns(RuntimeWarning, match="nvml gives no energy for gpu0.*gone"),
+            monitor.window() as window,
+        ):
+            cpu.energy_j, gpu.fails = 2 + cpu.energy_j, True
+        assert window.measurement.energy_j == 2
+        assert window.measurement.energy_source == "rapl"
+        assert [device.energy_j for device in window.measurement.devices] == [2, None]
+        with monitor.window() as again:
+            cpu.energy_j += 1
+        assert again.measurement.energy_j == 1
+
+
+class TestMonitor:
+    def test_refuses_two_meters_for_one_device(self) -> None:
+        with pytest.raises(ValueError, match="two meters"):
+            EnergyMonitor([ManualMeter(), ManualMeter(source="cpu_model")])
+
+    def test_closes_its_meters(self) -> None:
+        meter = ManualMeter()
+        with EnergyMonitor([meter]):
+            assert not meter.closed
+        assert meter.closed
+
+
+class TestTotal:
+    def measure(
+        self, *joules: float, meters: list[ManualMeter] | None = None, source: str = "rapl"
+    ) -> Measurement:
+        meters = meters or [ManualMeter(f"cpu{i}", source) for i in range(len(joules))]
+        with EnergyMonitor(meters).window() as window:
+            for meter, energy_j in zip(meters, joules, strict=True):
+                meter.energy_j += energy_j
+        return window.measurement
+
+    def test_adds_up_by_device(self) -> None:
+        total = Measurement.total([self.measure(1, 2), self.measure(10, 20)])
+        assert [device.energy_j for device in total.devices] == [11, 22]
+        assert total.energy_j == 33
+
+    def test_of_one_part_is_that_part(self) -> None:
+        part = self.measure(1, 2)
+        assert Measurement.total([part]) == part
+
+    def test_of_nothing_is_no_time_and_no_energy(self) -> None:
+        assert Measurement.total([]) == Measurement(0.0)
+
+    def test_nothing_adds_nothing(self) -> None:
+        part = self.measure(1)
+        assert Measurement.total([Measurement(0.0), part, Measurement(0.0)]) == part
+
+    def test_a_part_without_meter_makes_the_total_unknown(self) -> None:
+        total = Measurement.total([self.measure(1), Measurement(5.0)])
+        assert total.energy_j is None
+        assert total.energy_source is None
+        assert total.duration_s >= 5
+
+    def test_parts_with_other_meters_name_them_all(self) -> None:
+        modelled = self.measure(1, meters=[ManualMeter("cpu0", source="cpu_model", estimated=True)])
+        total = Measurement.total([self.measure(2), modelled])
+        assert (total.energy_j, total.energy_source, total.estimated) == (3, "cpu_model+rapl", True)
+
+    def test_record_round_trip(self) -> None:
+        total = Measurement.total([self.measure(1, 0), self.measure(10, 20)])
+        assert Measurement.from_record(total.to_record()) == total
+
+
+class TestOpen:
+    @pytest.fixture(autouse=True)
+    def _bare_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing() -> Never:
+            raise MeterError("not on this machine")
+
+        monkeypatch.setattr(selection, "nvml_meters", missing)
+        monkeypatch.setattr(selection, "rapl_meters", missing)
+
+    def sources(self, monitor: EnergyMonitor) -> list[str]:
+        return [meter.source for meter in monitor.meters]
+
+    def test_auto_falls_back_to_the_model(self) -> None:
+        assert self.sources(open_monitor()) == ["cpu_model"]
+
+    def test_auto_prefers_counters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
+        monkeypatch.setattr(selection, "rapl_meters", lambda: [ManualMeter()])
+        assert self.sources(open_monitor("auto")) == ["nvml", "rapl"]
+
+    def test_auto_never_leaves_the_processor_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
+        assert self.sources(open_monitor("auto")) == ["nvml", "cpu_model"]
+
+    @pytest.mark.parametrize("name", ["nvml", "rapl"])
+    def test_a_meter_asked_for_by_name_must_be_there(self, name: str) -> None:
+        with pytest.raises(MeterError, match="not on this machine"):
+            open_monitor(name)
+
+    def test_by_name_when_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
+        monkeypatch.setattr(selection, "rapl_meters", lambda: [ManualMeter()])
+        for name in ("nvml", "rapl", "cpu_model"):
+            assert self.sources(open_monitor(name)) == [name]
+
+    def test_none_measures_nothing(self) -> None:
+        assert open_monitor("none").meters == ()
+
+    def test_replay_needs_a_log(self, tmp_path: Path) -> None:
+        with pytest.raises(MeterError, match="no log is given"):
+            open_monitor("replay")
+        log = tmp_path / "log.jsonl"
+        log.write_text(
+            '{"elapsed_s": 0, "device": "gpu0", "energy_j": 0}\n'
+            '{"elapsed_s": 100, "device": "gpu0", "energy_j": 5000}\n'
+        )
+        with open_monitor("replay", replay=log).window() as window:
+            time.sleep(0.01)
+        assert window.measurement.energy_source == "replay"
+        assert window.measurement.mean_power_w == pytest.approx(50, rel=0.2)
+
+    def test_unknown_name_lists_the_known(self) -> None:
+        with pytest.raises(MeterError, match=r"no meter 'wattmeter'\n.*auto, nvml, rapl"):
+            open_monitor("wattmeter")
+
+    def test_describe_says_why_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        meter = ManualMeter("gpu0", "nvml")
+        monkeypatch.setattr(selection, "nvml_meters", lambda: [meter])
+        nvml, rapl, model = describe_meters()
+        assert (nvml.available, nvml.detail) == (True, "gpu0")
+        assert (rapl.available, rapl.detail) == (False, "not on this machine")
+        assert model.available
+        assert meter.closed
+
+
+def test_this_machine_can_always_be_measured_or_says_so() -> None:
+    with open_monitor("auto") as monitor, monitor.window() as window:
+        sum(range(100_000))
+    assert window.measurement.energy_j is None or window.measurement.energy_j > 0
+    assert {status.meter for status in describe_meters()} == {"nvml", "rapl", "cpu_model"}
