@@ -1,4 +1,4 @@
-"""What can go wrong for a user, one class per place; each message says what, where and what to do."""
+"""What can go wrong for a user: one class per place, each saying what, where and what to do."""
 
 __all__ = ["ArtifactError", "ClsoError", "ConfigError", "DataError", "GenomeError", "MeterError"]
 

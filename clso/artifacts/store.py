@@ -41,7 +41,6 @@ __all__ = [
     "atomic_write_bytes",
     "atomic_write_json",
     "compact",
-    "is_done",
     "mark_done",
     "part_path",
     "read_done",
@@ -264,8 +263,3 @@ def read_done(directory: Path, stage: str) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is damaged", remedy="delete it and run the stage again")
     return content
-
-
-def is_done(directory: Path, stage: str) -> bool:
-    """Return whether a stage finished."""
-    return read_done(directory, stage) is not None

@@ -55,7 +55,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        lines = [_describe(detail) for detail in error.errors()]
+        lines = [_describe(detail) for detail in _causes(error.errors())]
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise ConfigError(
             f"{path}: {count} in the configuration\n" + "\n".join(f"  - {line}" for line in lines),
@@ -94,7 +94,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     dotted, separator, raw = override.partition("=")
     keys = dotted.strip().split(".")
     if not separator or not all(keys):
-        raise ConfigError(f"--set {override!r} is malformed", remedy="write --set section.key=value")
+        raise ConfigError(
+            f"--set {override!r} is malformed", remedy="write --set section.key=value"
+        )
     try:
         value = yaml.safe_load(raw)
     except yaml.YAMLError as error:
@@ -112,6 +114,20 @@ def _apply(values: dict[str, Any], override: str) -> None:
             )
         section = inner
     section[keys[-1]] = value
+
+
+def _causes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Drop "too short" where it only says that wrong items were not counted."""
+    locations = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(
+            len(at) > len(detail["loc"]) and at[: len(detail["loc"])] == detail["loc"]
+            for at in locations
+        )
+    ]
 
 
 def _describe(detail: ErrorDetails) -> str:

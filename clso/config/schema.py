@@ -275,7 +275,9 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _fits_population(self) -> SearchConfig:
         if self.elites >= self.population:
-            raise ValueError(f"elites {self.elites} must be fewer than population {self.population}")
+            raise ValueError(
+                f"elites {self.elites} must be fewer than population {self.population}"
+            )
         if self.tournament_size > self.population:
             raise ValueError(
                 f"tournament_size {self.tournament_size} exceeds population {self.population}"

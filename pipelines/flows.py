@@ -1,0 +1,108 @@
+"""One Prefect flow per stage and one for all: what is run, retried and shown, and no logic.
+
+Every flow runs whole stages, never single genomes: a task costs some milliseconds, an evaluation
+may cost less. Prefect's own cache is off, because a stage's completion marker alone says what is
+reused. Importing this module imports Prefect; call `prepare_environment` before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from clso.config import RunConfig
+from clso.errors import ClsoError
+from clso.progress import SILENT, Reporter
+from pipelines.context import RunContext, open_context
+from pipelines.prefect_report import PrefectReporter, publish
+from pipelines.stages import STAGES, run_stage, through
+
+__all__ = ["FLOWS", "analyze", "baseline", "library", "listener", "prepare", "run", "search"]
+
+_DOWNLOAD_RETRIES = 2
+_RETRY_DELAY_S = 5
+
+
+@flow(name="clso-prepare")
+def prepare(config: RunConfig, out: Path, fresh: bool = False) -> Path:
+    """Prepare the data set."""
+    return _run(through("prepare"), config, out, fresh)
+
+
+@flow(name="clso-library")
+def library(config: RunConfig, out: Path, fresh: bool = False) -> Path:
+    """Generate the libraries."""
+    return _run(through("library"), config, out, fresh)
+
+
+@flow(name="clso-search")
+def search(config: RunConfig, out: Path, fresh: bool = False) -> Path:
+    """Search for the best genome."""
+    return _run(through("search"), config, out, fresh)
+
+
+@flow(name="clso-baseline")
+def baseline(config: RunConfig, out: Path, fresh: bool = False) -> Path:
+    """Train the AdamW baseline."""
+    return _run(through("baseline"), config, out, fresh)
+
+
+@flow(name="clso-analyze")
+def analyze(config: RunConfig, out: Path, fresh: bool = False) -> Path:
+    """Score the test split once, compare and report."""
+    return _run(through("analyze"), config, out, fresh)
+
+
+@flow(name="clso-run")
+def run(config: RunConfig, out: Path, fresh: bool = False) -> Path:
+    """Run every stage, from data to report."""
+    return _run(STAGES, config, out, fresh)
+
+
+FLOWS = {
+    "prepare": prepare,
+    "library": library,
+    "search": search,
+    "baseline": baseline,
+    "analyze": analyze,
+    "run": run,
+}
+
+# What a flow tells of its progress besides Prefect; the command line sets its terminal here.
+listener: ContextVar[Reporter] = ContextVar("listener", default=SILENT)
+
+
+def _run(stages: Sequence[str], config: RunConfig, out: Path, fresh: bool) -> Path:
+    reporter = PrefectReporter(listener.get())
+    with open_context(config, out, reporter, fresh=fresh) as context:
+        for name in stages:
+            _stage_task(name, context)()
+        publish(context)
+        return context.folder.path
+
+
+def _stage_task(name: str, context: RunContext) -> Task[[], None]:
+    # The context stays in this closure: Prefect would search a parameter for futures, key by key.
+    @task(
+        name=name,
+        cache_policy=NO_CACHE,
+        retries=_DOWNLOAD_RETRIES if name == "prepare" else 0,
+        retry_delay_seconds=_RETRY_DELAY_S,
+        retry_condition_fn=_may_pass,
+    )
+    def stage() -> None:
+        run_stage(name, context)
+
+    return stage
+
+
+def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
+    """Retry what the outside caused, a download cut short; a user's mistake stays one."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError) and not isinstance(error, ClsoError)

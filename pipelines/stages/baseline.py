@@ -1,0 +1,82 @@
+"""The AdamW baseline: a sweep at equal tokens, the winner kept with what it alone took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clso.artifacts import RunFolder
+from clso.baseline import AdamwGpt2, SweepGrid, TrainingSettings, run_sweep
+from clso.energy import Measurement
+from clso.gpt import GptShape
+from clso.progress import Reporter
+from pipelines.context import RunContext
+from pipelines.stages.search import device
+from pipelines.stages.shared import open_dataset
+
+__all__ = ["run", "winner"]
+
+
+def run(context: RunContext, reporter: Reporter) -> None:
+    """Train every trial of the sweep and keep the best."""
+    config = context.config
+    grid = config.baseline
+    dataset = open_dataset(context)
+    splits = dataset.budget(config.data.train_tokens)
+    result = run_sweep(
+        [splits["train"], splits["tune"]],
+        splits["validation"],
+        shape=GptShape(
+            **config.model.model_dump(),
+            block_size=config.data.block_size,
+            vocab_size=dataset.vocab_size,
+        ),
+        grid=SweepGrid(
+            learning_rates=grid.learning_rates,
+            schedules=grid.schedules,
+            batch_sizes=grid.batch_sizes,
+            dropouts=grid.dropouts,
+            extend=grid.extend,
+        ),
+        settings=TrainingSettings(
+            passes=grid.passes,
+            warmup_fraction=grid.warmup_fraction,
+            weight_decay=grid.weight_decay,
+            grad_clip=grid.grad_clip,
+            eval_points=grid.eval_points,
+        ),
+        tokenizer=dataset.tokenizer,
+        seed=config.seed,
+        run_id=context.run_id,
+        fingerprint=context.data_fingerprint,
+        state=context.folder.state / "baseline",
+        checkpoint=_checkpoint(context.folder),
+        sink=context.folder.sink("adamw"),
+        monitor=context.monitor,
+        threads=context.threads,
+        device=device(config),
+        reporter=reporter,
+    )
+    context.folder.compact("baseline")
+    context.note(
+        baseline={
+            "winner": {
+                "trial": str(result.best.trial),
+                "validation_loss": result.loss,
+                "best_step": result.best.best_step,
+                "measurement": result.winner.to_record(),
+            },
+            "trials": len(result.trials),
+            "sweep": result.total.to_record(),
+        }
+    )
+
+
+def winner(context: RunContext) -> tuple[AdamwGpt2, Measurement]:
+    """Load the baseline with the cost of its winning trial alone, the sweep left out."""
+    record = context.manifest["baseline"]["winner"]["measurement"]
+    model = AdamwGpt2.load(_checkpoint(context.folder), device=device(context.config))
+    return model, Measurement.from_record(record)
+
+
+def _checkpoint(folder: RunFolder) -> Path:
+    return folder.model("adamw")

@@ -1,0 +1,142 @@
+"""The search: evolve genomes, score the finalists on all of validation, keep the best model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from clso.analysis.floors import count_targets, log_unigram
+from clso.analysis.selection import describe_genes
+from clso.config import RunConfig
+from clso.data import Dataset, TokenSplit
+from clso.data.batches import fixed_batches
+from clso.genome import genome_hash
+from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
+from clso.gpt.export import save_checkpoint
+from clso.library import BasisLibrary
+from clso.progress import Reporter
+from clso.scoring import LanguageModel
+from pipelines.context import RunContext
+from pipelines.stages.shared import open_dataset, open_library
+from search.evolution import run_search
+from search.result import Finalist
+from search.settings import SearchSettings
+
+__all__ = ["device", "found_model", "run"]
+
+_BLOCKS_AT_ONCE = 64
+
+
+def run(context: RunContext, reporter: Reporter) -> None:
+    """Search every family of the configuration."""
+    _search_gpt(context, reporter)
+    for table in ("evaluations", "generations"):
+        context.folder.compact(table)
+
+
+def _search_gpt(context: RunContext, reporter: Reporter) -> None:
+    config = context.config
+    dataset = open_dataset(context)
+    library = open_library(context)
+    splits = dataset.budget(config.data.train_tokens)
+    frame = _frame(config, dataset, splits)
+    inputs, targets = fixed_batches(
+        splits["validation"],
+        batch_size=config.evaluation.batch_size,
+        batches=config.evaluation.batches,
+        seed=config.seed,
+    )
+    problem = GptProblem(
+        library,
+        frame,
+        inputs,
+        targets,
+        share_layers=config.gpt.share_layers,
+        monitor=context.monitor,
+        workers=context.workers,
+    )
+    context.note(
+        genes={
+            "gpt": describe_genes(
+                (slot.name, [entry.family for entry in library[slot.name.rpartition(".")[2]]])
+                for slot in problem.space.slots
+            )
+        }
+    )
+    result = run_search(
+        problem,
+        SearchSettings.from_mapping(config.search.model_dump()),
+        seed=config.seed,
+        family="gpt",
+        run_id=context.run_id,
+        sink=context.folder.sink("gpt"),
+        state_path=context.folder.state / "search-gpt.json",
+        monitor=context.monitor,
+        reporter=reporter,
+    )
+    result.best  # noqa: B018 - raises, and says why, when every evaluation failed
+    finalists = [
+        (finalist, _mean_nll(problem.model(finalist.canonical), splits["validation"], reporter))
+        for finalist in result.finalists
+    ]
+    best, validation_loss = min(finalists, key=lambda scored: scored[1])
+    save_checkpoint(problem.model(best.canonical), dataset.tokenizer, context.folder.model("gpt"))
+    context.note(
+        best={"gpt": _described(best, validation_loss)},
+        search={
+            "gpt": {
+                "stop_reason": result.stop_reason,
+                "generations": result.generations,
+                "finalists": [_described(*finalist) for finalist in finalists],
+            }
+        },
+    )
+
+
+def _described(finalist: Finalist, validation_loss: float) -> dict[str, Any]:
+    return {
+        "genome": list(finalist.canonical),
+        "genome_hash": genome_hash(finalist.canonical),
+        "search_loss": finalist.loss,
+        "validation_loss": validation_loss,
+    }
+
+
+def found_model(context: RunContext, dataset: Dataset) -> CrystallineGpt:
+    """Rebuild the model that the search found from its genome and the library."""
+    library: BasisLibrary = open_library(context)
+    config = context.config
+    frame = _frame(config, dataset, dataset.budget(config.data.train_tokens))
+    genome = context.manifest["best"]["gpt"]["genome"]
+    return CrystallineGpt(library, genome, frame, share_layers=config.gpt.share_layers)
+
+
+def device(config: RunConfig) -> str:
+    """Return where models live: a GPU if one is there and not declined."""
+    if config.runtime.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.runtime.device
+
+
+def _frame(config: RunConfig, dataset: Dataset, splits: dict[str, TokenSplit]) -> GptFrame:
+    bias = None
+    if config.gpt.unigram_bias:
+        bias = log_unigram(count_targets([splits["train"], splits["tune"]], dataset.vocab_size))
+    shape = GptShape(
+        **config.model.model_dump(),
+        block_size=config.data.block_size,
+        vocab_size=dataset.vocab_size,
+    )
+    return GptFrame(shape, seed=config.seed, log_unigram=bias, device=device(config))
+
+
+def _mean_nll(model: LanguageModel, split: TokenSplit, reporter: Reporter) -> float:
+    """Return nats per token over a whole split."""
+    total = 0.0
+    with reporter.task(f"finalist on {split.name}", split.n_blocks) as task:
+        for start in range(0, split.n_blocks, _BLOCKS_AT_ONCE):
+            inputs, targets = split.blocks(slice(start, start + _BLOCKS_AT_ONCE))
+            total += float(model.token_nll(inputs, targets).sum())
+            task.update(min(start + _BLOCKS_AT_ONCE, split.n_blocks))
+    return total / split.n_tokens

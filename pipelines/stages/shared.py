@@ -1,0 +1,114 @@
+"""The two stages whose results all runs share: data set and library, named by their contents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clso.artifacts import write_error
+from clso.config import RunConfig
+from clso.config.schema import digest_of
+from clso.data import Dataset, prepare_dataset
+from clso.library import BasisLibrary, FamilySpec
+from clso.progress import SILENT, Reporter
+from pipelines.context import RunContext
+from pipelines.ledger import StageLedger
+
+__all__ = [
+    "library_ledger",
+    "make_dataset",
+    "make_library",
+    "open_dataset",
+    "open_library",
+    "prepare_ledger",
+]
+
+# Raised whenever a change of code changes the matrices that a configuration stands for.
+_LIBRARY_VERSION = 1
+
+
+def prepare_ledger(context: RunContext) -> StageLedger:
+    """Return the account of the data set's preparation."""
+    return context.shared_ledger("prepare", context.datasets / context.data_fingerprint)
+
+
+def make_dataset(context: RunContext, reporter: Reporter) -> None:
+    """Build the data set."""
+    open_dataset(context, reporter)
+
+
+def open_dataset(context: RunContext, reporter: Reporter = SILENT) -> Dataset:
+    """Return the data set, its blocks as long as the run wants them; build it if need be."""
+    config = context.config
+    dataset = prepare_dataset(
+        config.data,
+        config.tokenizer,
+        seed=config.seed,
+        root=context.datasets,
+        reporter=reporter,
+    )
+    used = dataset.budget(config.data.train_tokens)
+    context.note(
+        dataset={
+            **dataset.manifest,
+            "used": {
+                name: {"tokens": split.n_tokens, "unused_tokens": split.n_unused_tokens}
+                for name, split in used.items()
+            },
+        }
+    )
+    return dataset
+
+
+def _library_home(context: RunContext) -> Path:
+    config = context.config
+    key = digest_of(
+        {
+            "version": _LIBRARY_VERSION,
+            "n_embd": config.model.n_embd,
+            "seed": config.seed,
+            "library": config.gpt.library.model_dump(mode="json"),
+        }
+    )
+    return context.libraries / key[:16]
+
+
+def library_ledger(context: RunContext) -> StageLedger:
+    """Return the account of the library's generation."""
+    return context.shared_ledger("library", _library_home(context))
+
+
+def make_library(context: RunContext, reporter: Reporter) -> None:
+    """Generate and store the library."""
+    config = context.config
+    home = _library_home(context)
+    with reporter.task("library", total=1) as task:
+        library = BasisLibrary.generate(
+            config.model.n_embd,
+            config.gpt.library.size,
+            family_specs(config),
+            config.gpt.library.gain,
+            config.seed,
+        )
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(home, error) from error
+        library.save(home / "library.parquet")
+        task.update(1, f"{library.size} entries for each of {len(library)} slots")
+
+
+def open_library(context: RunContext) -> BasisLibrary:
+    """Load the library."""
+    return BasisLibrary.load(_library_home(context) / "library.parquet")
+
+
+def family_specs(config: RunConfig) -> list[FamilySpec]:
+    """Translate the configured families for the library."""
+    return [
+        FamilySpec(
+            family=family.family,
+            share=family.share,
+            parameters=family.model_dump(exclude={"family", "share"}),
+        )
+        for family in config.gpt.library.families
+    ]

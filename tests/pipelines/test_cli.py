@@ -1,0 +1,157 @@
+"""What users get wrong, and what they are told: one sentence, a remedy, status 2, no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMOKE, invoke
+
+from clso.artifacts import Run
+
+
+def clso(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def text_file(tmp_path: Path, content: bytes) -> list[str]:
+    (tmp_path / "text.txt").write_bytes(content)
+    return ["--set", "data.source=files", "--set", f"data.files.train={tmp_path}/text.txt"]
+
+
+CONFIG_MISTAKES = {
+    "unknown key": ("sede=1", "sede: unknown key; did you mean 'seed'?"),
+    "wrong type": ("search.population=many", "search.population: input should be a valid integer"),
+    "impossible value": ("model.n_head=3", "n_embd 32 is not divisible by n_head 3"),
+    "library of one": ("gpt.library.size=1", "greater than or equal to 2"),
+    "fraction 0": ("search.surrogate.full_eval_fraction=0", "greater than 0"),
+    "missing package": ("data.package.module=no_such_package", "no_such_package"),
+    "missing resource": ("data.package.resource=no/such.txt", "no/such.txt"),
+    "missing tokenizer": ("tokenizer={kind: gpt2, path: /no/such/folder}", "/no/such/folder"),
+    "more tokens than there are": ("data.train_tokens=99000000", "lower the budget"),
+    "more batches than there are": ("evaluation.batches=90000", "evaluation.batches"),
+    "a meter that is not there": ("energy={meter: replay, replay: no.jsonl}", "no.jsonl"),
+}
+
+
+@pytest.mark.parametrize("mistake", CONFIG_MISTAKES)
+def test_a_mistake_in_the_configuration_is_told(tmp_path: Path, mistake: str) -> None:
+    override, expected = CONFIG_MISTAKES[mistake]
+    done = clso("run", SMOKE, "--no-prefect", "--out", str(tmp_path), "--set", override)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    mistakes = ("--set", "seed=-1", "--set", "model.n_head=3", "--set", "sede=1")
+    done = clso("run", SMOKE, "--no-prefect", "--out", str(tmp_path), *mistakes)
+    assert done.returncode == 2
+    assert "3 mistakes" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+TEXTS = {
+    "empty": (b"", "empty"),
+    "blank": (b" \n\n ", "text"),
+    "binary": (b"\x00\x01\xff" * 500, "text.txt"),
+    "too small": (b"a few words\n", "tokens"),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_text_that_is_none_is_told(tmp_path: Path, kind: str) -> None:
+    content, expected = TEXTS[kind]
+    files = text_file(tmp_path, content)
+    done = clso("run", SMOKE, "--no-prefect", "--out", str(tmp_path / "out"), *files)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_text_is_told(tmp_path: Path) -> None:
+    files = ["--set", "data.source=files", "--set", "data.files.train=no/such/*.txt"]
+    done = clso("prepare", SMOKE, "--no-prefect", "--out", str(tmp_path), *files)
+    assert done.returncode == 2
+    assert "no/such/*.txt" in done.stderr
+
+
+def test_a_mistake_inside_a_flow_is_told_as_plainly(tmp_path: Path) -> None:
+    done = clso("prepare", SMOKE, "--out", str(tmp_path), "--set", "data.train_tokens=99000000")
+    assert done.returncode == 2, done.stderr
+    assert "lower the budget" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["run", SMOKE], ["prepare", SMOKE, "--no-prefect"]])
+def test_an_output_folder_that_is_a_file_is_told(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "file").touch()
+    done = clso(*command, "--out", str(tmp_path / "file"))
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["show", "nothing"], "there is no run 'nothing'"),
+        (["show", "latest"], "there is no run in"),
+        (["report", "nothing"], "there is no run 'nothing'"),
+        (["compare", "nothing"], "compare needs two runs or more"),
+        (["export", "nothing", "--to", "x"], "there is no run 'nothing'"),
+        (["run", "no.yaml"], "there is no configuration no.yaml"),
+    ],
+)
+def test_a_run_or_file_that_is_not_there_is_told(
+    tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    done = clso(*arguments, "--out", str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_table_is_refused_by_name(smoke: Run, tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "runs" / "copy"
+    shutil.copytree(smoke.path, run)
+    (run / "results.parquet").write_bytes(b"PAR1 torn")
+    done = clso("show", "copy", "--out", str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert "results.parquet is torn or no Parquet file" in done.stderr
+    shutil.copy(run / "scores.parquet", run / "results.parquet")
+    done = clso("show", "copy", "--out", str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert "holds the table 'scores', expected 'results'" in done.stderr
+
+
+def test_show_ls_compare_export_and_report_tell_what_is_there(
+    smoke: Run, out: Path, tmp_path: Path
+) -> None:
+    assert smoke.run_id in invoke("ls", "--out", str(out))
+    shown = invoke("show", "smoke", "--out", str(out))
+    assert "AdamW" in shown
+    assert "energy by stage" in shown
+    compared = invoke("compare", smoke.run_id, smoke.run_id, "--out", str(out))
+    assert "+0.0000 nats per token" in compared
+    target = tmp_path / "exported"
+    invoke("export", smoke.run_id, "--to", str(target), "--model", "adamw", "--out", str(out))
+    assert (target / "config.json").exists()
+    assert "report.html" in invoke("report", smoke.run_id, "--out", str(out))
+
+
+def test_doctor_names_the_meters_and_the_text_that_is_there(tmp_path: Path) -> None:
+    printed = invoke("doctor", "--out", str(tmp_path))
+    for expected in ("rapl", "nvml", "cpu_model", "King James text", "hub", "torch"):
+        assert expected in printed
