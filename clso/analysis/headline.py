@@ -87,6 +87,11 @@ def make_headline(results: Sequence[Row], comparisons: Sequence[Row]) -> Headlin
         return Headline("No model has been scored yet", ("clso run CONFIG finishes the run.",))
     if contender is not None and rival is not None:
         title, detail = _duel(contender, rival, comparisons)
+        floor = min(floors, key=lambda row: row["test_loss"], default=None)
+        if floor is not None and all(
+            floor["test_loss"] <= row["test_loss"] for row in (contender, rival)
+        ):
+            title = _counting_wins(floor, contender, rival)
         details = [detail, _against_floors(contender, floors), _against_floors(rival, floors)]
     else:
         only = contender if contender is not None else rival
@@ -127,6 +132,17 @@ def _duel(a: Row, b: Row, comparisons: Sequence[Row]) -> tuple[str, str]:
         f"{format_perplexity(winner['perplexity'])}."
     )
     return title, detail
+
+
+def _counting_wins(floor: Row, *models: Row) -> str:
+    beaten = [
+        f"{_the(row)} ({format_loss(row['test_loss'])})"
+        for row in sorted(models, key=lambda row: row["test_loss"])
+    ]
+    return (
+        f"Counting wins: the {model_label(floor['model'])} floor, "
+        f"{format_loss(floor['test_loss'])} nats per token, beats {' and '.join(beaten)}"
+    )
 
 
 def _interval(row: Row) -> str:

@@ -115,9 +115,9 @@ def convergence_figure(
         axes.axvline(surrogate_generation, color=MUTED, linewidth=1, linestyle=":")
         axes.annotate(
             "surrogate filters from here",
-            (surrogate_generation, 0.02),
+            (surrogate_generation, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 0),
+            xytext=(0, 3),
             textcoords="offset points",
             fontsize=8,
             color=MUTED,

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TypedDict
 
-from clso.analysis.comparison import ModelCost, compare_models, ordered_models, summarize_scores
+from clso.analysis.comparison import (
+    FLOORS,
+    ModelCost,
+    compare_models,
+    ordered_models,
+    summarize_scores,
+)
 from clso.analysis.floors import Bigram, Uniform, Unigram
 from clso.analysis.report import write_report
 from clso.analysis.scores import score_split
@@ -49,7 +55,12 @@ def run(context: RunContext, reporter: Reporter) -> None:
     )
     with reporter.task("confidence intervals") as task:
         context.folder.write_rows("results", summarize_scores(scores, costs, **options))
-        pairs = list(combinations(reversed(ordered_models(list(costs))), 2))
+        # Floors among themselves, and anything against uniform, decide nothing.
+        pairs = [
+            (model_a, model_b)
+            for model_a, model_b in combinations(reversed(ordered_models(list(costs))), 2)
+            if model_a not in FLOORS and model_b != "uniform"
+        ]
         rows = []
         for done, (model_a, model_b) in enumerate(pairs, 1):
             rows += compare_models(scores, model_a, model_b, **options)

@@ -52,6 +52,15 @@ def test_the_search_wins_where_it_wins() -> None:
     assert "perplexity is 49\u00a0% higher" in headline.details[0]
 
 
+def test_counting_wins_where_both_stay_behind_a_floor() -> None:
+    headline = make_headline(
+        [*FLOORS, result("gpt", 6.5), result("adamw", 5.8)], [comparison("gpt", "adamw", 0.7, 0.1)]
+    )
+    assert headline.title.startswith("Counting wins: the bigram floor, 5.700 nats per token")
+    assert "beats AdamW GPT-2 (5.800) and the crystalline GPT (6.500)" in headline.title
+    assert "0.600 to 0.800" in headline.details[0]
+
+
 def test_an_interval_that_contains_zero_is_no_difference() -> None:
     headline = make_headline(
         [result("gpt", 5.29), result("adamw", 5.3)], [comparison("gpt", "adamw", -0.01, 0.05)]
