@@ -1,0 +1,109 @@
+"""Folders that plain `transformers` loads, written whole or not at all.
+
+Importing this module loads `transformers`, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from clso.artifacts import atomic_write_json, write_error
+from clso.data.tokenizer import END_TOKEN, Tokenizer
+from clso.errors import ArtifactError
+
+__all__ = ["load_gpt2", "save_gpt2"]
+
+
+def save_gpt2(
+    model: GPT2LMHeadModel,
+    tokenizer: Tokenizer | None,
+    path: Path,
+    descriptions: Mapping[str, Any] | None = None,
+) -> None:
+    """Write model and tokenizer to a folder; one that is there is replaced.
+
+    Args:
+        model: what to save.
+        tokenizer: saved beside it, if given.
+        path: the folder; written beside its target, then renamed.
+        descriptions: file name -> JSON value, for what a checkpoint does not say of itself.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    suffix = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{suffix}.tmp")
+    replaced = path.with_name(f".{path.name}.{suffix}.old")
+    try:
+        temporary.mkdir(parents=True)
+        with _no_progress_bar():
+            model.save_pretrained(temporary)
+            if tokenizer is not None:
+                _wrapped(tokenizer, model.config.n_positions).save_pretrained(temporary)
+        for name, value in (descriptions or {}).items():
+            atomic_write_json(temporary / name, value)
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if path.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                os.replace(replaced, path)
+
+
+def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
+    """Open a folder with a GPT-2 checkpoint, without a network.
+
+    Args:
+        path: the folder.
+        remedy: what makes it anew, for the error's second line.
+
+    Raises:
+        ArtifactError: there is no checkpoint, or it is damaged.
+    """
+    if not (path / "model.safetensors").is_file():
+        raise ArtifactError(f"{path} holds no GPT-2 checkpoint", remedy=remedy)
+    try:
+        with _no_progress_bar():
+            model = GPT2LMHeadModel.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # transformers and safetensors share no class of errors
+        raise ArtifactError(
+            f"the checkpoint {path} is damaged: {error}", remedy=f"delete it; {remedy}"
+        ) from error
+    assert isinstance(model, GPT2LMHeadModel)
+    return model
+
+
+def _wrapped(tokenizer: Tokenizer, block_size: int) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
+        tokenizer_object=tokenizer.backend,
+        bos_token=END_TOKEN,
+        eos_token=END_TOKEN,
+        model_max_length=block_size,
+    )
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above

@@ -1,0 +1,20 @@
+"""The crystalline GPT: a GPT-2 whose linear layers are library entries.
+
+`clso.gpt.export` is not imported here, because it loads `transformers`.
+"""
+
+from clso.gpt.evaluator import GptProblem
+from clso.gpt.frame import GptFrame, GptShape
+from clso.gpt.genome import gpt_space
+from clso.gpt.head import TiledHead, tiled_nll
+from clso.gpt.model import CrystallineGpt
+
+__all__ = [
+    "CrystallineGpt",
+    "GptFrame",
+    "GptProblem",
+    "GptShape",
+    "TiledHead",
+    "gpt_space",
+    "tiled_nll",
+]

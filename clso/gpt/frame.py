@@ -1,0 +1,154 @@
+"""What all crystalline GPTs of a run have in common: shape, embeddings and readout.
+
+Notation: d = `n_embd`, V tokens, T positions. wte `(V, d)` and wpe `(T, d)` are N(0, 0.02^2), as
+GPT-2 starts, and never trained. The readout is tied, logits = h wte^T, or carries a unigram bias,
+
+    logits = h wte^T + log_unigram    over the first d - 1 coordinates of h,
+
+with the last coordinate of h set to 1 and the last column of the readout to log_unigram. A plain
+GPT-2 does the same with an untied head and a final LayerNorm whose last weight is 0, bias 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clso.errors import ConfigError, DataError
+from clso.gpt.head import TiledHead
+from clso.scoring import Int64Array
+
+__all__ = ["GptFrame", "GptShape"]
+
+_EMBEDDING_STD = 0.02
+# Set these streams apart from every other use of the same seed.
+_TOKEN_STREAM = int.from_bytes(b"wte")
+_POSITION_STREAM = int.from_bytes(b"wpe")
+
+
+@dataclass(frozen=True, slots=True)
+class GptShape:
+    """The size of a GPT-2.
+
+    Raises:
+        ConfigError: a count below 1, or heads that do not divide the width.
+    """
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    vocab_size: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise ConfigError(f"model shape: {name} is {value}, expected at least 1")
+        if self.n_embd % self.n_head:
+            raise ConfigError(
+                f"model shape: n_embd {self.n_embd} is not divisible by n_head {self.n_head}",
+                remedy="choose n_embd as a multiple of n_head",
+            )
+
+
+class GptFrame:
+    """The parts of a model that no gene touches.
+
+    Args:
+        shape: the model's size.
+        seed: fixes wte and wpe.
+        log_unigram: `(V,)` finite log-probabilities (or any logit bias); `None`: tied readout.
+        device: where the tensors live.
+
+    Raises:
+        ConfigError: a unigram bias for a model of width 1, which has no coordinate to spare.
+        ValueError: `log_unigram` of another length or not finite.
+    """
+
+    def __init__(
+        self,
+        shape: GptShape,
+        *,
+        seed: int,
+        log_unigram: npt.NDArray[np.floating] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.shape = shape
+        self.seed = seed
+        self.device = torch.device(device)
+        self.wte = self._gaussian(_TOKEN_STREAM, shape.vocab_size)
+        self.wpe = self._gaussian(_POSITION_STREAM, shape.block_size)
+        self.has_bias = log_unigram is not None
+        readout = self.wte
+        if log_unigram is not None:
+            if shape.n_embd < 2:
+                raise ConfigError(
+                    "a unigram bias takes one coordinate, and n_embd is 1",
+                    remedy="choose a larger n_embd, or gpt.unigram_bias: false",
+                )
+            if log_unigram.shape != (shape.vocab_size,) or not np.isfinite(log_unigram).all():
+                raise ValueError(
+                    f"log_unigram has the shape {log_unigram.shape}, "
+                    f"expected ({shape.vocab_size},), all finite"
+                )
+            readout = self.wte.clone()
+            readout[:, -1] = torch.from_numpy(log_unigram.astype(np.float32)).to(self.device)
+        self.head = TiledHead(readout)
+
+    def _gaussian(self, stream: int, rows: int) -> torch.Tensor:
+        generator = np.random.default_rng([self.seed, stream])
+        values = generator.standard_normal((rows, self.shape.n_embd), dtype=np.float32)
+        # into torch's own memory, which is aligned to 64 bytes
+        tensor = torch.empty(values.shape, device=self.device)
+        return tensor.copy_(torch.from_numpy(values)).mul_(_EMBEDDING_STD)
+
+    def embed(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the first layer's input for `(B, T)` tokens, `(B T, d)`."""
+        vectors = self.wte[inputs] + self.wpe[: inputs.shape[1]]
+        return vectors.view(-1, self.shape.n_embd)
+
+    def readout(self, normed: torch.Tensor) -> torch.Tensor:
+        """Turn the last residual, normalised, into what the head takes; in place, `(n, d)`."""
+        if self.has_bias:
+            normed[:, -1] = 1.0
+        return normed
+
+    def check_tokens(self, *blocks: Int64Array) -> None:
+        """Refuse blocks that this model has no embedding for.
+
+        Raises:
+            DataError: not `(B, T)` with T at most `block_size`, or a token outside 0 to V - 1.
+        """
+        for tokens in blocks:
+            if tokens.ndim != 2 or tokens.shape[1] > self.shape.block_size:
+                raise DataError(
+                    f"blocks have the shape {tokens.shape}, expected (B, T) with T at most "
+                    f"{self.shape.block_size}",
+                    remedy="prepare the data with the model's block size",
+                )
+            if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.shape.vocab_size:
+                raise DataError(
+                    f"tokens lie in {tokens.min()} to {tokens.max()}, "
+                    f"expected 0 to {self.shape.vocab_size - 1}",
+                    remedy="use the tokenizer that the model's vocabulary size was taken from",
+                )
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of wte and wpe, and of the bias where there is one."""
+        bias = 4 * self.shape.vocab_size if self.has_bias else 0
+        return self.wte.nbytes + self.wpe.nbytes + bias
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of shape, embeddings and readout."""
+        digest = hashlib.sha256(json.dumps(asdict(self.shape), sort_keys=True).encode())
+        for tensor in (self.wte, self.wpe, self.head.weight):
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()

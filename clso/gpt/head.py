@@ -1,0 +1,112 @@
+"""The exact softmax loss over a large vocabulary without ever holding all logits.
+
+Notation: n positions, d coordinates, V tokens; h `(n, d)` float32, W `(V, d)` float32.
+
+    nll_i = log sum_v exp(h_i . W_v) - h_i . W_target(i)
+
+A tile of logits is made, exponentiated and summed while it is in the processor's cache. What
+remains is the cost of the matrix product itself.
+"""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["TiledHead", "tiled_nll"]
+
+# Measured for d = 128 on one thread with 1 MiB of second-level cache: a flat optimum from 512 x 512
+# to 512 x 2048, 1.0 to 1.3 times the bare matrix product on a quiet core; tiles of 64 rows take
+# half as long again. All logits and `cross_entropy` take 3 times as long for V = 50257.
+ROWS = 512
+COLUMNS = 1024
+
+# Below this sum the exponentials that underflowed might matter; above it they add < 1e-12.
+_SMALLEST_SUM = 1e-20
+
+
+class TiledHead:
+    """A readout matrix, ready to price targets.
+
+    Args:
+        weight: W `(V, d)` float32.
+    """
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        if weight.ndim != 2 or weight.dtype != torch.float32:
+            raise ValueError(f"weight is {weight.dtype} {tuple(weight.shape)}, expected (V, d)")
+        self.weight = weight.contiguous()
+
+    def scratch(self) -> torch.Tensor:
+        """Return room for one tile, to hand to many calls of `nll` on one thread."""
+        columns = min(COLUMNS, self.weight.shape[0])
+        return torch.empty(ROWS * columns, device=self.weight.device)
+
+    def nll(
+        self, hidden: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return `-log softmax(h W^T)[target]` in nats, `(n,)` float64.
+
+        Exponentials are float32, sums over tiles and positions float64. The value of a position
+        depends on its chunk of `ROWS` positions only, not on what else is priced. Without
+        gradients: call it in inference mode if W is a parameter.
+
+        Args:
+            hidden: h `(n, d)` float32.
+            targets: `(n,)` int64, each in 0 to V - 1.
+            scratch: from `scratch()`.
+        """
+        scratch = self.scratch() if scratch is None else scratch
+        parts = []
+        for start in range(0, hidden.shape[0], ROWS):
+            rows = hidden[start : start + ROWS]
+            picked = self.weight[targets[start : start + ROWS]]
+            target_logit = (rows * picked).sum(1, dtype=torch.float64)
+            parts.append(self._log_sum_exp(rows, scratch) - target_logit)
+        return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float64)
+
+    def _log_sum_exp(self, rows: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        total = rows.new_zeros(rows.shape[0], dtype=torch.float64)
+        for start in range(0, self.weight.shape[0], COLUMNS):
+            total += self._tile(rows, start, scratch).exp_().sum(1)
+        # No shift is needed unless a sum overflowed or is close to underflow, which can be seen
+        # afterwards; a maximum beforehand would cost another pass over every tile.
+        if bool(((total > _SMALLEST_SUM) & (total < torch.inf)).all()):
+            return total.log_()
+        return self._shifted_log_sum_exp(rows, scratch)
+
+    def _shifted_log_sum_exp(self, rows: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
+        total = rows.new_zeros(rows.shape[0], dtype=torch.float64)
+        largest = rows.new_full((rows.shape[0],), -torch.inf)
+        for start in range(0, self.weight.shape[0], COLUMNS):
+            tile = self._tile(rows, start, scratch)
+            new_largest = torch.maximum(largest, tile.amax(1))
+            total *= (largest - new_largest).double().exp_()
+            total += tile.sub_(new_largest[:, None]).exp_().sum(1)
+            largest = new_largest
+        return total.log_().add_(largest)
+
+    def _tile(self, rows: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
+        columns = self.weight[start : start + COLUMNS]
+        n, width = rows.shape[0], columns.shape[0]
+        return torch.mm(rows, columns.t(), out=scratch[: n * width].view(n, width))
+
+
+def tiled_nll(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return `-log softmax(h W^T + bias)[target]` in nats, `(n,)` float64, without gradients.
+
+    Args:
+        hidden: h `(n, d)` float32.
+        weight: W `(V, d)` float32.
+        targets: `(n,)` int64.
+        bias: `(V,)` float32, or none.
+    """
+    with torch.inference_mode():
+        if bias is not None:
+            weight = torch.cat([weight, bias[:, None]], dim=1)
+            hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], dim=1)
+        return TiledHead(weight).nll(hidden, targets)

@@ -1,0 +1,95 @@
+"""Matrices of low rank whose two factors hold few-bit integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from clso.errors import ConfigError
+from clso.library.entry import FloatMatrix, LibraryEntry, Shape, check_at_least_one, norm_scale
+
+__all__ = ["QuantizedLowRank"]
+
+
+class QuantizedLowRank(LibraryEntry):
+    """A scaled product of integer factors, W = s L R.
+
+    The product of the integers is exact in float64 whatever the order of summation, so W has the
+    same bits on every machine.
+
+    Arrays: `left` `(in, r)` int8; `right` `(r, out)` int8; `scale` `()` float32.
+
+    Parameters: `rank` r, 1 to min(in, out); `bits` b, 2 to 8. Each factor is Gaussian, quantized
+    by its largest element to the levels -m to m, m = 2^(b-1) - 1.
+    """
+
+    family = "quantized_low_rank"
+    parameter_names = ("rank", "bits")
+
+    @classmethod
+    def _draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    ) -> Self:
+        rank, bits = int(parameters["rank"]), int(parameters["bits"])
+        check_at_least_one(cls.family, rank=rank)
+        if rank > min(shape):
+            raise ConfigError(
+                f"library family {cls.family}: rank is {rank}, but a {shape[0]} x {shape[1]} "
+                f"matrix has rank {min(shape)} at most",
+                remedy=f"choose a rank of at most {min(shape)}, or a larger n_embd",
+            )
+        if not 2 <= bits <= 8:
+            raise ConfigError(f"library family {cls.family}: bits is {bits}, expected 2 to 8")
+        squared_norm = 0.0
+        while squared_norm == 0.0:  # tiny factors of few levels can cancel exactly
+            left = _quantize(rng.standard_normal((shape[0], rank)), bits)
+            right = _quantize(rng.standard_normal((rank, shape[1])), bits)
+            squared_norm = float(np.square(_product(left, right)).sum())
+        scale = np.float32(norm_scale(squared_norm, shape, gain))
+        return cls(
+            shape,
+            {"rank": rank, "bits": bits, "gain": gain},
+            {"left": left, "right": right, "scale": np.asarray(scale)},
+        )
+
+    def dense(self) -> FloatMatrix:
+        """Return W, `(in, out)` float32."""
+        product = _product(self.arrays["left"], self.arrays["right"])
+        return (product * float(self.arrays["scale"])).astype(np.float32)
+
+    @property
+    def flops(self) -> int:
+        """A multiplication and an addition per element of the factors, one product by `scale`."""
+        inner = int(self.arrays["left"].shape[1])
+        return 2 * inner * sum(self.shape) + inner
+
+    def _singular_values(self) -> npt.NDArray[np.float64]:
+        _, left = np.linalg.qr(self.arrays["left"].astype(np.float64))
+        _, right = np.linalg.qr(self.arrays["right"].T.astype(np.float64))
+        values = np.linalg.svd(left @ right.T, full_matrices=False, compute_uv=False)
+        return np.asarray(values * float(self.arrays["scale"]), dtype=np.float64)
+
+    def _defect(self) -> str:
+        if self.arrays.keys() != {"left", "right", "scale"}:
+            return "expected the arrays `left`, `right` and `scale`"
+        left, right, scale = (self.arrays[name] for name in ("left", "right", "scale"))
+        if left.dtype != np.int8 or right.dtype != np.int8 or scale.dtype != np.float32:
+            return "expected int8 factors and a float32 scale"
+        if left.ndim != 2 or right.ndim != 2 or scale.shape != ():
+            return "expected two matrices and one number"
+        if (left.shape[0], right.shape[1]) != self.shape or left.shape[1] != right.shape[0]:
+            return f"factors are {left.shape} and {right.shape}"
+        return ""
+
+
+def _quantize(values: npt.NDArray[np.float64], bits: int) -> npt.NDArray[np.int8]:
+    largest = 2 ** (bits - 1) - 1
+    levels: npt.NDArray[np.float64] = np.rint(values * (largest / np.abs(values).max()))
+    return levels.astype(np.int8)
+
+
+def _product(left: npt.NDArray[np.int8], right: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    return left.astype(np.float64) @ right.astype(np.float64)

@@ -1,0 +1,255 @@
+"""The contract of every matrix family, then what is particular to each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clso.errors import ArtifactError, ConfigError
+from clso.library import FAMILIES, BlockSparse, LibraryEntry, QuantizedLowRank
+from clso.library.registry import FamilySpec, divide, entry_from_record
+
+PARAMETERS: dict[str, dict[str, float]] = {
+    "block_sparse": {"block": 5, "density": 0.3},
+    "quantized_low_rank": {"rank": 3, "bits": 4},
+}
+SHAPES = [(12, 36), (12, 12), (48, 12), (7, 11)]
+
+Draw = Callable[..., LibraryEntry]
+
+
+def draw(family: str, shape: tuple[int, int] = (12, 36), gain: float = 1.0) -> LibraryEntry:
+    rng = np.random.default_rng(5)
+    return FAMILIES[family].generate(rng, shape, gain=gain, **PARAMETERS[family])
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_family_is_under_contract() -> None:
+    assert PARAMETERS.keys() == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("gain", [0.1, 1.0, 3.0])
+def test_frobenius_norm_is_gain_squared_times_outputs(
+    family: str, shape: tuple[int, int], gain: float
+) -> None:
+    dense = draw(family, shape, gain).dense().astype(np.float64)
+    assert np.square(dense).sum() == pytest.approx(gain**2 * shape[1], rel=1e-6)
+
+
+def test_outputs_of_unit_variance_inputs_have_variance_gain_squared(family: str) -> None:
+    dense = draw(family, (64, 256), gain=2.0).dense()
+    inputs = np.random.default_rng(0).standard_normal((2000, 64), dtype=np.float32)
+    assert np.square(inputs @ dense).mean() == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dense_is_float32_rows_by_columns_and_repeatable(
+    family: str, shape: tuple[int, int]
+) -> None:
+    entry = draw(family, shape)
+    dense = entry.dense()
+    assert dense.dtype == np.float32
+    assert dense.shape == entry.shape == shape
+    assert dense.flags.c_contiguous
+    np.testing.assert_array_equal(dense, entry.dense())
+
+
+def test_the_same_generator_state_gives_the_same_bits(family: str) -> None:
+    np.testing.assert_array_equal(draw(family).dense(), draw(family).dense())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_record_round_trip_is_exact(family: str, shape: tuple[int, int]) -> None:
+    entry = draw(family, shape)
+    back = entry_from_record(entry.to_record())
+    assert type(back) is type(entry)
+    assert back.to_record() == entry.to_record()
+    np.testing.assert_array_equal(back.dense(), entry.dense())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_facts_agree_with_the_dense_matrix(family: str, shape: tuple[int, int]) -> None:
+    entry = draw(family, shape)
+    dense = entry.dense().astype(np.float64)
+    values = np.linalg.svd(dense, compute_uv=False)
+    assert entry.spectral_norm == pytest.approx(values[0], rel=1e-6)
+    assert entry.rank == np.linalg.matrix_rank(dense, tol=1e-5 * values[0])
+    assert entry.density == np.count_nonzero(dense) / dense.size
+    assert entry.stored_bytes == sum(array.nbytes for array in entry.arrays.values())
+    assert 0 < entry.flops < 2 * dense.size
+
+
+def test_arrays_cannot_be_written_to(family: str) -> None:
+    for array in draw(family).arrays.values():
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_a_missing_parameter_is_named(family: str) -> None:
+    with pytest.raises(ConfigError, match=f"{family} got the parameters .*expected"):
+        FAMILIES[family].generate(np.random.default_rng(0), (4, 4), gain=1.0, colour=3)
+
+
+@pytest.mark.parametrize("damage", ["arrays", "data", "shape"])
+def test_a_damaged_record_is_refused(family: str, damage: str) -> None:
+    record = draw(family).to_record()
+    if damage == "arrays":
+        record["arrays"] = record["arrays"][:1]
+    elif damage == "data":
+        record["arrays"][0]["data"] = record["arrays"][0]["data"][:-1]
+    else:
+        record["rows"], record["columns"] = 99, 98
+    with pytest.raises(ArtifactError, match=f"{family} matrix"):
+        entry_from_record(record)
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
+    record = {**draw("block_sparse").to_record(), "family": "penrose"}
+    with pytest.raises(ArtifactError, match=r"'penrose'[\s\S]*block_sparse"):
+        entry_from_record(record)
+    with pytest.raises(ConfigError, match=r"'penrose'[\s\S]*block_sparse"):
+        FamilySpec("penrose")
+
+
+def test_repr_tells_family_shape_and_parameters(family: str) -> None:
+    text = repr(draw(family))
+    assert "12 x 36" in text
+    assert all(f"{name}=" in text for name in PARAMETERS[family])
+
+
+# block-sparse
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 30),
+    columns=st.integers(1, 30),
+    block=st.integers(1, 35),
+    density=st.floats(0.01, 1.0),
+)
+def test_block_sparse_is_zero_outside_its_blocks_for_any_shape(
+    rows: int, columns: int, block: int, density: float
+) -> None:
+    rng = np.random.default_rng(1)
+    entry = BlockSparse.generate(rng, (rows, columns), gain=1.0, block=block, density=density)
+    across, down = -(-columns // block), -(-rows // block)
+    kept = set(entry.arrays["blocks"].tolist())
+    assert len(kept) == max(1, round(density * across * down))
+    dense = entry.dense()
+    for row in range(rows):
+        for column in range(columns):
+            inside = (row // block) * across + column // block in kept
+            assert (dense[row, column] != 0) == inside
+    assert entry.flops == 2 * np.count_nonzero(dense)
+
+
+def test_full_density_keeps_every_block() -> None:
+    entry = BlockSparse.generate(np.random.default_rng(0), (8, 8), gain=1.0, block=3, density=1.0)
+    assert entry.density == 1.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"block": 0, "density": 0.5}, "block is 0"),
+        ({"block": 4, "density": 0.0}, "density is 0"),
+        ({"block": 4, "density": 1.5}, r"density is 1\.5"),
+    ],
+)
+def test_block_sparse_refuses(parameters: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BlockSparse.generate(np.random.default_rng(0), (8, 8), gain=1.0, **parameters)
+
+
+# quantized low rank
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 20),
+    columns=st.integers(1, 20),
+    bits=st.integers(2, 8),
+    data=st.data(),
+)
+def test_low_rank_has_few_levels_and_at_most_its_rank(
+    rows: int, columns: int, bits: int, data: st.DataObject
+) -> None:
+    rank = data.draw(st.integers(1, min(rows, columns)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 100)))
+    entry = QuantizedLowRank.generate(rng, (rows, columns), gain=1.0, rank=rank, bits=bits)
+    largest = 2 ** (bits - 1) - 1
+    for name in ("left", "right"):
+        assert np.abs(entry.arrays[name]).max() == largest
+    assert 1 <= entry.rank <= rank
+    assert np.square(entry.dense().astype(np.float64)).sum() == pytest.approx(columns, rel=1e-6)
+
+
+def test_low_rank_dense_is_the_scaled_integer_product() -> None:
+    entry = draw("quantized_low_rank")
+    left, right = (entry.arrays[name].astype(np.int64) for name in ("left", "right"))
+    expected = ((left @ right).astype(np.float64) * float(entry.arrays["scale"])).astype(np.float32)
+    np.testing.assert_array_equal(entry.dense(), expected)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"rank": 0, "bits": 4}, "rank is 0"),
+        ({"rank": 7, "bits": 4}, r"rank is 7, but a 6 x 9 matrix has rank 6 at most"),
+        ({"rank": 2, "bits": 1}, "bits is 1"),
+        ({"rank": 2, "bits": 9}, "bits is 9"),
+    ],
+)
+def test_low_rank_refuses(parameters: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        QuantizedLowRank.generate(np.random.default_rng(0), (6, 9), gain=1.0, **parameters)
+
+
+# the division among families
+
+
+@given(shares=st.lists(st.floats(0.01, 100.0), min_size=1, max_size=6), extra=st.integers(0, 100))
+def test_division_gives_everything_away_and_something_to_everyone(
+    shares: list[float], extra: int
+) -> None:
+    counts = divide(len(shares) + extra, shares)
+    assert sum(counts) == len(shares) + extra
+    assert min(counts) >= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "shares", "counts"),
+    [
+        (64, [1, 1], [32, 32]),
+        (5, [1, 1], [3, 2]),
+        (8, [3, 1], [6, 2]),
+        (3, [100, 1, 1], [1, 1, 1]),
+    ],
+)
+def test_division_follows_the_shares(size: int, shares: list[float], counts: list[int]) -> None:
+    assert divide(size, shares) == counts
+
+
+def test_fewer_entries_than_families_are_refused() -> None:
+    with pytest.raises(ConfigError, match="1 entries cannot hold 2 families"):
+        divide(1, [1.0, 1.0])
+
+
+def test_a_share_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="share is 0"):
+        FamilySpec("block_sparse", share=0.0)
+
+
+def test_parameters_are_recorded_as_json(family: str) -> None:
+    recorded = json.loads(draw(family, gain=2.0).to_record()["parameters"])
+    assert recorded == {**PARAMETERS[family], "gain": 2.0}
