@@ -1,0 +1,83 @@
+"""Every genome that was really evaluated; the hall of fame is its best.
+
+A prediction never enters here, so what is read from here is a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clso.genome import Genome
+
+__all__ = ["Archive", "Scored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An evaluated genome.
+
+    Attributes:
+        genome: its slots as bred.
+        canonical: the representative that was evaluated.
+        loss: nats per token on all fixed batches; `None`: the evaluation failed.
+    """
+
+    genome: Genome
+    canonical: Genome
+    loss: float | None
+
+
+class Archive:
+    """Evaluated genomes in the order of their evaluation, one entry per canonical form."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Genome, Scored] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Scored]:
+        return iter(self._entries.values())
+
+    def __contains__(self, canonical: Genome) -> bool:
+        return canonical in self._entries
+
+    def get(self, canonical: Genome) -> Scored | None:
+        """Return a genome's entry, `None` if it was never evaluated."""
+        return self._entries.get(canonical)
+
+    def add(self, scored: Scored) -> None:
+        """Enter a genome that was just evaluated.
+
+        Raises:
+            ValueError: it had been evaluated before.
+        """
+        if scored.canonical in self._entries:
+            raise ValueError(f"genome {scored.canonical} was evaluated twice")
+        self._entries[scored.canonical] = scored
+
+    def best(self, count: int) -> list[Scored]:
+        """Return the `count` lowest losses; of equals the earlier first, failures never."""
+        finite = [(entry.loss, entry) for entry in self if entry.loss is not None]
+        return [entry for _, entry in sorted(finite, key=lambda pair: pair[0])[:count]]
+
+    @property
+    def incumbent(self) -> Scored | None:
+        """The lowest loss; `None` while every evaluation failed."""
+        return next(iter(self.best(1)), None)
+
+    @property
+    def incumbent_loss(self) -> float | None:
+        """The lowest loss evaluated so far."""
+        incumbent = self.incumbent
+        return None if incumbent is None else incumbent.loss
+
+    def training_set(self) -> tuple[list[Genome], list[float]]:
+        """Return what a surrogate learns from; failures count as the worst loss seen."""
+        worst = max((entry.loss for entry in self if entry.loss is not None), default=None)
+        if worst is None:
+            return [], []
+        entries = list(self)
+        losses = [worst if entry.loss is None else entry.loss for entry in entries]
+        return [entry.canonical for entry in entries], losses

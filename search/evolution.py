@@ -1,0 +1,371 @@
+"""The genetic algorithm with a surrogate inside its loop.
+
+Generation 0 draws distinct genomes uniformly and evaluates all of them. Generation g > 0:
+
+ 1. Elites: the best evaluated genomes are taken over (`cached`).
+ 2. Offspring: parents are drawn by tournament from all individuals of generation g - 1. A child
+    whose canonical form was evaluated before takes a place as `cached`; one that stands in this
+    generation already is dropped and another bred, within bounds (`search.breeding`).
+ 3. Screening, from generation `surrogate.start` on: the surrogate is fitted anew to all
+    evaluations and ranks the unknown children. A share of them is evaluated, the lowest
+    predictions and a random control; the rest stay `predicted`. Before, all are evaluated.
+ 4. Local search, where due: one-gene neighbours of the incumbent that are neither evaluated nor
+    in this generation are evaluated, lowest prediction first, drawn uniformly before `start`.
+ 5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
+    plus its spread, but never below the incumbent's measured loss.
+
+Every genome is evaluated at most once, in canonical form, on all fixed batches. The incumbent,
+elites, finalists and the stop by patience read measured losses only. No decision reads a clock
+or a meter. Randomness is the operators' generator, whose state is saved, and generators made
+from (seed, generation, purpose), so a resumed search repeats an unbroken one bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clso.energy import EnergyMonitor, Measurement
+from clso.problem import Problem
+from clso.progress import SILENT, Reporter
+from search.archive import Scored
+from search.breeding import breed, cached, draw
+from search.checkpoint import Guess, SearchState, StopReason, load_state, save_state
+from search.local_search import Neighbour, neighbours, propose
+from search.records import (
+    Individual,
+    RecordSink,
+    RunIdentity,
+    SearchCounts,
+    evaluation_row,
+    generation_row,
+)
+from search.result import SearchResult
+from search.screening import screen
+from search.settings import SearchSettings
+from search.surrogate import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
+from search.toolbox import WORST_LOSS, Operators, Parent
+
+__all__ = ["run_search"]
+
+_MIN_TRAINING = 2
+_SURROGATE, _CONTROL, _LOCAL = range(3)  # purposes of a generation's own random draws
+
+
+def run_search(
+    problem: Problem,
+    settings: SearchSettings,
+    *,
+    seed: int,
+    family: str,
+    run_id: str,
+    sink: RecordSink,
+    state_path: Path | None = None,
+    monitor: EnergyMonitor | None = None,
+    reporter: Reporter = SILENT,
+    should_stop: Callable[[], bool] | None = None,
+    surrogate: SurrogateFactory | None = None,
+) -> SearchResult:
+    """Search a problem's genomes for the lowest loss.
+
+    Args:
+        problem: what a genome costs.
+        settings: of the search.
+        seed: the only source of randomness.
+        family: the `family` column of the records, and the name shown to the reporter.
+        run_id: the `run_id` column.
+        sink: receives every generation's rows before its state is saved.
+        state_path: where the state is saved after every generation, and resumed from.
+        monitor: measures generations and the surrogate; `None`: durations only.
+        reporter: told the incumbent after every generation.
+        should_stop: asked between generations; true ends the search as `"interrupted"`, and the
+            same call later goes on from there.
+        surrogate: makes surrogates in place of `settings.surrogate.kind`.
+
+    Raises:
+        ArtifactError: the saved state is damaged or of another search, or cannot be written.
+    """
+    search = _Search(
+        problem,
+        settings,
+        RunIdentity(run_id, seed, family),
+        sink,
+        state_path,
+        monitor or EnergyMonitor(),
+        surrogate or surrogate_factory(settings.surrogate.kind),
+    )
+    state = search.state
+    with reporter.task(f"search {family}", total=settings.generations) as task:
+        task.update(state.generations, search.note())
+        while state.stop_reason is None:
+            if should_stop is not None and should_stop():
+                return SearchResult.of(state, settings.finalists, "interrupted")
+            search.run_generation()
+            task.update(state.generations, search.note())
+    return SearchResult.of(state, settings.finalists, state.stop_reason)
+
+
+class _Search:
+    def __init__(
+        self,
+        problem: Problem,
+        settings: SearchSettings,
+        run: RunIdentity,
+        sink: RecordSink,
+        state_path: Path | None,
+        monitor: EnergyMonitor,
+        make_surrogate: SurrogateFactory | None,
+    ) -> None:
+        self._problem = problem
+        self._space = problem.space
+        self._settings = settings
+        self._run = run
+        self._sink = sink
+        self._state_path = state_path
+        self._monitor = monitor
+        self._make_surrogate = make_surrogate
+        self._operators = Operators(
+            self._space.cardinalities,
+            crossover=settings.crossover,
+            crossover_rate=settings.crossover_rate,
+            mutation_rate=settings.mutation_rate,
+            tournament_size=settings.tournament_size,
+            seed=run.seed,
+        )
+        self._identity: dict[str, Any] = {
+            "problem": problem.fingerprint,
+            "cardinalities": list(self._space.cardinalities),
+            **asdict(run),
+            "settings": settings.to_mapping(),
+        }
+        saved = None if state_path is None else load_state(state_path, self._identity)
+        if saved is None:
+            self.state = SearchState(random_state=self._operators.state())
+        else:
+            self.state = saved
+            self._operators.restore(saved.random_state)
+
+    def note(self) -> str:
+        """Say the incumbent's loss."""
+        loss = self.state.archive.incumbent_loss
+        return "" if loss is None else f"best {loss:.4f}"
+
+    def run_generation(self) -> None:
+        """Breed, screen, evaluate, search locally, record, and save the state."""
+        state = self.state
+        with self._monitor.window() as window:
+            if state.generations == 0:
+                surrogate = None
+                individuals = draw(self._space, self._operators, self._settings.population)
+                individuals = individuals[: self._evaluations_left]
+                self._evaluate(individuals)
+            else:
+                surrogate = self._fitted_surrogate()
+                individuals, surrogate = self._next_population(surrogate)
+            if self._settings.local_search.due(state.generations):
+                individuals += self._local_search(individuals, surrogate)
+        self._record(individuals, window.measurement)
+        self._advance(individuals)
+
+    def _rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._run.seed, self.state.generations, purpose])
+
+    @property
+    def _evaluations_left(self) -> int | None:
+        limit = self._settings.max_evaluations
+        return None if limit is None else limit - len(self.state.archive)
+
+    def _next_population(
+        self, surrogate: Surrogate | None
+    ) -> tuple[list[Individual], Surrogate | None]:
+        """Return the generation before local search, and the surrogate if it screened it."""
+        settings, archive = self._settings, self.state.archive
+        elites = [cached(scored, "elite") for scored in archive.best(settings.elites)]
+        places = settings.population - len(elites)
+        children = breed(
+            self._space,
+            self._operators,
+            self.state.parents,
+            archive,
+            places=places,
+            factor=1.0 if surrogate is None else settings.surrogate.pool_factor,
+            present={elite.canonical for elite in elites},
+        )
+        novel = [child for child in children if child.status is None]
+        places -= len(children) - len(novel)
+        predictions = None if surrogate is None else self._predict(surrogate, novel)
+        if predictions is None:
+            surrogate = None
+            self._evaluate(novel[:places][: self._evaluations_left])
+        else:
+            self._screen(novel, predictions, places)
+        # what got no number (dropped from the pool, or the budget ended) is no individual
+        kept = [child for child in children if child.status is not None]
+        return elites + kept, surrogate
+
+    def _fitted_surrogate(self) -> Surrogate | None:
+        if self._make_surrogate is None or self.state.generations < self._settings.surrogate.start:
+            return None
+        genomes, losses = self.state.archive.training_set()
+        if len(genomes) < _MIN_TRAINING:
+            return None
+        seed = np.random.SeedSequence([self._run.seed, self.state.generations, _SURROGATE])
+        with self._monitor.window() as window:
+            surrogate = self._make_surrogate(
+                self._space.cardinalities, int(seed.generate_state(1)[0])
+            )
+            surrogate.fit(genomes, losses)
+        self._charge(window.measurement)
+        return surrogate
+
+    def _predict(
+        self, surrogate: Surrogate, candidates: Sequence[Individual | Neighbour]
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """Return means and spreads; `None` if they are no finite numbers and say nothing."""
+        with self._monitor.window() as window:
+            mean, std = surrogate.predict([candidate.canonical for candidate in candidates])
+        self._charge(window.measurement)
+        finite = bool(np.isfinite(mean).all() and np.isfinite(std).all())
+        return (mean, std) if finite else None
+
+    def _charge(self, measurement: Measurement) -> None:
+        cost = self.state.surrogate_cost
+        self.state.surrogate_cost = (
+            measurement if cost is None else Measurement.total((cost, measurement))
+        )
+
+    def _screen(
+        self, novel: list[Individual], predictions: tuple[FloatArray, FloatArray], places: int
+    ) -> None:
+        state = self.state
+        mean, std = predictions
+        chosen = screen(
+            mean,
+            places,
+            limit=self._evaluations_left,
+            fraction=self._settings.surrogate.full_eval_fraction,
+            random_fraction=self._settings.surrogate.random_fraction,
+            already=state.screened,
+            rng=self._rng(_CONTROL),
+        )
+        for index, individual in enumerate(novel):
+            individual.guess(mean[index], std[index])
+        for index in chosen.predicted:
+            novel[index].status = "predicted"
+        self._evaluate([novel[index] for index in sorted(chosen.best + chosen.random)])
+        evaluations, at_random = state.screened
+        state.screened = (
+            evaluations + len(chosen.best) + len(chosen.random),
+            at_random + len(chosen.random),
+        )
+        if novel and state.surrogate_start is None:
+            state.surrogate_start = state.generations
+        n_discarded = sum(individual.status is None for individual in novel)
+        state.counts += SearchCounts(n_discarded=n_discarded)
+
+    def _local_search(
+        self, individuals: Sequence[Individual], surrogate: Surrogate | None
+    ) -> list[Individual]:
+        archive = self.state.archive
+        incumbent = archive.incumbent
+        if incumbent is None:
+            return []
+        present = {individual.canonical for individual in individuals}
+        candidates = neighbours(
+            self._space, incumbent.genome, lambda one: one in archive or one in present
+        )
+        predictions = None
+        if surrogate is not None and candidates:
+            predictions = self._predict(surrogate, candidates)
+        count, left = self._settings.local_search.neighbours, self._evaluations_left
+        chosen = propose(
+            count if left is None else min(count, left),
+            len(candidates),
+            None if predictions is None else predictions[0],
+            self._rng(_LOCAL),
+        )
+        tried = []
+        for index in chosen:
+            step = Individual(candidates[index].genome, candidates[index].canonical, "local_search")
+            if predictions is not None:
+                step.guess(predictions[0][index], predictions[1][index])
+            tried.append(step)
+        self._evaluate(tried)
+        return tried
+
+    def _evaluate(self, individuals: Sequence[Individual]) -> None:
+        if not individuals:
+            return
+        evaluations = self._problem.evaluate([one.canonical for one in individuals], 1.0)
+        for individual, evaluation in zip(individuals, evaluations, strict=True):
+            loss = evaluation.loss
+            if evaluation.status == "failed" or loss is None or not math.isfinite(loss):
+                loss, individual.status = None, "failed"
+            else:
+                loss, individual.status = float(loss), "evaluated"
+            individual.evaluated_loss = loss
+            individual.evaluation = evaluation
+            self.state.archive.add(Scored(individual.genome, individual.canonical, loss))
+
+    def _record(self, individuals: Sequence[Individual], measurement: Measurement) -> None:
+        generation = self.state.generations
+        self._sink.append(
+            "evaluations",
+            generation,
+            [
+                evaluation_row(self._run, generation, number, individual)
+                for number, individual in enumerate(individuals)
+            ],
+        )
+        best_loss = self.state.archive.incumbent_loss
+        row = generation_row(self._run, generation, individuals, best_loss, measurement)
+        self._sink.append("generations", generation, [row])
+
+    def _advance(self, individuals: Sequence[Individual]) -> None:
+        state, settings = self.state, self._settings
+        best_loss = state.archive.incumbent_loss
+        state.parents = [
+            Parent(individual.genome, _believed_loss(individual, best_loss))
+            for individual in individuals
+        ]
+        for individual in individuals:
+            guess, lowest = individual.predicted_loss, state.lowest_guess
+            if guess is not None and (lowest is None or guess < lowest.predicted_loss):
+                state.lowest_guess = Guess(individual.canonical, state.generations, guess)
+        if best_loss is not None and (
+            state.reference_loss is None or best_loss < state.reference_loss - settings.min_delta
+        ):
+            state.reference_loss, state.stale = best_loss, 0
+        else:
+            state.stale += 1
+        state.counts += SearchCounts.of(individual.status for individual in individuals)
+        state.generations += 1
+        state.stop_reason = self._stop_reason()
+        state.random_state = self._operators.state()
+        if self._state_path is not None:
+            save_state(self._state_path, state, self._identity)
+
+    def _stop_reason(self) -> StopReason | None:
+        settings = self._settings
+        if self.state.generations == settings.generations:
+            return "generations"
+        if self._evaluations_left == 0:
+            return "max_evaluations"
+        if len(self.state.archive) >= self._space.size:
+            return "exhausted"
+        if settings.patience is not None and self.state.stale >= settings.patience:
+            return "patience"
+        return None
+
+
+def _believed_loss(individual: Individual, best_loss: float | None) -> float:
+    """Return the finite loss that selection goes by; a guess never beats the incumbent."""
+    if individual.predicted_loss is not None and individual.status == "predicted":
+        guess = individual.predicted_loss + (individual.predicted_std or 0.0)
+        return min(max(guess, WORST_LOSS if best_loss is None else best_loss), WORST_LOSS)
+    return WORST_LOSS if individual.evaluated_loss is None else individual.evaluated_loss

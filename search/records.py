@@ -1,0 +1,245 @@
+"""What a search writes down: one row per individual, one per generation.
+
+Origins say how a genome came to be in its generation:
+
+    init          drawn uniformly for generation 0
+    crossover     bred from two parents, no gene mutated; a copy of one where no gene was swapped
+    mutation      bred from two parents, at least one gene mutated
+    random        drawn uniformly later, where breeding only repeated what is there
+    local_search  one gene away from the incumbent
+    elite         one of the best evaluated genomes, taken over unchanged
+
+Statuses say where its number comes from:
+
+    evaluated     scored now; `evaluated_loss` is the measurement
+    failed        scored now, and the loss was no finite number; `evaluated_loss` is null
+    cached        scored in an earlier generation; `evaluated_loss` repeats that measurement
+    predicted     never scored so far; `predicted_loss` is a guess, `evaluated_loss` is null
+
+A prediction that was made before an evaluation stays beside it in `predicted_loss`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from clso.energy import Measurement
+from clso.genome import Genome, genome_hash
+from clso.problem import Evaluation
+from search.screening import rank_correlation, topk_recall
+
+__all__ = [
+    "Individual",
+    "MemorySink",
+    "Origin",
+    "RecordSink",
+    "RunIdentity",
+    "SearchCounts",
+    "Status",
+    "evaluation_row",
+    "generation_row",
+    "mean_hamming",
+]
+
+Origin = Literal["init", "crossover", "mutation", "random", "local_search", "elite"]
+Status = Literal["evaluated", "failed", "cached", "predicted"]
+_MODELLED = frozenset({"cpu_model", "replay"})  # meters that estimate rather than measure
+
+
+class RecordSink(Protocol):
+    """Receives a search's tables in parts, one part per generation."""
+
+    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Store a part of a table whole; the same part again replaces what it held."""
+
+
+class MemorySink:
+    """Keeps the tables in memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[int, list[dict[str, Any]]]] = {}
+
+    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Store a part of a table; see `RecordSink.append`."""
+        self._parts.setdefault(table, {})[part] = [dict(row) for row in rows]
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return a table's rows in the order of its parts."""
+        parts = self._parts.get(table, {})
+        return [row for part in sorted(parts) for row in parts[part]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """The columns that say whose row it is."""
+
+    run_id: str
+    seed: int
+    family: str
+
+
+@dataclass(slots=True)
+class Individual:
+    """One place of a generation; `status` is `None` until its number is known."""
+
+    genome: Genome
+    canonical: Genome
+    origin: Origin
+    status: Status | None = None
+    predicted_loss: float | None = None
+    predicted_std: float | None = None
+    evaluated_loss: float | None = None
+    evaluation: Evaluation | None = None
+
+    def guess(self, mean: float, std: float) -> None:
+        """Note what the surrogate says."""
+        self.predicted_loss, self.predicted_std = float(mean), float(std)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCounts:
+    """How many individuals got their number in which way, over all generations.
+
+    `n_discarded` are bred candidates that a prediction ruled out before they became
+    individuals (only with `pool_factor` above 1); they have no rows and are not in `total`.
+    """
+
+    n_evaluated: int = 0
+    n_predicted: int = 0
+    n_cached: int = 0
+    n_failed: int = 0
+    n_discarded: int = 0
+
+    @property
+    def total(self) -> int:
+        """Rows of the evaluations table."""
+        return self.n_evaluated + self.n_predicted + self.n_cached + self.n_failed
+
+    @property
+    def share_evaluated(self) -> float | None:
+        """Real evaluations, failed ones included, per individual; `None` without individuals."""
+        return (self.n_evaluated + self.n_failed) / self.total if self.total else None
+
+    @classmethod
+    def of(cls, statuses: Iterable[str | None], n_discarded: int = 0) -> SearchCounts:
+        """Count the `status` column of evaluations rows."""
+        counted = Counter(statuses)
+        return cls(
+            n_evaluated=counted["evaluated"],
+            n_predicted=counted["predicted"],
+            n_cached=counted["cached"],
+            n_failed=counted["failed"],
+            n_discarded=n_discarded,
+        )
+
+    def __add__(self, other: SearchCounts) -> SearchCounts:
+        return SearchCounts(
+            self.n_evaluated + other.n_evaluated,
+            self.n_predicted + other.n_predicted,
+            self.n_cached + other.n_cached,
+            self.n_failed + other.n_failed,
+            self.n_discarded + other.n_discarded,
+        )
+
+
+def evaluation_row(
+    identity: RunIdentity, generation: int, number: int, individual: Individual
+) -> dict[str, Any]:
+    """Return an individual's row of the evaluations table.
+
+    Costs (`tokens`, `duration_s`, `energy_j`) are those of a scoring that took place for this
+    row; cached and predicted rows have null there, not 0.
+    """
+    scored = individual.evaluation
+    source = scored.energy_source if scored is not None else None
+    return {
+        "run_id": identity.run_id,
+        "seed": identity.seed,
+        "family": identity.family,
+        "generation": generation,
+        "individual": number,
+        "genome": list(individual.canonical),
+        "genome_hash": genome_hash(individual.canonical),
+        "origin": individual.origin,
+        "status": individual.status,
+        "predicted_loss": individual.predicted_loss,
+        "predicted_std": individual.predicted_std,
+        "screening_loss": None,
+        "evaluated_loss": individual.evaluated_loss,
+        "fidelity": None if individual.status == "predicted" else 1.0,
+        "tokens": scored.tokens if scored is not None else None,
+        "duration_s": scored.duration_s if scored is not None else None,
+        "energy_j": scored.energy_j if scored is not None else None,
+        "energy_source": source,
+        "estimated": None if source is None else not _MODELLED.isdisjoint(source.split("+")),
+    }
+
+
+def generation_row(
+    identity: RunIdentity,
+    generation: int,
+    individuals: Sequence[Individual],
+    best_loss: float | None,
+    measurement: Measurement,
+) -> dict[str, Any]:
+    """Return a generation's row of the generations table.
+
+    Args:
+        identity: whose row it is.
+        generation: its number, from 0.
+        individuals: all of its rows in the evaluations table.
+        best_loss: the incumbent's, over this and all earlier generations.
+        measurement: of the whole generation, the surrogate included.
+
+    `mean_loss` and `std_loss` (of the population, not a sample's estimate) are over measured
+    losses, evaluated and cached; `spearman` and `topk_recall` compare the predictions of this
+    generation with the evaluations that followed them.
+    """
+    measured = [one.evaluated_loss for one in individuals if one.evaluated_loss is not None]
+    pairs = [
+        (one.predicted_loss, one.evaluated_loss)
+        for one in individuals
+        if one.predicted_loss is not None and one.evaluated_loss is not None
+    ]
+    predicted, evaluated = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    counts = SearchCounts.of(one.status for one in individuals)
+    genomes = [one.canonical for one in individuals]
+    return {
+        "run_id": identity.run_id,
+        "seed": identity.seed,
+        "family": identity.family,
+        "generation": generation,
+        "best_loss": best_loss,
+        "mean_loss": float(np.mean(measured)) if measured else None,
+        "std_loss": float(np.std(measured)) if measured else None,
+        "n_evaluated": counts.n_evaluated,
+        "n_predicted": counts.n_predicted,
+        "n_cached": counts.n_cached,
+        "n_failed": counts.n_failed,
+        "n_unique": len(set(genomes)),
+        "mean_hamming": mean_hamming(genomes),
+        "spearman": rank_correlation(predicted, evaluated),
+        "topk_recall": topk_recall(predicted, evaluated),
+        "duration_s": measurement.duration_s,
+        "energy_j": measurement.energy_j,
+        "energy_source": measurement.energy_source,
+        "estimated": measurement.estimated,
+    }
+
+
+def mean_hamming(genomes: Sequence[Genome]) -> float | None:
+    """Return the mean number of differing genes over all pairs; `None` for fewer than two."""
+    count = len(genomes)
+    if count < 2:
+        return None
+    columns = np.asarray(genomes, dtype=np.int64).T
+    equal_pairs = 0
+    for column in columns:
+        repeats = np.unique(column, return_counts=True)[1]
+        equal_pairs += int((repeats * (repeats - 1) // 2).sum())
+    return len(columns) - equal_pairs / (count * (count - 1) // 2)

@@ -1,0 +1,116 @@
+"""What a search hands back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clso.energy import Measurement
+from clso.errors import ClsoError
+from clso.genome import Genome
+from search.checkpoint import SearchState, StopReason
+from search.records import SearchCounts
+
+__all__ = ["Finalist", "LowestPrediction", "SearchResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """One of the best evaluated genomes.
+
+    Attributes:
+        genome: its slots as bred.
+        canonical: the representative that was evaluated.
+        loss: nats per token on the search's fixed batches, measured, never predicted.
+    """
+
+    genome: Genome
+    canonical: Genome
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class LowestPrediction:
+    """The lowest loss that the surrogate ever claimed, and what became of it.
+
+    Attributes:
+        evaluated_loss: the genome's loss if it was ever evaluated; `None` if it never was, or
+            its evaluation failed.
+    """
+
+    canonical: Genome
+    generation: int
+    predicted_loss: float
+    evaluated_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The outcome of a search; every loss in it but `lowest_prediction`'s was measured.
+
+    Attributes:
+        finalists: best first; empty if every evaluation failed.
+        generations: how many were run.
+        stop_reason: why no more were.
+        counts: individuals by status.
+        surrogate_start: the first generation (from 0) that the surrogate filtered; `None`: it
+            never did.
+        surrogate_cost: time and energy of fitting and predicting; `None`: it never ran.
+        n_random: evaluations spent on the random control.
+        lowest_prediction: `None` if nothing was predicted.
+    """
+
+    finalists: tuple[Finalist, ...]
+    generations: int
+    stop_reason: StopReason
+    counts: SearchCounts
+    surrogate_start: int | None
+    surrogate_cost: Measurement | None
+    n_random: int
+    lowest_prediction: LowestPrediction | None
+
+    @property
+    def best(self) -> Finalist:
+        """The incumbent.
+
+        Raises:
+            ClsoError: no evaluation gave a finite loss.
+        """
+        if not self.finalists:
+            raise ClsoError(
+                f"none of the {self.counts.n_failed} evaluated genomes has a finite loss",
+                remedy="the library or the data make every model overflow: lower the gain",
+            )
+        return self.finalists[0]
+
+    @property
+    def surrogate_energy_j(self) -> float | None:
+        """Joules of fitting and predicting; `None` = not measured, or the surrogate never ran."""
+        return None if self.surrogate_cost is None else self.surrogate_cost.energy_j
+
+    @classmethod
+    def of(cls, state: SearchState, finalists: int, stop_reason: StopReason) -> SearchResult:
+        """Sum up a search's state."""
+        guess = state.lowest_guess
+        lowest = None
+        if guess is not None:
+            scored = state.archive.get(guess.canonical)
+            lowest = LowestPrediction(
+                guess.canonical,
+                guess.generation,
+                guess.predicted_loss,
+                None if scored is None else scored.loss,
+            )
+        return cls(
+            finalists=tuple(
+                Finalist(scored.genome, scored.canonical, scored.loss)
+                for scored in state.archive.best(finalists)
+                if scored.loss is not None
+            ),
+            generations=state.generations,
+            stop_reason=stop_reason,
+            counts=state.counts,
+            surrogate_start=state.surrogate_start,
+            surrogate_cost=state.surrogate_cost,
+            n_random=state.screened[1],
+            lowest_prediction=lowest,
+        )

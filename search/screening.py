@@ -1,0 +1,102 @@
+"""Who of a generation's new individuals gets a real evaluation, and how well that was guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+__all__ = ["Screening", "rank_correlation", "screen", "topk_recall"]
+
+FloatArray = npt.NDArray[np.float64]
+_MIN_PAIRS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """Indices into the candidates, each list ascending; no index is in two lists.
+
+    Attributes:
+        best: evaluated for the lowest predictions.
+        random: evaluated as a control, drawn uniformly from those that `best` left.
+        predicted: kept with their prediction only.
+    """
+
+    best: tuple[int, ...]
+    random: tuple[int, ...]
+    predicted: tuple[int, ...]
+
+
+def screen(
+    predicted: FloatArray,
+    places: int,
+    *,
+    limit: int | None,
+    fraction: float,
+    random_fraction: float,
+    already: tuple[int, int],
+    rng: np.random.Generator,
+) -> Screening:
+    r"""Choose from candidates `(n,)` who is evaluated, who stays predicted and who is dropped.
+
+    With k = min(n, places) individuals kept, max(1, [fraction k]) are evaluated. The control is
+    kept over the whole search: after every generation at least `random_fraction` of all
+    screened evaluations were drawn at random, so small generations need not each spend one.
+
+    Args:
+        predicted: predicted losses, `(n,)`, finite.
+        places: individuals that the generation has room for.
+        limit: evaluations that may still be spent; `None`: any number.
+        fraction: share of the kept that are evaluated, rounded to the nearest whole number.
+        random_fraction: share of the evaluations that are drawn at random.
+        already: evaluations that earlier screenings gave, and how many of them at random.
+        rng: draws the control.
+    """
+    kept = min(len(predicted), places)
+    if kept == 0:
+        return Screening((), (), ())
+    n_evaluated = max(1, math.floor(fraction * kept + 0.5))
+    if limit is not None:
+        n_evaluated = min(n_evaluated, limit)
+    evaluations, at_random = already
+    # the small term keeps 0.14 * 50, a little above 7 in floating point, from becoming 8
+    owed = math.ceil(random_fraction * (evaluations + n_evaluated) - 1e-9) - at_random
+    n_random = min(n_evaluated, max(0, owed))
+    order = np.argsort(predicted, kind="stable")
+    best, rest = order[: n_evaluated - n_random], order[n_evaluated - n_random :]
+    drawn = rng.choice(rest, size=n_random, replace=False)
+    remaining = rest[~np.isin(rest, drawn)][: kept - n_evaluated]
+    return Screening(_ascending(best), _ascending(drawn), _ascending(remaining))
+
+
+def _ascending(indices: npt.NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(sorted(int(index) for index in indices))
+
+
+def rank_correlation(predicted: Sequence[float], evaluated: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation of predictions with the evaluations that followed.
+
+    `None` when it says nothing: fewer than 3 pairs, or all of either side equal.
+    """
+    if len(predicted) < _MIN_PAIRS or len(set(predicted)) == 1 or len(set(evaluated)) == 1:
+        return None
+    return float(spearmanr(predicted, evaluated).statistic)
+
+
+def topk_recall(predicted: Sequence[float], evaluated: Sequence[float]) -> float | None:
+    """Return the share of the k lowest evaluated that were among the k lowest predicted.
+
+    k is a quarter of the pairs, rounded up; of equals the earlier counts as lower; `None` with
+    fewer than 3 pairs.
+    """
+    count = len(predicted)
+    if count < _MIN_PAIRS:
+        return None
+    k = math.ceil(count / 4)
+    guessed = np.argsort(np.asarray(predicted), kind="stable")[:k]
+    actual = np.argsort(np.asarray(evaluated), kind="stable")[:k]
+    return len(set(guessed.tolist()) & set(actual.tolist())) / k

@@ -1,0 +1,160 @@
+"""What a search is told: one frozen value per section of `search` in the configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from clso.errors import ConfigError
+
+__all__ = ["LocalSearchSettings", "SearchSettings", "SurrogateSettings"]
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value!r}, expected {expected}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurrogateSettings:
+    """Who gets a real evaluation.
+
+    Attributes:
+        kind: the write-up's embedding + MLP, a random forest, or no surrogate.
+        start: generations evaluated in full; generation number `start` (from 0) is the first
+            that the surrogate filters, so a search of `start` generations never is.
+        full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
+        random_fraction: share of those evaluations drawn at random, as a control.
+        pool_factor: offspring bred per place in a filtered generation.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    kind: Literal["mlp", "random_forest", "none"] = "mlp"
+    start: int = 5
+    full_eval_fraction: float = 0.2
+    random_fraction: float = 0.1
+    pool_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        kinds = ("mlp", "random_forest", "none")
+        _require(self.kind in kinds, "surrogate.kind", self.kind, f"one of {', '.join(kinds)}")
+        _require(self.start >= 1, "surrogate.start", self.start, "at least 1")
+        _require(
+            0 < self.full_eval_fraction <= 1,
+            "surrogate.full_eval_fraction",
+            self.full_eval_fraction,
+            "more than 0, at most 1",
+        )
+        _require(
+            0.1 <= self.random_fraction <= 1,
+            "surrogate.random_fraction",
+            self.random_fraction,
+            "0.1 to 1",
+        )
+        _require(
+            1 <= self.pool_factor < math.inf,
+            "surrogate.pool_factor",
+            self.pool_factor,
+            "a finite number of at least 1",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSearchSettings:
+    """One-gene neighbours of the incumbent, tried after every `every`-th generation.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    enabled: bool = True
+    every: int = 1
+    neighbours: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "local_search.every", self.every, "at least 1")
+        _require(self.neighbours >= 1, "local_search.neighbours", self.neighbours, "at least 1")
+
+    def due(self, generation: int) -> bool:
+        """Return whether generation number `generation` (from 0) ends with local search."""
+        return self.enabled and (generation + 1) % self.every == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """The genetic algorithm.
+
+    Attributes:
+        mutation_rate: probability per gene.
+        crossover_rate: probability per pair of parents.
+        elites: best evaluated individuals that enter the next generation unchanged.
+        patience: generations in a row without a lower loss (by more than `min_delta`) before
+            the search stops; `None`: never.
+        max_evaluations: real evaluations, failed ones included, after which the search stops;
+            `None`: no limit.
+        finalists: how many of the best evaluated genomes the result names.
+
+    Raises:
+        ConfigError: a value out of its range, or two that contradict each other.
+    """
+
+    population: int = 32
+    generations: int = 50
+    crossover: Literal["uniform", "two_point"] = "uniform"
+    crossover_rate: float = 0.75
+    mutation_rate: float = 0.08
+    tournament_size: int = 3
+    elites: int = 2
+    patience: int | None = None
+    min_delta: float = 0.0
+    max_evaluations: int | None = None
+    finalists: int = 3
+    surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
+    local_search: LocalSearchSettings = field(default_factory=LocalSearchSettings)
+
+    def __post_init__(self) -> None:
+        _require(self.population >= 2, "population", self.population, "at least 2")
+        for name in ("generations", "tournament_size", "finalists"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("patience", "max_evaluations"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, value, "at least 1, or none")
+        for name in ("crossover_rate", "mutation_rate"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
+        _require(
+            self.crossover in ("uniform", "two_point"),
+            "crossover",
+            self.crossover,
+            "uniform or two_point",
+        )
+        _require(0 <= self.min_delta < math.inf, "min_delta", self.min_delta, "at least 0")
+        _require(
+            0 <= self.elites < self.population,
+            "elites",
+            self.elites,
+            f"0 to {self.population - 1} (fewer than the population)",
+        )
+        _require(
+            self.tournament_size <= self.population,
+            "tournament_size",
+            self.tournament_size,
+            f"at most the population, {self.population}",
+        )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> SearchSettings:
+        """Build settings from nested plain values, such as a dumped configuration section."""
+        plain = dict(values)
+        if isinstance(plain.get("surrogate"), Mapping):
+            plain["surrogate"] = SurrogateSettings(**plain["surrogate"])
+        if isinstance(plain.get("local_search"), Mapping):
+            plain["local_search"] = LocalSearchSettings(**plain["local_search"])
+        return cls(**plain)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the settings as nested plain values; `from_mapping` reverses it."""
+        return asdict(self)

@@ -1,0 +1,236 @@
+"""Models that guess a genome's loss from evaluated ones, so that fewer need evaluating.
+
+Notation: n genomes of L genes; gene i has c_i options; S = sum of c_i; M ensemble members.
+A surrogate's mean and spread are guesses: they order candidates and are never results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from clso.genome import Genome
+
+__all__ = [
+    "FitnessPredictor",
+    "MlpSurrogate",
+    "RandomForestSurrogate",
+    "Surrogate",
+    "SurrogateFactory",
+    "surrogate_factory",
+]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Surrogate(Protocol):
+    """Guesses losses; equal seeds and equal training sets give equal guesses, bit for bit."""
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        """Learn from evaluated genomes `(n, L)` and their finite losses `(n,)`, n >= 2."""
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        """Return the mean and the spread (standard deviation, >= 0) of each loss, `(n,)` each."""
+
+
+SurrogateFactory = Callable[[tuple[int, ...], int], Surrogate]
+"""Makes an untrained surrogate from the slots' cardinalities and a seed."""
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # sums split among threads differ in their last bits from machine to machine
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class FitnessPredictor(nn.Module):
+    r"""An ensemble of M networks: an embedding per gene and a 3-layer perceptron.
+
+    .. math:: y_m(g) = w_3 \cdot \phi(W_2\, \phi(W_1 [e_1(g_1); \dots; e_L(g_L)] + b_1) + b_2) + b_3
+
+    with phi = GELU and all weights the member's own; the members are computed together.
+
+    Args:
+        cardinalities: options per gene, `(L,)`.
+        members: networks in the ensemble.
+        embedding: numbers per gene.
+        hidden: width of both hidden layers.
+        generator: draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        *,
+        members: int,
+        embedding: int,
+        hidden: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        options = sum(cardinalities)
+        starts = np.cumsum([0, *cardinalities[:-1]])
+        # (M, 1, L): member m's row of gene i's option 0 in the flat table
+        rows = torch.as_tensor(starts) + options * torch.arange(members)[:, None, None]
+        self.register_buffer("rows", rows)
+        self.table = self._weight((members * options, embedding), 1.0, generator)
+        widths = (len(cardinalities) * embedding, hidden, hidden, 1)
+        self.weights = nn.ParameterList(
+            self._weight((members, width, outputs), width**-0.5, generator)
+            for width, outputs in pairwise(widths)
+        )
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.zeros(members, 1, outputs)) for outputs in widths[1:]
+        )
+
+    @staticmethod
+    def _weight(shape: tuple[int, ...], std: float, generator: torch.Generator) -> nn.Parameter:
+        return nn.Parameter(torch.randn(shape, generator=generator, dtype=torch.float32) * std)
+
+    def forward(self, genomes: torch.Tensor) -> torch.Tensor:
+        """Return the members' outputs for genomes `(n, L)` int64, `(M, n)`."""
+        assert isinstance(self.rows, torch.Tensor)
+        rows = genomes + self.rows  # (M, n, L)
+        # not `embedding`, whose backward pass is several times slower on the processor
+        embedded = self.table.index_select(0, rows.flatten())
+        hidden = embedded.view(*rows.shape[:2], -1)  # (M, n, L * E)
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < last:
+                hidden = functional.gelu(hidden)
+        return hidden[:, :, 0]
+
+
+class MlpSurrogate:
+    """A `FitnessPredictor` whose members each learn a bootstrap sample; the spread is theirs.
+
+    Args:
+        cardinalities: options per gene, `(L,)`.
+        seed: of the initial weights and the bootstrap.
+        members: networks in the ensemble.
+        embedding: numbers per gene.
+        hidden: width of the hidden layers.
+        steps: full-batch AdamW steps.
+        learning_rate: falls linearly to zero.
+        weight_decay: AdamW's.
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        seed: int,
+        *,
+        members: int = 5,
+        embedding: int = 8,
+        hidden: int = 32,
+        steps: int = 40,
+        learning_rate: float = 2e-2,
+        weight_decay: float = 2.0,
+    ) -> None:
+        self._members = members
+        self._steps = steps
+        self._learning_rate = learning_rate
+        self._weight_decay = weight_decay
+        self._bootstrap = np.random.default_rng(seed)
+        self._network = FitnessPredictor(
+            cardinalities,
+            members=members,
+            embedding=embedding,
+            hidden=hidden,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self._center, self._scale = 0.0, 1.0
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        """Learn from evaluated genomes; see `Surrogate.fit`."""
+        observed = np.asarray(losses, dtype=np.float64)
+        self._center = float(observed.mean())
+        self._scale = float(observed.std()) or 1.0
+        count = len(observed)
+        weights = self._bootstrap.multinomial(count, np.full(count, 1 / count), self._members)
+        with _one_thread():
+            inputs = torch.as_tensor(np.asarray(genomes, dtype=np.int64))
+            targets = torch.as_tensor((observed - self._center) / self._scale).float()
+            importance = torch.as_tensor(weights / count).float()  # (M, n)
+            optimizer = torch.optim.AdamW(
+                self._network.parameters(),
+                lr=self._learning_rate,
+                weight_decay=self._weight_decay,
+                fused=True,
+            )
+            for step in range(self._steps):
+                optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - step / self._steps)
+                optimizer.zero_grad()
+                error = self._network(inputs) - targets
+                (importance * error.square()).sum().backward()
+                optimizer.step()
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        """Guess losses; see `Surrogate.predict`."""
+        if not genomes:
+            return np.empty(0), np.empty(0)
+        with _one_thread(), torch.inference_mode():
+            outputs = self._network(torch.as_tensor(np.asarray(genomes, dtype=np.int64)))
+        losses = outputs.double().numpy() * self._scale + self._center  # (M, n)
+        return losses.mean(axis=0), losses.std(axis=0)
+
+
+class RandomForestSurrogate:
+    """Regression trees on one-hot genes; the spread is that of the trees.
+
+    Args:
+        cardinalities: options per gene, `(L,)`.
+        seed: of bootstrap and feature choice.
+        trees: in the forest.
+    """
+
+    def __init__(self, cardinalities: Sequence[int], seed: int, *, trees: int = 32) -> None:
+        # scikit-learn takes about a second to import, and searches without a forest need none
+        from sklearn.ensemble import RandomForestRegressor
+
+        self._starts = np.cumsum([0, *cardinalities[:-1]])
+        self._options = sum(cardinalities)
+        self._forest: Any = RandomForestRegressor(
+            n_estimators=trees, max_features=1 / 3, random_state=seed, n_jobs=1
+        )
+
+    def _one_hot(self, genomes: Sequence[Genome]) -> npt.NDArray[np.float32]:
+        columns = np.asarray(genomes, dtype=np.int64) + self._starts
+        encoded = np.zeros((len(genomes), self._options), dtype=np.float32)
+        np.put_along_axis(encoded, columns, 1.0, axis=1)
+        return encoded
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        """Learn from evaluated genomes; see `Surrogate.fit`."""
+        self._forest.fit(self._one_hot(genomes), np.asarray(losses, dtype=np.float64))
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        """Guess losses; see `Surrogate.predict`."""
+        if not genomes:
+            return np.empty(0), np.empty(0)
+        encoded = self._one_hot(genomes)
+        losses = np.stack([tree.predict(encoded) for tree in self._forest.estimators_])
+        return losses.mean(axis=0), losses.std(axis=0)
+
+
+def surrogate_factory(kind: Literal["mlp", "random_forest", "none"]) -> SurrogateFactory | None:
+    """Return what makes surrogates of a kind; `None` for `"none"`."""
+    if kind == "mlp":
+        return MlpSurrogate
+    if kind == "random_forest":
+        return RandomForestSurrogate
+    return None

@@ -1,0 +1,155 @@
+"""DEAP's operators on genomes, with a random generator of their own.
+
+The only module that knows DEAP. Genomes enter and leave as tuples of int; inside they are
+lists, since DEAP's crossover works in place and would corrupt views. Fitness is a loss, lower
+is better, and is never NaN: DEAP compares NaN as better both ways round, so failures carry
+`WORST_LOSS` instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from deap import base
+
+from clso.errors import ArtifactError
+from clso.genome import Genome
+
+__all__ = ["WORST_LOSS", "Child", "Operators", "Parent"]
+
+WORST_LOSS = sys.float_info.max
+
+
+class Parent(NamedTuple):
+    """A genome that may breed, and the loss that selection believes it has."""
+
+    genome: Genome
+    loss: float
+
+
+class Child(NamedTuple):
+    """A bred genome; `"mutation"` if mutation changed a gene of it, else `"crossover"`."""
+
+    genome: Genome
+    origin: Literal["crossover", "mutation"]
+
+
+class _Fitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
+    weights = (-1.0,)
+
+
+class _Individual(list[int]):
+    def __init__(self, parent: Parent) -> None:
+        super().__init__(parent.genome)
+        self.fitness = _Fitness((parent.loss,))
+
+
+def _private_copy(name: str, generator: random.Random) -> ModuleType:
+    # DEAP draws from the process-wide `random`. A private copy of its module drawing from our
+    # generator makes a search repeatable whatever other threads draw, and leaves theirs alone.
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vars(module)["random"] = generator
+    return module
+
+
+class Operators:
+    """Tournament selection, crossover and mutation within each slot's bounds.
+
+    Args:
+        cardinalities: options per slot, `(n,)`.
+        crossover: `"uniform"` swaps each gene with probability 1/2, `"two_point"` a stretch.
+        crossover_rate: probability that a pair of parents is crossed.
+        mutation_rate: probability that a gene is redrawn uniformly from its slot.
+        tournament_size: parents drawn (with repetition) per tournament; the lowest loss wins.
+        seed: of the generator that all of these draw from.
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        *,
+        crossover: Literal["uniform", "two_point"],
+        crossover_rate: float,
+        mutation_rate: float,
+        tournament_size: int,
+        seed: int,
+    ) -> None:
+        self._cardinalities = tuple(cardinalities)
+        # a stretch between two points needs two genes
+        self._crossover_rate = crossover_rate if len(self._cardinalities) > 1 else 0.0
+        self._random = random.Random(seed)  # noqa: S311 - no secret depends on it
+        self._toolbox: Any = base.Toolbox()
+        mating = _private_copy("deap.tools.crossover", self._random)
+        if crossover == "uniform":
+            self._toolbox.register("mate", mating.cxUniform, indpb=0.5)
+        else:
+            self._toolbox.register("mate", mating.cxTwoPoint)
+        self._toolbox.register(
+            "mutate",
+            _private_copy("deap.tools.mutation", self._random).mutUniformInt,
+            low=[0] * len(self._cardinalities),
+            up=[cardinality - 1 for cardinality in self._cardinalities],  # DEAP's are inclusive
+            indpb=mutation_rate,
+        )
+        self._toolbox.register(
+            "select",
+            _private_copy("deap.tools.selection", self._random).selTournament,
+            tournsize=tournament_size,
+        )
+
+    def random_genome(self) -> Genome:
+        """Draw every gene uniformly."""
+        return tuple(self._random.randrange(cardinality) for cardinality in self._cardinalities)
+
+    def offspring(self, parents: Sequence[Parent]) -> Iterator[Child]:
+        """Yield children without end: two parents by tournament, crossed, each child mutated.
+
+        Raises:
+            ValueError: a parent's loss is not finite, or there are no parents.
+        """
+        if not parents or not all(math.isfinite(parent.loss) for parent in parents):
+            raise ValueError("breeding needs parents, each with a finite loss")
+        individuals = [_Individual(parent) for parent in parents]
+        while True:
+            # selection returns references, and the same parent may come twice
+            first, second = map(self._toolbox.clone, self._toolbox.select(individuals, k=2))
+            if self._random.random() < self._crossover_rate:
+                first, second = self._toolbox.mate(first, second)
+            yield self._mutated(first)
+            yield self._mutated(second)
+
+    def _mutated(self, individual: _Individual) -> Child:
+        before = tuple(individual)
+        (individual,) = self._toolbox.mutate(individual)
+        after = tuple(individual)
+        return Child(after, "crossover" if after == before else "mutation")
+
+    def state(self) -> list[Any]:
+        """Return the generator's state as JSON values."""
+        version, words, gauss = self._random.getstate()
+        return [version, list(words), gauss]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Continue from a state that `state` returned.
+
+        Raises:
+            ArtifactError: it is no state of this generator.
+        """
+        try:
+            version, words, gauss = state
+            self._random.setstate((version, tuple(words), gauss))
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"the search's random state is damaged: {error}",
+                remedy="start the search anew with --fresh",
+            ) from error

@@ -1,0 +1,23 @@
+import ast
+from pathlib import Path
+
+import search
+
+FOLDER = Path(search.__file__).parent
+
+
+def imported_by(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_search_knows_neither_flows_nor_storage_formats_and_deap_in_one_place() -> None:
+    for path in FOLDER.glob("*.py"):
+        modules = imported_by(path)
+        assert not modules & {"prefect", "pipelines", "pyarrow", "optuna"}, path.name
+        assert ("deap" in modules) == (path.name == "toolbox.py"), path.name

@@ -1,0 +1,114 @@
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clso.artifacts import table_from_rows
+from clso.energy import Measurement
+from clso.problem import Evaluation
+from search.archive import Archive, Scored
+from search.records import (
+    Individual,
+    MemorySink,
+    RunIdentity,
+    SearchCounts,
+    evaluation_row,
+    generation_row,
+    mean_hamming,
+)
+
+RUN = RunIdentity("run", 7, "gpt")
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=12
+    )
+)
+def test_mean_hamming_is_the_mean_over_pairs(genomes: list[tuple[int, ...]]) -> None:
+    distances = [
+        sum(x != y for x, y in zip(a, b, strict=True)) for a, b in combinations(genomes, 2)
+    ]
+    assert mean_hamming(genomes) == pytest.approx(sum(distances) / len(distances))
+
+
+def test_mean_hamming_needs_two() -> None:
+    assert mean_hamming([]) is None
+    assert mean_hamming([(1, 2)]) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "estimated"),
+    [("rapl", False), ("nvml+rapl", False), ("cpu_model", True), ("cpu_model+nvml", True),
+     ("replay", True), (None, None)],
+)  # fmt: skip
+def test_a_row_says_whether_its_joules_are_modelled(
+    source: str | None, estimated: bool | None
+) -> None:
+    energy_j = None if source is None else 1.0
+    one = Individual((1,), (1,), "init", status="evaluated", evaluated_loss=2.0)
+    one.evaluation = Evaluation(2.0, "evaluated", 10, 0.1, energy_j, source)
+    row = evaluation_row(RUN, 0, 0, one)
+    assert row["estimated"] is estimated
+    table_from_rows([row], "evaluations")
+
+
+def test_a_generation_of_predictions_only_has_no_losses() -> None:
+    one = Individual((1,), (1,), "crossover", status="predicted")
+    one.guess(1.0, 0.1)
+    row = generation_row(RUN, 3, [one], None, Measurement(0.5))
+    assert (row["mean_loss"], row["std_loss"], row["best_loss"]) == (None, None, None)
+    table_from_rows([row], "generations")
+
+
+def test_means_are_over_measured_losses_of_evaluated_and_cached() -> None:
+    individuals = [
+        Individual((1,), (1,), "init", status="evaluated", evaluated_loss=1.0),
+        Individual((2,), (2,), "elite", status="cached", evaluated_loss=3.0),
+        Individual((3,), (3,), "mutation", status="predicted", predicted_loss=-50.0),
+        Individual((4,), (4,), "mutation", status="failed"),
+    ]
+    row = generation_row(RUN, 0, individuals, 1.0, Measurement(0.5))
+    assert (row["mean_loss"], row["std_loss"]) == (2.0, 1.0)
+
+
+def test_counts_add_up() -> None:
+    counts = SearchCounts.of(["evaluated", "failed", "cached", "predicted", "predicted"])
+    assert counts.total == 5
+    assert counts.share_evaluated == 0.4
+    assert (counts + SearchCounts(n_discarded=3)).n_discarded == 3
+    assert (counts + counts).total == 10
+    assert SearchCounts().share_evaluated is None
+
+
+def test_the_same_part_again_replaces_what_it_held() -> None:
+    sink = MemorySink()
+    sink.append("generations", 1, [{"a": 1}])
+    sink.append("generations", 0, [{"a": 0}])
+    sink.append("generations", 1, [{"a": 2}])
+    assert sink.rows("generations") == [{"a": 0}, {"a": 2}]
+    assert sink.rows("evaluations") == []
+
+
+def test_the_hall_of_fame_is_the_lowest_measured_and_the_earlier_of_equals() -> None:
+    archive = Archive()
+    for gene, loss in enumerate([3.0, None, 1.0, 2.0, 1.0]):
+        archive.add(Scored((gene,), (gene,), loss))
+    assert [one.canonical for one in archive.best(3)] == [(2,), (4,), (3,)]
+    assert len(archive.best(99)) == 4
+    assert archive.training_set()[1] == [3.0, 3.0, 1.0, 2.0, 1.0]
+
+
+def test_the_archive_refuses_a_second_evaluation() -> None:
+    archive = Archive()
+    archive.add(Scored((1,), (1,), 1.0))
+    with pytest.raises(ValueError, match="evaluated twice"):
+        archive.add(Scored((1,), (1,), 1.0))
+
+
+def test_an_archive_of_failures_teaches_nothing() -> None:
+    archive = Archive()
+    archive.add(Scored((1,), (1,), None))
+    assert archive.incumbent is None
+    assert archive.training_set() == ([], [])

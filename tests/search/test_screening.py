@@ -1,0 +1,118 @@
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.screening import Screening, rank_correlation, screen, topk_recall
+
+
+def run(
+    predicted: Iterable[float],
+    places: int,
+    *,
+    limit: int | None = None,
+    fraction: float = 0.2,
+    random_fraction: float = 0.1,
+    already: tuple[int, int] = (0, 0),
+) -> Screening:
+    return screen(
+        np.array(list(predicted), dtype=float),
+        places,
+        limit=limit,
+        fraction=fraction,
+        random_fraction=random_fraction,
+        already=already,
+        rng=np.random.default_rng(0),
+    )
+
+
+@given(
+    predicted=st.lists(st.floats(-5, 5), max_size=40),
+    places=st.integers(0, 50),
+    limit=st.none() | st.integers(0, 10),
+    fraction=st.floats(0.01, 1),
+    random_fraction=st.floats(0.1, 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_screening_fills_the_places_once_each(
+    predicted: list[float],
+    places: int,
+    limit: int | None,
+    fraction: float,
+    random_fraction: float,
+) -> None:
+    result = run(predicted, places, limit=limit, fraction=fraction, random_fraction=random_fraction)
+    kept = [*result.best, *result.random, *result.predicted]
+    assert len(kept) == len(set(kept)) == min(len(predicted), places)
+    evaluated = [*result.best, *result.random]
+    if limit is not None:
+        assert len(evaluated) <= limit
+    assert len(result.random) >= random_fraction * len(evaluated) - 1e-9
+    if result.best:
+        others = set(range(len(predicted))) - set(result.best)
+        assert all(predicted[i] <= predicted[j] for i in result.best for j in others)
+
+
+def test_the_share_is_rounded_to_the_nearest_and_at_least_one() -> None:
+    assert len(run(range(16), 16).predicted) == 13
+    assert len(run(range(30), 30).predicted) == 24
+    assert len(run(range(2), 2, fraction=0.01).predicted) == 1
+
+
+def test_the_control_is_kept_over_the_whole_search() -> None:
+    spent, at_random = 0, 0
+    for _ in range(50):
+        result = run(range(16), 16, already=(spent, at_random))
+        spent += len(result.best) + len(result.random)
+        at_random += len(result.random)
+        assert at_random >= 0.1 * spent
+    assert (spent, at_random) == (150, 15)
+
+
+def test_rounding_errors_do_not_draw_one_more() -> None:
+    assert 0.14 * 50 > 7
+    assert run(range(16), 16, random_fraction=0.14, already=(47, 7)).random == ()
+
+
+def test_the_control_comes_from_the_whole_pool() -> None:
+    drawn = set()
+    for seed in range(200):
+        drawn |= set(
+            screen(
+                np.arange(20.0),
+                5,
+                limit=None,
+                fraction=0.2,
+                random_fraction=1.0,
+                already=(0, 0),
+                rng=np.random.default_rng(seed),
+            ).random
+        )
+    assert drawn == set(range(20))
+
+
+def test_a_larger_pool_keeps_the_lowest_predictions() -> None:
+    result = run([5, 4, 3, 2, 1, 0], 3, fraction=0.34, already=(100, 50))
+    assert result.best == (5,)
+    assert result.predicted == (3, 4)
+
+
+def test_rank_correlation_sees_order_only() -> None:
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 1000]) == pytest.approx(1.0)
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1.0)
+
+
+def test_agreement_is_null_where_it_says_nothing() -> None:
+    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+    assert rank_correlation([1, 2, 3], [2, 2, 2]) is None
+    assert topk_recall([1, 2], [1, 2]) is None
+
+
+def test_topk_recall_is_the_share_of_the_best_quarter_found() -> None:
+    evaluated = [0, 1, 2, 3, 4, 5, 6, 7]
+    assert topk_recall(evaluated, evaluated) == 1.0
+    assert topk_recall([0, 9, 1, 3, 4, 5, 6, 7], evaluated) == 0.5
+    assert topk_recall(evaluated[::-1], evaluated) == 0.0

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from clso.genome import Genome
+from search.rehearsal import TableProblem
+from search.surrogate import (
+    FitnessPredictor,
+    MlpSurrogate,
+    RandomForestSurrogate,
+    SurrogateFactory,
+    surrogate_factory,
+)
+
+CARDINALITIES = (12, 3, 1, 8, 12)
+
+
+def sample(count: int) -> tuple[list[Genome], list[float]]:
+    problem = TableProblem(CARDINALITIES, interaction=0.2, seed=5)
+    rng = np.random.default_rng(0)
+    genomes = [tuple(int(rng.integers(c)) for c in CARDINALITIES) for _ in range(count)]
+    return genomes, [problem.loss(genome) for genome in genomes]
+
+
+@pytest.fixture(params=["mlp", "random_forest"])
+def make(request: pytest.FixtureRequest) -> SurrogateFactory:
+    factory = surrogate_factory(request.param)
+    assert factory is not None
+    return factory
+
+
+class TestEverySurrogate:
+    def test_predicts_a_finite_mean_and_spread_per_genome(self, make: SurrogateFactory) -> None:
+        genomes, losses = sample(40)
+        surrogate = make(CARDINALITIES, 1)
+        surrogate.fit(genomes, losses)
+        mean, std = surrogate.predict(genomes[:7])
+        assert mean.shape == std.shape == (7,)
+        assert mean.dtype == std.dtype == np.float64
+        assert np.isfinite(mean).all()
+        assert np.isfinite(std).all()
+        assert (std >= 0).all()
+
+    def test_ranks_genomes_that_it_has_not_seen(self, make: SurrogateFactory) -> None:
+        genomes, losses = sample(250)
+        surrogate = make(CARDINALITIES, 1)
+        surrogate.fit(genomes[:200], losses[:200])
+        mean, _ = surrogate.predict(genomes[200:])
+        assert spearmanr(mean, losses[200:]).statistic > 0.6
+
+    def test_predictions_are_in_the_unit_of_the_losses(self, make: SurrogateFactory) -> None:
+        genomes, losses = sample(100)
+        surrogate = make(CARDINALITIES, 1)
+        surrogate.fit(genomes, [1000 + loss for loss in losses])
+        mean, _ = surrogate.predict(genomes)
+        assert abs(mean.mean() - 1000 - np.mean(losses)) < 0.5
+
+    def test_equal_seeds_give_equal_bits_whatever_the_threads(self, make: SurrogateFactory) -> None:
+        genomes, losses = sample(60)
+        results = []
+        threads = torch.get_num_threads()
+        try:
+            for count in (1, 2):
+                torch.set_num_threads(count)
+                torch.manual_seed(count)
+                np.random.seed(count)  # noqa: NPY002 - shows that the global state is not read
+                surrogate = make(CARDINALITIES, 3)
+                surrogate.fit(genomes, losses)
+                results.append(surrogate.predict(genomes))
+                assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(threads)
+        assert np.array_equal(results[0][0], results[1][0])
+        assert np.array_equal(results[0][1], results[1][1])
+
+    def test_another_seed_gives_other_guesses(self, make: SurrogateFactory) -> None:
+        genomes, losses = sample(60)
+        means = []
+        for seed in (1, 2):
+            surrogate = make(CARDINALITIES, seed)
+            surrogate.fit(genomes, losses)
+            means.append(surrogate.predict(genomes)[0])
+        assert not np.array_equal(means[0], means[1])
+
+    def test_learns_from_two_genomes_and_from_equal_losses(self, make: SurrogateFactory) -> None:
+        genomes, _ = sample(2)
+        surrogate = make(CARDINALITIES, 1)
+        surrogate.fit(genomes, [7.0, 7.0])
+        mean, std = surrogate.predict(genomes)
+        assert np.isfinite(mean).all()
+        assert np.isfinite(std).all()
+
+    def test_nothing_asked_gives_nothing(self, make: SurrogateFactory) -> None:
+        genomes, losses = sample(10)
+        surrogate = make(CARDINALITIES, 1)
+        surrogate.fit(genomes, losses)
+        mean, std = surrogate.predict([])
+        assert mean.shape == std.shape == (0,)
+
+
+def test_kinds_have_their_classes_and_none_has_none() -> None:
+    assert surrogate_factory("mlp") is MlpSurrogate
+    assert surrogate_factory("random_forest") is RandomForestSurrogate
+    assert surrogate_factory("none") is None
+
+
+def test_the_predictor_embeds_each_gene_apart_and_has_three_layers() -> None:
+    network = FitnessPredictor(
+        (4, 4), members=2, embedding=3, hidden=5, generator=torch.Generator().manual_seed(0)
+    )
+    assert len(network.weights) == 3
+    assert network(torch.tensor([[0, 1], [1, 0], [3, 3]])).shape == (2, 3)
+    swapped = network(torch.tensor([[0, 1], [1, 0]]))
+    assert not torch.equal(swapped[:, 0], swapped[:, 1])
+    # one option of one gene of one member changes that member on that option alone
+    before = network(torch.tensor([[2, 1], [3, 1]]))
+    with torch.no_grad():
+        network.table[8 + 2] += 1.0
+    after = network(torch.tensor([[2, 1], [3, 1]]))
+    assert (before != after).tolist() == [[False, False], [True, False]]
+
+
+def test_members_of_the_ensemble_learn_independently() -> None:
+    genomes, losses = sample(30)
+    surrogate = MlpSurrogate(CARDINALITIES, 0, members=4)
+    surrogate.fit(genomes, losses)
+    _, std = surrogate.predict(genomes)
+    assert (std > 0).all()
