@@ -1,6 +1,14 @@
 """What can go wrong for a user: one class per place, each saying what, where and what to do."""
 
-__all__ = ["ArtifactError", "ClsoError", "ConfigError", "DataError", "GenomeError", "MeterError"]
+__all__ = [
+    "ArtifactError",
+    "ClsoError",
+    "ConfigError",
+    "DataError",
+    "DownloadError",
+    "GenomeError",
+    "MeterError",
+]
 
 
 class ClsoError(Exception):
@@ -28,6 +36,10 @@ class ConfigError(ClsoError):
 
 class DataError(ClsoError):
     """A corpus or tokenizer that cannot be read, or is too small for what is asked of it."""
+
+
+class DownloadError(DataError):
+    """A download that broke off midway and may go through when it is tried again."""
 
 
 class GenomeError(ClsoError):

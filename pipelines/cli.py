@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -186,12 +186,15 @@ def _with_prefect(command: str, config: RunConfig, out: Path, fresh: bool) -> Pa
     return FLOWS[command](config, out, fresh)
 
 
-def main() -> None:
-    """Run the command line and exit with its status."""
-    # Trained tokenizers fork helpers of their own; beside ours that only warns.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, by default the process's own, and exit with its status."""
+    # Read when torch is loaded: threads that wait must sleep, for spinning costs joules, and on
+    # a machine that is busy otherwise small products take 30 times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The tokenizers' own threads are wanted; unset, a later fork warns.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        app()
+        app(arguments)
     except ClsoError as error:
         _tell(f"[red]error:[/] {_plain(str(error))}")
         sys.exit(2)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.table import Table
 
+from clso.data.hub import hub_is_reachable
 from clso.energy import describe_meters
 from pipelines.console import console
 from pipelines.context import versions
 
 __all__ = ["diagnose"]
-
-_PROBE_TIMEOUT_S = 2.0
 
 
 def diagnose(out: Path) -> None:
@@ -63,10 +60,6 @@ def _findings(out: Path) -> list[tuple[str, str]]:
 
 
 def _hub() -> str:
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    host = endpoint.hostname or ""
-    try:
-        with socket.create_connection((host, endpoint.port or 443), timeout=_PROBE_TIMEOUT_S):
-            return f"{host} answers"
-    except OSError:
-        return f"{host} is out of reach; data.source=package and data.source=files work offline"
+    if hub_is_reachable():
+        return "answers"
+    return "out of reach; data.source=package and data.source=files work without it"

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from clso.config import RunConfig
-from clso.errors import ClsoError
+from clso.errors import DownloadError
 from clso.progress import SILENT, Reporter
 from pipelines.context import RunContext, open_context
 from pipelines.prefect_report import PrefectReporter, publish
@@ -103,6 +103,5 @@ def _stage_task(name: str, context: RunContext) -> Task[[], None]:
 
 
 def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
-    """Retry what the outside caused, a download cut short; a user's mistake stays one."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, OSError) and not isinstance(error, ClsoError)
+    """Retry a download cut short; a user's mistake stays one."""
+    return isinstance(state.result(raise_on_failure=False), DownloadError)

@@ -1,5 +1,6 @@
 """One smoke run, end to end, shared by the tests that only look at it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,24 @@ from typer.testing import CliRunner
 from clso.artifacts import Run, load_run
 from pipelines.cli import app
 
-ROOT = Path(__file__).parents[2]
-SMOKE = str(ROOT / "configs" / "smoke.yaml")
+Invoke = Callable[..., str]
 
 
-def invoke(*arguments: str) -> str:
+@pytest.fixture(scope="session")
+def smoke_yaml() -> str:
+    return str(Path(__file__).parents[2] / "configs" / "smoke.yaml")
+
+
+@pytest.fixture(scope="session")
+def invoke() -> Invoke:
     """Run a command that must succeed and return what it printed."""
-    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +35,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smoke(out: Path) -> Run:
-    invoke("run", SMOKE, "--no-prefect", "--out", str(out))
+def smoke(out: Path, smoke_yaml: str, invoke: Invoke) -> Run:
+    invoke("run", smoke_yaml, "--no-prefect", "--out", str(out))
     (path,) = (out / "runs").iterdir()
     return load_run(path)

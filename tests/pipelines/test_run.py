@@ -2,12 +2,12 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
 import torch
-from conftest import SMOKE, invoke
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -105,9 +105,11 @@ def test_the_report_asks_nothing_of_any_server(smoke: Run) -> None:
     assert {path.suffix for path in smoke.folder.figures.iterdir()} == {".svg"}
 
 
-def test_the_same_command_again_reuses_everything(smoke: Run, out: Path) -> None:
+def test_the_same_command_again_reuses_everything(
+    smoke: Run, out: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in smoke.path.glob("*.parquet")}
-    printed = invoke("run", SMOKE, "--no-prefect", "--out", str(out))
+    printed = invoke("run", smoke_yaml, "--no-prefect", "--out", str(out))
     assert printed.count("reused") == 5
     after = {path: path.stat().st_mtime_ns for path in smoke.path.glob("*.parquet")}
     # Energy is put together anew from the stages' accounts; everything else stays untouched.
@@ -115,10 +117,10 @@ def test_the_same_command_again_reuses_everything(smoke: Run, out: Path) -> None
 
 
 def test_a_change_of_the_baseline_reuses_data_and_library_of_the_other_run(
-    smoke: Run, out: Path
+    smoke: Run, out: Path, smoke_yaml: str, invoke: Callable[..., str]
 ) -> None:
     changed = ["--set", "baseline.enabled=false", "--set", "name=other"]
-    invoke("analyze", SMOKE, "--no-prefect", "--out", str(out), *changed)
+    invoke("analyze", smoke_yaml, "--no-prefect", "--out", str(out), *changed)
     (path,) = (out / "runs").glob("other-*")
     other = load_run(path)
     reused = {row["stage"]: row["reused"] for row in other.energy.to_pylist()}
@@ -141,9 +143,9 @@ def same_search(one: Run, other: Run) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_workers_does_not_change_a_bit(
-    smoke: Run, tmp_path: Path, workers: int
+    smoke: Run, tmp_path: Path, workers: int, smoke_yaml: str, invoke: Callable[..., str]
 ) -> None:
-    command = ["search", SMOKE, "--no-prefect", "--out", str(tmp_path)]
+    command = ["search", smoke_yaml, "--no-prefect", "--out", str(tmp_path)]
     invoke(*command, "--set", f"runtime.workers={workers}")
     (path,) = (tmp_path / "runs").iterdir()
     assert path.name == smoke.run_id
@@ -151,7 +153,11 @@ def test_the_number_of_workers_does_not_change_a_bit(
 
 
 def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
-    smoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    smoke_yaml: str,
+    invoke: Callable[..., str],
 ) -> None:
     left = 0
     update = ledger._BeatingTask.update
@@ -168,7 +174,7 @@ def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
     while 0 not in statuses:
         # Each attempt gets further than the one before, and breaks off somewhere else.
         left = 5 + 7 * len(statuses)
-        done = CliRunner().invoke(app, ["run", SMOKE, "--no-prefect", "--out", str(tmp_path)])
+        done = CliRunner().invoke(app, ["run", smoke_yaml, "--no-prefect", "--out", str(tmp_path)])
         statuses.append(done.exit_code)
     assert len(statuses) > 3
     assert set(statuses) == {0, 130}

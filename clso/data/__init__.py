@@ -1,0 +1,15 @@
+"""Text from a package, files or the hub, made into packed blocks of tokens in four splits."""
+
+from clso.data.dataset import SPLITS, Dataset, TokenSplit
+from clso.data.prepare import dataset_fingerprint, prepare_dataset
+from clso.data.tokenizer import END_TOKEN, Tokenizer
+
+__all__ = [
+    "END_TOKEN",
+    "SPLITS",
+    "Dataset",
+    "TokenSplit",
+    "Tokenizer",
+    "dataset_fingerprint",
+    "prepare_dataset",
+]

@@ -1,0 +1,201 @@
+"""Streams a dataset of the Hugging Face hub, or what an earlier download left in the cache.
+
+Whether the hub answers is found out first with one connection, because the client itself takes
+most of a minute to give up. `datasets` is imported late: it is slow, and only this needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from clso.data.files import text_of
+from clso.data.text import Piece, articles
+from clso.errors import DataError, DownloadError
+
+__all__ = ["HubCorpus", "hub_is_reachable"]
+
+_PROBE_TIMEOUT_S = 5.0
+_TRUE = {"1", "ON", "YES", "TRUE"}
+_OFFLINE_REMEDY = (
+    "without the network, use text that is installed (data.source=package) or your own files "
+    "(data.source=files data.files.train=PATH)"
+)
+
+
+def hub_is_reachable(timeout_s: float = _PROBE_TIMEOUT_S) -> bool:
+    """Return whether the hub (or the proxy in front of it) accepts a connection in time.
+
+    `HF_ENDPOINT` names another hub; `HF_HUB_OFFLINE` and `HF_DATASETS_OFFLINE` forbid to ask.
+    """
+    if any(
+        os.environ.get(name, "").upper() in _TRUE
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    ):
+        return False
+    url = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+    if proxy:
+        url = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
+    address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+    answered = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(address, timeout_s):
+            answered.set()
+
+    # in a thread, because looking a name up obeys no timeout
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return answered.is_set()
+
+
+class HubCorpus:
+    """A dataset of the hub.
+
+    Args:
+        name: `owner/dataset`; lines of a WikiText are joined to articles.
+        config: the dataset's configuration; `None`: its only one.
+        revision: branch, tag or commit.
+        splits: per split here, the dataset's name of it.
+        text_field: the column that holds text.
+        max_bytes: end each split with the document that reaches so many bytes; `None`: never.
+        cache_dir: where the client keeps what it must; `HF_DATASETS_CACHE` and `HF_HOME` go first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None,
+        revision: str,
+        splits: dict[str, str],
+        text_field: str,
+        max_bytes: int | None,
+        cache_dir: Path,
+    ) -> None:
+        self.name = name if config is None else f"{name} ({config})"
+        self.splits = tuple(splits)
+        self._dataset = name
+        self._config = config
+        self._revision = revision
+        self._split_names = dict(splits)
+        self._text_field = text_field
+        self._max_bytes = max_bytes
+        self._cache_dir = cache_dir
+
+    def identity(self) -> dict[str, Any]:
+        """Return what was asked for; asking the hub what it has would need the network."""
+        return {
+            "kind": "hub",
+            "dataset": self._dataset,
+            "config": self._config,
+            "revision": self._revision,
+            "splits": self._split_names,
+            "text_field": self._text_field,
+            "max_bytes": self._max_bytes,
+        }
+
+    def read(self, split: str) -> Iterator[Piece]:
+        """Stream a split's documents.
+
+        Raises:
+            DataError: neither hub nor cache has the dataset, or it has no such split or column.
+            DownloadError: the connection broke after the first rows.
+        """
+        texts = self._texts(split)
+        if "wikitext" in self._dataset.lower():
+            # blank lines come as empty rows, the others with their line end
+            pieces = articles(text if text.endswith("\n") else f"{text}\n" for text in texts)
+        else:
+            pieces = (Piece(text, True) for text in texts)
+        return _limited(pieces, self._max_bytes)
+
+    @cached_property
+    def _reachable(self) -> bool:
+        return hub_is_reachable()
+
+    def _texts(self, split: str) -> Iterator[str]:
+        n_rows = 0
+        reachable = self._reachable
+        with _client(offline=not reachable):
+            try:
+                for row in self._open(split, reachable):
+                    yield text_of(row, self._text_field, f"{self.name}, row {n_rows + 1}")
+                    n_rows += 1
+            except DataError:
+                raise
+            # the client's failures have no common base: httpx, fsspec, its own ValueErrors
+            except Exception as error:
+                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                if not reachable:
+                    raise DataError(
+                        f"the hub cannot be reached and {self.name} is not in the cache",
+                        remedy=_OFFLINE_REMEDY,
+                    ) from error
+                kind = DownloadError if n_rows else DataError
+                raise kind(
+                    f"{self.name}, split {self._split_names[split]!r}: the hub failed after "
+                    f"{n_rows} rows: {reason}",
+                    remedy="check data.hub (name, config, revision, splits) and try again; "
+                    + _OFFLINE_REMEDY,
+                ) from error
+
+    def _open(self, split: str, reachable: bool) -> Iterable[dict[str, Any]]:
+        import datasets
+
+        chosen = any(name in os.environ for name in ("HF_DATASETS_CACHE", "HF_HOME"))
+        ours = None if chosen else str(self._cache_dir)
+        # offline, the client's own place may hold what other programs downloaded
+        places = [ours] if reachable or ours is None else [ours, None]
+        for place in places:
+            try:
+                rows: Iterable[dict[str, Any]] = datasets.load_dataset(
+                    self._dataset,
+                    self._config,
+                    split=self._split_names[split],
+                    revision=self._revision,
+                    cache_dir=place,
+                    streaming=True,
+                )
+                return rows
+            except Exception:
+                if place == places[-1]:
+                    raise
+        raise AssertionError("there is always a place")
+
+
+@contextlib.contextmanager
+def _client(*, offline: bool) -> Iterator[None]:
+    """Quieten the hub's client; offline, keep it from trying for a minute."""
+    import datasets
+    import huggingface_hub.constants
+
+    datasets.disable_progress_bars()
+    level = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity_error()
+    before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
+    if offline:
+        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = before
+        datasets.logging.set_verbosity(level)
+
+
+def _limited(pieces: Iterator[Piece], max_bytes: int | None) -> Iterator[Piece]:
+    n_bytes = 0
+    for piece in pieces:
+        yield piece
+        n_bytes += len(piece.text.encode(errors="replace"))
+        if piece.ends_document and max_bytes is not None and n_bytes >= max_bytes:
+            return

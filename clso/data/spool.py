@@ -1,0 +1,171 @@
+"""The corpus on disk while it is prepared: all text in one file, and where each document lies.
+
+A spool is written once, front to back, and then read by byte ranges, so that a corpus of any
+size passes through in bounded memory and a source on the network is asked once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from clso.data.text import Piece, last_cut
+from clso.errors import DataError
+from clso.progress import ProgressTask
+from clso.scoring import Int64Array
+
+__all__ = ["Extents", "Spool", "TextRun"]
+
+_WORD_END = re.compile(rb"[!-~](?=[ \t-\r])")
+_SNAP_WINDOW = 1 << 16
+_REPORT_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Extents:
+    """Runs of text in a spool, `(n,)` each: the document they belong to, their place and size."""
+
+    document: Int64Array
+    offset: Int64Array
+    n_bytes: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.document)
+
+    def take(self, index: Int64Array | slice) -> Extents:
+        """Return some of the extents, in the order of the index."""
+        return Extents(self.document[index], self.offset[index], self.n_bytes[index])
+
+
+class TextRun(NamedTuple):
+    """UTF-8 text and whether its extent ends with it."""
+
+    text: bytes
+    ends_extent: bool
+
+
+class Spool:
+    """A temporary file of text.
+
+    Args:
+        path: a file that does not exist yet; whoever made its folder removes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "xb", buffering=1 << 20)  # noqa: SIM115 - closed by __exit__
+        # unbuffered: documents are read in any order, and reading ahead would be for nothing
+        self._reader = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        self._sizes = array("q")
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+        self.n_skipped = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+        self._file.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """UTF-8 bytes of all documents."""
+        return self._size_bytes
+
+    @property
+    def text_sha256(self) -> str:
+        """64 hexadecimal digits of all documents' bytes in order."""
+        return self._hash.hexdigest()
+
+    def append(self, pieces: Iterable[Piece], corpus: str, progress: ProgressTask) -> Extents:
+        """Write documents and return their extents; those of whitespace alone are left out.
+
+        Raises:
+            DataError: there is no text at all, or a lone surrogate, which UTF-8 does not have.
+        """
+        first, start = len(self._sizes), self._size_bytes
+        hash_before, position, blank = self._hash.copy(), start, True
+        reported = any_text = 0
+        for text, ends_document in pieces:
+            try:
+                data = text.encode()
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"{corpus}: document {len(self._sizes) + self.n_skipped} holds the lone "
+                    f"surrogate {text[error.start]!a}",
+                    remedy="mend the text where it was exported; such a character is half of one",
+                ) from error
+            self._file.write(data)
+            self._hash.update(data)
+            position += len(data)
+            any_text |= len(data)
+            blank = blank and (not text or text.isspace())
+            if ends_document:
+                if blank:
+                    self._file.seek(self._size_bytes)
+                    self._file.truncate()
+                    self._hash, position = hash_before, self._size_bytes
+                    self.n_skipped += 1
+                else:
+                    self._sizes.append(position - self._size_bytes)
+                    self._size_bytes = position
+                hash_before, blank = self._hash.copy(), True
+            if position - reported >= _REPORT_BYTES:
+                reported = position
+                progress.update(position, f"{len(self._sizes):,} documents")
+        self._file.flush()
+        if len(self._sizes) == first:
+            raise DataError(
+                f"{corpus} holds only whitespace" if any_text else f"{corpus} is empty",
+                remedy="name files or rows that hold text",
+            )
+        n_bytes = np.array(self._sizes[first:], np.int64)
+        ends = start + np.cumsum(n_bytes)
+        return Extents(np.arange(first, len(self._sizes)), ends - n_bytes, n_bytes)
+
+    def read(self, extents: Extents, run_bytes: int) -> Iterator[TextRun]:
+        """Stream extents in order, as runs of at most `run_bytes` that tokenize as the whole."""
+        for offset, n_bytes in zip(extents.offset.tolist(), extents.n_bytes.tolist(), strict=True):
+            end, carried = offset + n_bytes, b""
+            while offset < end:
+                # one byte more than a run holds: a boundary is seen from its right
+                text = carried + self._bytes(
+                    offset, min(run_bytes + 1 - len(carried), end - offset)
+                )
+                offset += len(text) - len(carried)
+                cut = len(text) if len(text) <= run_bytes else last_cut(text, run_bytes)
+                carried = text[cut:]
+                yield TextRun(text[:cut], offset == end and not carried)
+            if carried:
+                yield TextRun(carried, True)
+
+    def snap(self, position: int, end: int) -> int:
+        """Return the first end of a word from `position` on, or a place between characters.
+
+        Args:
+            position: a byte of a document.
+            end: where that document ends, which counts as one.
+        """
+        window = self._bytes(position, min(_SNAP_WINDOW, end - position))
+        if found := _WORD_END.search(window):
+            return position + found.end()
+        if position + len(window) == end:
+            return end
+        return position + next(i for i, byte in enumerate(window) if byte & 0xC0 != 0x80)
+
+    def _bytes(self, offset: int, n_bytes: int) -> bytes:
+        self._reader.seek(offset)
+        return self._reader.read(n_bytes)

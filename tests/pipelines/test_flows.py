@@ -1,0 +1,73 @@
+"""The flows themselves; what the stages do is tested without Prefect."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clso.artifacts import load_run
+from clso.config import load_config
+from clso.errors import ConfigError, DownloadError
+from pipelines.prefect_env import prepare_environment
+from pipelines.stages import STAGES
+
+pytestmark = [
+    pytest.mark.slow,
+    # Prefect's server and client leave sockets and loops to the interpreter's end.
+    pytest.mark.filterwarnings("default"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    prepare_environment(tmp_path_factory.mktemp("prefect"))
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def artifacts_on_the_server() -> dict[str, str]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json={}).json()
+    return {artifact["key"]: artifact["type"] for artifact in found}
+
+
+def test_a_run_leaves_progress_results_and_a_link_to_its_report(
+    server: None, tmp_path: Path, smoke_yaml: str
+) -> None:
+    from pipelines.flows import FLOWS
+
+    path = FLOWS["run"](load_config(smoke_yaml, ["baseline.eval_points=1"]), tmp_path)
+    run = load_run(path)
+    assert {run.manifest["stages"][stage]["status"] for stage in STAGES} == {"done"}
+    shown = artifacts_on_the_server()
+    assert shown["search-gpt"] == "progress"
+    assert shown[f"{run.run_id}-results"] == "table"
+    assert shown[f"{run.run_id}-report"] == "markdown"
+    assert set(FLOWS) == {*STAGES, "run"}
+
+
+def test_a_broken_download_is_tried_again_and_a_mistake_is_not(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
+) -> None:
+    from pipelines import flows
+
+    monkeypatch.setattr(flows, "_RETRY_DELAY_S", 0)
+    tries: list[str] = []
+
+    def broken(name: str, context: object) -> None:
+        tries.append(name)
+        raise DownloadError("the connection broke") if name == "prepare" else ConfigError("no")
+
+    monkeypatch.setattr(flows, "run_stage", broken)
+    config = load_config(smoke_yaml)
+    with pytest.raises(DownloadError, match="the connection broke"):
+        flows.FLOWS["prepare"](config, tmp_path)
+    assert tries == ["prepare"] * 3
+    tries.clear()
+    with pytest.raises(ConfigError, match="no"):
+        flows.FLOWS["library"](config, tmp_path)
+    assert tries == ["library"]
