@@ -1,0 +1,169 @@
+"""What a training run does at which step; no tensors here.
+
+Notation: N blocks, batches of B blocks, S = passes * ceil(N / B) steps numbered from 1. Every
+pass takes every block once; its last batch is smaller where B does not divide N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+
+from clso.errors import ConfigError
+from clso.scoring import Int64Array
+
+__all__ = ["Schedule", "TrainingPlan", "TrainingSettings", "Trial"]
+
+Schedule = Literal["constant", "cosine"]
+
+# Sets the order of blocks apart from every other use of the same seed.
+_ORDER_STREAM = int.from_bytes(b"ordr")
+_LOGGED_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a sweep varies.
+
+    Attributes:
+        lr: the learning rate after the warm-up.
+        schedule: what follows the warm-up: `constant`, or a cosine down to 0.
+        batch_size: blocks per step.
+        dropout: on embeddings, attention and residuals alike.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    lr: float
+    schedule: Schedule = "cosine"
+    batch_size: int = 4
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError(f"learning rate is {self.lr}, expected a positive number")
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(
+                f"schedule is {self.schedule!r}, expected one of {', '.join(get_args(Schedule))}"
+            )
+        if self.batch_size < 1:
+            raise ConfigError(f"batch size is {self.batch_size}, expected at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout}, expected 0 up to, not including, 1")
+
+    def __str__(self) -> str:
+        return f"rate {self.lr:g}, {self.schedule}, batch {self.batch_size}, dropout {self.dropout}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What all trials of a sweep share.
+
+    Attributes:
+        passes: times that every block is seen.
+        warmup_fraction: share of the steps over which the rate rises linearly.
+        weight_decay: of matrices and embeddings; biases and LayerNorms are spared.
+        grad_clip: largest norm of the whole gradient.
+        eval_points: validation losses taken, evenly spaced, the last one after the last step.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    passes: int = 1
+    warmup_fraction: float = 0.05
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+    eval_points: int = 5
+
+    def __post_init__(self) -> None:
+        for name, value, valid in (
+            ("passes", self.passes, self.passes >= 1),
+            ("warmup_fraction", self.warmup_fraction, 0 <= self.warmup_fraction <= 1),
+            ("weight_decay", self.weight_decay, self.weight_decay >= 0),
+            ("grad_clip", self.grad_clip, self.grad_clip > 0),
+            ("eval_points", self.eval_points, self.eval_points >= 1),
+        ):
+            if not valid:
+                raise ConfigError(f"baseline.{name} is {value}, which is out of range")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The steps of one trial, a pure function of its arguments.
+
+    Args:
+        trial: rate, schedule, batch size.
+        settings: passes, warm-up, evaluation points.
+        n_blocks: N.
+        seed: orders the blocks.
+    """
+
+    trial: Trial
+    settings: TrainingSettings
+    n_blocks: int
+    seed: int
+
+    @property
+    def steps_per_pass(self) -> int:
+        """ceil(N / B)."""
+        return -(-self.n_blocks // self.trial.batch_size)
+
+    @property
+    def n_steps(self) -> int:
+        """S."""
+        return self.settings.passes * self.steps_per_pass
+
+    @cached_property
+    def eval_steps(self) -> frozenset[int]:
+        """The steps after which the validation loss is taken; S is among them."""
+        points = self.settings.eval_points
+        return frozenset(-(-self.n_steps * k // points) for k in range(1, points + 1))
+
+    def is_logged(self, step: int) -> bool:
+        """Whether a step gets a row: about every hundredth, and where validation is taken."""
+        return step % max(1, self.n_steps // _LOGGED_ROWS) == 0 or step in self.eval_steps
+
+    def lr(self, step: int) -> float:
+        r"""Return the rate of step s in 1 .. S.
+
+        With w warm-up steps, lr * s / w while s <= w, then lr, or for a cosine
+        :math:`\mathrm{lr} (1 + \cos(\pi (s - w) / (S - w + 1))) / 2`, which would be 0 at S + 1.
+        """
+        warmup = math.ceil(self.settings.warmup_fraction * self.n_steps)
+        if step <= warmup:
+            return self.trial.lr * (step / warmup)
+        if self.trial.schedule == "constant":
+            return self.trial.lr
+        progress = (step - warmup) / (self.n_steps - warmup + 1)
+        return self.trial.lr * (1 + math.cos(math.pi * progress)) / 2
+
+    def batches(self, after: int = 0) -> Iterator[tuple[int, Int64Array]]:
+        """Yield (step, block numbers) for the steps that follow step `after`."""
+        size = self.trial.batch_size
+        for number in range(after // self.steps_per_pass, self.settings.passes):
+            order = np.random.default_rng([self.seed, _ORDER_STREAM, number]).permutation(
+                self.n_blocks
+            )
+            done = number * self.steps_per_pass
+            for index in range(max(after - done, 0), self.steps_per_pass):
+                yield done + index + 1, order[index * size : (index + 1) * size]
+
+    def dropout_seed(self, step: int) -> int:
+        """Return what seeds the dropout of a step, so that a resumed run draws the same."""
+        return int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0])
+
+    def to_record(self) -> dict[str, object]:
+        """Return everything that decides the steps, as plain JSON values."""
+        return {
+            "trial": asdict(self.trial),
+            "settings": asdict(self.settings),
+            "n_blocks": self.n_blocks,
+            "seed": self.seed,
+        }

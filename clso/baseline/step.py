@@ -1,0 +1,84 @@
+"""One step of AdamW on a GPT-2: exact, and as fast as a processor without a compiler allows.
+
+Three things make it faster than `model(input_ids, labels=...)` with the same result: the tiled
+cross-entropy; the tied embedding's gradient, which the readout writes whole and to which the few
+rows that the inputs touch are added in place, where autograd makes and adds two `(V, d)` arrays;
+and clipping, which passes over the gradient only when there is something to clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import GPT2LMHeadModel
+
+from clso.baseline.cross_entropy import TiledCrossEntropy
+
+__all__ = ["TrainingStep"]
+
+_BETAS = (0.9, 0.95)
+
+
+class TrainingStep:
+    """A model with its optimizer.
+
+    Args:
+        model: a GPT-2 with tied embeddings; its parameters are updated in place.
+        weight_decay: of matrices and embeddings; vectors are spared.
+        grad_clip: largest norm of the whole gradient.
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, *, weight_decay: float, grad_clip: float) -> None:
+        self.model = model
+        self._parameters = list(model.parameters())
+        self._embedding = model.transformer.wte.weight
+        self._grad_clip = grad_clip
+        self._cross_entropy = TiledCrossEntropy(
+            self._embedding.shape[0], device=self._embedding.device
+        )
+        self.optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": [p for p in self._parameters if p.ndim >= 2],
+                    "weight_decay": weight_decay,
+                },
+                {"params": [p for p in self._parameters if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            betas=_BETAS,
+            fused=True,
+        )
+
+    def gradients(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:
+        """Set every parameter's `grad`; return the mean loss in nats.
+
+        Args:
+            inputs: `(B, T)` int64.
+            targets: `(B, T)` int64.
+        """
+        table = self._embedding
+        if table.grad is None:
+            table.grad = torch.empty_like(table)
+        embedded = torch.nn.functional.embedding(inputs, table.detach()).requires_grad_()
+        hidden = self.model.transformer(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        width = hidden.shape[-1]
+        loss, hidden_gradient = self._cross_entropy(
+            hidden.view(-1, width), table.detach(), targets.reshape(-1), table.grad
+        )
+        for parameter in self._parameters:
+            if parameter is not table:
+                parameter.grad = None
+        hidden.backward(hidden_gradient.view_as(hidden))
+        assert embedded.grad is not None
+        table.grad.index_add_(0, inputs.reshape(-1), embedded.grad.view(-1, width))
+        return float(loss)
+
+    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor, lr: float) -> float:
+        """Take one step at rate `lr`; return the loss before it, nats per token."""
+        loss = self.gradients(inputs, targets)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if norm > self._grad_clip:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._grad_clip, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        return loss

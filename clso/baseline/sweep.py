@@ -1,0 +1,335 @@
+"""Trials over a grid, the best of them kept: AdamW given its best at equal tokens."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from clso.artifacts import atomic_write_json, read_json
+from clso.baseline.model import new_gpt2
+from clso.baseline.plan import Schedule, TrainingPlan, TrainingSettings, Trial
+from clso.baseline.train import Blocks, TrialResult, train_trial
+from clso.checkpoint import save_gpt2
+from clso.config.schema import digest_of
+from clso.data.tokenizer import Tokenizer
+from clso.energy import EnergyMonitor, Measurement
+from clso.errors import ArtifactError, ClsoError, ConfigError
+from clso.gpt import GptShape
+from clso.progress import SILENT, Reporter
+
+__all__ = ["RowSink", "SweepGrid", "SweepResult", "run_sweep"]
+
+_STATE_VERSION = 1
+_DESCRIPTION = "training.json"
+
+
+class RowSink(Protocol):
+    """Takes rows of a growing table; the same part again replaces it."""
+
+    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Store part number `part` of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepGrid:
+    """The trials to make: the product of the four lists.
+
+    Attributes:
+        learning_rates: rates after the warm-up.
+        schedules: `constant`, `cosine`.
+        batch_sizes: blocks per step.
+        dropouts: probabilities.
+        extend: times that a best rate at an edge adds one beyond it, by a factor of 2.
+
+    Raises:
+        ConfigError: an empty list or a negative `extend`.
+    """
+
+    learning_rates: tuple[float, ...]
+    schedules: tuple[Schedule, ...] = ("cosine",)
+    batch_sizes: tuple[int, ...] = (4,)
+    dropouts: tuple[float, ...] = (0.0,)
+    extend: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rates", "schedules", "batch_sizes", "dropouts"):
+            if not getattr(self, name):
+                raise ConfigError(f"baseline.{name} is empty, expected at least one value")
+        if self.extend < 0:
+            raise ConfigError(f"baseline.extend is {self.extend}, expected 0 or more")
+
+    def trials(self) -> list[Trial]:
+        """Return the grid's trials, each once, rates varying fastest."""
+        product = itertools.product(
+            self.schedules, self.batch_sizes, self.dropouts, self.learning_rates
+        )
+        return list(
+            dict.fromkeys(
+                Trial(lr, schedule, batch_size, dropout)
+                for schedule, batch_size, dropout, lr in product
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep came to.
+
+    Attributes:
+        best: the winning trial.
+        trials: all of them in the order they ran, the winner among them.
+        checkpoint: the folder with the winner's best weights.
+        n_tokens: distinct targets that every trial trained on.
+    """
+
+    best: TrialResult
+    trials: tuple[TrialResult, ...]
+    checkpoint: Path
+    n_tokens: int
+
+    @property
+    def loss(self) -> float:
+        """The winner's lowest validation loss, nats per token."""
+        assert self.best.loss is not None
+        return self.best.loss
+
+    @property
+    def winner(self) -> Measurement:
+        """What the winning trial took, alone."""
+        return self.best.measurement
+
+    @property
+    def total(self) -> Measurement:
+        """What all trials took together."""
+        return Measurement.total(trial.measurement for trial in self.trials)
+
+
+def run_sweep(
+    train: Sequence[Blocks],
+    validation: Blocks,
+    *,
+    shape: GptShape,
+    grid: SweepGrid,
+    settings: TrainingSettings,
+    tokenizer: Tokenizer,
+    seed: int,
+    run_id: str,
+    fingerprint: str,
+    state: Path,
+    checkpoint: Path,
+    sink: RowSink,
+    monitor: EnergyMonitor,
+    threads: int | None = None,
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+) -> SweepResult:
+    """Train every trial of a grid, extend it where the best rate lies at an edge, keep the best.
+
+    All trials start from the same weights and see the blocks in the same order per batch size.
+    Finished trials are reused and an interrupted one goes on from its last evaluation.
+
+    Args:
+        train: the splits that make up the budget, train and tune.
+        validation: chooses step and trial.
+        shape: of the GPT-2, the same as the crystalline one's.
+        grid: what varies.
+        settings: what does not.
+        tokenizer: goes into the checkpoint; its end token begins and ends texts.
+        seed: of weights, order and dropout.
+        run_id: for the rows.
+        fingerprint: names the data, so that no state of other data is resumed.
+        state: a folder for results and unfinished trials.
+        checkpoint: the folder that gets the winner.
+        sink: takes the rows of `baseline`, a part per trial.
+        monitor: measures each trial's steps and validation.
+        threads: cores in use; `None`: as PyTorch finds them.
+        device: `cpu` or `cuda`.
+        reporter: told of every logged step.
+
+    Raises:
+        ArtifactError: a state is damaged, or something cannot be written.
+        ConfigError: the tokenizer's vocabulary is not the shape's.
+        DataError: there is nothing to train on or to validate with.
+        ClsoError: every trial diverged.
+    """
+    if tokenizer.vocab_size != shape.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model {shape.vocab_size}",
+            remedy="train with the tokenizer of the data",
+        )
+    sweep = _Sweep(
+        train=train,
+        validation=validation,
+        shape=shape,
+        settings=settings,
+        tokenizer=tokenizer,
+        seed=seed,
+        fingerprint=fingerprint,
+        state=state,
+        checkpoint=checkpoint,
+        monitor=monitor,
+        device=device,
+        reporter=reporter,
+    )
+    results: list[TrialResult] = []
+    with _threads(threads):
+        for number, trial in enumerate(_extended(grid, results)):
+            best_loss = min(map(_score, results), default=math.inf)
+            results.append(sweep.run(trial, best_loss))
+            sink.append("baseline", number, _rows(results[-1], settings, run_id, seed))
+        best = min(results, key=_score)
+        if best.loss is None:
+            raise ClsoError(
+                f"all {len(results)} AdamW trials diverged: no loss stayed finite",
+                remedy="lower baseline.learning_rates or baseline.grad_clip",
+            )
+        sweep.ensure_checkpoint(best)
+    n_tokens = sum(split.n_blocks * split.block_size for split in train)
+    return SweepResult(best, tuple(results), checkpoint, n_tokens)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the trials of a sweep share; the attributes are arguments of `run_sweep`."""
+
+    train: Sequence[Blocks]
+    validation: Blocks
+    shape: GptShape
+    settings: TrainingSettings
+    tokenizer: Tokenizer
+    seed: int
+    fingerprint: str
+    state: Path
+    checkpoint: Path
+    monitor: EnergyMonitor
+    device: str
+    reporter: Reporter
+
+    def run(self, trial: Trial, best_loss: float) -> TrialResult:
+        """Return a trial's result, stored or new; one below `best_loss` becomes the checkpoint.
+
+        The checkpoint is written before the result, the state removed after it: interrupted
+        anywhere, the trial ends again from its last state with the same outcome.
+        """
+        digest = self._digest(trial)
+        stored = self.state / f"{digest}.json"
+        if stored.exists():
+            return _read_result(stored)
+        unfinished = self.state / f"{digest}.safetensors"
+        model = new_gpt2(
+            self.shape,
+            dropout=trial.dropout,
+            end_token_id=self.tokenizer.end_token_id,
+            seed=self.seed,
+            device=self.device,
+        )
+        result = train_trial(
+            model,
+            self._plan(trial),
+            self.train,
+            self.validation,
+            state=unfinished,
+            monitor=self.monitor,
+            reporter=self.reporter,
+        )
+        if _score(result) < best_loss:
+            save_gpt2(
+                model, self.tokenizer, self.checkpoint, {_DESCRIPTION: self._describe(result)}
+            )
+        atomic_write_json(stored, result.to_record())
+        unfinished.unlink(missing_ok=True)
+        return result
+
+    def ensure_checkpoint(self, best: TrialResult) -> None:
+        """Train the winner again if the checkpoint is not, or no longer, its own."""
+        description = self.checkpoint / _DESCRIPTION
+        try:
+            if read_json(description) == self._describe(best):
+                return
+        except ArtifactError:
+            pass  # removed or damaged: as good as another's
+        (self.state / f"{self._digest(best.trial)}.json").unlink(missing_ok=True)
+        self.run(best.trial, math.inf)
+
+    def _plan(self, trial: Trial) -> TrainingPlan:
+        n_blocks = sum(split.n_blocks for split in self.train)
+        return TrainingPlan(trial, self.settings, n_blocks, self.seed)
+
+    def _digest(self, trial: Trial) -> str:
+        """Name everything that a trial's outcome depends on."""
+        return digest_of(
+            {
+                **self._plan(trial).to_record(),
+                "version": _STATE_VERSION,
+                "shape": asdict(self.shape),
+                "data": self.fingerprint,
+                "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
+                "validation": self.validation.n_blocks,
+            }
+        )[:16]
+
+    def _describe(self, result: TrialResult) -> dict[str, Any]:
+        return {
+            "digest": self._digest(result.trial),
+            "data": self.fingerprint,
+            **self._plan(result.trial).to_record(),
+            "validation_loss": result.loss,
+            "best_step": result.best_step,
+            "n_steps": result.n_steps,
+        }
+
+
+def _extended(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
+    """Yield the grid, then rates beyond its edge while the best of `results` lies on it."""
+    trials = grid.trials()
+    yield from trials
+    for _ in range(grid.extend):
+        best = min(results, key=_score)
+        if best.loss is None:
+            return
+        rates = [trial.lr for trial in trials if replace(trial, lr=best.trial.lr) == best.trial]
+        if best.trial.lr == max(rates):
+            beyond = best.trial.lr * 2
+        elif best.trial.lr == min(rates):
+            beyond = best.trial.lr / 2
+        else:
+            return
+        trials.append(replace(best.trial, lr=beyond))
+        yield trials[-1]
+
+
+def _score(result: TrialResult) -> float:
+    return math.inf if result.loss is None else result.loss
+
+
+def _rows(
+    result: TrialResult, settings: TrainingSettings, run_id: str, seed: int
+) -> list[dict[str, Any]]:
+    named = {"run_id": run_id, "seed": seed, **asdict(result.trial), "passes": settings.passes}
+    return [{**named, **row} for row in result.rows]
+
+
+def _read_result(path: Path) -> TrialResult:
+    try:
+        return TrialResult.from_record(read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} is damaged: {error!r}", remedy="delete it; the trial is trained again"
+        ) from error
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,331 @@
+"""One trial: GPT-2 trained by AdamW on packed blocks, interruptible at every evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import GPT2LMHeadModel
+
+from clso.baseline.model import AdamwGpt2
+from clso.baseline.plan import TrainingPlan, Trial
+from clso.baseline.state import Progress, read_tensors, write_tensors
+from clso.baseline.step import TrainingStep
+from clso.energy import EnergyMonitor, Measurement, Window
+from clso.errors import DataError
+from clso.progress import SILENT, ProgressTask, Reporter
+from clso.scoring import Int64Array
+
+__all__ = ["Blocks", "TrialResult", "train_trial"]
+
+_VALIDATION_BLOCKS = 64
+
+
+class Blocks(Protocol):
+    """Packed blocks of a split, read where they lie."""
+
+    @property
+    def name(self) -> str:
+        """Which split it is."""
+
+    @property
+    def block_size(self) -> int:
+        """T, targets per block."""
+
+    @property
+    def n_blocks(self) -> int:
+        """How many there are."""
+
+    def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return inputs and targets of B blocks, each `(B, T)`."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial came to.
+
+    Attributes:
+        trial: its settings.
+        loss: the lowest validation loss, nats per token; `None` if it diverged.
+        best_step: the step that had it, whose weights are kept.
+        n_steps: steps planned.
+        rows: its rows of the `baseline` table, without the columns that name run and trial.
+        training: what the steps took, this trial alone.
+        validation: what the validation losses took.
+    """
+
+    trial: Trial
+    loss: float | None
+    best_step: int | None
+    n_steps: int
+    rows: tuple[dict[str, Any], ...]
+    training: Measurement
+    validation: Measurement
+
+    @property
+    def measurement(self) -> Measurement:
+        """Steps and validation together, without the writing of states."""
+        return Measurement.total([self.training, self.validation])
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain JSON values; `from_record` is its inverse."""
+        return {
+            "trial": asdict(self.trial),
+            "loss": self.loss,
+            "best_step": self.best_step,
+            "n_steps": self.n_steps,
+            "rows": list(self.rows),
+            "training": self.training.to_record(),
+            "validation": self.validation.to_record(),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TrialResult:
+        """Rebuild from `to_record`."""
+        return cls(
+            trial=Trial(**record["trial"]),
+            loss=record["loss"],
+            best_step=record["best_step"],
+            n_steps=record["n_steps"],
+            rows=tuple(record["rows"]),
+            training=Measurement.from_record(record["training"]),
+            validation=Measurement.from_record(record["validation"]),
+        )
+
+
+def train_trial(
+    model: GPT2LMHeadModel,
+    plan: TrainingPlan,
+    train: Sequence[Blocks],
+    validation: Blocks,
+    *,
+    state: Path,
+    monitor: EnergyMonitor,
+    reporter: Reporter = SILENT,
+) -> TrialResult:
+    """Train a model by plan; leave it with the weights of the best evaluation.
+
+    A file at `state` follows the run from evaluation to evaluation; if it is there, the run goes
+    on from it, and on one processor with equal threads ends in the same weights, bit for bit. A
+    trial whose loss stops being a finite number ends there, with no losses on record.
+
+    Args:
+        model: as initialised; a resumed trial overwrites its weights.
+        plan: steps, rates and order of the blocks.
+        train: splits that are trained on, all of them, `plan.n_blocks` blocks together.
+        validation: scored whole at every evaluation point.
+        state: a file, the trial's own.
+        monitor: measures steps and validation, apart.
+        reporter: told of every logged step.
+
+    Raises:
+        ArtifactError: the state is damaged or cannot be written.
+        DataError: there is nothing to train on or to validate with.
+    """
+    for split in (*train, validation):
+        if split.n_blocks < 1:
+            raise DataError(
+                f"{split.name} has no blocks of {split.block_size} tokens",
+                remedy="give more text, a smaller data.block_size, or a larger share to the split",
+            )
+    device = model.transformer.wte.weight.device
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        reporter.task(f"AdamW {plan.trial}", plan.n_steps) as task,
+    ):
+        return _Training(model, plan, train, validation, state, monitor).run(task)
+
+
+class _Training:
+    """A trial under way; the arguments are those of `train_trial`."""
+
+    def __init__(
+        self,
+        model: GPT2LMHeadModel,
+        plan: TrainingPlan,
+        train: Sequence[Blocks],
+        validation: Blocks,
+        state: Path,
+        monitor: EnergyMonitor,
+    ) -> None:
+        self._model = model
+        self._plan = plan
+        self._train = tuple(train)
+        self._starts = np.cumsum([0, *(split.n_blocks for split in train)])
+        assert self._starts[-1] == plan.n_blocks
+        self._validation = validation
+        self._state = state
+        self._monitor = monitor
+        self._device = model.transformer.wte.weight.device
+        settings = plan.settings
+        self._step = TrainingStep(
+            model, weight_decay=settings.weight_decay, grad_clip=settings.grad_clip
+        )
+        self._best: dict[str, torch.Tensor] = {}
+        self._progress = Progress()
+
+    def run(self, task: ProgressTask) -> TrialResult:
+        self._resume()
+        progress, plan = self._progress, self._plan
+        if progress.step < plan.n_steps and not progress.diverged:
+            batches = plan.batches(after=progress.step)
+            for stop in sorted(step for step in plan.eval_steps if step > progress.step):
+                self._train_until(stop, batches, task)
+                if not progress.diverged:
+                    self._evaluate(task)
+                self._write_state()
+                if progress.diverged:
+                    break
+        if progress.diverged:
+            for row in progress.rows:
+                row["train_loss"] = row["validation_loss"] = None
+            progress.best_loss = progress.best_step = None
+        else:
+            self._load(self._best)
+        return TrialResult(
+            trial=plan.trial,
+            loss=progress.best_loss,
+            best_step=progress.best_step,
+            n_steps=plan.n_steps,
+            rows=tuple(progress.rows),
+            training=progress.training,
+            validation=progress.validation,
+        )
+
+    def _train_until(
+        self, stop: int, batches: Iterator[tuple[int, Int64Array]], task: ProgressTask
+    ) -> None:
+        progress, plan = self._progress, self._plan
+        losses: list[float] = []
+        self._model.train()
+        with self._window("training") as window:
+            for step, index in batches:
+                if plan.trial.dropout:
+                    torch.manual_seed(plan.dropout_seed(step))
+                loss = self._step(*self._read(index), plan.lr(step))
+                progress.step = step
+                progress.diverged = not math.isfinite(loss)
+                losses.append(loss)
+                if progress.diverged or plan.is_logged(step):
+                    mean = None if progress.diverged else math.fsum(losses) / len(losses)
+                    self._log(window, mean)
+                    losses.clear()
+                    task.update(step, "diverged" if mean is None else f"loss {mean:.3f}")
+                if progress.diverged or step == stop:
+                    return
+
+    def _evaluate(self, task: ProgressTask) -> None:
+        progress = self._progress
+        with self._window("validation"):
+            loss = self._validation_loss()
+        total = Measurement.total([progress.training, progress.validation])
+        row = progress.rows[-1]
+        row.update(_measured(total))
+        if not math.isfinite(loss):
+            progress.diverged = True
+            return
+        row["validation_loss"] = loss
+        if progress.best_loss is None or loss < progress.best_loss:
+            progress.best_loss, progress.best_step = loss, progress.step
+            self._best = {
+                name: parameter.detach().clone()
+                for name, parameter in self._model.named_parameters()
+            }
+        task.update(progress.step, f"validation {loss:.3f}")
+
+    def _validation_loss(self) -> float:
+        scorer, split = AdamwGpt2(self._model), self._validation
+        sums = []
+        for start in range(0, split.n_blocks, _VALIDATION_BLOCKS):
+            index = np.arange(start, min(start + _VALIDATION_BLOCKS, split.n_blocks))
+            sums.append(float(scorer.token_nll(*split.blocks(index)).sum()))
+        return math.fsum(sums) / (split.n_blocks * split.block_size)
+
+    @contextmanager
+    def _window(self, part: str) -> Iterator[Window]:
+        """Add what the block takes to one part of the progress, when it ends."""
+        with self._monitor.window() as window:
+            yield window
+        before = getattr(self._progress, part)
+        setattr(self._progress, part, Measurement.total([before, window.measurement]))
+
+    def _log(self, window: Window, train_loss: float | None) -> None:
+        """Add a row; duration and energy are the trial's so far, validation included."""
+        progress, plan = self._progress, self._plan
+        parts = (progress.training, progress.validation, window.so_far())
+        passes, within = divmod(progress.step, plan.steps_per_pass)
+        seen = passes * plan.n_blocks + min(within * plan.trial.batch_size, plan.n_blocks)
+        progress.rows.append(
+            {
+                "step": progress.step,
+                "tokens": seen * self._validation.block_size,
+                "train_loss": train_loss,
+                "validation_loss": None,
+                **_measured(Measurement.total(parts)),
+            }
+        )
+
+    def _read(self, index: Int64Array) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs and targets of blocks numbered through all training splits, `(B, T)`."""
+        owners = np.searchsorted(self._starts, index, side="right") - 1
+        shape = (len(index), self._validation.block_size)
+        inputs, targets = np.empty(shape, np.int64), np.empty(shape, np.int64)
+        for number in np.unique(owners):
+            mine = owners == number
+            inputs[mine], targets[mine] = self._train[number].blocks(
+                index[mine] - self._starts[number]
+            )
+        return (
+            torch.from_numpy(inputs).to(self._device),
+            torch.from_numpy(targets).to(self._device),
+        )
+
+    def _load(self, weights: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self._model.named_parameters():
+                parameter.copy_(weights[name])
+
+    def _write_state(self) -> None:
+        tensors = {f"best.{name}": tensor for name, tensor in self._best.items()}
+        for name, parameter in self._model.named_parameters():
+            tensors[f"model.{name}"] = parameter
+        for index, moments in self._step.optimizer.state_dict()["state"].items():
+            for name, tensor in moments.items():
+                tensors[f"optimizer.{index}.{name}"] = tensor
+        write_tensors(self._state, tensors, self._progress.to_record())
+
+    def _resume(self) -> None:
+        found = read_tensors(self._state, self._device)
+        if found is None:
+            return
+        tensors, record = found
+        self._progress = Progress.from_record(record)
+        groups: dict[str, dict[str, torch.Tensor]] = {"best": {}, "model": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition(".")
+            groups[group][rest] = tensor
+        self._best = groups["best"]
+        self._load(groups["model"])
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in groups["optimizer"].items():
+            index, _, kind = name.partition(".")
+            moments.setdefault(int(index), {})[kind] = tensor
+        optimizer = self._step.optimizer
+        optimizer.load_state_dict(
+            {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+
+
+def _measured(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "duration_s": measurement.duration_s,
+        "energy_j": measurement.energy_j,
+        "energy_source": measurement.energy_source,
+        "estimated": measurement.estimated,
+    }

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from clso.artifacts import table_from_rows
+from clso.baseline import (
+    AdamwGpt2,
+    Blocks,
+    SweepGrid,
+    SweepResult,
+    TrainingPlan,
+    TrainingSettings,
+    Trial,
+    TrialResult,
+    run_sweep,
+)
+from clso.baseline import sweep as sweep_module
+from clso.data.tokenizer import Tokenizer
+from clso.energy import CpuModelMeter, EnergyMonitor, Measurement
+from clso.errors import ArtifactError, ClsoError, ConfigError
+from clso.gpt import GptShape
+
+SETTINGS = TrainingSettings(eval_points=2)
+Sweep = Callable[..., SweepResult]
+
+
+class MemorySink:
+    def __init__(self) -> None:
+        self.parts: dict[int, list[dict[str, Any]]] = {}
+
+    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        assert table == "baseline"
+        self.parts[part] = [dict(row) for row in rows]
+
+
+@pytest.fixture
+def sink() -> MemorySink:
+    return MemorySink()
+
+
+@pytest.fixture
+def sweep(
+    shape: GptShape,
+    train: list[Blocks],
+    validation: Blocks,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+    sink: MemorySink,
+) -> Sweep:
+    def sweep(grid: SweepGrid, **changes: Any) -> SweepResult:  # noqa: ANN401 - any argument
+        arguments: dict[str, Any] = {
+            "shape": shape,
+            "settings": SETTINGS,
+            "tokenizer": tokenizer,
+            "seed": 1,
+            "run_id": "run",
+            "fingerprint": "data",
+            "state": tmp_path / "state",
+            "checkpoint": tmp_path / "models" / "adamw",
+            "sink": sink,
+            "monitor": EnergyMonitor([CpuModelMeter(1.0)]),
+            **changes,
+        }
+        return run_sweep(train, validation, grid=grid, **arguments)
+
+    return sweep
+
+
+@pytest.fixture
+def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Trial], float | None]], None]:
+    """Replace training by a given loss per trial."""
+
+    def install(loss: Callable[[Trial], float | None]) -> None:
+        def fake(model: object, plan: TrainingPlan, *_: object, **__: object) -> TrialResult:
+            spent = Measurement(1.0)
+            return TrialResult(plan.trial, loss(plan.trial), 1, 1, (), spent, spent)
+
+        monkeypatch.setattr(sweep_module, "train_trial", fake)
+
+    return install
+
+
+def rates(result: SweepResult) -> list[float]:
+    return [trial.trial.lr for trial in result.trials]
+
+
+class TestGrid:
+    def test_is_the_product_each_trial_once(self) -> None:
+        grid = SweepGrid((1e-3, 2e-3, 1e-3), ("cosine", "constant"), (1, 4), (0.0, 0.1))
+        trials = grid.trials()
+        assert len(trials) == len(set(trials)) == 16
+        assert trials[:2] == [Trial(1e-3, "cosine", 1, 0.0), Trial(2e-3, "cosine", 1, 0.0)]
+
+    @pytest.mark.parametrize("name", ["learning_rates", "schedules", "batch_sizes", "dropouts"])
+    def test_refuses_an_empty_list(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=rf"baseline\.{name} is empty"):
+            SweepGrid(**{"learning_rates": (1e-3,), name: ()})
+
+    def test_refuses_a_negative_extension(self) -> None:
+        with pytest.raises(ConfigError, match="extend is -1"):
+            SweepGrid((1e-3,), extend=-1)
+
+
+class TestExtension:
+    @pytest.mark.parametrize(
+        ("optimum", "grid", "extend", "expected"),
+        [
+            (2.0, (1.0, 2.0, 4.0), 3, [1.0, 2.0, 4.0]),
+            (16.0, (1.0, 2.0, 4.0), 2, [1.0, 2.0, 4.0, 8.0, 16.0]),
+            (16.0, (1.0, 2.0, 4.0), 5, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]),
+            (16.0, (4.0, 1.0, 2.0), 1, [4.0, 1.0, 2.0, 8.0]),
+            (0.5, (1.0, 2.0, 4.0), 2, [1.0, 2.0, 4.0, 0.5, 0.25]),
+            (16.0, (1.0, 2.0, 4.0), 0, [1.0, 2.0, 4.0]),
+            (1.0, (1.0,), 4, [1.0, 2.0, 0.5]),
+        ],
+    )
+    def test_follows_the_best_rate_beyond_the_edge(
+        self,
+        sweep: Sweep,
+        landscape: Callable[..., None],
+        optimum: float,
+        grid: tuple[float, ...],
+        extend: int,
+        expected: list[float],
+    ) -> None:
+        landscape(lambda trial: abs(math.log(trial.lr / optimum)))
+        result = sweep(SweepGrid(grid, extend=extend))
+        assert rates(result) == expected
+        assert result.best.trial.lr == min(expected, key=lambda lr: abs(math.log(lr / optimum)))
+
+    def test_keeps_to_the_best_trial_s_other_settings(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        landscape(lambda trial: 1 / trial.lr + (trial.batch_size == 1) + trial.dropout)
+        grid = SweepGrid((1.0, 2.0), batch_sizes=(1, 4), dropouts=(0.0, 0.1), extend=1)
+        result = sweep(grid)
+        assert [t.trial for t in result.trials[8:]] == [Trial(4.0, "cosine", 4, 0.0)]
+
+    def test_stops_where_training_diverges(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        landscape(lambda trial: None if trial.lr > 4 else 1 / trial.lr)
+        result = sweep(SweepGrid((1.0, 2.0, 4.0), extend=3))
+        assert rates(result) == [1.0, 2.0, 4.0, 8.0]
+        assert result.best.trial.lr == 4.0
+
+
+class TestResult:
+    def test_the_checkpoint_is_the_best_trial_s_in_plain_transformers(
+        self, sweep: Sweep, validation: Blocks, tokenizer: Tokenizer
+    ) -> None:
+        result = sweep(SweepGrid((1e-3, 2e-2), extend=0))
+        assert result.loss == min(trial.loss or math.inf for trial in result.trials)
+        inputs, targets = validation.blocks(np.arange(validation.n_blocks))
+        model = AutoModelForCausalLM.from_pretrained(result.checkpoint).eval()
+        with torch.inference_mode():
+            logits = model(input_ids=torch.from_numpy(inputs)).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), torch.from_numpy(targets).flatten()
+        )
+        assert loss.item() == pytest.approx(result.loss, abs=1e-5)
+        mine = AdamwGpt2.load(result.checkpoint).token_nll(inputs, targets)
+        assert mine.mean() == pytest.approx(result.loss, abs=1e-6)
+        text = "a rose is"
+        encoded = AutoTokenizer.from_pretrained(result.checkpoint)(text)["input_ids"]
+        assert encoded == tokenizer.backend.encode(text).ids
+        assert model.config.eos_token_id == model.config.bos_token_id == tokenizer.end_token_id
+
+    def test_rows_fit_the_schema_and_name_their_trial(self, sweep: Sweep, sink: MemorySink) -> None:
+        sweep(SweepGrid((1e-2, 2e-2), ("constant",), (8,), (0.1,), extend=0))
+        table = table_from_rows([row for rows in sink.parts.values() for row in rows], "baseline")
+        assert set(table["lr"].to_pylist()) == {1e-2, 2e-2}
+        assert set(table["batch_size"].to_pylist()) == {8}
+        assert set(table["run_id"].to_pylist()) == {"run"}
+        assert list(sink.parts) == [0, 1]
+
+    def test_energy_of_the_winner_and_of_all(self, sweep: Sweep) -> None:
+        result = sweep(SweepGrid((1e-3, 2e-2), extend=0))
+        joules = [trial.measurement.energy_j for trial in result.trials]
+        assert result.winner.energy_j == joules[1]
+        assert result.total.energy_j == pytest.approx(sum(filter(None, joules)))
+
+    def test_counts_the_distinct_tokens(self, sweep: Sweep, landscape: Callable[..., None]) -> None:
+        landscape(lambda trial: 1.0)
+        assert sweep(SweepGrid((1.0,), extend=0)).n_tokens == 46 * 12
+
+    def test_a_diverged_trial_cannot_win_but_is_on_record(
+        self, sweep: Sweep, sink: MemorySink
+    ) -> None:
+        result = sweep(SweepGrid((1e30, 1e-2), ("constant",), extend=0))
+        assert result.best.trial.lr == 1e-2
+        assert {row["validation_loss"] for row in sink.parts[0]} == {None}
+
+    def test_all_diverged_is_an_error(self, sweep: Sweep) -> None:
+        with pytest.raises(ClsoError, match=r"all 1 AdamW trials diverged(.|\n)*learning_rates"):
+            sweep(SweepGrid((1e30,), ("constant",)))
+
+    def test_another_vocabulary_is_refused(self, sweep: Sweep, shape: GptShape) -> None:
+        with pytest.raises(ConfigError, match="the tokenizer has 264 tokens, the model 99"):
+            sweep(SweepGrid((1e-2,)), shape=replace(shape, vocab_size=99))
+
+    def test_threads_are_set_and_given_back(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        before, seen = torch.get_num_threads(), []
+        landscape(lambda trial: seen.append(torch.get_num_threads()) or 1.0)
+        sweep(SweepGrid((1.0,), extend=0), threads=before + 1)
+        assert seen == [before + 1]
+        assert torch.get_num_threads() == before
+
+
+class TestReuse:
+    GRID = SweepGrid((1e-3, 2e-2), extend=0)
+
+    @pytest.fixture
+    def trained(self, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
+        """Every trial that is really trained."""
+        trained: list[Trial] = []
+        train_trial = sweep_module.train_trial
+
+        def watched(model: Any, plan: TrainingPlan, *args: Any, **kwargs: Any) -> TrialResult:  # noqa: ANN401
+            trained.append(plan.trial)
+            return train_trial(model, plan, *args, **kwargs)
+
+        monkeypatch.setattr(sweep_module, "train_trial", watched)
+        return trained
+
+    def test_finished_trials_are_not_trained_again(
+        self, sweep: Sweep, trained: list[Trial], sink: MemorySink
+    ) -> None:
+        first, parts = sweep(self.GRID), dict(sink.parts)
+        del trained[:]
+        assert sweep(self.GRID) == first
+        assert trained == []
+        assert sink.parts == parts
+
+    def test_a_larger_grid_trains_what_is_new(self, sweep: Sweep, trained: list[Trial]) -> None:
+        sweep(self.GRID)
+        del trained[:]
+        sweep(SweepGrid((1e-3, 2e-2, 4e-3), extend=0))
+        assert [trial.lr for trial in trained] == [4e-3]
+
+    def test_other_data_seed_or_settings_start_anew(
+        self, sweep: Sweep, trained: list[Trial]
+    ) -> None:
+        sweep(self.GRID)
+        for change in (
+            {"fingerprint": "other"},
+            {"seed": 2},
+            {"settings": TrainingSettings(eval_points=3)},
+        ):
+            del trained[:]
+            sweep(self.GRID, **change)
+            assert len(trained) == 2
+
+    def test_an_interrupted_sweep_goes_on(
+        self, sweep: Sweep, trained: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        unbroken = sweep(self.GRID, state=tmp_path / "a", checkpoint=tmp_path / "unbroken")
+        write = sweep_module.atomic_write_json
+        calls = []
+
+        def interrupted(path: Path, value: object) -> None:
+            calls.append(path)
+            if len(calls) == 2:  # the second trial's result, after its checkpoint is written
+                raise KeyboardInterrupt
+            write(path, value)
+
+        monkeypatch.setattr(sweep_module, "atomic_write_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(self.GRID)
+        del trained[:]
+        resumed = sweep(self.GRID)
+        assert [trial.lr for trial in trained] == [2e-2]
+        assert resumed.loss == unbroken.loss
+        weights = "model.safetensors"
+        assert (resumed.checkpoint / weights).read_bytes() == (
+            unbroken.checkpoint / weights
+        ).read_bytes()
+
+    def test_a_lost_checkpoint_is_trained_again(self, sweep: Sweep, trained: list[Trial]) -> None:
+        first = sweep(self.GRID)
+        shutil.rmtree(first.checkpoint)
+        del trained[:]
+        again = sweep(self.GRID)
+        assert [trial.lr for trial in trained] == [first.best.trial.lr]
+        assert (again.checkpoint / "model.safetensors").exists()
+
+    def test_states_are_removed_when_their_trial_ends(self, sweep: Sweep, tmp_path: Path) -> None:
+        sweep(self.GRID)
+        assert {path.suffix for path in (tmp_path / "state").iterdir()} == {".json"}
+
+    def test_a_damaged_result_is_refused_by_name(self, sweep: Sweep, tmp_path: Path) -> None:
+        sweep(self.GRID)
+        for path in (tmp_path / "state").iterdir():
+            path.write_text("{}")
+        with pytest.raises(ArtifactError, match=r"\.json is damaged: KeyError"):
+            sweep(self.GRID)
