@@ -188,9 +188,9 @@ def _with_prefect(command: str, config: RunConfig, out: Path, fresh: bool) -> Pa
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default the process's own, and exit with its status."""
-    # Read when torch is loaded: threads that wait must sleep, for spinning costs joules, and on
-    # a machine that is busy otherwise small products take 30 times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is loaded: threads that wait must soon sleep, for spinning costs joules, and
+    # on a machine that is busy otherwise small products take 30 times as long.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     # The tokenizers' own threads are wanted; unset, a later fork warns.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:

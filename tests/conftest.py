@@ -3,4 +3,4 @@
 import os
 
 # Read when torch is loaded, by the processes that tests start too; see pipelines/cli.py.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")

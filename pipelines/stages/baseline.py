@@ -63,7 +63,7 @@ def run(context: RunContext, reporter: Reporter) -> None:
                 "trial": str(result.best.trial),
                 "validation_loss": result.loss,
                 "best_step": result.best.best_step,
-                "measurement": result.winner.to_record(),
+                "training": result.best.training.to_record(),
             },
             "trials": len(result.trials),
             "sweep": result.total.to_record(),
@@ -72,8 +72,12 @@ def run(context: RunContext, reporter: Reporter) -> None:
 
 
 def winner(context: RunContext) -> tuple[AdamwGpt2, Measurement]:
-    """Load the baseline with the cost of its winning trial alone, the sweep left out."""
-    record = context.manifest["baseline"]["winner"]["measurement"]
+    """Load the baseline with the cost of its winning trial's steps alone.
+
+    Its validations and the rest of the sweep are left out, in AdamW's favour; the energy of the
+    whole stage stands beside it.
+    """
+    record = context.manifest["baseline"]["winner"]["training"]
     model = AdamwGpt2.load(_checkpoint(context.folder), device=device(context.config))
     return model, Measurement.from_record(record)
 
