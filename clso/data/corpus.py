@@ -10,6 +10,7 @@ import glob
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,16 +69,22 @@ def package_file(module: str, resource: str) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return 64 hexadecimal digits of a file's bytes.
+    """Return 64 hexadecimal digits of a file's bytes, read once as long as it is unchanged.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = path.stat()
+        return _sha256(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=65536)
+def _sha256(path: Path, inode: int, size_bytes: int, modified_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class PackageCorpus:
