@@ -159,6 +159,7 @@ def predictions_figure(evaluations: pa.Table, family: str) -> Figure | None:
     )
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(low - margin, high + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel(f"evaluated {_LOSS}")
     axes.set_ylabel("predicted loss")
     return figure

@@ -222,8 +222,8 @@ def energy_sentences(results: Sequence[Row], energy: Sequence[Row]) -> list[str]
     sentences = [
         f"Everything that made the {model_label(contender['model'])} took "
         f"{format_energy(contender['energy_j'])}, rejected evaluations and the surrogate "
-        f"included; AdamW's winning run alone took {format_energy(rival['energy_j'])}: "
-        f"{kind} {format_ratio(ratio)}."
+        f"included; the training steps of AdamW's winning run alone took "
+        f"{format_energy(rival['energy_j'])}: {kind} {format_ratio(ratio)}."
     ]
     sweep = [row for row in energy if row["stage"] == BASELINE_STAGE]
     joules = [row["energy_j"] for row in sweep if row["energy_j"] is not None]

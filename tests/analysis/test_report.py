@@ -96,7 +96,9 @@ def test_a_prediction_is_named_nowhere_but_as_a_prediction(text: str) -> None:
 
 
 def test_the_energy_ratio_names_its_kind_and_meter(text: str) -> None:
-    assert "AdamW's winning run alone took 550 J: CPU-time ratio 0.37." in text
+    assert (
+        "the training steps of AdamW's winning run alone took 550 J: CPU-time ratio 0.37." in text
+    )
     assert "Against AdamW's whole sweep (1.69 kJ) it is 0.12." in text
     assert "CPU seconds times a fixed power per busy core" in text
 
