@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -57,6 +58,11 @@ def save_gpt2(
         os.replace(temporary, path)
     except OSError as error:
         raise write_error(path, error) from error
+    except SafetensorError as error:
+        # how safetensors tells of a disk that is full
+        raise ArtifactError(
+            f"{path} cannot be written: {error}", remedy="free some space, or use --out DIR"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):

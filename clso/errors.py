@@ -1,5 +1,7 @@
 """What can go wrong for a user: one class per place, each saying what, where and what to do."""
 
+from typing import ClassVar
+
 __all__ = [
     "ArtifactError",
     "ClsoError",
@@ -12,14 +14,18 @@ __all__ = [
 
 
 class ClsoError(Exception):
-    """A mistake that the user can mend.
+    """Something that the user can mend, told without a traceback.
 
-    The command line prints the message without a traceback and exits with status 2.
+    Attributes:
+        exit_status: what the command line exits with: 2 for a user's mistake, 1 for a failure of
+            the work itself.
 
     Args:
         message: what was wrong, where, and what was expected.
         remedy: what to do about it, as an instruction.
     """
+
+    exit_status: ClassVar[int] = 2
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
@@ -38,8 +44,16 @@ class DataError(ClsoError):
     """A corpus or tokenizer that cannot be read, or is too small for what is asked of it."""
 
 
+class WorkError(ClsoError):
+    """Work that was asked for rightly and came to nothing, such as a training that diverged."""
+
+    exit_status = 1
+
+
 class DownloadError(DataError):
     """A download that broke off midway and may go through when it is tried again."""
+
+    exit_status = 1
 
 
 class GenomeError(ClsoError):

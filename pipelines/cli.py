@@ -7,6 +7,7 @@ imports wait until a command needs them, so that `clso --help` answers at once.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +36,17 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a value of the configuration."),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Where artifacts go.")]
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise typer.BadParameter("the folder has no name")
+    return Path(text)
+
+
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", parser=_folder, help="Where artifacts go.")
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete this run's earlier results and start anew.")
 ]
@@ -112,8 +123,8 @@ def compare(
     """Compare runs: results side by side, paired intervals where the test text is the same."""
     from pipelines.inspect import compare_runs, find_run
 
-    if len(runs) < 2:
-        raise ClsoError("compare needs two runs or more", remedy="`clso ls` lists them")
+    if len(set(runs)) < 2:
+        raise ClsoError("compare needs two different runs", remedy="`clso ls` lists them")
     compare_runs([find_run(name, out) for name in runs])
 
 
@@ -168,9 +179,11 @@ def _execute(
 def _plainly(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
     from pipelines.console import RichReporter
     from pipelines.context import open_context
-    from pipelines.stages import run_stages
 
     with open_context(config, out, RichReporter(), fresh=fresh) as context:
+        # Late, because it takes seconds: mistakes about the data are told before.
+        from pipelines.stages import run_stages
+
         run_stages(command, context)
         return context.folder.path
 
@@ -193,11 +206,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     # The tokenizers' own threads are wanted; unset, a later fork warns.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # What a container or a scheduler sends before it kills: end as on Ctrl-C, in good order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(arguments)
     except ClsoError as error:
         _tell(f"[red]error:[/] {_plain(str(error))}")
-        sys.exit(2)
+        sys.exit(error.exit_status)
     except OSError as error:
         if error.filename is None:
             raise

@@ -74,8 +74,8 @@ class RichReporter:
         if self._live is None:
             self._live = Progress(
                 SpinnerColumn(finished_text="[green]✓"),
-                TextColumn("{task.description:<22}"),
-                BarColumn(bar_width=24),
+                TextColumn("{task.description:<30}"),
+                BarColumn(bar_width=16),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,13 +17,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clso.artifacts import RunFolder, read_json, write_error
+from clso.artifacts import RunFolder, load_run, write_error
 from clso.config import RunConfig
 from clso.data import dataset_fingerprint
 from clso.energy import EnergyMonitor, open_monitor
 from clso.errors import ArtifactError
 from clso.progress import Reporter
-from pipelines.ledger import StageLedger
+from pipelines.ledger import StageRecord
 
 __all__ = ["RunContext", "open_context", "versions"]
 
@@ -51,6 +52,7 @@ class RunContext:
         out: the output folder (`artifacts/`).
         run_id: the configuration's name and a hash of configuration and data.
         data_fingerprint: names the data set before it is built.
+        records: the stages that are finished, in this process or found so.
     """
 
     config: RunConfig
@@ -61,6 +63,7 @@ class RunContext:
     monitor: EnergyMonitor
     reporter: Reporter
     manifest: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, StageRecord] = field(default_factory=dict)
 
     @property
     def datasets(self) -> Path:
@@ -82,23 +85,32 @@ class RunContext:
         """Cores that AdamW uses."""
         return self.config.runtime.threads or os.cpu_count() or 1
 
-    def ledger(self, stage: str) -> StageLedger:
-        """Return the account of a stage of this run."""
-        return StageLedger(
-            stage,
-            folder=self.folder.path / "stages",
-            costs=self.folder.state / f"{stage}.costs.json",
-            run_id=self.run_id,
-        )
+    @contextmanager
+    def lock(self, path: Path) -> Iterator[None]:
+        """Hold a lock that other processes respect, waiting for it if need be.
 
-    def shared_ledger(self, stage: str, home: Path) -> StageLedger:
-        """Return the account of a stage whose result, the folder `home`, all runs share."""
-        return StageLedger(
-            stage,
-            folder=home,
-            costs=home.parent / f".{home.name}.costs.json",
-            run_id=self.run_id,
-        )
+        Raises:
+            ArtifactError: the folder cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            lock.acquire()
+        except OSError as error:
+            raise write_error(path.parent, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def uid(self) -> str:
+        """Name of this very folder; a fresh start of the same run gets another."""
+        return str(self.manifest["uid"])
+
+    def note_work(self) -> None:
+        """Say in the manifest with what, and where, the work that now begins is done."""
+        self.note(config=self.config.model_dump(mode="json"), versions=versions(), host=_host())
 
     def note(self, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         """Add to the run's manifest and write it."""
@@ -147,8 +159,7 @@ def open_context(
     except OSError as error:
         raise write_error(locks, error) from error
     try:
-        if fresh:
-            shutil.rmtree(path, ignore_errors=True)
+        _sweep(path, out / ".trash", fresh=fresh)
         with open_monitor(
             config.energy.meter,
             cpu_power_w=config.energy.cpu_power_w,
@@ -164,18 +175,32 @@ def open_context(
                 reporter=reporter,
             )
             if context.folder.manifest_path.exists():
-                context.manifest = dict(read_json(context.folder.manifest_path))
-            context.note(
-                run_id=run_id,
-                config=config.model_dump(mode="json"),
-                seed=config.seed,
-                versions=versions(),
-                host=_host(),
-                data_fingerprint=fingerprint,
-            )
+                context.manifest = load_run(path).manifest
+            if "uid" not in context.manifest:
+                context.note(
+                    uid=uuid.uuid4().hex,
+                    run_id=run_id,
+                    seed=config.seed,
+                    data_fingerprint=fingerprint,
+                )
+                context.note_work()
             yield context
     finally:
         lock.release()
+
+
+def _sweep(path: Path, trash: Path, *, fresh: bool) -> None:
+    """Delete what earlier fresh starts left, and the run's own folder for a new one.
+
+    The folder is renamed first, so that an interrupted deletion leaves nothing to resume.
+    """
+    if fresh and path.exists():
+        try:
+            trash.mkdir(parents=True, exist_ok=True)
+            os.replace(path, trash / uuid.uuid4().hex)
+        except OSError as error:
+            raise write_error(path, error) from error
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:

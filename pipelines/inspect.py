@@ -21,7 +21,8 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.tables import comparison_table, result_table
-from clso.artifacts import Run, list_runs, load_run, write_error
+from clso.artifacts import Run, list_runs, load_run
+from clso.checkpoint import load_gpt2
 from clso.errors import ArtifactError, ClsoError
 from pipelines.console import console
 
@@ -36,7 +37,9 @@ __all__ = [
 
 
 def find_run(name: str, out: Path) -> Run:
-    """Open a run by its id, the start of its id, its folder, or `latest`.
+    """Open a run by its id, its folder, its configuration's name, the start of its id, or `latest`.
+
+    A configuration's name means its newest run.
 
     Raises:
         ArtifactError: no run or more than one answers to the name, or it is damaged.
@@ -46,11 +49,11 @@ def find_run(name: str, out: Path) -> Run:
         if not runs:
             raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
         return load_run(runs[-1])
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return load_run(Path(name))
-    matches = [path for path in runs if path.name == name] or [
-        path for path in runs if path.name.startswith(name)
-    ]
+    if named := [path for path in runs if name in (path.name, path.name.rpartition("-")[0])]:
+        return load_run(named[-1])
+    matches = [path for path in runs if name and path.name.startswith(name)]
     if len(matches) == 1:
         return load_run(matches[0])
     if matches:
@@ -62,11 +65,18 @@ def find_run(name: str, out: Path) -> Run:
 
 
 def runs_table(out: Path) -> Table:
-    """Return the runs of an output folder as a table, the newest first."""
+    """Return the runs of an output folder as a table, the newest first.
+
+    Raises:
+        ArtifactError: there are none.
+    """
+    runs = list_runs(out / "runs")
+    if not runs:
+        raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
     table = Table(title=f"runs in {out}", title_justify="left")
     for column in ("run", "stages", "best", "test loss", "energy"):
         table.add_column(column, justify="right" if column in ("test loss", "energy") else "left")
-    for path in reversed(list_runs(out / "runs")):
+    for path in reversed(runs):
         try:
             run = load_run(path)
             results = run.results.sort_by("test_loss").to_pylist() if run.has("results") else []
@@ -133,48 +143,50 @@ def show_outcome(path: Path) -> None:
 
 
 def compare_runs(runs: list[Run]) -> None:
-    """Print the runs' results together, with paired differences where the test text is the same.
+    """Print the runs' results, with paired differences where the test tokens are the same.
 
     Raises:
         ArtifactError: one of them has no results yet.
     """
-    table = Table(title="results", title_justify="left")
-    for column in ("run", "model", "test loss", "interval", "bits/byte", "energy"):
-        table.add_column(column, justify="left" if column in ("run", "model") else "right")
     for run in runs:
-        for row in run.results.sort_by("test_loss").to_pylist():
-            table.add_row(
-                escape(run.run_id),
-                model_label(row["model"]),
-                format_loss(row["test_loss"]),
-                format_interval(row["ci_low"], row["ci_high"]),
-                format_loss(row["bits_per_byte"]),
-                format_energy(row["energy_j"]),
-            )
-    console.print(table)
+        console.print(result_table(run))
     for run_a, run_b in combinations(runs, 2):
-        _compare_pair(run_a, run_b)
+        console.print(_paired(run_a, run_b))
 
 
-def _compare_pair(run_a: Run, run_b: Run) -> None:
-    names = f"{escape(run_a.run_id)} minus {escape(run_b.run_id)}"
-    fingerprints = {run.manifest.get("data_fingerprint") for run in (run_a, run_b)}
-    blocks = {run.config.get("data", {}).get("block_size") for run in (run_a, run_b)}
-    if len(fingerprints) > 1 or len(blocks) > 1:
-        console.print(f"{names}: other data, tokens or blocks, so losses cannot be paired")
-        return
+def _paired(run_a: Run, run_b: Run) -> Table | str:
+    """Return the differences of two runs, model by model, or why there are none."""
+    title = f"{run_a.run_id} minus {run_b.run_id}"
+    if _test_targets(run_a) != _test_targets(run_b):
+        return f"{escape(title)}: other test tokens, so their losses cannot be paired"
+    table = Table(title=escape(title), title_justify="left")
+    for column in ("model", "difference", "interval", "over"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    options = run_a.config.get("analysis", {})
     shared = set(run_a.results["model"].to_pylist()) & set(run_b.results["model"].to_pylist())
     for model in ordered_models(list(shared)):
         both = pa.concat_tables(
             [_renamed(run_a.scores, model, "a"), _renamed(run_b.scores, model, "b")]
         )
-        for row in compare_models(both, "a", "b"):
-            interval = format_interval(row["ci_low"], row["ci_high"], signed=True)
-            console.print(
-                f"{names}, {model_label(model)}: {format_loss(row['difference'], signed=True)} "
-                f"nats per token, {interval} over {row['n_units']} {row['unit']}s",
-                soft_wrap=True,
+        for row in compare_models(both, "a", "b", **options):
+            table.add_row(
+                model_label(model),
+                format_loss(row["difference"], signed=True),
+                format_interval(row["ci_low"], row["ci_high"], signed=True),
+                f"{row['n_units']:,} {row['unit']}s",
             )
+    return table
+
+
+def _test_targets(run: Run) -> tuple[object, ...]:
+    """Return what decides which tokens a run's test losses are over."""
+    dataset = run.manifest.get("dataset", {})
+    return (
+        dataset.get("text_sha256"),
+        dataset.get("split_sha256"),
+        dataset.get("tokenizer", {}).get("sha256"),
+        run.config.get("data", {}).get("block_size"),
+    )
 
 
 def _renamed(scores: pa.Table, model: str, name: str) -> pa.Table:
@@ -188,20 +200,26 @@ def export_model(run: Run, model: str, to: Path) -> None:
     """Copy a model's checkpoint and tokenizer.
 
     Raises:
-        ClsoError: the target exists.
-        ArtifactError: the run has no such model, or the target cannot be written.
+        ClsoError: the target exists, or lies in the run itself.
+        ArtifactError: the run has no such model, it is damaged, or the target cannot be written.
     """
-    home = run.folder.model(model)
-    if not home.is_dir():
-        there = sorted(path.name for path in home.parent.glob("*") if path.is_dir())
+    homes = {path.parent.name: path.parent for path in run.path.glob("models/*/model.safetensors")}
+    if model not in homes:
         raise ArtifactError(
             f"run {run.run_id} has no model {model!r}",
-            remedy=f"it has {', '.join(there)}" if there else "run its search or baseline first",
+            remedy=f"it has {', '.join(sorted(homes))}"
+            if homes
+            else "run its search or baseline first",
         )
     if to.exists():
         raise ClsoError(f"{to} exists already", remedy="name a folder that does not exist yet")
+    if to.resolve().is_relative_to(run.path.resolve()):
+        raise ClsoError(f"{to} lies in the run itself", remedy="name a folder outside of it")
+    load_gpt2(homes[model], remedy="make it again with the command that made the run")
     try:
-        shutil.copytree(home, to)
+        shutil.copytree(homes[model], to)
     except OSError as error:
         shutil.rmtree(to, ignore_errors=True)
-        raise write_error(to, error) from error
+        raise ArtifactError(
+            f"{to} cannot be written: {error.strerror or error}", remedy="choose another --to"
+        ) from error

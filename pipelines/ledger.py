@@ -1,42 +1,63 @@
-"""What a stage has cost over all its attempts, and whether it is done.
+"""What a stage has cost over all its attempts, and whether its outcome is there to be reused.
+
+A finished stage leaves a *marker*: the key of its outcome, the keys of the stages that it was
+built on, and the files that make it up. It is reused only while all of that still holds, so a
+stage that is done anew, or a file that is gone, sends everything built on it back to work.
 
 A stage may be interrupted and taken up again, even by `kill -9`. Its joules are those of every
-attempt, so a running attempt writes what it has used so far at each sign of progress; what a
-killed one used after its last sign is not in the total.
+attempt, so a running attempt writes down every second what it has used; what a killed one used
+after that is the most that can be missing.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from clso.artifacts import atomic_write_json, mark_done, read_done, read_json
 from clso.energy import EnergyMonitor, Measurement
+from clso.energy.meter import Sampler
 from clso.errors import ArtifactError
-from clso.progress import ProgressTask, Reporter
 
-__all__ = ["StageLedger", "StageRecord"]
+__all__ = ["StageLedger", "StageOutcome", "StageRecord"]
 
-_BEAT_EVERY_S = 2.0
+_BEAT_EVERY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class StageRecord:
-    """A finished stage.
+@dataclass(frozen=True)
+class StageOutcome:
+    """What a stage's work hands back.
 
     Attributes:
-        made_by: the run whose joules these are.
-        measurement: over all attempts; `None` if the work came without a record of its cost.
+        outputs: the files that make it up.
+        notes: what the run's manifest is to say of it.
+        key: names the outcome; equal keys mean equal outcomes. By default no two are equal.
     """
 
-    stage: str
-    made_by: str | None
-    measurement: Measurement | None
+    outputs: tuple[Path, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A finished stage, from its marker.
+
+    Attributes:
+        owner: the run folder whose joules these are.
+        measurement: over all attempts.
+    """
+
+    key: str
+    owner: str
+    measurement: Measurement
     attempts: int
+    notes: Mapping[str, Any]
 
 
 class StageLedger:
@@ -44,16 +65,16 @@ class StageLedger:
 
     Args:
         stage: the stage's name.
-        folder: where its completion marker stands, beside the data it vouches for.
-        costs: the file in which unfinished attempts are kept.
-        run_id: the run that works now.
+        root: the folder of its outcome; the marker stands in `root/stages`.
+        begun: the file in which unfinished attempts are kept.
+        needs: the keys of the stages that it is built on.
     """
 
-    def __init__(self, stage: str, *, folder: Path, costs: Path, run_id: str) -> None:
+    def __init__(self, stage: str, *, root: Path, begun: Path, needs: Mapping[str, str]) -> None:
         self.stage = stage
-        self._folder = folder
-        self._costs = costs
-        self._run_id = run_id
+        self._root = root
+        self._begun = begun
+        self._needs = dict(needs)
 
     def finished(self) -> StageRecord | None:
         """Return the record of a finished stage, `None` if there is work to do.
@@ -61,80 +82,106 @@ class StageLedger:
         Raises:
             ArtifactError: the marker is damaged.
         """
-        marker = read_done(self._folder, self.stage)
+        marker = read_done(self._root / "stages", self.stage)
         if marker is None:
             return None
-        measured = marker.get("measurement")
-        return StageRecord(
-            stage=self.stage,
-            made_by=marker.get("made_by"),
-            measurement=Measurement.from_record(measured) if measured else None,
-            attempts=int(marker.get("attempts", 1)),
-        )
+        try:
+            if marker["needs"] != self._needs:
+                return None
+            if not all((self._root / name).exists() for name in marker["outputs"]):
+                return None
+            return StageRecord(
+                key=marker["key"],
+                owner=marker["owner"],
+                measurement=Measurement.from_record(marker["measurement"]),
+                attempts=int(marker["attempts"]),
+                notes=dict(marker["notes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{self._root / 'stages' / self.stage}.done.json is damaged: {error!r}",
+                remedy="delete it; the stage is done again",
+            ) from error
+
+    def resumable(self) -> bool:
+        """Return whether an attempt on the same foundations was left unfinished."""
+        return self._begun.exists() and self._read_begun()["needs"] == self._needs
 
     @contextmanager
-    def attempt(self, monitor: EnergyMonitor, reporter: Reporter) -> Iterator[Reporter]:
-        """Measure the block as one attempt and mark the stage done when it ends well.
+    def attempt(self, monitor: EnergyMonitor) -> Iterator[list[Measurement]]:
+        """Measure the block as one attempt, adding it to those that were left unfinished.
 
         Yields:
-            The reporter to work with; each progress it passes on also saves the cost so far.
+            What all attempts took, this one last; complete when the block has ended.
         """
-        earlier = self._earlier()
+        earlier: list[Measurement] = []
+        started = 1
+        if self.resumable():
+            begun = self._read_begun()
+            earlier += [Measurement.from_record(record) for record in begun["attempts"]]
+            started += int(begun["started"])
+        self._save(earlier, started)
+        attempts = list(earlier)
         with monitor.window() as window:
-            beats = _Beats(reporter, lambda: self._save([*earlier, window.so_far()]))
-            try:
-                yield beats
-            except BaseException:
-                # The failure is what matters; a full disk must not hide it behind its own error.
+
+            def beat() -> None:
+                # The work goes on with a full disk until it writes something itself.
                 with suppress(ArtifactError):
-                    self._save([*earlier, window.so_far()])
-                raise
-        attempts = [*earlier, window.measurement]
+                    self._save([*earlier, window.so_far()], started)
+
+            sampler = Sampler(beat, _BEAT_EVERY_S)
+            try:
+                yield attempts
+            finally:
+                sampler.close()
+                beat()
+        attempts.append(window.measurement)
+
+    def finish(
+        self,
+        outcome: StageOutcome,
+        attempts: list[Measurement],
+        *,
+        owner: str,
+        versions: Mapping[str, str],
+    ) -> None:
+        """Mark the stage done; its outputs must be on disk.
+
+        Raises:
+            ArtifactError: the marker cannot be written.
+        """
+        started = int(self._read_begun()["started"])
         mark_done(
-            self._folder,
+            self._root / "stages",
             self.stage,
             {
-                "made_by": self._run_id,
+                "key": outcome.key,
+                "needs": self._needs,
+                "outputs": [str(path.relative_to(self._root)) for path in outcome.outputs],
+                "notes": dict(outcome.notes),
+                "owner": owner,
                 "measurement": Measurement.total(attempts).to_record(),
-                "attempts": len(attempts),
+                "attempts": started,
+                "versions": dict(versions),
                 "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
-        self._costs.unlink(missing_ok=True)
+        self._begun.unlink(missing_ok=True)
 
-    def _earlier(self) -> list[Measurement]:
-        if not self._costs.exists():
-            return []
-        return [Measurement.from_record(record) for record in read_json(self._costs)]
+    def _read_begun(self) -> dict[str, Any]:
+        begun = read_json(self._begun)
+        if not isinstance(begun, dict) or not {"needs", "attempts", "started"} <= begun.keys():
+            raise ArtifactError(
+                f"{self._begun} is damaged", remedy="delete it; the stage starts anew"
+            )
+        return begun
 
-    def _save(self, attempts: list[Measurement]) -> None:
-        atomic_write_json(self._costs, [attempt.to_record() for attempt in attempts])
-
-
-class _Beats:
-    """A reporter that passes everything on and calls `beat` now and then."""
-
-    def __init__(self, inner: Reporter, beat: Callable[[], None]) -> None:
-        self._inner = inner
-        self._beat = beat
-        self._last = time.monotonic()
-
-    def pulse(self) -> None:
-        if time.monotonic() - self._last >= _BEAT_EVERY_S:
-            self._last = time.monotonic()
-            self._beat()
-
-    @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[ProgressTask]:
-        with self._inner.task(description, total) as inner:
-            yield _BeatingTask(inner, self)
-
-
-class _BeatingTask:
-    def __init__(self, inner: ProgressTask, beats: _Beats) -> None:
-        self._inner = inner
-        self._beats = beats
-
-    def update(self, completed: float, note: str = "") -> None:
-        self._inner.update(completed, note)
-        self._beats.pulse()
+    def _save(self, attempts: list[Measurement], started: int) -> None:
+        atomic_write_json(
+            self._begun,
+            {
+                "needs": self._needs,
+                "attempts": [attempt.to_record() for attempt in attempts],
+                "started": started,
+            },
+        )

@@ -50,8 +50,9 @@ class SearchState:
         reference_loss: the last improvement that counted for patience.
         stale: generations in a row without one.
         counts: individuals so far.
-        screened: evaluations that the surrogate's screening gave, and those of them at random.
-        surrogate_start: the first generation that was screened; `None`: none so far.
+        screened: evaluations where the surrogate could choose, local search included, and those
+            of them that were drawn at random.
+        surrogate_start: the first generation where it could; `None`: none so far.
         surrogate_cost: of fitting and predicting; `None`: it never ran.
         lowest_guess: the lowest prediction recorded; `None`: there is none.
         stop_reason: why the search is over; `None`: it goes on.

@@ -11,6 +11,8 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
     predictions and a random control; the rest stay `predicted`. Before, all are evaluated.
  4. Local search, where due: one-gene neighbours of the incumbent that are neither evaluated nor
     in this generation are evaluated, lowest prediction first, drawn uniformly before `start`.
+    The control covers these evaluations too: step 3 draws ahead for them, and what it cannot
+    is drawn among the neighbours, so the control's share holds after every generation.
  5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
     plus its spread, but never below the incumbent's measured loss.
 
@@ -36,7 +38,7 @@ from clso.progress import SILENT, Reporter
 from search.archive import Scored
 from search.breeding import breed, cached, draw
 from search.checkpoint import Guess, SearchState, StopReason, load_state, save_state
-from search.local_search import Neighbour, neighbours, propose
+from search.local_search import neighbours
 from search.records import (
     Individual,
     RecordSink,
@@ -46,13 +48,14 @@ from search.records import (
     generation_row,
 )
 from search.result import SearchResult
-from search.screening import screen
+from search.screening import Screening, screen
 from search.settings import SearchSettings
 from search.surrogate import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
 from search.toolbox import WORST_LOSS, Operators, Parent
 
 __all__ = ["run_search"]
 
+_VERSION = 1  # raised when a change of the code changes a search; older states are refused
 _MIN_TRAINING = 2
 _SURROGATE, _CONTROL, _LOCAL = range(3)  # purposes of a generation's own random draws
 
@@ -138,6 +141,7 @@ class _Search:
             seed=run.seed,
         )
         self._identity: dict[str, Any] = {
+            "version": _VERSION,
             "problem": problem.fingerprint,
             "cardinalities": list(self._space.cardinalities),
             **asdict(run),
@@ -224,7 +228,7 @@ class _Search:
         return surrogate
 
     def _predict(
-        self, surrogate: Surrogate, candidates: Sequence[Individual | Neighbour]
+        self, surrogate: Surrogate, candidates: Sequence[Individual]
     ) -> tuple[FloatArray, FloatArray] | None:
         """Return means and spreads; `None` if they are no finite numbers and say nothing."""
         with self._monitor.window() as window:
@@ -239,62 +243,74 @@ class _Search:
             measurement if cost is None else Measurement.total((cost, measurement))
         )
 
-    def _screen(
-        self, novel: list[Individual], predictions: tuple[FloatArray, FloatArray], places: int
-    ) -> None:
+    def _choose(
+        self, predicted: FloatArray, places: int, *, fraction: float, purpose: int, follow: int = 0
+    ) -> Screening:
+        """Let predictions `(n,)` and the random control choose, and keep count of both."""
         state = self.state
-        mean, std = predictions
         chosen = screen(
-            mean,
+            predicted,
             places,
             limit=self._evaluations_left,
-            fraction=self._settings.surrogate.full_eval_fraction,
+            follow=follow,
+            fraction=fraction,
             random_fraction=self._settings.surrogate.random_fraction,
             already=state.screened,
-            rng=self._rng(_CONTROL),
+            rng=self._rng(purpose),
         )
-        for index, individual in enumerate(novel):
-            individual.guess(mean[index], std[index])
-        for index in chosen.predicted:
-            novel[index].status = "predicted"
-        self._evaluate([novel[index] for index in sorted(chosen.best + chosen.random)])
         evaluations, at_random = state.screened
         state.screened = (
             evaluations + len(chosen.best) + len(chosen.random),
             at_random + len(chosen.random),
         )
-        if novel and state.surrogate_start is None:
+        if len(predicted) and state.surrogate_start is None:
             state.surrogate_start = state.generations
+        return chosen
+
+    def _screen(
+        self, novel: list[Individual], predictions: tuple[FloatArray, FloatArray], places: int
+    ) -> None:
+        local_search = self._settings.local_search
+        chosen = self._choose(
+            predictions[0],
+            places,
+            fraction=self._settings.surrogate.full_eval_fraction,
+            purpose=_CONTROL,
+            follow=local_search.neighbours if local_search.due(self.state.generations) else 0,
+        )
+        for individual, mean, std in zip(novel, *predictions, strict=True):
+            individual.guess(mean, std)
+        for index in chosen.predicted:
+            novel[index].status = "predicted"
+        self._evaluate([novel[index] for index in chosen.evaluated])
         n_discarded = sum(individual.status is None for individual in novel)
-        state.counts += SearchCounts(n_discarded=n_discarded)
+        self.state.counts += SearchCounts(n_discarded=n_discarded)
 
     def _local_search(
         self, individuals: Sequence[Individual], surrogate: Surrogate | None
     ) -> list[Individual]:
-        archive = self.state.archive
+        archive, left = self.state.archive, self._evaluations_left
         incumbent = archive.incumbent
-        if incumbent is None:
+        if incumbent is None or left == 0:
             return []
         present = {individual.canonical for individual in individuals}
         candidates = neighbours(
             self._space, incumbent.genome, lambda one: one in archive or one in present
         )
-        predictions = None
-        if surrogate is not None and candidates:
-            predictions = self._predict(surrogate, candidates)
-        count, left = self._settings.local_search.neighbours, self._evaluations_left
-        chosen = propose(
-            count if left is None else min(count, left),
-            len(candidates),
-            None if predictions is None else predictions[0],
-            self._rng(_LOCAL),
-        )
-        tried = []
-        for index in chosen:
-            step = Individual(candidates[index].genome, candidates[index].canonical, "local_search")
-            if predictions is not None:
-                step.guess(predictions[0][index], predictions[1][index])
-            tried.append(step)
+        steps = [Individual(one.genome, one.canonical, "local_search") for one in candidates]
+        if not steps:
+            return []
+        count = self._settings.local_search.neighbours
+        predictions = None if surrogate is None else self._predict(surrogate, steps)
+        if predictions is None:
+            count = min(len(steps), count if left is None else min(count, left))
+            drawn = self._rng(_LOCAL).choice(len(steps), size=count, replace=False)
+            tried = [steps[index] for index in sorted(drawn)]
+        else:
+            for step, mean, std in zip(steps, *predictions, strict=True):
+                step.guess(mean, std)
+            chosen = self._choose(predictions[0], count, fraction=1.0, purpose=_LOCAL)
+            tried = [steps[index] for index in chosen.evaluated]
         self._evaluate(tried)
         return tried
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["Neighbour", "neighbours", "propose"]
+__all__ = ["Neighbour", "neighbours"]
 
 
 class Neighbour(NamedTuple):
@@ -37,25 +34,3 @@ def neighbours(
                 seen.add(canonical)
                 found.append(Neighbour(changed, canonical))
     return found
-
-
-def propose(
-    count: int,
-    candidates: int,
-    predicted: npt.NDArray[np.float64] | None,
-    rng: np.random.Generator,
-) -> list[int]:
-    """Return up to `count` indices of neighbours to evaluate, ascending.
-
-    Args:
-        count: how many to try.
-        candidates: how many neighbours there are.
-        predicted: their predicted losses, `(n,)`; the lowest are taken. `None`: drawn uniformly.
-        rng: draws when there is no prediction.
-    """
-    count = min(count, candidates)
-    if predicted is None:
-        chosen = rng.choice(candidates, size=count, replace=False)
-    else:
-        chosen = np.argsort(predicted, kind="stable")[:count]
-    return sorted(int(index) for index in chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clso.energy import Measurement
-from clso.errors import ClsoError
+from clso.errors import WorkError
 from clso.genome import Genome
 from search.checkpoint import SearchState, StopReason
 from search.records import SearchCounts
@@ -73,10 +73,10 @@ class SearchResult:
         """The incumbent.
 
         Raises:
-            ClsoError: no evaluation gave a finite loss.
+            WorkError: no evaluation gave a finite loss.
         """
         if not self.finalists:
-            raise ClsoError(
+            raise WorkError(
                 f"none of the {self.counts.n_failed} evaluated genomes has a finite loss",
                 remedy="the library or the data make every model overflow: lower the gain",
             )

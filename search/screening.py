@@ -30,12 +30,18 @@ class Screening:
     random: tuple[int, ...]
     predicted: tuple[int, ...]
 
+    @property
+    def evaluated(self) -> tuple[int, ...]:
+        """Both kinds of evaluated, ascending."""
+        return tuple(sorted(self.best + self.random))
+
 
 def screen(
     predicted: FloatArray,
     places: int,
     *,
     limit: int | None,
+    follow: int = 0,
     fraction: float,
     random_fraction: float,
     already: tuple[int, int],
@@ -44,16 +50,18 @@ def screen(
     r"""Choose from candidates `(n,)` who is evaluated, who stays predicted and who is dropped.
 
     With k = min(n, places) individuals kept, max(1, [fraction k]) are evaluated. The control is
-    kept over the whole search: after every generation at least `random_fraction` of all
-    screened evaluations were drawn at random, so small generations need not each spend one.
+    kept over the whole search: of all evaluations that a prediction could choose, these and the
+    `follow` to come included, at least `random_fraction` were drawn at random, so small
+    generations need not each spend one.
 
     Args:
         predicted: predicted losses, `(n,)`, finite.
         places: individuals that the generation has room for.
         limit: evaluations that may still be spent; `None`: any number.
+        follow: evaluations at most that another choice may add before the control must hold.
         fraction: share of the kept that are evaluated, rounded to the nearest whole number.
         random_fraction: share of the evaluations that are drawn at random.
-        already: evaluations that earlier screenings gave, and how many of them at random.
+        already: evaluations that were chosen so before, and how many of them at random.
         rng: draws the control.
     """
     kept = min(len(predicted), places)
@@ -62,9 +70,10 @@ def screen(
     n_evaluated = max(1, math.floor(fraction * kept + 0.5))
     if limit is not None:
         n_evaluated = min(n_evaluated, limit)
+        follow = min(follow, limit - n_evaluated)
     evaluations, at_random = already
     # the small term keeps 0.14 * 50, a little above 7 in floating point, from becoming 8
-    owed = math.ceil(random_fraction * (evaluations + n_evaluated) - 1e-9) - at_random
+    owed = math.ceil(random_fraction * (evaluations + n_evaluated + follow) - 1e-9) - at_random
     n_random = min(n_evaluated, max(0, owed))
     order = np.argsort(predicted, kind="stable")
     best, rest = order[: n_evaluated - n_random], order[n_evaluated - n_random :]

@@ -26,7 +26,8 @@ class SurrogateSettings:
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
-        random_fraction: share of those evaluations drawn at random, as a control.
+        random_fraction: share of all evaluations since then, local search included, that are
+            drawn at random, as a control.
         pool_factor: offspring bred per place in a filtered generation.
 
     Raises:

@@ -45,12 +45,13 @@ _RESAMPLED_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What making a model took; `None` = not measured.
+    """What making a model took; `None` = not measured, or not applicable.
 
     Attributes:
-        train_tokens: distinct tokens that the model could learn from.
-        stored_bytes: on disk, beyond the tokenizer.
-        energy_j: every joule spent on it, of AdamW the winning trial's alone.
+        train_tokens: budget of distinct tokens that the model may learn from; `None`: it learns
+            nothing.
+        stored_bytes: compact size, beyond the tokenizer.
+        energy_j: every joule spent on it, of AdamW the winning trial's training steps alone.
         energy_source: the meter, such as `"nvml+rapl"`.
         estimated: whether the meter estimates.
         duration_s: wall time.

@@ -99,8 +99,12 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
 
 
 def format_energy(energy_j: float | None) -> str:
-    """Joules, kilojoules or megajoules, to three figures."""
-    return NOT_MEASURED if energy_j is None else _scaled(energy_j, ("J", "kJ", "MJ", "GJ"))
+    """Millijoules to gigajoules, to three figures."""
+    if energy_j is None:
+        return NOT_MEASURED
+    if 0 < energy_j < 0.0995:
+        return f"{1000 * energy_j:.3g}{_SPACE}mJ" if energy_j >= 1e-3 else f"<1{_SPACE}mJ"
+    return _scaled(energy_j, ("J", "kJ", "MJ", "GJ"))
 
 
 def format_power(power_w: float | None) -> str:

@@ -1,7 +1,8 @@
 """What a run's result comes to in words, computed from its tables and from nothing else.
 
 The verdict is the tables', whoever wins: an interval that contains zero is no difference, and a
-model that does not beat counting is said not to.
+model that does not beat counting is said not to. Floors are held to the same rule: one model
+beats the other only where the paired interval of their difference excludes zero.
 """
 
 from __future__ import annotations
@@ -89,10 +90,14 @@ def make_headline(results: Sequence[Row], comparisons: Sequence[Row]) -> Headlin
         title, detail = _duel(contender, rival, comparisons)
         floor = min(floors, key=lambda row: row["test_loss"], default=None)
         if floor is not None and all(
-            floor["test_loss"] <= row["test_loss"] for row in (contender, rival)
+            _sign(row, floor, comparisons) > 0 for row in (contender, rival)
         ):
             title = _counting_wins(floor, contender, rival)
-        details = [detail, _against_floors(contender, floors), _against_floors(rival, floors)]
+        details = [
+            detail,
+            _against_floors(contender, floors, comparisons),
+            _against_floors(rival, floors, comparisons),
+        ]
     else:
         only = contender if contender is not None else rival
         assert only is not None
@@ -101,7 +106,7 @@ def make_headline(results: Sequence[Row], comparisons: Sequence[Row]) -> Headlin
             f"{_capital(only)} reaches {format_loss(only['test_loss'])} nats per token on test; "
             f"this run has no {missing} to compare it with"
         )
-        details = [_against_floors(only, floors)]
+        details = [_against_floors(only, floors, comparisons)]
     return Headline(title, tuple(text for text in details if text))
 
 
@@ -153,20 +158,41 @@ def _interval(row: Row) -> str:
     )
 
 
-def _against_floors(model: Row, floors: Sequence[Row]) -> str:
-    beaten_by = [row for row in floors if row["test_loss"] <= model["test_loss"]]
-    if beaten_by:
-        best = min(beaten_by, key=lambda row: row["test_loss"])
-        return (
-            f"{_capital(model)} does not beat the {model_label(best['model'])} floor "
-            f"({format_loss(best['test_loss'])}), which only counts tokens."
-        )
+def _sign(model: Row, floor: Row, comparisons: Sequence[Row]) -> int:
+    """Return the sign of the model's loss minus the floor's, 0 where none is established."""
+    row = find_comparison(comparisons, model["model"], floor["model"])
+    if row is None and floor["model"] == "uniform":
+        low = high = model["test_loss"] - floor["test_loss"]  # no comparison with it is stored
+    elif row is None or row["ci_low"] is None:
+        return 0
+    else:
+        low, high = row["ci_low"], row["ci_high"]
+    return int(low > 0.0) - int(high < 0.0)
+
+
+def _against_floors(model: Row, floors: Sequence[Row], comparisons: Sequence[Row]) -> str:
     if not floors:
         return ""
-    best = min(floors, key=lambda row: row["test_loss"])
+    ranked = sorted(floors, key=lambda row: row["test_loss"])
+    signs = [_sign(model, floor, comparisons) for floor in ranked]
+    worst = max(signs)
+    floor = ranked[signs.index(worst)]
+    label, loss = model_label(floor["model"]), format_loss(floor["test_loss"])
+    if worst > 0:
+        return (
+            f"{_capital(model)} does not beat the {label} floor ({loss}), which only counts tokens."
+        )
+    if worst < 0:
+        return f"{_capital(model)} beats every floor; the lowest is the {label}'s, {loss}."
+    row = find_comparison(comparisons, model["model"], floor["model"])
+    sure = (
+        "no interval could be computed for the difference"
+        if row is None or row["ci_low"] is None
+        else f"the {_interval(row)}, contains zero"
+    )
     return (
-        f"{_capital(model)} beats every floor; the lowest is the "
-        f"{model_label(best['model'])}'s, {format_loss(best['test_loss'])}."
+        f"{_capital(model)} is not distinguishable from the {label} floor: "
+        f"{format_loss(model['test_loss'])} against {loss} ({sure})."
     )
 
 

@@ -139,6 +139,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         energy_sentences=sections.energy_sentences(results, energy.to_pylist()),
         source_notes=sections.source_notes(energy.to_pylist()),
         trials=sections.trial_lines(baseline),
+        rate_sentence=sections.rate_sentence(baseline),
         data=sections.data_lines(run.manifest.get("dataset", {})),
         fingerprints=_fingerprints(run.manifest.get("dataset", {})),
         settings=yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import schema
-from clso.errors import ClsoError
+from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array, LanguageModel
 
@@ -93,7 +93,7 @@ def score_split(
         reporter: told of the blocks done.
 
     Raises:
-        ClsoError: the model gives a likelihood that is not a finite number.
+        WorkError: the model gives a likelihood that is not a finite number.
     """
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("document", "block", "n_tokens", "n_bytes", "nll")
@@ -104,7 +104,7 @@ def score_split(
             inputs, targets = split.blocks(index)
             nll = model.token_nll(inputs, targets)
             if not np.isfinite(nll).all():
-                raise ClsoError(
+                raise WorkError(
                     f"model {model.name!r} gives a loss that is not finite on {split.name}, "
                     f"blocks {index.start} to {index.stop - 1}",
                     remedy="train it with a smaller learning rate, or exclude it from the run",

@@ -57,13 +57,15 @@ class LowestPrediction:
         predicted_loss: the lowest prediction of the whole search.
         predicted_std: its spread.
         generation: when it was made.
-        evaluated_loss: what the same model scored, then or later; `None`: never evaluated.
+        evaluated_loss: what the same model scored, then or later; `None`: it has no such loss.
+        failed: whether it has none because its evaluation gave no finite one.
     """
 
     predicted_loss: float
     predicted_std: float | None
     generation: int
     evaluated_loss: float | None
+    failed: bool
 
 
 def families(table: pa.Table) -> list[str]:
@@ -108,16 +110,19 @@ def best_evaluated_loss(
 
 def lowest_prediction(evaluations: pa.Table, family: str) -> LowestPrediction | None:
     """Return the lowest prediction and its later evaluation; `None` without predictions."""
-    rows = _of(evaluations, family).filter(pc.field("predicted_loss").is_valid())
-    if rows.num_rows == 0:
+    rows = _of(evaluations, family)
+    guessed = rows.filter(pc.field("predicted_loss").is_valid())
+    if guessed.num_rows == 0:
         return None
-    row = rows.sort_by([("predicted_loss", "ascending"), ("generation", "ascending")])
-    lowest = row.slice(0, 1).to_pylist()[0]
+    ranked = guessed.sort_by([("predicted_loss", "ascending"), ("generation", "ascending")])
+    lowest = ranked.slice(0, 1).to_pylist()[0]
+    own = rows.filter(pc.field("genome_hash") == lowest["genome_hash"])
     return LowestPrediction(
         predicted_loss=lowest["predicted_loss"],
         predicted_std=lowest["predicted_std"],
         generation=lowest["generation"],
-        evaluated_loss=best_evaluated_loss(evaluations, family, lowest["genome_hash"]),
+        evaluated_loss=pc.min(own["evaluated_loss"]).as_py(),
+        failed="failed" in own["status"].to_pylist(),
     )
 
 

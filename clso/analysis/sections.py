@@ -28,6 +28,7 @@ from clso.analysis.formats import (
 from clso.analysis.headline import pick_contender
 from clso.analysis.plots import trial_curves
 from clso.analysis.search_summary import (
+    LowestPrediction,
     SearchCounts,
     best_evaluated_loss,
     lowest_prediction,
@@ -44,6 +45,7 @@ __all__ = [
     "data_lines",
     "energy_lines",
     "energy_sentences",
+    "rate_sentence",
     "source_notes",
     "stop_sentence",
     "surrogate_sentences",
@@ -149,17 +151,23 @@ def surrogate_sentences(evaluations: pa.Table, family: str, counts: SearchCounts
         spread = (
             "" if lowest.predicted_std is None else f" with a spread of {lowest.predicted_std:.3f}"
         )
-        fate = (
-            "That model was never evaluated, so the figure counts for nothing."
-            if lowest.evaluated_loss is None
-            else f"The same model evaluated to {format_loss(lowest.evaluated_loss)}, "
-            f"{_off(lowest.evaluated_loss - lowest.predicted_loss)}."
-        )
         sentences.append(
             f"The lowest prediction of the search was {format_loss(lowest.predicted_loss)}"
-            f"{spread}, in generation {lowest.generation}. {fate}"
+            f"{spread}, in generation {lowest.generation}. {_fate(lowest)}"
         )
     return sentences
+
+
+def _fate(lowest: LowestPrediction) -> str:
+    if lowest.evaluated_loss is not None:
+        off = _off(lowest.evaluated_loss - lowest.predicted_loss)
+        return f"The same model evaluated to {format_loss(lowest.evaluated_loss)}, {off}."
+    if lowest.failed:
+        return (
+            "That model was evaluated, but its evaluation gave no finite loss, so the figure "
+            "counts for nothing."
+        )
+    return "That model was never evaluated, so the figure counts for nothing."
 
 
 def _off(error: float) -> str:
@@ -251,6 +259,29 @@ def trial_lines(baseline: pa.Table) -> list[TrialLine]:
         for settings in others
         if settings not in seen
     ]
+
+
+def rate_sentence(baseline: pa.Table) -> str:
+    """Say so if AdamW's best learning rate lies at the edge of those tried; empty otherwise.
+
+    The rates it is held against are those of trials that differ from the best in nothing else,
+    diverged ones included.
+    """
+    best = min(trial_curves(baseline), key=lambda trial: trial["best"], default=None)
+    if best is None:
+        return ""
+    fixed = ("schedule", "batch_size", "dropout", "passes")
+    rates = {
+        row["lr"]
+        for row in baseline.select(["lr", *fixed]).to_pylist()
+        if all(row[name] == best[name] for name in fixed)
+    }
+    if len(rates) == 1:
+        return "Only one learning rate was tried."
+    edge = {max(rates): "largest", min(rates): "smallest"}.get(best["lr"])
+    if edge is None:
+        return ""
+    return f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
 
 
 def _settings(trial: Row) -> str:

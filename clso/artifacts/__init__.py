@@ -20,6 +20,7 @@ from clso.artifacts.store import (
     read_json,
     read_parts,
     read_table,
+    remove,
     write_error,
     write_table,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "read_json",
     "read_parts",
     "read_table",
+    "remove",
     "schema",
     "table_from_rows",
     "write_error",

@@ -29,6 +29,7 @@ from clso.artifacts.store import (
     read_json,
     read_parts,
     read_table,
+    remove,
     write_table,
 )
 from clso.errors import ArtifactError
@@ -119,6 +120,11 @@ class RunFolder:
         write_table(self.table(name), table, name)
         return table
 
+    def remove_table(self, name: str) -> None:
+        """Delete a table and its parts."""
+        remove(self.table(name))
+        remove(self.parts(name))
+
     def compact(self, name: str) -> pa.Table:
         """Turn a table's parts into its one file and return it."""
         return compact(self.parts(name), self.table(name), name)
@@ -144,7 +150,10 @@ class Run:
             )
         manifest = read_json(manifest_path)
         if not isinstance(manifest, dict) or not {"run_id", "schema_version"} <= manifest.keys():
-            raise ArtifactError(f"{manifest_path} is not the manifest of a run")
+            raise ArtifactError(
+                f"{manifest_path} is not the manifest of a run",
+                remedy="delete it; the command that made the run makes it again",
+            )
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise ArtifactError(
                 f"{manifest_path} has schema version {manifest['schema_version']}, "

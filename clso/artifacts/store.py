@@ -47,6 +47,7 @@ __all__ = [
     "read_json",
     "read_parts",
     "read_table",
+    "remove",
     "write_error",
     "write_table",
 ]
@@ -122,7 +123,9 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist") from None
+        raise ArtifactError(
+            f"{path} does not exist", remedy="the command that makes it makes it again"
+        ) from None
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -145,7 +148,7 @@ def write_table(path: Path, table: pa.Table, schema_name: str) -> None:
         )
     buffer = io.BytesIO()
     try:
-        pq.write_table(table.cast(expected), buffer, compression="zstd")
+        pq.write_table(table.cast(expected), buffer, compression="zstd", write_page_checksum=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ValueError(f"the table does not fit the schema {schema_name!r}: {error}") from error
     atomic_write_bytes(path, buffer.getbuffer())
@@ -159,7 +162,7 @@ def read_table(path: Path, schema_name: str) -> pa.Table:
     """
     expected = schema(schema_name)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             name, version = metadata.get(NAME_KEY), metadata.get(VERSION_KEY)
             if name is None or version is None:
@@ -181,7 +184,9 @@ def read_table(path: Path, schema_name: str) -> pa.Table:
                 )
             table = file.read()
     except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist") from None
+        raise ArtifactError(
+            f"{path} does not exist", remedy="the command that makes it makes it again"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(
             f"{path} is torn or no Parquet file: {error}",
@@ -243,6 +248,23 @@ def compact(directory: Path, target: Path, schema_name: str) -> pa.Table:
             raise write_error(directory, error) from error
         shutil.rmtree(doomed, ignore_errors=True)
     return table
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that is in it; nothing there is fine.
+
+    Raises:
+        ArtifactError: something cannot be deleted.
+    """
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be deleted: {error.strerror}", remedy="make its folder writable"
+        ) from error
 
 
 def mark_done(directory: Path, stage: str, content: Mapping[str, Any]) -> None:

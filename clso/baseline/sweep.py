@@ -20,7 +20,7 @@ from clso.checkpoint import save_gpt2
 from clso.config.schema import digest_of
 from clso.data.tokenizer import Tokenizer
 from clso.energy import EnergyMonitor, Measurement
-from clso.errors import ArtifactError, ClsoError, ConfigError
+from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
 
@@ -157,7 +157,7 @@ def run_sweep(
         ArtifactError: a state is damaged, or something cannot be written.
         ConfigError: the tokenizer's vocabulary is not the shape's.
         DataError: there is nothing to train on or to validate with.
-        ClsoError: every trial diverged.
+        WorkError: every trial diverged.
     """
     if tokenizer.vocab_size != shape.vocab_size:
         raise ConfigError(
@@ -186,7 +186,7 @@ def run_sweep(
             sink.append("baseline", number, _rows(results[-1], settings, run_id, seed))
         best = min(results, key=_score)
         if best.loss is None:
-            raise ClsoError(
+            raise WorkError(
                 f"all {len(results)} AdamW trials diverged: no loss stayed finite",
                 remedy="lower baseline.learning_rates or baseline.grad_clip",
             )

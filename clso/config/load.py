@@ -17,6 +17,14 @@ from clso.errors import ConfigError
 __all__ = ["load_config"]
 
 
+# pydantic's words for what has plainer ones in a YAML file
+_PLAIN = {
+    "model_type": "expected a section with keys of its own; to keep its defaults, leave it out",
+    "tuple_type": "expected a list, such as [1, 2]",
+    "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', 64 at most",
+}
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, which plain YAML lets the last one win."""
 
@@ -65,7 +73,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        raise ConfigError(f"{path} is a folder, expected a YAML file")
+        raise ConfigError(f"{path} is a folder, expected a YAML file", remedy="name a file in it")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -75,18 +83,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         hint = f"did you mean {path.parent / near[0]}?" if near else "name an existing YAML file"
         raise ConfigError(f"there is no configuration {path}", remedy=hint) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {error}") from error
+        raise ConfigError(
+            f"{path} cannot be read as text: {error}", remedy="save it as UTF-8"
+        ) from error
     try:
         values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"{where} is not valid YAML: {problem}") from error
+        raise ConfigError(
+            f"{where} is not valid YAML: {problem}", remedy="correct the file there"
+        ) from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path} does not hold named sections, expected e.g. 'seed: 0'")
+        raise ConfigError(
+            f"{path} does not hold named sections, expected e.g. 'seed: 0'",
+            remedy="see configs/quick.yaml for what a configuration looks like",
+        )
     return values
 
 
@@ -110,7 +125,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             inner = section[key] = {}
         if not isinstance(inner, dict):
             raise ConfigError(
-                f"--set {override!r}: {'.'.join(keys[: depth + 1])} is a value, not a section"
+                f"--set {override!r}: {'.'.join(keys[: depth + 1])} is a value, not a section",
+                remedy="set the value itself, or a key of another section",
             )
         section = inner
     section[keys[-1]] = value
@@ -140,7 +156,10 @@ def _describe(detail: ErrorDetails) -> str:
         return f"{dotted}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{dotted}: missing; add it"
-    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in _PLAIN:
+        message = _PLAIN[detail["type"]]
+    else:
+        message = detail["msg"].removeprefix("Value error, ")
     given = detail["input"]
     shown = "" if isinstance(given, dict | BaseModel) else f" (given {given!r})"
     return f"{dotted}: {message[0].lower()}{message[1:]}{shown}"

@@ -11,12 +11,21 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+# The bound keeps products of such values finite; nothing sensible comes near it.
+Positive = Annotated[float, Field(gt=0.0, le=1e6)]
+NotNegative = Annotated[float, Field(ge=0.0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=10**15)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -24,6 +33,24 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_truth_values(cls, values: object) -> object:
+        # YAML reads `yes` and `on` as true, which would pass for the number 1
+        if isinstance(values, dict):
+            for name, value in values.items():
+                field = cls.model_fields.get(name)
+                if isinstance(value, bool) and field and field.annotation is not bool:
+                    raise ValueError(f"{name} is {str(value).lower()}, expected another value")
+        return values
+
+    @field_validator("*")
+    @classmethod
+    def _lists_repeat_nothing(cls, value: object) -> object:
+        if isinstance(value, tuple) and len({repr(item) for item in value}) < len(value):
+            raise ValueError("the list has an item twice")
+        return value
 
 
 class PackageConfig(Section):
@@ -228,7 +255,8 @@ class SurrogateConfig(Section):
         kind: the write-up's embedding + MLP, a random forest, or no surrogate.
         start: generations evaluated in full before the surrogate filters.
         full_eval_fraction: share of a generation's new individuals that are evaluated.
-        random_fraction: share of those evaluations drawn at random, as a control.
+        random_fraction: share of all evaluations since then, local search included, that are
+            drawn at random, as a control.
         pool_factor: offspring bred per place in the population, before filtering.
     """
 
@@ -266,7 +294,7 @@ class SearchConfig(Section):
     tournament_size: Count = 3
     elites: Annotated[int, Field(ge=0)] = 2
     patience: Count | None = None
-    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    min_delta: NotNegative = 0.0
     max_evaluations: Count | None = None
     finalists: Count = 3
     surrogate: SurrogateConfig = SurrogateConfig()
@@ -305,7 +333,7 @@ class BaselineConfig(Section):
     ] = (0.0,)
     passes: Count = 1
     warmup_fraction: Probability = 0.05
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    weight_decay: NotNegative = 0.1
     grad_clip: Positive = 1.0
     eval_points: Count = 5
     extend: Annotated[int, Field(ge=0, le=8)] = 2
@@ -335,7 +363,7 @@ class AnalysisConfig(Section):
     """Confidence intervals by bootstrap."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    resamples: Annotated[int, Field(ge=100)] = 10_000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
 
 
 class RuntimeConfig(Section):
@@ -346,8 +374,8 @@ class RuntimeConfig(Section):
         threads: cores that AdamW uses; `None`: all.
     """
 
-    workers: Count | None = None
-    threads: Count | None = None
+    workers: Threads | None = None
+    threads: Threads | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import read_json, read_table
+from clso.data.corpus import file_sha256
 from clso.data.token_file import TokenFile
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -202,6 +203,10 @@ class Dataset:
                     f"{file} has {len(stream):,} tokens, the manifest says {expected:,}",
                     remedy=_REMEDY,
                 )
+            if file_sha256(file) != manifest["splits"][name]["sha256"]:
+                raise ArtifactError(
+                    f"{file} is damaged: it is not what the manifest names", remedy=_REMEDY
+                )
             rows = table.filter(pc.equal(table["split"], name))
             splits[name] = TokenSplit(
                 name,
@@ -292,7 +297,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     try:
         complete = isinstance(manifest["fingerprint"], str) and all(
-            isinstance(manifest["splits"][name]["tokens"], int) for name in SPLITS
+            isinstance(manifest["splits"][name]["tokens"], int)
+            and isinstance(manifest["splits"][name]["sha256"], str)
+            for name in SPLITS
         )
         complete = complete and isinstance(manifest["tokenizer"]["sha256"], str)
         complete = complete and isinstance(manifest["split_sha256"], str)

@@ -184,8 +184,11 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[tuple[str, object]]:
                 f"{place} is no JSON: {error.msg} at column {error.colno}",
                 remedy="expected one JSON object per line; mend or remove the line",
             ) from error
-        except RecursionError as error:
-            raise DataError(f"{place} is nested too deeply") from error
+        except (RecursionError, ValueError) as error:
+            raise DataError(
+                f"{place} holds a value that cannot be read: {error}",
+                remedy="mend or remove the line",
+            ) from error
 
 
 def _parquet_rows(

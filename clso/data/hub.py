@@ -26,8 +26,8 @@ __all__ = ["HubCorpus", "hub_is_reachable"]
 _PROBE_TIMEOUT_S = 5.0
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _OFFLINE_REMEDY = (
-    "without the network, use text that is installed (data.source=package) or your own files "
-    "(data.source=files data.files.train=PATH)"
+    "without the network, use text that is installed (--set data.source=package) or your own "
+    "files (--set data.source=files --set data.files.train=PATH)"
 )
 
 

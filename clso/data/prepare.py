@@ -136,7 +136,7 @@ def prepare_dataset(
                 f"{recipe.corpus.name}: the {split.name} split has {split.n_stream_tokens:,} "
                 f"tokens, one block of {data.block_size} needs {data.block_size + 1:,}",
                 remedy="add text, lower data.block_size, or give the split a larger share in "
-                "data.fractions",
+                "data.fractions; a single document is cut where it has spaces or line ends",
             )
     return dataset
 
@@ -194,7 +194,7 @@ def _build(recipe: _Recipe, folder: Path, reporter: Reporter) -> None:
         text = {"text_sha256": spool.text_sha256, "skipped_documents": spool.n_skipped}
     spool_path.unlink()
     write_table(folder / "splits.parquet", table, "splits")
-    atomic_write_json(folder / "manifest.json", _manifest(recipe, tokenizer, table) | text)
+    atomic_write_json(folder / "manifest.json", _manifest(recipe, tokenizer, table, folder) | text)
 
 
 def _read_text(corpus: Corpus, spool: Spool, reporter: Reporter) -> dict[str, Extents]:
@@ -272,7 +272,9 @@ def _batches(runs: Iterator[TextRun]) -> Iterator[list[TextRun]]:
         yield batch
 
 
-def _manifest(recipe: _Recipe, tokenizer: Tokenizer, table: pa.Table) -> dict[str, Any]:
+def _manifest(
+    recipe: _Recipe, tokenizer: Tokenizer, table: pa.Table, folder: Path
+) -> dict[str, Any]:
     rows = {name: table.filter(pc.equal(table["split"], name)) for name in SPLITS}
     return {
         "schema": "dataset",
@@ -285,6 +287,7 @@ def _manifest(recipe: _Recipe, tokenizer: Tokenizer, table: pa.Table) -> dict[st
                 "documents": part.num_rows,
                 "bytes": int(part["n_bytes"].to_numpy().sum()),
                 "tokens": int(part["n_tokens"].to_numpy().sum()),
+                "sha256": file_sha256(folder / token_file_name(name)),
             }
             for name, part in rows.items()
         },

@@ -22,11 +22,14 @@ from clso.energy import DeviceEnergy, Measurement
 from clso.progress import Reporter
 from clso.scoring import LanguageModel
 from pipelines.context import RunContext
+from pipelines.ledger import StageOutcome
 from pipelines.stages.baseline import winner
 from pipelines.stages.search import found_model
-from pipelines.stages.shared import library_ledger, open_dataset, prepare_ledger
+from pipelines.stages.shared import open_dataset
 
-__all__ = ["conclude", "run"]
+__all__ = ["clear", "conclude", "run"]
+
+_TABLES = ("scores", "results", "comparisons")
 
 
 class Bootstrap(TypedDict):
@@ -37,7 +40,13 @@ class Bootstrap(TypedDict):
     seed: int
 
 
-def run(context: RunContext, reporter: Reporter) -> None:
+def clear(context: RunContext) -> None:
+    """Delete what an earlier analysis left, scores of other models above all."""
+    for table in _TABLES:
+        context.folder.remove_table(table)
+
+
+def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     """Score every model, then write results and comparisons."""
     dataset = open_dataset(context)
     budget = dataset.budget(context.config.data.train_tokens)
@@ -53,19 +62,20 @@ def run(context: RunContext, reporter: Reporter) -> None:
         resamples=config.analysis.resamples,
         seed=config.seed,
     )
-    with reporter.task("confidence intervals") as task:
+    # Floors among themselves, and anything against uniform, decide nothing.
+    pairs = [
+        (model_a, model_b)
+        for model_a, model_b in combinations(reversed(ordered_models(list(costs))), 2)
+        if model_a not in FLOORS and model_b != "uniform"
+    ]
+    with reporter.task("confidence intervals", total=1 + len(pairs)) as task:
         context.folder.write_rows("results", summarize_scores(scores, costs, **options))
-        # Floors among themselves, and anything against uniform, decide nothing.
-        pairs = [
-            (model_a, model_b)
-            for model_a, model_b in combinations(reversed(ordered_models(list(costs))), 2)
-            if model_a not in FLOORS and model_b != "uniform"
-        ]
         rows = []
         for done, (model_a, model_b) in enumerate(pairs, 1):
-            rows += compare_models(scores, model_a, model_b, **options)
             task.update(done, f"{model_a} against {model_b}")
+            rows += compare_models(scores, model_a, model_b, **options)
         context.folder.write_rows("comparisons", rows)
+    return StageOutcome(tuple(context.folder.table(table) for table in _TABLES))
 
 
 def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageModel, Measurement]]:
@@ -82,12 +92,9 @@ def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageMod
             model = fit()
         yield model, window.measurement
     # All of the search's joules are the found model's: library, surrogate, rejected genomes.
-    records = [library_ledger(context).finished(), context.ledger("search").finished()]
     yield (
         found_model(context, dataset),
-        Measurement.total(
-            record.measurement for record in records if record and record.measurement
-        ),
+        Measurement.total(context.records[stage].measurement for stage in ("library", "search")),
     )
     if context.config.baseline.enabled:
         yield winner(context)
@@ -114,7 +121,7 @@ def _score(context: RunContext, model: LanguageModel, dataset: Dataset, reporter
 
 def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelCost:
     return ModelCost(
-        train_tokens=train_tokens,
+        train_tokens=None if model.name == "uniform" else train_tokens,
         stored_bytes=model.stored_bytes,
         energy_j=spent.energy_j,
         energy_source=spent.energy_source,
@@ -126,15 +133,7 @@ def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelC
 def conclude(context: RunContext) -> None:
     """Write the energy of all stages, and the report; both follow from what is stored."""
     rows = []
-    ledgers = {
-        "prepare": prepare_ledger(context),
-        "library": library_ledger(context),
-        **{stage: context.ledger(stage) for stage in ("search", "baseline", "analyze")},
-    }
-    for stage, ledger in ledgers.items():
-        record = ledger.finished()
-        if record is None or record.measurement is None:
-            continue
+    for stage, record in context.records.items():
         duration_s = record.measurement.duration_s
         # A row without joules still says how long a stage took.
         devices = record.measurement.devices or (DeviceEnergy("none", None, "", False),)
@@ -152,7 +151,7 @@ def conclude(context: RunContext) -> None:
                     else device.energy_j / duration_s,
                     "energy_source": device.source or None,
                     "estimated": device.estimated if device.source else None,
-                    "reused": record.made_by != context.run_id,
+                    "reused": record.owner != context.uid,
                 }
             )
     context.folder.write_rows("energy", rows)

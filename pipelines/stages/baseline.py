@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clso.artifacts import RunFolder
+from clso.artifacts import RunFolder, remove
 from clso.baseline import AdamwGpt2, SweepGrid, TrainingSettings, run_sweep
 from clso.energy import Measurement
 from clso.gpt import GptShape
 from clso.progress import Reporter
 from pipelines.context import RunContext
+from pipelines.ledger import StageOutcome
 from pipelines.stages.search import device
 from pipelines.stages.shared import open_dataset
 
-__all__ = ["run", "winner"]
+__all__ = ["clear", "run", "winner"]
 
 
-def run(context: RunContext, reporter: Reporter) -> None:
+def clear(context: RunContext) -> None:
+    """Delete what an earlier sweep left."""
+    context.folder.remove_table("baseline")
+    remove(_checkpoint(context.folder))
+    remove(_state(context.folder))
+
+
+def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     """Train every trial of the sweep and keep the best."""
     config = context.config
     grid = config.baseline
@@ -48,7 +56,7 @@ def run(context: RunContext, reporter: Reporter) -> None:
         seed=config.seed,
         run_id=context.run_id,
         fingerprint=context.data_fingerprint,
-        state=context.folder.state / "baseline",
+        state=_state(context.folder),
         checkpoint=_checkpoint(context.folder),
         sink=context.folder.sink("adamw"),
         monitor=context.monitor,
@@ -57,8 +65,8 @@ def run(context: RunContext, reporter: Reporter) -> None:
         reporter=reporter,
     )
     context.folder.compact("baseline")
-    context.note(
-        baseline={
+    notes = {
+        "baseline": {
             "winner": {
                 "trial": str(result.best.trial),
                 "validation_loss": result.loss,
@@ -68,7 +76,9 @@ def run(context: RunContext, reporter: Reporter) -> None:
             "trials": len(result.trials),
             "sweep": result.total.to_record(),
         }
-    )
+    }
+    table = context.folder.table("baseline")
+    return StageOutcome((table, _checkpoint(context.folder) / "model.safetensors"), notes)
 
 
 def winner(context: RunContext) -> tuple[AdamwGpt2, Measurement]:
@@ -80,6 +90,10 @@ def winner(context: RunContext) -> tuple[AdamwGpt2, Measurement]:
     record = context.manifest["baseline"]["winner"]["training"]
     model = AdamwGpt2.load(_checkpoint(context.folder), device=device(context.config))
     return model, Measurement.from_record(record)
+
+
+def _state(folder: RunFolder) -> Path:
+    return folder.state / "baseline"
 
 
 def _checkpoint(folder: RunFolder) -> Path:

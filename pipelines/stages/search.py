@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from clso.analysis.floors import count_targets, log_unigram
 from clso.analysis.selection import describe_genes
+from clso.artifacts import RunFolder, remove
 from clso.config import RunConfig
 from clso.data import Dataset, TokenSplit
 from clso.data.batches import fixed_batches
+from clso.errors import ConfigError, WorkError
 from clso.genome import genome_hash
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
 from clso.gpt.export import save_checkpoint
@@ -18,24 +22,44 @@ from clso.library import BasisLibrary
 from clso.progress import Reporter
 from clso.scoring import LanguageModel
 from pipelines.context import RunContext
+from pipelines.ledger import StageOutcome
 from pipelines.stages.shared import open_dataset, open_library
 from search.evolution import run_search
 from search.result import Finalist
 from search.settings import SearchSettings
 
-__all__ = ["device", "found_model", "run"]
+__all__ = ["clear", "device", "found_model", "run"]
 
 _BLOCKS_AT_ONCE = 64
+_TABLES = ("evaluations", "generations")
 
 
-def run(context: RunContext, reporter: Reporter) -> None:
+def clear(context: RunContext) -> None:
+    """Delete what an earlier search left."""
+    folder = context.folder
+    for table in _TABLES:
+        folder.remove_table(table)
+    remove(folder.model("gpt"))
+    remove(_state(folder))
+
+
+def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     """Search every family of the configuration."""
-    _search_gpt(context, reporter)
-    for table in ("evaluations", "generations"):
-        context.folder.compact(table)
+    folder = context.folder
+    if not _state(folder).exists():
+        clear(context)
+    notes = _search_gpt(context, reporter)
+    for table in _TABLES:
+        folder.compact(table)
+    tables = (folder.table(table) for table in _TABLES)
+    return StageOutcome((*tables, folder.model("gpt") / "model.safetensors"), notes)
 
 
-def _search_gpt(context: RunContext, reporter: Reporter) -> None:
+def _state(folder: RunFolder) -> Path:
+    return folder.state / "search-gpt.json"
+
+
+def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
     config = context.config
     dataset = open_dataset(context)
     library = open_library(context)
@@ -56,14 +80,11 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> None:
         monitor=context.monitor,
         workers=context.workers,
     )
-    context.note(
-        genes={
-            "gpt": describe_genes(
-                (slot.name, [entry.family for entry in library[slot.name.rpartition(".")[2]]])
-                for slot in problem.space.slots
-            )
-        }
+    genes = describe_genes(
+        (slot.name, [entry.family for entry in library[slot.name.rpartition(".")[2]]])
+        for slot in problem.space.slots
     )
+    context.note(genes={"gpt": genes})
     result = run_search(
         problem,
         SearchSettings.from_mapping(config.search.model_dump()),
@@ -71,7 +92,7 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> None:
         family="gpt",
         run_id=context.run_id,
         sink=context.folder.sink("gpt"),
-        state_path=context.folder.state / "search-gpt.json",
+        state_path=_state(context.folder),
         monitor=context.monitor,
         reporter=reporter,
     )
@@ -80,18 +101,26 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> None:
         (finalist, _mean_nll(problem.model(finalist.canonical), splits["validation"], reporter))
         for finalist in result.finalists
     ]
-    best, validation_loss = min(finalists, key=lambda scored: scored[1])
+    finite = [scored for scored in finalists if math.isfinite(scored[1])]
+    if not finite:
+        raise WorkError(
+            f"none of the {len(finalists)} finalists has a finite loss on all of validation",
+            remedy="the library makes every model overflow: lower gpt.library.gain",
+        )
+    best, validation_loss = min(finite, key=lambda scored: scored[1])
     save_checkpoint(problem.model(best.canonical), dataset.tokenizer, context.folder.model("gpt"))
-    context.note(
-        best={"gpt": _described(best, validation_loss)},
-        search={
+    return {
+        "genes": {"gpt": genes},
+        "best": {"gpt": _described(best, validation_loss)},
+        "search": {
             "gpt": {
                 "stop_reason": result.stop_reason,
                 "generations": result.generations,
-                "finalists": [_described(*finalist) for finalist in finalists],
+                "random_control": result.n_random,
+                "finalists": [_described(*finalist) for finalist in finite],
             }
         },
-    )
+    }
 
 
 def _described(finalist: Finalist, validation_loss: float) -> dict[str, Any]:
@@ -113,7 +142,16 @@ def found_model(context: RunContext, dataset: Dataset) -> CrystallineGpt:
 
 
 def device(config: RunConfig) -> str:
-    """Return where models live: a GPU if one is there and not declined."""
+    """Return where models live: a GPU if one is there and not declined.
+
+    Raises:
+        ConfigError: a GPU is asked for, and torch finds none.
+    """
+    if config.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "runtime.device is cuda, but torch finds no GPU that it can use",
+            remedy="set runtime.device to auto or cpu, or install a CUDA build of torch",
+        )
     if config.runtime.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return config.runtime.device

@@ -7,33 +7,44 @@ from pathlib import Path
 from clso.artifacts import write_error
 from clso.config import RunConfig
 from clso.config.schema import digest_of
-from clso.data import Dataset, prepare_dataset
+from clso.data import SPLITS, Dataset, prepare_dataset
+from clso.data.dataset import token_file_name
 from clso.library import BasisLibrary, FamilySpec
 from clso.progress import SILENT, Reporter
 from pipelines.context import RunContext
-from pipelines.ledger import StageLedger
+from pipelines.ledger import StageOutcome
 
 __all__ = [
-    "library_ledger",
     "make_dataset",
     "make_library",
     "open_dataset",
     "open_library",
-    "prepare_ledger",
+    "shared_home",
 ]
 
 # Raised whenever a change of code changes the matrices that a configuration stands for.
 _LIBRARY_VERSION = 1
 
 
-def prepare_ledger(context: RunContext) -> StageLedger:
-    """Return the account of the data set's preparation."""
-    return context.shared_ledger("prepare", context.datasets / context.data_fingerprint)
+def shared_home(stage: str, context: RunContext) -> Path | None:
+    """Return the folder of a stage's outcome that runs share, `None` for a run's own stages."""
+    homes = {
+        "prepare": context.datasets / context.data_fingerprint,
+        "library": _library_home(context),
+    }
+    return homes.get(stage)
 
 
-def make_dataset(context: RunContext, reporter: Reporter) -> None:
-    """Build the data set."""
-    open_dataset(context, reporter)
+def make_dataset(context: RunContext, reporter: Reporter) -> StageOutcome:
+    """Build the data set; its key is what is in it, so the same text made again is the same."""
+    dataset = open_dataset(context, reporter)
+    contents = [
+        dataset.manifest["text_sha256"],
+        dataset.manifest["split_sha256"],
+        dataset.tokenizer.fingerprint,
+    ]
+    names = ["manifest.json", "splits.parquet", *(token_file_name(split) for split in SPLITS)]
+    return StageOutcome(tuple(dataset.path / name for name in names), key=digest_of(contents))
 
 
 def open_dataset(context: RunContext, reporter: Reporter = SILENT) -> Dataset:
@@ -72,13 +83,8 @@ def _library_home(context: RunContext) -> Path:
     return context.libraries / key[:16]
 
 
-def library_ledger(context: RunContext) -> StageLedger:
-    """Return the account of the library's generation."""
-    return context.shared_ledger("library", _library_home(context))
-
-
-def make_library(context: RunContext, reporter: Reporter) -> None:
-    """Generate and store the library."""
+def make_library(context: RunContext, reporter: Reporter) -> StageOutcome:
+    """Generate and store the library; its key is what is in it."""
     config = context.config
     home = _library_home(context)
     with reporter.task("library", total=1) as task:
@@ -93,8 +99,10 @@ def make_library(context: RunContext, reporter: Reporter) -> None:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(home, error) from error
-        library.save(home / "library.parquet")
+        path = home / "library.parquet"
+        library.save(path)
         task.update(1, f"{library.size} entries for each of {len(library)} slots")
+    return StageOutcome((path,), key=library.fingerprint)
 
 
 def open_library(context: RunContext) -> BasisLibrary:

@@ -235,7 +235,13 @@ def fill_run(
     folder.write_rows("results", summarize_scores(scores, costs, resamples=500, seed=SEED))
     pairs = [
         (a, b)
-        for a, b in (("gpt", "adamw"), ("gpt", "bigram"), ("gpt", "unigram"))
+        for a, b in (
+            ("gpt", "adamw"),
+            ("gpt", "bigram"),
+            ("gpt", "unigram"),
+            ("adamw", "bigram"),
+            ("adamw", "unigram"),
+        )
         if a in (losses or TEST_LOSSES) and b in (losses or TEST_LOSSES)
     ]
     folder.write_rows(

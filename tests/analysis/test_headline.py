@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from clso.analysis.headline import find_comparison, make_headline, pick_contender
 
 
@@ -31,9 +33,21 @@ def comparison(
 FLOORS = [result("uniform", 9.0), result("unigram", 6.6), result("bigram", 5.7)]
 
 
+def against_floors(model: str, loss: float, half: float | None = 0.05) -> list[dict[str, Any]]:
+    """Return the comparisons with floors that a run stores: none is with uniform."""
+    return [
+        comparison(model, floor["model"], loss - floor["test_loss"], half) for floor in FLOORS[1:]
+    ]
+
+
 def test_the_baseline_wins_where_it_wins() -> None:
     headline = make_headline(
-        [*FLOORS, result("gpt", 6.5), result("adamw", 5.3)], [comparison("gpt", "adamw", 1.2, 0.1)]
+        [*FLOORS, result("gpt", 6.5), result("adamw", 5.3)],
+        [
+            comparison("gpt", "adamw", 1.2, 0.1),
+            *against_floors("gpt", 6.5),
+            *against_floors("adamw", 5.3),
+        ],
     )
     assert headline.title.startswith("AdamW GPT-2 wins: 5.300 against 6.500")
     assert "the crystalline GPT loses 1.200 nats per token more" in headline.details[0]
@@ -54,11 +68,63 @@ def test_the_search_wins_where_it_wins() -> None:
 
 def test_counting_wins_where_both_stay_behind_a_floor() -> None:
     headline = make_headline(
-        [*FLOORS, result("gpt", 6.5), result("adamw", 5.8)], [comparison("gpt", "adamw", 0.7, 0.1)]
+        [*FLOORS, result("gpt", 6.5), result("adamw", 5.8)],
+        [
+            comparison("gpt", "adamw", 0.7, 0.1),
+            *against_floors("gpt", 6.5),
+            *against_floors("adamw", 5.8),
+        ],
     )
     assert headline.title.startswith("Counting wins: the bigram floor, 5.700 nats per token")
     assert "beats AdamW GPT-2 (5.800) and the crystalline GPT (6.500)" in headline.title
     assert "0.600 to 0.800" in headline.details[0]
+
+
+@pytest.mark.parametrize(("loss", "half"), [(5.8, 0.2), (5.8, None), (5.7, 0.0)])
+def test_counting_wins_nothing_that_its_intervals_do_not_establish(
+    loss: float, half: float | None
+) -> None:
+    headline = make_headline(
+        [*FLOORS, result("gpt", 6.5), result("adamw", loss)],
+        [
+            comparison("gpt", "adamw", 6.5 - loss, 0.1),
+            *against_floors("gpt", 6.5),
+            *against_floors("adamw", loss, half),
+        ],
+    )
+    assert headline.title.startswith(f"AdamW GPT-2 wins: {loss:.3f} against 6.500")
+    assert headline.details[1].startswith("The crystalline GPT does not beat the bigram floor")
+    assert headline.details[2].startswith(
+        f"AdamW GPT-2 is not distinguishable from the bigram floor: {loss:.3f} against 5.700"
+    )
+
+
+def test_no_floor_is_beaten_where_an_interval_contains_zero() -> None:
+    headline = make_headline([*FLOORS, result("gpt", 5.6)], against_floors("gpt", 5.6, 0.15))
+    (detail,) = headline.details
+    assert "is not distinguishable from the bigram floor: 5.600 against 5.700" in detail
+    assert "contains zero" in detail
+    headline = make_headline([*FLOORS, result("gpt", 5.6)], [])
+    assert "no interval could be computed" in headline.details[0]
+
+
+def test_a_higher_floor_that_is_not_beaten_for_sure_is_named() -> None:
+    comparisons = [comparison("gpt", "unigram", -1.1, 1.2), comparison("gpt", "bigram", -0.2, 0.1)]
+    headline = make_headline([*FLOORS, result("gpt", 5.5)], comparisons)
+    assert "not distinguishable from the unigram floor: 5.500 against 6.600" in headline.details[0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (8.9, "beats every floor; the lowest is the uniform's"),
+        (9.0, "not distinguishable"),
+        (9.1, "does not beat the uniform floor (9.000)"),
+    ],
+)
+def test_uniform_is_never_compared_so_its_plain_loss_decides(loss: float, told: str) -> None:
+    headline = make_headline([FLOORS[0], result("gpt", loss)], [])
+    assert told in headline.details[0]
 
 
 def test_an_interval_that_contains_zero_is_no_difference() -> None:
@@ -77,7 +143,7 @@ def test_a_lower_loss_without_an_interval_is_not_called_a_win() -> None:
 
 
 def test_one_model_alone_is_compared_with_the_floors_only() -> None:
-    headline = make_headline([*FLOORS, result("gpt", 6.7)], [])
+    headline = make_headline([*FLOORS, result("gpt", 6.7)], against_floors("gpt", 6.7))
     assert "this run has no AdamW baseline" in headline.title
     assert headline.details == (
         "The crystalline GPT does not beat the bigram floor (5.700), which only counts tokens.",

@@ -103,6 +103,15 @@ def test_the_energy_ratio_names_its_kind_and_meter(text: str) -> None:
     assert "CPU seconds times a fixed power per busy core" in text
 
 
+def test_a_best_rate_at_the_edge_of_the_sweep_is_disclosed(make_run: MakeRun, text: str) -> None:
+    assert "learning rate is the" not in text
+    run = make_run()
+    rows = [row for row in run.baseline.to_pylist() if row["lr"] < 4e-3]
+    run.folder.write_rows("baseline", rows)
+    told = Page(render_report(load_run(run.path))).text
+    assert "The best learning rate is the largest that was tried" in told
+
+
 def test_data_fingerprints_and_unused_tokens_are_told(text: str) -> None:
     assert "51c2d9e08c1f44aa" in text
     assert "247,260" in text

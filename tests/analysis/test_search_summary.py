@@ -64,6 +64,16 @@ def test_a_hope_is_set_beside_its_later_evaluation(run: Run) -> None:
     lowest = lowest_prediction(scored, "gpt")
     assert lowest is not None
     assert (lowest.predicted_loss, lowest.evaluated_loss) == (1.6538, 6.9)
+    assert not lowest.failed
+
+
+def test_a_hope_whose_evaluation_failed_is_not_called_unevaluated(run: Run) -> None:
+    failed = changed(
+        run.evaluations, 3, genome_hash="never-scored", status="failed", evaluated_loss=None
+    )
+    lowest = lowest_prediction(failed, "gpt")
+    assert lowest is not None
+    assert (lowest.evaluated_loss, lowest.failed) == (None, True)
 
 
 def test_pairs_are_predictions_that_an_evaluation_followed(run: Run) -> None:

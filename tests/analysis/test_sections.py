@@ -9,6 +9,7 @@ from clso.analysis.sections import (
     data_lines,
     energy_lines,
     energy_sentences,
+    rate_sentence,
     source_notes,
     stop_sentence,
     surrogate_sentences,
@@ -55,6 +56,14 @@ def test_a_modest_prediction_is_told_as_one(run: Run) -> None:
     rows = run.evaluations.to_pylist()
     rows[3] |= {"genome_hash": "never-scored", "evaluated_loss": 1.6}
     assert told(table_from_rows(rows, "evaluations"))[-1].endswith("0.054 lower than promised.")
+
+
+def test_a_prediction_whose_evaluation_failed_is_told_as_one(run: Run) -> None:
+    rows = run.evaluations.to_pylist()
+    rows[3] |= {"genome_hash": "never-scored", "status": "failed", "evaluated_loss": None}
+    sentence = told(table_from_rows(rows, "evaluations"))[-1]
+    assert "its evaluation gave no finite loss" in sentence
+    assert "never evaluated" not in sentence
 
 
 def test_a_surrogate_that_never_started_is_said_not_to_have(run: Run) -> None:
@@ -144,6 +153,47 @@ def test_trials_stand_by_loss_and_a_diverged_one_last(run: Run) -> None:
     ]
     assert [line.is_best for line in lines] == [True, False, False]
     assert lines[-1].loss == "no finite loss"
+
+
+def trials(run: Run, **changes: dict[float, Any]) -> pa.Table:
+    """Return the baseline with columns changed by learning rate; the best rate is 0.002."""
+    rows = run.baseline.to_pylist()
+    for row in rows:
+        rate = row["lr"]
+        row |= {column: by_rate[rate] for column, by_rate in changes.items() if rate in by_rate}
+    return table_from_rows(rows, "baseline")
+
+
+def test_a_best_rate_between_others_needs_no_word(run: Run) -> None:
+    assert rate_sentence(run.baseline) == ""
+    assert rate_sentence(run.baseline.slice(0, 0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("moved", "edge"), [({4e-3: 1.5e-3}, "largest"), ({1e-3: 3e-3}, "smallest")]
+)
+def test_a_best_rate_at_the_edge_is_disclosed(
+    run: Run, moved: dict[float, float], edge: str
+) -> None:
+    assert rate_sentence(trials(run, lr=moved)) == (
+        f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "other"),
+    [("schedule", "constant"), ("batch_size", 8), ("dropout", 0.1), ("passes", 2)],
+)
+def test_rates_of_trials_that_differ_otherwise_are_no_neighbours(
+    run: Run, column: str, other: object
+) -> None:
+    assert "largest" in rate_sentence(trials(run, **{column: {4e-3: other}}))
+    alone = trials(run, **{column: {1e-3: other, 4e-3: other}})
+    assert rate_sentence(alone) == "Only one learning rate was tried."
+
+
+def test_a_rate_that_diverged_was_tried_too(run: Run) -> None:
+    assert rate_sentence(trials(run, validation_loss={4e-3: None}, train_loss={4e-3: None})) == ""
 
 
 def test_data_without_the_runs_view_has_dashes_for_it() -> None:

@@ -53,6 +53,8 @@ def text_of(table: Table) -> str:
         (format_ratio(12.34), "12.3"),
         (format_ratio(1234.5), "1,234"),
         (format_energy(0.5), "0.5 J"),
+        (format_energy(0.0204), "20.4 mJ"),
+        (format_energy(0.0002), "<1 mJ"),
         (format_energy(1690.0), "1.69 kJ"),
         (format_energy(999.9), "1 kJ"),
         (format_energy(5e12), "5,000 GJ"),
@@ -104,12 +106,19 @@ def test_the_terminal_shows_every_model_with_its_interval(run: Run) -> None:
     assert "energy: cpu_model, estimated" in " ".join(text.split())
 
 
+def test_a_model_that_learns_nothing_has_a_dash_for_its_training_tokens(run: Run) -> None:
+    tokens = {line.model: line.train_tokens for line in result_lines(run.results.to_pylist())}
+    assert (tokens["uniform"], tokens["unigram"]) == ("\u2014", "256,000")
+
+
 def test_a_pair_is_one_line_with_both_units(run: Run) -> None:
     lines = comparison_lines(run.comparisons.to_pylist())
     assert [line.label for line in lines] == [
         "crystalline GPT minus AdamW GPT-2",
         "crystalline GPT minus bigram",
         "crystalline GPT minus unigram",
+        "AdamW GPT-2 minus bigram",
+        "AdamW GPT-2 minus unigram",
     ]
     assert lines[0].verdict == "AdamW GPT-2 is better"
     assert (lines[0].n_documents, lines[0].n_blocks) == ("40 documents", "20 blocks")

@@ -34,3 +34,17 @@ def test_every_column_is_described(name: str) -> None:
     first_cells = re.findall(r"^\| (`.*?`) \|", section[1], flags=re.MULTILINE)
     described = [column for cell in first_cells for column in re.findall(r"`(\w+)`", cell)]
     assert sorted(described) == sorted(SCHEMAS[name].names)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("train_tokens", "null for `uniform`"),
+        ("energy_j", "for `adamw` the training steps of the winning trial alone"),
+        ("stored_bytes", "smaller than the exported checkpoint"),
+    ],
+)
+def test_what_a_cost_leaves_out_is_said(column: str, said: str) -> None:
+    section = README.read_text().split("### results\n")[1].split("\n### ")[0]
+    row = next(line for line in section.splitlines() if line.startswith("|") and column in line)
+    assert said in row

@@ -84,7 +84,7 @@ def test_an_unknown_key_inside_a_family_is_told_with_that_familys_keys(tmp_path:
         ("search: {population: 4, elites: 4}", "elites 4 must be fewer than population 4"),
         ("search: {surrogate: {random_fraction: 0.05}}", "greater than or equal to 0.1"),
         ("energy: {meter: replay}", "energy.replay is missing"),
-        ("name: 'a/b'", "name: string should match pattern"),
+        ("name: 'a/b'", "name: expected letters, digits"),
     ],
 )
 def test_each_wrong_file_is_told_in_a_sentence(tmp_path: Path, text: str, match: str) -> None:

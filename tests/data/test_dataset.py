@@ -163,6 +163,13 @@ def tear(folder: Path) -> None:
     (folder / "tokens-tune.arrow").write_bytes((folder / "tokens-tune.arrow").read_bytes()[:99])
 
 
+def flip(folder: Path) -> None:
+    path = folder / "tokens-tune.arrow"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def swap(folder: Path) -> None:
     (folder / "tokens-tune.arrow").write_bytes((folder / "tokens-train.arrow").read_bytes())
 
@@ -186,6 +193,7 @@ def retrain(folder: Path) -> None:
         (lambda f: (f / "tokenizer.json").write_text("{}"), r"tokenizer\.json is no tokenizer"),
         (retrain, r"tokenizer\.json is not the tokenizer that the manifest names"),
         (tear, r"tokens-tune\.arrow is torn"),
+        (flip, r"tokens-tune\.arrow is (damaged|torn)"),
         (swap, r"tokens-tune\.arrow has [\d,]+ tokens, the manifest says"),
     ],
 )

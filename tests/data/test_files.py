@@ -124,7 +124,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
         ("a.jsonl", b'{"body": "a", "n": 1}', r"no field 'text'\n.*text_field.*body, n"),
         ("a.jsonl", b'{"text": 5}', r"a\.jsonl:1: field 'text' holds int, expected text"),
         ("a.jsonl", b'{"text": "\xff"}', r"a\.jsonl:1 is no UTF-8 text"),
-        ("a.jsonl", b"[" * 100_000, r"a\.jsonl:1 is (nested too deeply|no JSON)"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl:1 (is no JSON|holds a value that cannot be read)"),
         ("a.txt.gz", b"no gzip", r"a\.txt\.gz cannot be read: Not a gzipped file"),
         ("a.txt.gz", gzip.compress(b"text" * 999)[:-9], r"a\.txt\.gz cannot be read: Compressed"),
         ("a.txt.xz", b"no xz", r"a\.txt\.xz cannot be read"),

@@ -13,6 +13,8 @@ import pytest
 from clso.artifacts import read_table
 from clso.config import DataConfig, TokenizerConfig
 from clso.data import SPLITS, Dataset, dataset_fingerprint, prepare, prepare_dataset
+from clso.data.corpus import file_sha256
+from clso.data.dataset import token_file_name
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -69,6 +71,7 @@ def test_the_manifest_counts_what_is_there(rows: Path, tmp_path: Path, files_con
             "documents": len(own),
             "bytes": sum(row["n_bytes"] for row in own),
             "tokens": sum(row["n_tokens"] for row in own),
+            "sha256": file_sha256(dataset.path / token_file_name(name)),
         }
         assert dataset.splits[name].n_stream_tokens == sum(row["n_tokens"] for row in own)
     assert dataset.manifest["tokenizer"]["vocab_size"] == dataset.vocab_size

@@ -47,6 +47,10 @@ CONFIG_MISTAKES = {
     "missing tokenizer": ("tokenizer={kind: gpt2, path: /no/such/folder}", "/no/such/folder"),
     "more tokens than there are": ("data.train_tokens=99000000", "lower the budget"),
     "more batches than there are": ("evaluation.batches=90000", "evaluation.batches"),
+    "an infinite number": ("baseline.weight_decay=.inf", "less than or equal to"),
+    "a truth value": ("seed=yes", "seed is true, expected another value"),
+    "the same twice": ("baseline.learning_rates=[1e-3, 0.001]", "the list has an item twice"),
+    "a GPU that is not there": ("runtime.device=cuda", "torch finds no GPU"),
     "a meter that is not there": ("energy={meter: replay, replay: no.jsonl}", "no.jsonl"),
 }
 
@@ -127,7 +131,9 @@ def test_an_output_folder_that_is_a_file_is_told(
         (["show", "nothing"], "there is no run 'nothing'"),
         (["show", "latest"], "there is no run in"),
         (["report", "nothing"], "there is no run 'nothing'"),
-        (["compare", "nothing"], "compare needs two runs or more"),
+        (["compare", "nothing", "nothing"], "compare needs two different runs"),
+        (["ls"], "there is no run in"),
+        (["show", ""], "there is no run ''"),
         (["export", "nothing", "--to", "x"], "there is no run 'nothing'"),
         (["run", "no.yaml"], "there is no configuration no.yaml"),
     ],
@@ -162,8 +168,10 @@ def test_show_ls_compare_export_and_report_tell_what_is_there(
     shown = invoke("show", "smoke", "--out", str(out))
     assert "AdamW" in shown
     assert "energy by stage" in shown
-    compared = invoke("compare", smoke.run_id, smoke.run_id, "--out", str(out))
-    assert "+0.000 nats per token" in compared
+    copy = shutil.copytree(smoke.path, tmp_path / "copy")
+    compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
+    assert "minus" in compared
+    assert "+0.000" in compared
     target = tmp_path / "exported"
     invoke("export", smoke.run_id, "--to", str(target), "--model", "adamw", "--out", str(out))
     assert (target / "config.json").exists()
@@ -176,3 +184,37 @@ def test_doctor_names_the_meters_and_the_text_that_is_there(
     printed = invoke("doctor", "--out", str(tmp_path))
     for expected in ("rapl", "nvml", "cpu_model", "King James text", "hub", "torch"):
         assert expected in printed
+
+
+@pytest.mark.parametrize("model", ["../state", "", ".", "mixture"])
+def test_only_models_can_be_exported(
+    smoke: Run, out: Path, tmp_path: Path, model: str, clso: Callable[..., Told]
+) -> None:
+    command = ["export", smoke.run_id, "--out", str(out), "--to", str(tmp_path / "new")]
+    done = clso(*command, "--model", model)
+    assert done.status == 2
+    assert "it has adamw, gpt" in done.error
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_model_is_not_exported_nor_one_put_into_the_run(
+    smoke: Run, tmp_path: Path, clso: Callable[..., Told]
+) -> None:
+    run = shutil.copytree(smoke.path, tmp_path / "runs" / "copy")
+    command = ["export", "copy", "--out", str(tmp_path), "--to"]
+    assert "lies in the run itself" in clso(*command, str(run / "models" / "new")).error
+    weights = run / "models" / "gpt" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "is damaged" in clso(*command, str(tmp_path / "new")).error
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_training_that_diverges_is_a_failure_of_the_work(
+    tmp_path: Path, smoke_yaml: str, clso: Callable[..., Told]
+) -> None:
+    command = ["baseline", smoke_yaml, "--no-prefect", "--out", str(tmp_path)]
+    done = clso(
+        *command, "--set", "baseline.learning_rates=[1.0e+6]", "--set", "baseline.grad_clip=1e6"
+    )
+    assert done.status == 1
+    assert "diverged" in done.error

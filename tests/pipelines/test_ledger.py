@@ -1,13 +1,14 @@
+import json
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from clso.artifacts import mark_done
 from clso.energy import EnergyMonitor
 from clso.errors import ArtifactError
-from clso.progress import SILENT
 from pipelines import ledger as ledger_module
-from pipelines.ledger import StageLedger
+from pipelines.ledger import StageLedger, StageOutcome, StageRecord
 
 
 class Ticking:
@@ -28,25 +29,34 @@ def monitor() -> EnergyMonitor:
     return EnergyMonitor([Ticking()])
 
 
-def make(tmp_path: Path, run_id: str = "run-1") -> StageLedger:
-    return StageLedger(
-        "search", folder=tmp_path / "stages", costs=tmp_path / "costs.json", run_id=run_id
-    )
+def make(tmp_path: Path, needs: Mapping[str, str] | None = None) -> StageLedger:
+    return StageLedger("search", root=tmp_path, begun=tmp_path / "begun.json", needs=needs or {})
 
 
-def test_a_stage_that_ends_well_is_finished_and_says_whose_joules_it_took(
+def work(tmp_path: Path, account: StageLedger, monitor: EnergyMonitor) -> StageRecord:
+    with account.attempt(monitor) as attempts:
+        (tmp_path / "data").touch()
+    outcome = StageOutcome((tmp_path / "data",), {"best": 3}, key="k")
+    account.finish(outcome, attempts, owner="me", versions={"clso": "0"})
+    record = account.finished()
+    assert record is not None
+    return record
+
+
+def joules(record: StageRecord) -> float:
+    assert record.measurement.energy_j is not None
+    return record.measurement.energy_j
+
+
+def test_a_stage_that_ends_well_is_finished_and_says_what_it_was(
     tmp_path: Path, monitor: EnergyMonitor
 ) -> None:
-    account = make(tmp_path)
-    assert account.finished() is None
-    with account.attempt(monitor, SILENT):
-        pass
-    record = make(tmp_path, "run-2").finished()
-    assert record is not None
-    assert record.made_by == "run-1"
-    assert record.attempts == 1
-    assert record.measurement is not None
-    assert record.measurement.energy_j == 1.0
+    assert make(tmp_path).finished() is None
+    record = work(tmp_path, make(tmp_path), monitor)
+    assert (record.owner, record.key, record.attempts) == ("me", "k", 1)
+    assert record.notes == {"best": 3}
+    assert joules(record) > 0
+    assert not (tmp_path / "begun.json").exists()
 
 
 def test_a_failed_attempt_leaves_the_stage_unfinished_and_its_joules_counted(
@@ -54,51 +64,73 @@ def test_a_failed_attempt_leaves_the_stage_unfinished_and_its_joules_counted(
 ) -> None:
     account = make(tmp_path)
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt), account.attempt(monitor, SILENT):
+        with pytest.raises(KeyboardInterrupt), account.attempt(monitor):
             raise KeyboardInterrupt
         assert account.finished() is None
-    with account.attempt(monitor, SILENT):
-        pass
-    record = account.finished()
-    assert record is not None
+        assert account.resumable()
+    record = work(tmp_path, account, monitor)
     assert record.attempts == 3
-    assert record.measurement is not None
-    assert record.measurement.energy_j is not None
-    assert record.measurement.energy_j >= 3.0
-    assert not (tmp_path / "costs.json").exists()
+    assert joules(record) >= 3.0
 
 
-def test_a_killed_attempt_is_counted_up_to_its_last_sign_of_progress(
+def test_a_killed_attempt_is_counted_up_to_its_last_beat(
     tmp_path: Path, monitor: EnergyMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "_BEAT_EVERY_S", 0.0)
-    killed = make(tmp_path).attempt(monitor, SILENT)
-    reporter = killed.__enter__()
-    with reporter.task("work", total=2) as task:
-        task.update(1)
-    assert (tmp_path / "costs.json").exists()
-    # What follows is another process: the first never reached its end.
-    account = make(tmp_path)
-    with account.attempt(monitor, SILENT):
-        pass
-    record = account.finished()
-    assert record is not None
+    monkeypatch.setattr(ledger_module, "_BEAT_EVERY_S", 0.01)
+    killed = make(tmp_path).attempt(monitor)
+    killed.__enter__()
+    deadline = time.monotonic() + 10
+    while not json.loads((tmp_path / "begun.json").read_text())["attempts"]:
+        assert time.monotonic() < deadline, "no beat was written"
+        time.sleep(0.01)
+    saved = (tmp_path / "begun.json").read_bytes()
+    killed.__exit__(RuntimeError, RuntimeError("ends the sampler"), None)
+    # what the killed process left behind
+    (tmp_path / "begun.json").write_bytes(saved)
+    record = work(tmp_path, make(tmp_path), monitor)
     assert record.attempts == 2
-    assert record.measurement is not None
-    assert record.measurement.energy_j is not None
-    assert record.measurement.energy_j > 1.0
-    killed.__exit__(RuntimeError, RuntimeError("killed"), None)
+    assert len(json.loads(saved)["attempts"]) == 1
+    assert joules(record) > json.loads(saved)["attempts"][0]["devices"][0]["energy_j"]
 
 
-def test_a_folder_without_a_record_of_its_cost_is_finished_and_not_measured(tmp_path: Path) -> None:
-    mark_done(tmp_path / "stages", "search", {})
-    record = make(tmp_path).finished()
-    assert record is not None
-    assert record.measurement is None
+def test_an_attempt_that_is_killed_at_once_still_counts_as_one(
+    tmp_path: Path, monitor: EnergyMonitor
+) -> None:
+    (tmp_path / "begun.json").write_text('{"needs": {}, "attempts": [], "started": 1}')
+    record = work(tmp_path, make(tmp_path), monitor)
+    assert record.attempts == 2
+    assert joules(record) > 0
 
 
-def test_a_damaged_marker_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_stage_is_not_reused_on_other_foundations_nor_is_its_attempt_resumed(
+    tmp_path: Path, monitor: EnergyMonitor
+) -> None:
+    work(tmp_path, make(tmp_path, {"prepare": "a"}), monitor)
+    assert make(tmp_path, {"prepare": "a"}).finished() is not None
+    assert make(tmp_path, {"prepare": "b"}).finished() is None
+    with pytest.raises(KeyboardInterrupt), make(tmp_path, {"prepare": "b"}).attempt(monitor):
+        raise KeyboardInterrupt
+    assert make(tmp_path, {"prepare": "b"}).resumable()
+    assert not make(tmp_path, {"prepare": "c"}).resumable()
+
+
+def test_a_stage_whose_output_is_gone_is_not_finished(
+    tmp_path: Path, monitor: EnergyMonitor
+) -> None:
+    work(tmp_path, make(tmp_path), monitor)
+    (tmp_path / "data").unlink()
+    assert make(tmp_path).finished() is None
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"needs": {}, "outputs": []}'])
+def test_a_damaged_marker_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "stages").mkdir()
-    (tmp_path / "stages" / "search.done.json").write_text("{")
+    (tmp_path / "stages" / "search.done.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"search\.done\.json is damaged"):
         make(tmp_path).finished()
+
+
+def test_a_damaged_account_of_attempts_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "begun.json").write_text("[]")
+    with pytest.raises(ArtifactError, match=r"begun\.json is damaged"):
+        make(tmp_path).resumable()

@@ -2,19 +2,21 @@
 
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from clso.artifacts import Run, data_columns, load_run
+from clso.artifacts import Run, data_columns, load_run, remove, write_table
 from clso.data import Dataset
-from pipelines import ledger
 from pipelines.cli import app
+from pipelines.console import _Lines
 
 
 def dataset_of(run: Run) -> Dataset:
@@ -50,7 +52,9 @@ def test_the_floors_stand_in_their_order_and_uniform_is_ln_v(smoke: Run) -> None
 
 
 def test_all_models_learned_from_the_same_budget(smoke: Run) -> None:
-    (train_tokens,) = set(smoke.results["train_tokens"].to_pylist())
+    learned = {row["model"]: row["train_tokens"] for row in smoke.results.to_pylist()}
+    assert learned.pop("uniform") is None
+    (train_tokens,) = set(learned.values())
     assert 16000 - 2 * 32 < train_tokens <= 16000
 
 
@@ -160,16 +164,16 @@ def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
     invoke: Callable[..., str],
 ) -> None:
     left = 0
-    update = ledger._BeatingTask.update
+    update = _Lines.update
 
-    def interrupting(task: ledger._BeatingTask, completed: float, note: str = "") -> None:
+    def interrupting(lines: _Lines, completed: float, note: str = "") -> None:
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        update(task, completed, note)
+        update(lines, completed, note)
 
-    monkeypatch.setattr(ledger._BeatingTask, "update", interrupting)
+    monkeypatch.setattr(_Lines, "update", interrupting)
     statuses = []
     while 0 not in statuses:
         # Each attempt gets further than the one before, and breaks off somewhere else.
@@ -183,3 +187,62 @@ def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
     assert same_search(smoke, resumed)
     for name in ("results", "scores", "comparisons", "baseline"):
         assert data_columns(resumed.table(name)).equals(data_columns(smoke.table(name))), name
+
+
+def copy_of(run: Run, tmp_path: Path) -> Path:
+    """Copy a run with the data set and library that it shares, and return the output folder."""
+    shutil.copytree(run.path.parents[1], tmp_path, dirs_exist_ok=True)
+    for other in (tmp_path / "runs").iterdir():
+        if other.name != run.run_id:
+            shutil.rmtree(other)
+    return tmp_path / "runs" / run.run_id
+
+
+def test_what_is_built_on_a_stage_that_is_done_anew_is_done_anew(
+    smoke: Run, tmp_path: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    run = copy_of(smoke, tmp_path)
+    halved = smoke.scores.to_pydict()
+    halved["nll"] = [nll / 2 for nll in halved["nll"]]
+    write_table(run / "scores.parquet", pa.table(halved, schema=smoke.scores.schema), "scores")
+    (run / "stages" / "search.done.json").unlink()
+    printed = invoke("run", smoke_yaml, "--no-prefect", "--out", str(tmp_path))
+    assert printed.count("reused") == 3  # prepare, library and baseline
+    again = load_run(run)
+    assert same_search(smoke, again)
+    assert data_columns(again.results).equals(data_columns(smoke.results))
+
+
+@pytest.mark.parametrize(
+    "gone",
+    ["evaluations.parquet", "results.parquet", "models/gpt", "models/adamw", "manifest.json"],
+)
+def test_what_is_gone_is_made_again(
+    smoke: Run, tmp_path: Path, smoke_yaml: str, invoke: Callable[..., str], gone: str
+) -> None:
+    run = copy_of(smoke, tmp_path)
+    remove(run / gone)
+    invoke("run", smoke_yaml, "--no-prefect", "--out", str(tmp_path))
+    assert (run / gone).exists()
+    again = load_run(run)
+    assert same_search(smoke, again)
+    assert data_columns(again.results).equals(data_columns(smoke.results))
+    assert again.manifest["best"] == smoke.manifest["best"]
+
+
+def test_a_fresh_start_takes_nothing_over_and_says_whose_joules_are_whose(
+    smoke: Run, tmp_path: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    run = copy_of(smoke, tmp_path)
+    (run / "mine.txt").touch()
+    invoke("search", smoke_yaml, "--no-prefect", "--fresh", "--out", str(tmp_path))
+    again = load_run(run)
+    assert not (run / "mine.txt").exists()
+    assert not again.has("results")
+    assert again.manifest["uid"] != smoke.manifest["uid"]
+    assert same_search(smoke, again)
+    invoke("run", smoke_yaml, "--no-prefect", "--out", str(tmp_path))
+    reused = {row["stage"]: row["reused"] for row in load_run(run).energy.to_pylist()}
+    assert reused["prepare"]
+    assert reused["library"]
+    assert not reused["search"]

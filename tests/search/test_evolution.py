@@ -259,6 +259,87 @@ def test_at_least_a_tenth_of_the_screened_evaluations_is_random() -> None:
 _NO_LOCAL = LocalSearchSettings(enabled=False)
 
 
+@pytest.mark.parametrize("random_fraction", [0.1, 0.35, 1.0])
+@pytest.mark.parametrize(
+    ("neighbours", "every", "limit", "cardinalities"),
+    [
+        (2, 1, None, CARDINALITIES),
+        (15, 1, None, CARDINALITIES),  # more than screening gives
+        (4, 3, 100, CARDINALITIES),
+        (4, 1, None, (6, 6, 6)),  # in the end no unknown child is left to draw from
+    ],
+)
+def test_after_every_generation_the_control_covers_local_search_too(
+    random_fraction: float,
+    neighbours: int,
+    every: int,
+    limit: int | None,
+    cardinalities: tuple[int, ...],
+    tmp_path: Path,
+) -> None:
+    settings = replace(
+        SMALL,
+        generations=15,
+        max_evaluations=limit,
+        surrogate=replace(SMALL.surrogate, random_fraction=random_fraction),
+        local_search=LocalSearchSettings(neighbours=neighbours, every=every),
+    )
+    state_path, saved = tmp_path / "state.json", []
+
+    def look() -> bool:
+        if state_path.exists():
+            saved.append(json.loads(state_path.read_text()))
+        return False
+
+    result, rows, _ = search(
+        Watched(fails=lambda genome: genome[0] == 1, cardinalities=cardinalities),
+        settings,
+        state_path=state_path,
+        should_stop=look,
+    )
+    look()
+    start = result.surrogate_start
+    assert start == 2
+    assert [state["generations"] for state in saved] == list(range(1, result.generations + 1))
+    for state in saved:
+        n_scored = sum(
+            start <= row["generation"] < state["generations"]
+            and row["status"] in ("evaluated", "failed")
+            for row in rows
+        )
+        evaluations, at_random = state["screened"]
+        assert evaluations == n_scored
+        assert at_random >= random_fraction * n_scored - 1e-9
+    assert any(row["origin"] == "local_search" and row["generation"] >= start for row in rows)
+
+
+def test_local_search_steps_where_the_prediction_is_lowest() -> None:
+    class ByFirstGene(Liar):
+        def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+            return np.array([float(genome[0]) for genome in genomes]), np.zeros(len(genomes))
+
+    # a control this small is paid by the screening, so local search is left to the prediction
+    settings = replace(SMALL, local_search=LocalSearchSettings(neighbours=1))
+    _, rows, _ = search(Watched(), settings, surrogate=ByFirstGene)
+    steps = [row for row in rows if row["origin"] == "local_search" and row["generation"] >= 2]
+    assert len(steps) == 5
+    incumbents = [
+        min(
+            (
+                row
+                for row in rows
+                if row["generation"] <= step["generation"]
+                and row["evaluated_loss"] is not None
+                and (row["generation"], row["origin"]) != (step["generation"], "local_search")
+            ),
+            key=lambda row: row["evaluated_loss"],
+        )["genome"]
+        for step in steps
+    ]
+    for step, incumbent in zip(steps, incumbents, strict=True):
+        assert step["predicted_loss"] == step["genome"][0] <= incumbent[0]
+
+
 @pytest.mark.parametrize("says", [-1000.0, -1e300])
 def test_a_predicted_loss_never_becomes_a_result(says: float) -> None:
     problem = Watched()
@@ -547,6 +628,16 @@ def test_the_state_of_another_search_is_refused_with_what_differs(tmp_path: Path
     other.fingerprint = "another"
     with pytest.raises(ArtifactError, match=r"problem was 'table.*', is 'another'"):
         search(other, state_path=state_path)
+
+
+def test_the_state_of_a_search_by_other_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state_path = tmp_path / "state.json"
+    search(Watched(), state_path=state_path)
+    monkeypatch.setattr("search.evolution._VERSION", 2)
+    with pytest.raises(ArtifactError, match="version was 1, is 2"):
+        search(Watched(), state_path=state_path)
 
 
 def test_energy_of_generations_and_surrogate_comes_from_the_monitor() -> None:

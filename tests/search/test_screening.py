@@ -13,6 +13,7 @@ def run(
     places: int,
     *,
     limit: int | None = None,
+    follow: int = 0,
     fraction: float = 0.2,
     random_fraction: float = 0.1,
     already: tuple[int, int] = (0, 0),
@@ -21,6 +22,7 @@ def run(
         np.array(list(predicted), dtype=float),
         places,
         limit=limit,
+        follow=follow,
         fraction=fraction,
         random_fraction=random_fraction,
         already=already,
@@ -69,6 +71,18 @@ def test_the_control_is_kept_over_the_whole_search() -> None:
         at_random += len(result.random)
         assert at_random >= 0.1 * spent
     assert (spent, at_random) == (150, 15)
+
+
+def test_the_control_is_drawn_ahead_for_what_may_follow() -> None:
+    assert len(run(range(16), 16, already=(26, 3)).random) == 0
+    assert len(run(range(16), 16, already=(26, 3), follow=4).random) == 1
+    assert len(run(range(16), 16, already=(26, 3), follow=4, limit=4).random) == 0
+
+
+def test_the_evaluated_are_the_best_and_the_control() -> None:
+    result = run(range(16), 16, random_fraction=0.5)
+    assert result.evaluated == tuple(sorted(result.best + result.random))
+    assert result.random
 
 
 def test_rounding_errors_do_not_draw_one_more() -> None:
