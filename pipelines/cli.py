@@ -38,8 +38,9 @@ Overrides = Annotated[
 ]
 
 
-def _folder(text: str) -> Path:
-    if not text.strip():
+def _folder(text: str | Path) -> Path:
+    # the default comes as a path, what is typed as a text
+    if not str(text).strip():
         raise typer.BadParameter("the folder has no name")
     return Path(text)
 

@@ -218,3 +218,18 @@ def test_a_training_that_diverges_is_a_failure_of_the_work(
     )
     assert done.status == 1
     assert "diverged" in done.error
+
+
+def test_artifacts_is_the_default_folder_and_one_without_a_name_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    smoke_yaml: str,
+    invoke: Callable[..., str],
+    clso: Callable[..., Told],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    invoke("library", smoke_yaml, "--no-prefect")
+    assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]
+    done = clso("ls", "--out", "")
+    assert done.status == 2
+    assert "the folder has no name" in done.error
