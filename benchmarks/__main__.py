@@ -25,7 +25,8 @@ def main() -> None:
     names = parser.parse_args().names or list(BENCHMARKS)
     if unknown := set(names) - BENCHMARKS.keys():
         parser.error(f"unknown {sorted(unknown)}, expected some of {', '.join(BENCHMARKS)}")
-    console = Console()
+    # Narrower, the names would be cut; a log file has no width of its own.
+    console = Console(width=max(Console().width, 140))
     table = Table(title="medians over pairs of runs", title_justify="left")
     for column in ("work", "CLSO", "against", "CLSO, s", "against, s", "times faster", "range"):
         table.add_column(column, justify="right" if "s" in column[-2:] else "left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import transformers
 from transformers import GPT2LMHeadModel
 
 from benchmarks.timing import Comparison, in_turn
@@ -13,6 +14,7 @@ _BATCH_SIZE, _LENGTH, _STEPS, _LR = 4, 128, 8, 1e-3
 
 
 def run() -> list[Comparison]:
+    transformers.logging.set_verbosity_error()
     return [_compare(vocab_size) for vocab_size in (8192, 50257)]
 
 
