@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
+
+from clso.errors import MeterError
 
 __all__ = ["Meter", "Sampler"]
 
@@ -43,11 +46,11 @@ class Sampler:
     """Calls a function every so many seconds on a thread of its own, until closed.
 
     Args:
-        sample: what to call; it must not raise.
+        sample: what to call; a `MeterError` of it is left to whoever reads the meter next.
         period_s: seconds between two calls.
     """
 
-    def __init__(self, sample: Callable[[], None], period_s: float) -> None:
+    def __init__(self, sample: Callable[[], object], period_s: float) -> None:
         self._sample = sample
         self._period_s = period_s
         self._stop = threading.Event()
@@ -56,7 +59,8 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._stop.wait(self._period_s):
-            self._sample()
+            with suppress(MeterError):
+                self._sample()
 
     def close(self) -> None:
         """End the thread and wait for it."""

@@ -79,7 +79,7 @@ class NvmlPowerMeter:
         self._energy_j = 0.0
         self._power_w = self._read_w()
         self._time_s = time.perf_counter()
-        self._sampler = Sampler(self._watch, sample_every_s)
+        self._sampler = Sampler(self.read_j, sample_every_s)
 
     def _read_w(self) -> float:
         try:
@@ -88,12 +88,6 @@ class NvmlPowerMeter:
             raise MeterError(
                 f"{self.device} tells neither energy nor power: {error}", remedy=_REMEDY
             ) from error
-
-    def _watch(self) -> None:
-        try:
-            self.read_j()
-        except MeterError:
-            return  # whoever reads next is told
 
     def read_j(self) -> float:
         """Take a sample and return the joules since the meter was made."""

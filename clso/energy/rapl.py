@@ -46,13 +46,7 @@ class RaplMeter:
         self._range_uj = _read_uj(zone / "max_energy_range_uj")
         self._last_uj = _read_uj(self._counter)
         self._total_uj = 0
-        self._sampler = Sampler(self._watch, read_every_s)
-
-    def _watch(self) -> None:
-        try:
-            self.read_j()
-        except MeterError:
-            return  # whoever reads next is told
+        self._sampler = Sampler(self.read_j, read_every_s)
 
     def read_j(self) -> float:
         """Return the joules since the meter was made."""
