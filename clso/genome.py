@@ -44,13 +44,18 @@ class GenomeSpace:
         slots: the genes in order.
         canonicalize: maps a genome to the representative of its equivalence class (must be
             idempotent); the default says that every genome means a model of its own.
+        exchangeable: slots that together pick a set, option 0 being none: neither their order
+            nor repetitions among them change the model. Whoever learns from genomes may see
+            them as one multi-hot vector.
 
     Raises:
-        GenomeError: no slots, or a slot with fewer than one option.
+        GenomeError: no slots, a slot with fewer than one option, or exchangeable slots that do
+            not exist or differ in their options.
     """
 
     slots: tuple[Slot, ...]
     canonicalize: Callable[[Genome], Genome] = field(default=_identity, repr=False)
+    exchangeable: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.slots:
@@ -60,6 +65,10 @@ class GenomeSpace:
                 raise GenomeError(
                     f"slot {slot.name!r} has {slot.cardinality} options, expected at least 1"
                 )
+        if any(not 0 <= slot < len(self.slots) for slot in self.exchangeable):
+            raise GenomeError(f"slots {self.exchangeable} are exchangeable, but not all exist")
+        if len({self.slots[slot].cardinality for slot in self.exchangeable}) > 1:
+            raise GenomeError("exchangeable slots differ in the number of their options")
 
     def __len__(self) -> int:
         return len(self.slots)

@@ -220,9 +220,7 @@ class _Search:
             return None
         seed = np.random.SeedSequence([self._run.seed, self.state.generations, _SURROGATE])
         with self._monitor.window() as window:
-            surrogate = self._make_surrogate(
-                self._space.cardinalities, int(seed.generate_state(1)[0])
-            )
+            surrogate = self._make_surrogate(self._space, int(seed.generate_state(1)[0]))
             surrogate.fit(genomes, losses)
         self._charge(window.measurement)
         return surrogate

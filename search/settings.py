@@ -22,7 +22,7 @@ class SurrogateSettings:
     """Who gets a real evaluation.
 
     Attributes:
-        kind: the write-up's embedding + MLP, a random forest, or no surrogate.
+        kind: the write-up's embedding + MLP, a random forest, ridge regression, or none.
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
@@ -34,14 +34,14 @@ class SurrogateSettings:
         ConfigError: a value out of its range.
     """
 
-    kind: Literal["mlp", "random_forest", "none"] = "mlp"
+    kind: Literal["mlp", "random_forest", "ridge", "none"] = "mlp"
     start: int = 5
     full_eval_fraction: float = 0.2
     random_fraction: float = 0.1
     pool_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        kinds = ("mlp", "random_forest", "none")
+        kinds = ("mlp", "random_forest", "ridge", "none")
         _require(self.kind in kinds, "surrogate.kind", self.kind, f"one of {', '.join(kinds)}")
         _require(self.start >= 1, "surrogate.start", self.start, "at least 1")
         _require(

@@ -6,29 +6,33 @@ A surrogate's mean and spread are guesses: they order candidates and are never r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 
-from clso.genome import Genome
+from clso.genome import Genome, GenomeSpace
+from clso.threads import one_thread
+from search.encoding import MultiHot
 
 __all__ = [
     "FitnessPredictor",
     "MlpSurrogate",
     "RandomForestSurrogate",
+    "RidgeSurrogate",
     "Surrogate",
     "SurrogateFactory",
     "surrogate_factory",
 ]
 
 FloatArray = npt.NDArray[np.float64]
+SurrogateKind = Literal["mlp", "random_forest", "ridge", "none"]
 
 
 class Surrogate(Protocol):
@@ -41,19 +45,8 @@ class Surrogate(Protocol):
         """Return the mean and the spread (standard deviation, >= 0) of each loss, `(n,)` each."""
 
 
-SurrogateFactory = Callable[[tuple[int, ...], int], Surrogate]
-"""Makes an untrained surrogate from the slots' cardinalities and a seed."""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # sums split among threads differ in their last bits from machine to machine
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+SurrogateFactory = Callable[[GenomeSpace, int], Surrogate]
+"""Makes an untrained surrogate for a space from a seed."""
 
 
 class FitnessPredictor(nn.Module):
@@ -61,10 +54,12 @@ class FitnessPredictor(nn.Module):
 
     .. math:: y_m(g) = w_3 \cdot \phi(W_2\, \phi(W_1 [e_1(g_1); \dots; e_L(g_L)] + b_1) + b_2) + b_3
 
-    with phi = GELU and all weights the member's own; the members are computed together.
+    with phi = GELU and all weights the member's own; the members are computed together. Genes
+    that together pick a set share one table, and their embeddings are summed.
 
     Args:
         cardinalities: options per gene, `(L,)`.
+        exchangeable: the genes that pick a set.
         members: networks in the ensemble.
         embedding: numbers per gene.
         hidden: width of both hidden layers.
@@ -75,6 +70,7 @@ class FitnessPredictor(nn.Module):
         self,
         cardinalities: Sequence[int],
         *,
+        exchangeable: Sequence[int] = (),
         members: int,
         embedding: int,
         hidden: int,
@@ -83,11 +79,16 @@ class FitnessPredictor(nn.Module):
         super().__init__()
         options = sum(cardinalities)
         starts = np.cumsum([0, *cardinalities[:-1]])
+        self.exchangeable = list(exchangeable)
+        self.own = [gene for gene in range(len(cardinalities)) if gene not in set(exchangeable)]
+        if self.exchangeable:
+            starts[self.exchangeable] = starts[self.exchangeable[0]]
         # (M, 1, L): member m's row of gene i's option 0 in the flat table
         rows = torch.as_tensor(starts) + options * torch.arange(members)[:, None, None]
         self.register_buffer("rows", rows)
         self.table = self._weight((members * options, embedding), 1.0, generator)
-        widths = (len(cardinalities) * embedding, hidden, hidden, 1)
+        inputs = len(self.own) + bool(self.exchangeable)
+        widths = (inputs * embedding, hidden, hidden, 1)
         self.weights = nn.ParameterList(
             self._weight((members, width, outputs), width**-0.5, generator)
             for width, outputs in pairwise(widths)
@@ -106,7 +107,11 @@ class FitnessPredictor(nn.Module):
         rows = genomes + self.rows  # (M, n, L)
         # not `embedding`, whose backward pass is several times slower on the processor
         embedded = self.table.index_select(0, rows.flatten())
-        hidden = embedded.view(*rows.shape[:2], -1)  # (M, n, L * E)
+        embedded = embedded.view(*rows.shape, -1)  # (M, n, L, E)
+        if self.exchangeable:
+            picked = embedded[:, :, self.exchangeable].sum(dim=2, keepdim=True)
+            embedded = torch.cat([embedded[:, :, self.own], picked], dim=2)
+        hidden = embedded.flatten(2)  # (M, n, L * E)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
@@ -119,7 +124,7 @@ class MlpSurrogate:
     """A `FitnessPredictor` whose members each learn a bootstrap sample; the spread is theirs.
 
     Args:
-        cardinalities: options per gene, `(L,)`.
+        space: the genomes to learn from.
         seed: of the initial weights and the bootstrap.
         members: networks in the ensemble.
         embedding: numbers per gene.
@@ -131,7 +136,7 @@ class MlpSurrogate:
 
     def __init__(
         self,
-        cardinalities: Sequence[int],
+        space: GenomeSpace,
         seed: int,
         *,
         members: int = 5,
@@ -147,7 +152,8 @@ class MlpSurrogate:
         self._weight_decay = weight_decay
         self._bootstrap = np.random.default_rng(seed)
         self._network = FitnessPredictor(
-            cardinalities,
+            space.cardinalities,
+            exchangeable=space.exchangeable,
             members=members,
             embedding=embedding,
             hidden=hidden,
@@ -162,7 +168,7 @@ class MlpSurrogate:
         self._scale = float(observed.std()) or 1.0
         count = len(observed)
         weights = self._bootstrap.multinomial(count, np.full(count, 1 / count), self._members)
-        with _one_thread():
+        with one_thread():
             inputs = torch.as_tensor(np.asarray(genomes, dtype=np.int64))
             targets = torch.as_tensor((observed - self._center) / self._scale).float()
             importance = torch.as_tensor(weights / count).float()  # (M, n)
@@ -183,7 +189,7 @@ class MlpSurrogate:
         """Guess losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
-        with _one_thread(), torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             outputs = self._network(torch.as_tensor(np.asarray(genomes, dtype=np.int64)))
         losses = outputs.double().numpy() * self._scale + self._center  # (M, n)
         return losses.mean(axis=0), losses.std(axis=0)
@@ -193,44 +199,78 @@ class RandomForestSurrogate:
     """Regression trees on one-hot genes; the spread is that of the trees.
 
     Args:
-        cardinalities: options per gene, `(L,)`.
+        space: the genomes to learn from.
         seed: of bootstrap and feature choice.
         trees: in the forest.
     """
 
-    def __init__(self, cardinalities: Sequence[int], seed: int, *, trees: int = 32) -> None:
+    def __init__(self, space: GenomeSpace, seed: int, *, trees: int = 32) -> None:
         # scikit-learn takes about a second to import, and searches without a forest need none
         from sklearn.ensemble import RandomForestRegressor
 
-        self._starts = np.cumsum([0, *cardinalities[:-1]])
-        self._options = sum(cardinalities)
+        self._encode = MultiHot(space.cardinalities, space.exchangeable)
         self._forest: Any = RandomForestRegressor(
             n_estimators=trees, max_features=1 / 3, random_state=seed, n_jobs=1
         )
 
-    def _one_hot(self, genomes: Sequence[Genome]) -> npt.NDArray[np.float32]:
-        columns = np.asarray(genomes, dtype=np.int64) + self._starts
-        encoded = np.zeros((len(genomes), self._options), dtype=np.float32)
-        np.put_along_axis(encoded, columns, 1.0, axis=1)
-        return encoded
-
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
         """Learn from evaluated genomes; see `Surrogate.fit`."""
-        self._forest.fit(self._one_hot(genomes), np.asarray(losses, dtype=np.float64))
+        self._forest.fit(self._encode(genomes), np.asarray(losses, dtype=np.float64))
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         """Guess losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
-        encoded = self._one_hot(genomes)
+        encoded = self._encode(genomes)
         losses = np.stack([tree.predict(encoded) for tree in self._forest.estimators_])
         return losses.mean(axis=0), losses.std(axis=0)
 
 
-def surrogate_factory(kind: Literal["mlp", "random_forest", "none"]) -> SurrogateFactory | None:
+class RidgeSurrogate:
+    """Linear regression on one-hot genes with the penalty that the evidence favours.
+
+    Its spread is that of the posterior. What a pick is worth must not depend on the other picks;
+    where that roughly holds, it learns from far fewer genomes than the others.
+
+    Args:
+        space: the genomes to learn from.
+        seed: unused; nothing here is drawn.
+
+    Source: MacKay 1992 (Bayesian interpolation).
+    """
+
+    def __init__(self, space: GenomeSpace, seed: int) -> None:
+        from sklearn.linear_model import BayesianRidge
+
+        self._encode = MultiHot(space.cardinalities, space.exchangeable)
+        self._ridge: Any = BayesianRidge(max_iter=100)
+        self._scale = 1.0
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        """Learn from evaluated genomes; see `Surrogate.fit`."""
+        observed = np.asarray(losses, dtype=np.float64)
+        # its priors on the two variances assume values of order 1
+        self._scale = float(observed.std()) or 1.0
+        with threadpool_limits(limits=1, user_api="blas"):
+            self._ridge.fit(self._encode(genomes).astype(np.float64), observed / self._scale)
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        """Guess losses; see `Surrogate.predict`."""
+        if not genomes:
+            return np.empty(0), np.empty(0)
+        encoded = self._encode(genomes).astype(np.float64)
+        with threadpool_limits(limits=1, user_api="blas"):
+            mean, std = self._ridge.predict(encoded, return_std=True)
+        return mean * self._scale, std * self._scale
+
+
+_KINDS: dict[str, SurrogateFactory] = {
+    "mlp": MlpSurrogate,
+    "random_forest": RandomForestSurrogate,
+    "ridge": RidgeSurrogate,
+}
+
+
+def surrogate_factory(kind: SurrogateKind) -> SurrogateFactory | None:
     """Return what makes surrogates of a kind; `None` for `"none"`."""
-    if kind == "mlp":
-        return MlpSurrogate
-    if kind == "random_forest":
-        return RandomForestSurrogate
-    return None
+    return _KINDS.get(kind)

@@ -224,7 +224,7 @@ class SurrogateConfig(Section):
     """Who gets a real evaluation.
 
     Attributes:
-        kind: the write-up's embedding + MLP, a random forest, or no surrogate.
+        kind: the write-up's embedding + MLP, a random forest, ridge regression, or none.
         start: generations evaluated in full before the surrogate filters.
         full_eval_fraction: share of a generation's new individuals that are evaluated.
         random_fraction: share of all evaluations since then, local search included, that are
@@ -232,7 +232,7 @@ class SurrogateConfig(Section):
         pool_factor: offspring bred per place in the population, before filtering.
     """
 
-    kind: Literal["mlp", "random_forest", "none"] = "mlp"
+    kind: Literal["mlp", "random_forest", "ridge", "none"] = "mlp"
     start: Annotated[int, Field(ge=1)] = 5
     full_eval_fraction: Share = 0.2
     random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1

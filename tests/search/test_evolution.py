@@ -66,8 +66,8 @@ class Watched(TableProblem):
 class Additive:
     """Guesses the sum of each option's mean deviation: quick to fit, and right about as often."""
 
-    def __init__(self, cardinalities: tuple[int, ...], seed: int) -> None:
-        self.effects = [np.zeros(cardinality) for cardinality in cardinalities]
+    def __init__(self, space: GenomeSpace, seed: int) -> None:
+        self.effects = [np.zeros(cardinality) for cardinality in space.cardinalities]
         self.mean = 0.0
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
@@ -88,7 +88,7 @@ class Additive:
 class Liar:
     """Predicts what no genome can have."""
 
-    def __init__(self, cardinalities: tuple[int, ...], seed: int, *, says: float = -1000.0) -> None:
+    def __init__(self, space: GenomeSpace, seed: int, *, says: float = -1000.0) -> None:
         self.says = says
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:

@@ -3,17 +3,19 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from clso.genome import Genome
+from clso.genome import Genome, GenomeSpace, Slot
 from search.rehearsal import TableProblem
 from search.surrogate import (
     FitnessPredictor,
     MlpSurrogate,
     RandomForestSurrogate,
+    RidgeSurrogate,
     SurrogateFactory,
     surrogate_factory,
 )
 
 CARDINALITIES = (12, 3, 1, 8, 12)
+SPACE = GenomeSpace(tuple(Slot(f"gene{i}", c) for i, c in enumerate(CARDINALITIES)))
 
 
 def sample(count: int) -> tuple[list[Genome], list[float]]:
@@ -23,7 +25,7 @@ def sample(count: int) -> tuple[list[Genome], list[float]]:
     return genomes, [problem.loss(genome) for genome in genomes]
 
 
-@pytest.fixture(params=["mlp", "random_forest"])
+@pytest.fixture(params=["mlp", "random_forest", "ridge"])
 def make(request: pytest.FixtureRequest) -> SurrogateFactory:
     factory = surrogate_factory(request.param)
     assert factory is not None
@@ -33,7 +35,7 @@ def make(request: pytest.FixtureRequest) -> SurrogateFactory:
 class TestEverySurrogate:
     def test_predicts_a_finite_mean_and_spread_per_genome(self, make: SurrogateFactory) -> None:
         genomes, losses = sample(40)
-        surrogate = make(CARDINALITIES, 1)
+        surrogate = make(SPACE, 1)
         surrogate.fit(genomes, losses)
         mean, std = surrogate.predict(genomes[:7])
         assert mean.shape == std.shape == (7,)
@@ -44,14 +46,14 @@ class TestEverySurrogate:
 
     def test_ranks_genomes_that_it_has_not_seen(self, make: SurrogateFactory) -> None:
         genomes, losses = sample(250)
-        surrogate = make(CARDINALITIES, 1)
+        surrogate = make(SPACE, 1)
         surrogate.fit(genomes[:200], losses[:200])
         mean, _ = surrogate.predict(genomes[200:])
         assert spearmanr(mean, losses[200:]).statistic > 0.6
 
     def test_predictions_are_in_the_unit_of_the_losses(self, make: SurrogateFactory) -> None:
         genomes, losses = sample(100)
-        surrogate = make(CARDINALITIES, 1)
+        surrogate = make(SPACE, 1)
         surrogate.fit(genomes, [1000 + loss for loss in losses])
         mean, _ = surrogate.predict(genomes)
         assert abs(mean.mean() - 1000 - np.mean(losses)) < 0.5
@@ -65,7 +67,7 @@ class TestEverySurrogate:
                 torch.set_num_threads(count)
                 torch.manual_seed(count)
                 np.random.seed(count)  # noqa: NPY002 - shows that the global state is not read
-                surrogate = make(CARDINALITIES, 3)
+                surrogate = make(SPACE, 3)
                 surrogate.fit(genomes, losses)
                 results.append(surrogate.predict(genomes))
                 assert torch.get_num_threads() == count
@@ -74,34 +76,54 @@ class TestEverySurrogate:
         assert np.array_equal(results[0][0], results[1][0])
         assert np.array_equal(results[0][1], results[1][1])
 
-    def test_another_seed_gives_other_guesses(self, make: SurrogateFactory) -> None:
-        genomes, losses = sample(60)
-        means = []
-        for seed in (1, 2):
-            surrogate = make(CARDINALITIES, seed)
-            surrogate.fit(genomes, losses)
-            means.append(surrogate.predict(genomes)[0])
-        assert not np.array_equal(means[0], means[1])
-
     def test_learns_from_two_genomes_and_from_equal_losses(self, make: SurrogateFactory) -> None:
         genomes, _ = sample(2)
-        surrogate = make(CARDINALITIES, 1)
+        surrogate = make(SPACE, 1)
         surrogate.fit(genomes, [7.0, 7.0])
         mean, std = surrogate.predict(genomes)
         assert np.isfinite(mean).all()
         assert np.isfinite(std).all()
 
+    def test_the_order_of_exchangeable_picks_does_not_matter(self, make: SurrogateFactory) -> None:
+        slots = tuple(Slot(f"pick{i}", 9) for i in range(4))
+        space = GenomeSpace((*slots, Slot("other", 3)), exchangeable=(0, 1, 2, 3))
+        rng = np.random.default_rng(0)
+        worth = rng.normal(size=9)
+        drawn = [
+            tuple(int(gene) for gene in (*rng.integers(9, size=4), rng.integers(3)))
+            for _ in range(120)
+        ]
+        losses = [float(worth[sorted(set(genome[:4]))].sum()) for genome in drawn]
+        surrogate = make(space, 0)
+        surrogate.fit(drawn[:100], losses[:100])
+        shuffled = [(genome[2], genome[0], genome[3], genome[1], genome[4]) for genome in drawn]
+        mean, _ = surrogate.predict(drawn)
+        assert np.allclose(mean, surrogate.predict(shuffled)[0], rtol=1e-4)
+        assert spearmanr(mean[100:], losses[100:]).statistic > 0.4
+
     def test_nothing_asked_gives_nothing(self, make: SurrogateFactory) -> None:
         genomes, losses = sample(10)
-        surrogate = make(CARDINALITIES, 1)
+        surrogate = make(SPACE, 1)
         surrogate.fit(genomes, losses)
         mean, std = surrogate.predict([])
         assert mean.shape == std.shape == (0,)
 
 
+@pytest.mark.parametrize("make", [MlpSurrogate, RandomForestSurrogate])
+def test_another_seed_gives_other_guesses(make: SurrogateFactory) -> None:
+    genomes, losses = sample(60)
+    means = []
+    for seed in (1, 2):
+        surrogate = make(SPACE, seed)
+        surrogate.fit(genomes, losses)
+        means.append(surrogate.predict(genomes)[0])
+    assert not np.array_equal(means[0], means[1])
+
+
 def test_kinds_have_their_classes_and_none_has_none() -> None:
     assert surrogate_factory("mlp") is MlpSurrogate
     assert surrogate_factory("random_forest") is RandomForestSurrogate
+    assert surrogate_factory("ridge") is RidgeSurrogate
     assert surrogate_factory("none") is None
 
 
@@ -123,7 +145,7 @@ def test_the_predictor_embeds_each_gene_apart_and_has_three_layers() -> None:
 
 def test_members_of_the_ensemble_learn_independently() -> None:
     genomes, losses = sample(30)
-    surrogate = MlpSurrogate(CARDINALITIES, 0, members=4)
+    surrogate = MlpSurrogate(SPACE, 0, members=4)
     surrogate.fit(genomes, losses)
     _, std = surrogate.predict(genomes)
     assert (std > 0).all()

@@ -1,0 +1,24 @@
+"""One thread for arithmetic that must give the same bits on any number of cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+__all__ = ["one_thread"]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute on the calling thread alone, then as before.
+
+    Sums that are split among threads differ in their last bits from machine to machine.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
