@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from clso.artifacts.schemas import SCHEMA_VERSION, table_from_rows
+from clso.artifacts.schemas import SCHEMA_VERSION, empty_table, table_from_rows
 from clso.artifacts.store import (
     append_part,
     atomic_write_json,
@@ -125,9 +126,39 @@ class RunFolder:
         remove(self.table(name))
         remove(self.parts(name))
 
+    def read(self, name: str) -> pa.Table:
+        """Read a table: its one file, and the parts of what still grows."""
+        path, parts = self.table(name), self.parts(name)
+        if not path.exists():
+            return read_parts(parts, name)
+        table = read_table(path, name)
+        growing = [part.parent.name for part in parts.rglob("part-*.parquet")]
+        if not growing or "family" not in table.column_names:
+            return table
+        # an interrupted compaction leaves rows both in the file and as parts
+        finished = table.filter(~pc.field("family").isin(growing))
+        return pa.concat_tables([finished, read_parts(parts, name)])
+
     def compact(self, name: str) -> pa.Table:
         """Turn a table's parts into its one file and return it."""
         return compact(self.parts(name), self.table(name), name)
+
+    def compact_family(self, name: str, family: str) -> pa.Table:
+        """Turn one family's parts of a table into rows of its one file, after the others'."""
+        return compact(
+            self.parts(name) / family, self.table(name), name, self._without(name, family)
+        )
+
+    def remove_family(self, name: str, family: str) -> None:
+        """Delete one family's rows of a table, and its parts."""
+        remove(self.parts(name) / family)
+        if self.table(name).exists():
+            write_table(self.table(name), self._without(name, family), name)
+
+    def _without(self, name: str, family: str) -> pa.Table:
+        if not self.table(name).exists():
+            return empty_table(name)
+        return read_table(self.table(name), name).filter(pc.field("family") != family)
 
 
 class Run:
@@ -201,10 +232,7 @@ class Run:
                 f"run {self.run_id} has no {name} yet",
                 remedy=f"`{_MADE_BY[name]} CONFIG` makes them",
             )
-        path = self.folder.table(name)
-        return (
-            read_table(path, name) if path.exists() else read_parts(self.folder.parts(name), name)
-        )
+        return self.folder.read(name)
 
     @cached_property
     def evaluations(self) -> pa.Table:

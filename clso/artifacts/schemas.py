@@ -175,6 +175,14 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("spectral_norm", pa.float64()),
     ],
     # one row per document of a data set, in the order of its split's token stream
+    # one row per basis function: the targets' probabilities on one split, in order
+    "columns": [
+        _always("index", pa.int32()),
+        _always("name", pa.string()),
+        _always("family", pa.string()),
+        _always("vocab_size", pa.int64()),
+        _always("probabilities", pa.large_list(pa.float32())),
+    ],
     "splits": [
         _always("document", pa.int64()),
         _always("split", pa.string()),

@@ -226,10 +226,18 @@ def read_parts(directory: Path, schema_name: str) -> pa.Table:
     return pa.concat_tables([read_table(path, schema_name) for path in paths])
 
 
-def compact(directory: Path, target: Path, schema_name: str) -> pa.Table:
+def compact(
+    directory: Path, target: Path, schema_name: str, beside: pa.Table | None = None
+) -> pa.Table:
     """Turn a folder of parts into one file, then remove the folder; return the table.
 
     It may be called again after an interruption at any point: without parts, the target stands.
+
+    Args:
+        directory: where the parts lie.
+        target: the file; what is there is replaced.
+        schema_name: of parts and target.
+        beside: rows that stand before those of the parts.
 
     Raises:
         ArtifactError: as for `read_table` and `write_table`.
@@ -238,7 +246,10 @@ def compact(directory: Path, target: Path, schema_name: str) -> pa.Table:
     shutil.rmtree(doomed, ignore_errors=True)
     if target.exists() and not any(directory.rglob("part-*.parquet")):
         return read_table(target, schema_name)
-    table = read_parts(directory, schema_name).combine_chunks()
+    table = read_parts(directory, schema_name)
+    if beside is not None:
+        table = pa.concat_tables([beside, table])
+    table = table.combine_chunks()
     write_table(target, table, schema_name)
     if directory.exists():
         # renamed first: an interrupted removal must not leave some of the parts to be read
