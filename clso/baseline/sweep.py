@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -39,7 +39,7 @@ class RowSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SweepGrid:
-    """The trials to make: the product of the four lists.
+    """The trials to make: the product of the four lists, or one list after the other.
 
     Attributes:
         learning_rates: rates after the warm-up.
@@ -47,9 +47,12 @@ class SweepGrid:
         batch_sizes: blocks per step.
         dropouts: probabilities.
         extend: times that a best rate at an edge adds one beyond it, by a factor of 2.
+        strategy: `product`: every combination; `one_at_a_time`: from the first of each list, one
+            list after the other varies around the best trial so far, rates first, until a round
+            over all lists brings nothing better (coordinate descent).
 
     Raises:
-        ConfigError: an empty list or a negative `extend`.
+        ConfigError: an empty list, a negative `extend` or an unknown strategy.
     """
 
     learning_rates: tuple[float, ...]
@@ -57,13 +60,34 @@ class SweepGrid:
     batch_sizes: tuple[int, ...] = (4,)
     dropouts: tuple[float, ...] = (0.0,)
     extend: int = 2
+    strategy: Literal["product", "one_at_a_time"] = "product"
 
     def __post_init__(self) -> None:
+        if self.strategy not in ("product", "one_at_a_time"):
+            raise ConfigError(
+                f"baseline.strategy is {self.strategy!r}, expected product or one_at_a_time"
+            )
         for name in ("learning_rates", "schedules", "batch_sizes", "dropouts"):
             if not getattr(self, name):
                 raise ConfigError(f"baseline.{name} is empty, expected at least one value")
         if self.extend < 0:
             raise ConfigError(f"baseline.extend is {self.extend}, expected 0 or more")
+
+    @property
+    def first(self) -> Trial:
+        """The first of each list together."""
+        return Trial(
+            self.learning_rates[0], self.schedules[0], self.batch_sizes[0], self.dropouts[0]
+        )
+
+    def around(self, trial: Trial) -> list[list[Trial]]:
+        """Return, list by list, a trial with each of the list's values in the place of its own."""
+        return [
+            [replace(trial, lr=lr) for lr in self.learning_rates],
+            [replace(trial, batch_size=size) for size in self.batch_sizes],
+            [replace(trial, schedule=schedule) for schedule in self.schedules],
+            [replace(trial, dropout=dropout) for dropout in self.dropouts],
+        ]
 
     def trials(self) -> list[Trial]:
         """Return the grid's trials, each once, rates varying fastest."""
@@ -180,7 +204,7 @@ def run_sweep(
     )
     results: list[TrialResult] = []
     with _threads(threads):
-        for number, trial in enumerate(_extended(grid, results)):
+        for number, trial in enumerate(_trials(grid, results)):
             best_loss = min(map(_score, results), default=math.inf)
             results.append(sweep.run(trial, best_loss))
             sink.append("baseline", number, _rows(results[-1], settings, run_id, seed))
@@ -286,23 +310,43 @@ class _Sweep:
         }
 
 
-def _extended(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    """Yield the grid, then rates beyond its edge while the best of `results` lies on it."""
-    trials = grid.trials()
-    yield from trials
+def _trials(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
+    """Yield what is to be trained next, given the results so far."""
+    if grid.strategy == "product":
+        yield from grid.trials()
+        yield from _beyond(grid, results)
+    else:
+        yield from _one_at_a_time(grid, results)
+
+
+def _one_at_a_time(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
+    yield grid.first
+    before = math.inf
+    while (best := min(results, key=_score)).loss is not None and best.loss < before:
+        before = best.loss
+        for place in range(len(grid.around(best.trial))):
+            around = grid.around(min(results, key=_score).trial)[place]
+            done = {result.trial for result in results}
+            yield from (trial for trial in dict.fromkeys(around) if trial not in done)
+            if place == 0:
+                yield from _beyond(grid, results)
+
+
+def _beyond(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
+    """Yield rates beyond the edge of those tried while the best of `results` lies on it."""
     for _ in range(grid.extend):
         best = min(results, key=_score)
         if best.loss is None:
             return
-        rates = [trial.lr for trial in trials if replace(trial, lr=best.trial.lr) == best.trial]
+        tried = [result.trial for result in results]
+        rates = [trial.lr for trial in tried if replace(trial, lr=best.trial.lr) == best.trial]
         if best.trial.lr == max(rates):
             beyond = best.trial.lr * 2
         elif best.trial.lr == min(rates):
             beyond = best.trial.lr / 2
         else:
             return
-        trials.append(replace(best.trial, lr=beyond))
-        yield trials[-1]
+        yield replace(best.trial, lr=beyond)
 
 
 def _score(result: TrialResult) -> float:

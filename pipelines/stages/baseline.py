@@ -44,6 +44,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
             batch_sizes=grid.batch_sizes,
             dropouts=grid.dropouts,
             extend=grid.extend,
+            strategy=grid.strategy,
         ),
         settings=TrainingSettings(
             passes=grid.passes,

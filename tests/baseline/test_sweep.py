@@ -27,7 +27,7 @@ from clso.baseline import (
 from clso.baseline import sweep as sweep_module
 from clso.data.tokenizer import Tokenizer
 from clso.energy import CpuModelMeter, EnergyMonitor, Measurement
-from clso.errors import ArtifactError, ClsoError, ConfigError
+from clso.errors import ArtifactError, ClsoError, ConfigError, WorkError
 from clso.gpt import GptShape
 
 SETTINGS = TrainingSettings(eval_points=2)
@@ -153,6 +153,50 @@ class TestExtension:
         result = sweep(SweepGrid((1.0, 2.0, 4.0), extend=3))
         assert rates(result) == [1.0, 2.0, 4.0, 8.0]
         assert result.best.trial.lr == 4.0
+
+
+class TestOneAtATime:
+    GRID = SweepGrid(
+        (2.0, 1.0, 4.0),
+        ("cosine", "constant"),
+        (4, 2, 8),
+        (0.0, 0.1),
+        extend=2,
+        strategy="one_at_a_time",
+    )
+
+    def test_finds_the_best_of_each_list_with_far_fewer_trials_than_their_product(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        landscape(
+            lambda trial: abs(math.log(trial.lr / 8))
+            + abs(trial.batch_size - 2)
+            + (trial.schedule == "cosine")
+            + trial.dropout
+        )
+        result = sweep(self.GRID)
+        assert result.best.trial == Trial(8.0, "constant", 2, 0.0)
+        assert len(result.trials) < len(self.GRID.trials()) / 2
+        assert len({trial.trial for trial in result.trials}) == len(result.trials)
+
+    def test_goes_round_again_where_a_later_list_moves_an_earlier_one(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        # the smaller the batch, the lower the best rate
+        landscape(lambda trial: abs(math.log(trial.lr / (trial.batch_size / 2))) + trial.batch_size)
+        assert sweep(self.GRID).best.trial.batch_size == 2
+        assert sweep(self.GRID).best.trial.lr == 1.0
+
+    def test_ends_when_everything_diverges(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        landscape(lambda trial: None)
+        with pytest.raises(WorkError, match="diverged"):
+            sweep(self.GRID)
+
+    def test_refuses_another_strategy(self) -> None:
+        with pytest.raises(ConfigError, match="strategy is 'random'"):
+            SweepGrid((1.0,), strategy="random")  # type: ignore[arg-type]  # what is tested
 
 
 class TestResult:
