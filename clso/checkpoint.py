@@ -22,7 +22,7 @@ from clso.artifacts import atomic_write_json, write_error
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 from clso.errors import ArtifactError
 
-__all__ = ["load_gpt2", "save_gpt2"]
+__all__ = ["load_gpt2", "new_folder", "save_gpt2", "save_tokenizer"]
 
 
 def save_gpt2(
@@ -42,17 +42,28 @@ def save_gpt2(
     Raises:
         ArtifactError: the folder cannot be written.
     """
+    with new_folder(path) as temporary:
+        with _no_progress_bar():
+            model.save_pretrained(temporary)
+        if tokenizer is not None:
+            save_tokenizer(tokenizer, model.config.n_positions, temporary)
+        for name, value in (descriptions or {}).items():
+            atomic_write_json(temporary / name, value)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Have a folder filled beside its target and put in its place when all is written.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
     suffix = f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name}.{suffix}.tmp")
     replaced = path.with_name(f".{path.name}.{suffix}.old")
     try:
         temporary.mkdir(parents=True)
-        with _no_progress_bar():
-            model.save_pretrained(temporary)
-            if tokenizer is not None:
-                _wrapped(tokenizer, model.config.n_positions).save_pretrained(temporary)
-        for name, value in (descriptions or {}).items():
-            atomic_write_json(temporary / name, value)
+        yield temporary
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)
@@ -70,6 +81,12 @@ def save_gpt2(
                 shutil.rmtree(replaced, ignore_errors=True)
             else:
                 os.replace(replaced, path)
+
+
+def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
+    """Write a tokenizer as `transformers` reads it, for models of `block_size` positions."""
+    with _no_progress_bar():
+        _wrapped(tokenizer, block_size).save_pretrained(folder)
 
 
 def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:

@@ -63,24 +63,26 @@ class AdamwGpt2:
     """A GPT-2 checkpoint that prices tokens; a `clso.scoring.LanguageModel`.
 
     Args:
-        model: a GPT-2 with tied embeddings.
+        model: a GPT-2, its head tied to the embedding or not.
+        name: the model's name in tables.
     """
 
-    name = "adamw"
-
-    def __init__(self, model: GPT2LMHeadModel) -> None:
+    def __init__(self, model: GPT2LMHeadModel, name: str = "adamw") -> None:
+        self.name = name
         self.model = model
         self.model.eval()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
     @classmethod
-    def load(cls, path: Path, *, device: str | torch.device = "cpu") -> AdamwGpt2:
-        """Open a folder that `run_sweep` wrote.
+    def load(
+        cls, path: Path, *, name: str = "adamw", device: str | torch.device = "cpu"
+    ) -> AdamwGpt2:
+        """Open a folder that `run_sweep` wrote, or any other GPT-2 checkpoint.
 
         Raises:
             ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
         """
         model = load_gpt2(path, remedy="run `clso baseline CONFIG` to train it")
-        return cls(torch.nn.Module.to(model, device))
+        return cls(torch.nn.Module.to(model, device), name)
 
     @property
     def stored_bytes(self) -> int:
@@ -88,13 +90,13 @@ class AdamwGpt2:
         return sum(4 * parameter.numel() for parameter in self.model.parameters())
 
     @property
-    def _embedding(self) -> torch.Tensor:
-        weight = self.model.transformer.wte.weight
+    def _readout(self) -> torch.Tensor:
+        weight = self.model.lm_head.weight
         assert isinstance(weight, torch.Tensor)
         return weight.detach()
 
     def _hidden(self, inputs: Int64Array) -> torch.Tensor:
-        tokens = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._embedding.device)
+        tokens = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._readout.device)
         hidden = self.model.transformer(input_ids=tokens, use_cache=False).last_hidden_state
         assert isinstance(hidden, torch.Tensor)
         return hidden.reshape(-1, hidden.shape[-1])
@@ -102,7 +104,7 @@ class AdamwGpt2:
     @torch.inference_mode()
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
-        head = TiledHead(self._embedding)
+        head = TiledHead(self._readout)
         scratch = head.scratch()
         result = np.empty(inputs.shape, np.float64)
         step = max(1, _CHUNK_TOKENS // max(1, inputs.shape[1]))
@@ -116,6 +118,16 @@ class AdamwGpt2:
     @torch.inference_mode()
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`; each sums to 1."""
-        logits = self._hidden(inputs).double() @ self._embedding.double().t()
+        logits = self._hidden(inputs).double() @ self._readout.double().t()
         distributions: npt.NDArray[np.float64] = logits.softmax(-1).cpu().numpy()
         return distributions.reshape(*inputs.shape, -1)
+
+    @torch.inference_mode()
+    def distribution(self, history: Int64Array) -> npt.NDArray[np.float64]:
+        """Return `p(. | history)` after the `(t,)` tokens of a block, `(V,)`; it sums to 1.
+
+        It is the last row of `probabilities`, the logits rounded to float32.
+        """
+        logits = self._readout @ self._hidden(history[None])[-1]
+        distribution: npt.NDArray[np.float64] = logits.double().softmax(-1).cpu().numpy()
+        return distribution

@@ -1,6 +1,7 @@
 """Typed configuration: YAML plus dotted overrides, every mistake reported at once."""
 
 from clso.config.load import load_config
+from clso.config.mixture import FunctionGridConfig, MixtureConfig
 from clso.config.schema import (
     AnalysisConfig,
     BaselineConfig,
@@ -13,17 +14,16 @@ from clso.config.schema import (
     GptConfig,
     HubConfig,
     LibraryConfig,
-    LocalSearchConfig,
     ModelConfig,
     PackageConfig,
     QuantizedLowRankConfig,
     RunConfig,
     RuntimeConfig,
-    SearchConfig,
     SplitFractions,
-    SurrogateConfig,
     TokenizerConfig,
 )
+from clso.config.search import LocalSearchConfig, SearchConfig, SurrogateConfig
+from clso.config.spectral import SpectralConfig
 
 __all__ = [
     "AnalysisConfig",
@@ -34,16 +34,19 @@ __all__ = [
     "EvaluationConfig",
     "FamilyConfig",
     "FilesConfig",
+    "FunctionGridConfig",
     "GptConfig",
     "HubConfig",
     "LibraryConfig",
     "LocalSearchConfig",
+    "MixtureConfig",
     "ModelConfig",
     "PackageConfig",
     "QuantizedLowRankConfig",
     "RunConfig",
     "RuntimeConfig",
     "SearchConfig",
+    "SpectralConfig",
     "SplitFractions",
     "SurrogateConfig",
     "TokenizerConfig",

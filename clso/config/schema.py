@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from clso.config.mixture import MixtureConfig
+from clso.config.search import SearchConfig
 from clso.config.section import (
     Count,
     Globs,
@@ -23,6 +25,7 @@ from clso.config.section import (
     Share,
     Threads,
 )
+from clso.config.spectral import SpectralConfig
 
 
 class PackageConfig(Section):
@@ -206,11 +209,16 @@ class LibraryConfig(Section):
 
 
 class GptConfig(Section):
-    """The crystalline GPT family."""
+    """The crystalline GPT family.
+
+    Attributes:
+        unigram_bias: an untied head with the unigram in it; a spectral readout has one anyway.
+    """
 
     share_layers: bool = False
     unigram_bias: bool = True
     library: LibraryConfig = LibraryConfig()
+    spectral: SpectralConfig = SpectralConfig()
 
 
 class EvaluationConfig(Section):
@@ -220,81 +228,19 @@ class EvaluationConfig(Section):
     batches: Count = 10
 
 
-class SurrogateConfig(Section):
-    """Who gets a real evaluation.
-
-    Attributes:
-        kind: the write-up's embedding + MLP, a random forest, ridge regression, or none.
-        start: generations evaluated in full before the surrogate filters.
-        full_eval_fraction: share of a generation's new individuals that are evaluated.
-        random_fraction: share of all evaluations since then, local search included, that are
-            drawn at random, as a control.
-        pool_factor: offspring bred per place in the population, before filtering.
-    """
-
-    kind: Literal["mlp", "random_forest", "ridge", "none"] = "mlp"
-    start: Annotated[int, Field(ge=1)] = 5
-    full_eval_fraction: Share = 0.2
-    random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1
-    pool_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
-
-
-class LocalSearchConfig(Section):
-    """One-gene neighbours of the incumbent, tried after every `every`-th generation."""
-
-    enabled: bool = True
-    every: Count = 1
-    neighbours: Count = 4
-
-
-class SearchConfig(Section):
-    """The genetic algorithm.
-
-    Attributes:
-        mutation_rate: probability per gene.
-        crossover_rate: probability per pair of parents.
-        patience: generations without improvement by `min_delta` before stopping; `None`: never.
-        max_evaluations: real evaluations after which the search stops; `None`: no limit.
-        finalists: evaluated individuals that are scored again on the whole validation split.
-    """
-
-    population: Annotated[int, Field(ge=2)] = 32
-    generations: Count = 50
-    crossover: Literal["uniform", "two_point"] = "uniform"
-    crossover_rate: Probability = 0.75
-    mutation_rate: Probability = 0.08
-    tournament_size: Count = 3
-    elites: Annotated[int, Field(ge=0)] = 2
-    patience: Count | None = None
-    min_delta: NotNegative = 0.0
-    max_evaluations: Count | None = None
-    finalists: Count = 3
-    surrogate: SurrogateConfig = SurrogateConfig()
-    local_search: LocalSearchConfig = LocalSearchConfig()
-
-    @model_validator(mode="after")
-    def _fits_population(self) -> SearchConfig:
-        if self.elites >= self.population:
-            raise ValueError(
-                f"elites {self.elites} must be fewer than population {self.population}"
-            )
-        if self.tournament_size > self.population:
-            raise ValueError(
-                f"tournament_size {self.tournament_size} exceeds population {self.population}"
-            )
-        return self
-
-
 class BaselineConfig(Section):
-    """AdamW on the same shape and tokens; the product of the grids is swept.
+    """AdamW on the same shape and tokens, swept over four grids.
 
     Attributes:
+        strategy: `product`: every combination; `one_at_a_time`: one grid after the other varies
+            around the best trial so far, starting from the first of each.
         passes: times that AdamW sees each distinct token.
         eval_points: validation losses taken along a run; the best one's weights are kept.
         extend: times that a best learning rate at the grid's edge may extend the grid by 2.
     """
 
     enabled: bool = True
+    strategy: Literal["product", "one_at_a_time"] = "product"
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-3, 2e-3, 4e-3)
     schedules: Annotated[tuple[Literal["constant", "cosine"], ...], Field(min_length=1)] = (
         "cosine",
@@ -356,11 +302,12 @@ class RunConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    families: Annotated[tuple[Literal["gpt"], ...], Field(min_length=1)] = ("gpt",)
+    families: Annotated[tuple[Literal["gpt", "mixture"], ...], Field(min_length=1)] = ("gpt",)
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     gpt: GptConfig = GptConfig()
+    mixture: MixtureConfig = MixtureConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     search: SearchConfig = SearchConfig()
     baseline: BaselineConfig = BaselineConfig()

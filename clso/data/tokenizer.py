@@ -145,6 +145,15 @@ class Tokenizer:
         return self.backend.get_vocab_size(with_added_tokens=True)
 
     @cached_property
+    def token_texts(self) -> list[bytes]:
+        """The UTF-8 bytes that each token stands for, V of them; none for the end token."""
+        texts = [b""] * self.vocab_size
+        for token, index in self.backend.get_vocab(with_added_tokens=True).items():
+            if index != self.end_token_id:
+                texts[index] = bytes(_BYTE_ALPHABET[character] for character in token)
+        return texts
+
+    @cached_property
     def token_bytes(self) -> Int64Array:
         """UTF-8 bytes that each token stands for, `(V,)`; none for the end token."""
         n_bytes = np.zeros(self.vocab_size, np.int64)
@@ -168,6 +177,22 @@ class Tokenizer:
         """Return the text of tokens; end tokens show as `<|endoftext|>`."""
         text: str = self.backend.decode(list(tokens), skip_special_tokens=False)
         return text
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """Return the byte behind each character of a byte-level vocabulary.
+
+    Printable Latin-1 characters stand for themselves; the other bytes, in order, for the
+    characters from 256 on.
+    """
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + number): byte for number, byte in enumerate(others)
+    }
+
+
+_BYTE_ALPHABET = _byte_alphabet()
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:

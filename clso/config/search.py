@@ -1,0 +1,76 @@
+"""The section `search`: the genetic algorithm, its surrogate and its local search."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clso.config.section import Count, NotNegative, Probability, Section, Share
+
+__all__ = ["LocalSearchConfig", "SearchConfig", "SurrogateConfig"]
+
+
+class SurrogateConfig(Section):
+    """Who gets a real evaluation.
+
+    Attributes:
+        kind: the write-up's embedding + MLP, a random forest, ridge regression, or none.
+        start: generations evaluated in full before the surrogate filters.
+        full_eval_fraction: share of a generation's new individuals that are evaluated.
+        random_fraction: share of all evaluations since then, local search included, that are
+            drawn at random, as a control.
+        pool_factor: offspring bred per place in the population, before filtering.
+    """
+
+    kind: Literal["mlp", "random_forest", "ridge", "none"] = "mlp"
+    start: Annotated[int, Field(ge=1)] = 5
+    full_eval_fraction: Share = 0.2
+    random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1
+    pool_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+
+
+class LocalSearchConfig(Section):
+    """One-gene neighbours of the incumbent, tried after every `every`-th generation."""
+
+    enabled: bool = True
+    every: Count = 1
+    neighbours: Count = 4
+
+
+class SearchConfig(Section):
+    """The genetic algorithm.
+
+    Attributes:
+        mutation_rate: probability per gene.
+        crossover_rate: probability per pair of parents.
+        patience: generations without improvement by `min_delta` before stopping; `None`: never.
+        max_evaluations: real evaluations after which the search stops; `None`: no limit.
+        finalists: evaluated individuals that are scored again on the whole validation split.
+    """
+
+    population: Annotated[int, Field(ge=2)] = 32
+    generations: Count = 50
+    crossover: Literal["uniform", "two_point"] = "uniform"
+    crossover_rate: Probability = 0.75
+    mutation_rate: Probability = 0.08
+    tournament_size: Count = 3
+    elites: Annotated[int, Field(ge=0)] = 2
+    patience: Count | None = None
+    min_delta: NotNegative = 0.0
+    max_evaluations: Count | None = None
+    finalists: Count = 3
+    surrogate: SurrogateConfig = SurrogateConfig()
+    local_search: LocalSearchConfig = LocalSearchConfig()
+
+    @model_validator(mode="after")
+    def _fits_population(self) -> SearchConfig:
+        if self.elites >= self.population:
+            raise ValueError(
+                f"elites {self.elites} must be fewer than population {self.population}"
+            )
+        if self.tournament_size > self.population:
+            raise ValueError(
+                f"tournament_size {self.tournament_size} exceeds population {self.population}"
+            )
+        return self
