@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Int64Array", "LanguageModel", "NllArray"]
+__all__ = ["GenerativeModel", "Int64Array", "LanguageModel", "NllArray"]
 
 Int64Array = npt.NDArray[np.int64]
 NllArray = npt.NDArray[np.float64]
@@ -33,3 +33,10 @@ class LanguageModel(Protocol):
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`; each sums to 1."""
+
+
+class GenerativeModel(LanguageModel, Protocol):
+    """A language model that continues a text."""
+
+    def distribution(self, history: Int64Array) -> npt.NDArray[np.float64]:
+        """Return `p(. | history)` after the `(t,)` tokens of a block, t >= 1, `(V,)`."""

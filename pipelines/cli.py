@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,19 +130,69 @@ def compare(
     compare_runs([find_run(name, out) for name in runs])
 
 
+class ExportFormat(StrEnum):
+    """What `clso export` writes."""
+
+    HUGGINGFACE = "huggingface"
+    ARPA = "arpa"
+
+
 @app.command()
 def export(
     run: RunName,
     to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
     model: Annotated[str, typer.Option("--model", help="Which of the run's models.")] = "gpt",
+    form: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="A Hugging Face checkpoint with its tokenizer, or a mixture's plain n-gram "
+            "functions as ARPA files, one each.",
+        ),
+    ] = ExportFormat.HUGGINGFACE,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Copy a model of a run as a Hugging Face checkpoint with its tokenizer."""
+    """Copy a model of a run: a Hugging Face checkpoint, or the ARPA files of its n-grams."""
     from pipelines.console import console
-    from pipelines.inspect import export_model, find_run
+    from pipelines.export import export_arpa, export_model
+    from pipelines.inspect import find_run
 
-    export_model(find_run(run, out), model, to)
-    console.print(f"{to}: load it with transformers.AutoModelForCausalLM", soft_wrap=True)
+    write = export_arpa if form is ExportFormat.ARPA else export_model
+    console.print(_plain(write(find_run(run, out), model, to)), soft_wrap=True)
+
+
+@app.command()
+def generate(
+    run: RunName,
+    prompt: Annotated[
+        str, typer.Option("--prompt", metavar="TEXT", help="What is continued; may be empty.")
+    ] = "",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Which of the run's models; else the best on validation."),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", help="The longest text.")] = 100,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="0: always the most probable token.")
+    ] = 1.0,
+    top_p: Annotated[
+        float, typer.Option("--top-p", help="Draw from the most probable tokens of this mass.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Continue a text with a model of a run; prints prompt and continuation as it is written."""
+    from clso.generation import Sampling
+
+    sampling = Sampling(max_tokens, temperature, top_p, seed)
+    from pipelines.generate import continue_text
+    from pipelines.inspect import find_run
+
+    try:
+        continue_text(find_run(run, out), model, prompt, sampling)
+    except KeyboardInterrupt:
+        typer.echo()
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -43,6 +43,9 @@ _PACKAGES = (
     "scikit-learn",
 )
 
+# Entries of the manifest that hold a value per model family.
+_BY_FAMILY = frozenset({"best", "genes", "search"})
+
 
 @dataclass
 class RunContext:
@@ -113,7 +116,9 @@ class RunContext:
         self.note(config=self.config.model_dump(mode="json"), versions=versions(), host=_host())
 
     def note(self, **values: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Add to the run's manifest and write it."""
+        """Add to the run's manifest and write it; what is kept by family keeps the others'."""
+        for name in _BY_FAMILY & values.keys():
+            values[name] = {**self.manifest.get(name, {}), **values[name]}
         self.manifest.update(values)
         self.folder.write_manifest(self.manifest)
 

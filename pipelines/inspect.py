@@ -1,8 +1,8 @@
-"""Looking at stored runs: list, show, compare, export."""
+"""Looking at stored runs: find, list, show, compare."""
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Collection
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ from clso.analysis.formats import (
 )
 from clso.analysis.tables import comparison_table, result_table
 from clso.artifacts import Run, list_runs, load_run
-from clso.checkpoint import load_gpt2
-from clso.errors import ArtifactError, ClsoError
+from clso.errors import ArtifactError
 from pipelines.console import console
 
 __all__ = [
     "compare_runs",
-    "export_model",
+    "find_model",
     "find_run",
     "runs_table",
     "show_outcome",
@@ -62,6 +61,46 @@ def find_run(name: str, out: Path) -> Run:
             remedy="give more of the id",
         )
     raise ArtifactError(f"there is no run {name!r} in {out}", remedy="`clso ls` lists the runs")
+
+
+def find_model(run: Run, name: str | None) -> Path:
+    """Return the folder of one of a run's models.
+
+    Args:
+        run: where to look.
+        name: the folder's name; `None`: the model with the lowest validation loss.
+
+    Raises:
+        ArtifactError: the run has no such model, or it is not known which one is the best.
+    """
+    homes = {path.parent.name: path.parent for path in run.path.glob("models/*/model.safetensors")}
+    if name is None and len(homes) > 1:
+        name = _best_model(run, homes)
+    elif name is None and homes:
+        (name,) = homes
+    if name not in homes:
+        raise ArtifactError(
+            f"run {run.run_id} has no model{'' if name is None else f' {name!r}'}",
+            remedy=f"it has {', '.join(sorted(homes))}"
+            if homes
+            else "run its search or baseline first",
+        )
+    return homes[name]
+
+
+def _best_model(run: Run, names: Collection[str]) -> str:
+    rows = run.results.to_pylist() if run.has("results") else []
+    losses = {
+        row["model"]: row["validation_loss"]
+        for row in rows
+        if row["model"] in names and row["validation_loss"] is not None
+    }
+    if not losses:
+        raise ArtifactError(
+            f"run {run.run_id} has no results yet that say which of its models is the best",
+            remedy=f"name one with --model: it has {', '.join(sorted(names))}",
+        )
+    return min(losses, key=losses.__getitem__)
 
 
 def runs_table(out: Path) -> Table:
@@ -194,32 +233,3 @@ def _renamed(scores: pa.Table, model: str, name: str) -> pa.Table:
     column = chosen.column_names.index("model")
     field = chosen.schema.field(column)
     return chosen.set_column(column, field, pa.array([name] * chosen.num_rows, field.type))
-
-
-def export_model(run: Run, model: str, to: Path) -> None:
-    """Copy a model's checkpoint and tokenizer.
-
-    Raises:
-        ClsoError: the target exists, or lies in the run itself.
-        ArtifactError: the run has no such model, it is damaged, or the target cannot be written.
-    """
-    homes = {path.parent.name: path.parent for path in run.path.glob("models/*/model.safetensors")}
-    if model not in homes:
-        raise ArtifactError(
-            f"run {run.run_id} has no model {model!r}",
-            remedy=f"it has {', '.join(sorted(homes))}"
-            if homes
-            else "run its search or baseline first",
-        )
-    if to.exists():
-        raise ClsoError(f"{to} exists already", remedy="name a folder that does not exist yet")
-    if to.resolve().is_relative_to(run.path.resolve()):
-        raise ClsoError(f"{to} lies in the run itself", remedy="name a folder outside of it")
-    load_gpt2(homes[model], remedy="make it again with the command that made the run")
-    try:
-        shutil.copytree(homes[model], to)
-    except OSError as error:
-        shutil.rmtree(to, ignore_errors=True)
-        raise ArtifactError(
-            f"{to} cannot be written: {error.strerror or error}", remedy="choose another --to"
-        ) from error

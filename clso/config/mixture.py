@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from clso.config.search import SearchConfig
 from clso.config.section import Count, NotNegative, Positive, Section
@@ -113,13 +113,6 @@ class MixtureConfig(Section):
     hybrid: bool = True
     library: FunctionGridConfig = FunctionGridConfig()
     search: SearchConfig | None = None
-
-    @field_validator("bucketings")
-    @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("a bucketing is listed twice")
-        return value
 
     @model_validator(mode="after")
     def _maps_known(self) -> MixtureConfig:

@@ -8,36 +8,78 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from clso.config import RunConfig
 from clso.errors import ArtifactError
 from pipelines.context import RunContext, versions
 from pipelines.ledger import StageLedger
-from pipelines.stages import analyze, baseline, search
+from pipelines.stages import analyze, baseline, functions, hybrid, mixture, search
 from pipelines.stages.shared import make_dataset, make_library, open_dataset, shared_home
 
-__all__ = ["STAGES", "run_stage", "run_stages", "through"]
+__all__ = ["STAGES", "run_stage", "run_stages", "through", "wanted"]
 
-STAGES = ("prepare", "library", "search", "baseline", "analyze")
-
+STAGES = (
+    "prepare",
+    "library",
+    "functions",
+    "search",
+    "mixture",
+    "baseline",
+    "hybrid",
+    "analyze",
+)
+_COMMANDS = {
+    "prepare": ("prepare",),
+    "library": ("prepare", "library", "functions"),
+    "search": ("prepare", "library", "functions", "search", "mixture"),
+    "baseline": ("prepare", "baseline"),
+    "analyze": STAGES,
+    "run": STAGES,
+}
 _BUILT_ON = {
     "prepare": (),
     "library": (),
+    "functions": ("prepare",),
     "search": ("prepare", "library"),
+    "mixture": ("prepare", "functions"),
     "baseline": ("prepare",),
-    "analyze": ("prepare", "library", "search", "baseline"),
+    "hybrid": ("prepare", "functions", "mixture", "baseline"),
+    "analyze": STAGES[:-1],
 }
 _WORK = {
     "prepare": make_dataset,
     "library": make_library,
+    "functions": functions.run,
     "search": search.run,
+    "mixture": mixture.run,
     "baseline": baseline.run,
+    "hybrid": hybrid.run,
     "analyze": analyze.run,
 }
-_CLEAR = {"search": search.clear, "baseline": baseline.clear, "analyze": analyze.clear}
+_CLEAR = {
+    "search": search.clear,
+    "mixture": mixture.clear,
+    "baseline": baseline.clear,
+    "hybrid": hybrid.clear,
+    "analyze": analyze.clear,
+}
 
 
 def through(command: str) -> tuple[str, ...]:
     """Return the stages that a command comes down to, in order."""
-    return STAGES if command == "run" else (*_BUILT_ON[command], command)
+    return _COMMANDS[command]
+
+
+def wanted(stage: str, config: RunConfig) -> bool:
+    """Return whether a configuration has a use for a stage."""
+    has_mixture = "mixture" in config.families
+    return {
+        "library": "gpt" in config.families,
+        "search": "gpt" in config.families,
+        "functions": has_mixture,
+        "mixture": has_mixture,
+        "baseline": config.baseline.enabled,
+        "hybrid": has_mixture and config.baseline.enabled and config.mixture.hybrid,
+    }.get(stage, True)
 
 
 def run_stages(command: str, context: RunContext) -> None:
@@ -48,7 +90,7 @@ def run_stages(command: str, context: RunContext) -> None:
 
 def run_stage(stage: str, context: RunContext) -> None:
     """Do a stage's work unless it is done; its time and joules go into its account."""
-    if stage == "baseline" and not context.config.baseline.enabled:
+    if not wanted(stage, context.config):
         return
     home = shared_home(stage, context)
     if home is None:

@@ -19,6 +19,7 @@ from clso.analysis.scores import score_split
 from clso.artifacts import load_run, part_path, write_table
 from clso.data import Dataset
 from clso.energy import DeviceEnergy, Measurement
+from clso.mixture.checkpoint import load_mixture
 from clso.progress import Reporter
 from clso.scoring import LanguageModel
 from pipelines.context import RunContext
@@ -91,13 +92,22 @@ def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageMod
         with context.monitor.window() as window:
             model = fit()
         yield model, window.measurement
-    # All of the search's joules are the found model's: library, surrogate, rejected genomes.
-    yield (
-        found_model(context, dataset),
-        Measurement.total(context.records[stage].measurement for stage in ("library", "search")),
-    )
+    # All of a search's joules are the found model's: library, surrogate, rejected genomes.
+    if "gpt" in context.config.families:
+        yield found_model(context, dataset), _spent(context, "library", "search")
+    if "mixture" in context.config.families:
+        mixture = load_mixture(context.folder.model("mixture"))
+        yield mixture, _spent(context, "functions", "mixture")
     if context.config.baseline.enabled:
         yield winner(context)
+    if "hybrid" in context.records:
+        _, trained = winner(context)
+        found = _spent(context, "functions", "mixture", "hybrid")
+        yield load_mixture(context.folder.model("hybrid")), Measurement.total([found, trained])
+
+
+def _spent(context: RunContext, *stages: str) -> Measurement:
+    return Measurement.total(context.records[stage].measurement for stage in stages)
 
 
 def _score(context: RunContext, model: LanguageModel, dataset: Dataset, reporter: Reporter) -> None:

@@ -23,7 +23,7 @@ from clso.progress import Reporter
 from clso.scoring import LanguageModel
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
-from pipelines.stages.shared import open_dataset, open_library
+from pipelines.stages.shared import open_dataset, open_library, residual_layout
 from search.evolution import run_search
 from search.result import Finalist
 from search.settings import SearchSettings
@@ -38,7 +38,7 @@ def clear(context: RunContext) -> None:
     """Delete what an earlier search left."""
     folder = context.folder
     for table in _TABLES:
-        folder.remove_table(table)
+        folder.remove_family(table, "gpt")
     remove(folder.model("gpt"))
     remove(_state(folder))
 
@@ -50,7 +50,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         clear(context)
     notes = _search_gpt(context, reporter)
     for table in _TABLES:
-        folder.compact(table)
+        folder.compact_family(table, "gpt")
     tables = (folder.table(table) for table in _TABLES)
     return StageOutcome((*tables, folder.model("gpt") / "model.safetensors"), notes)
 
@@ -158,15 +158,19 @@ def device(config: RunConfig) -> str:
 
 
 def _frame(config: RunConfig, dataset: Dataset, splits: dict[str, TokenSplit]) -> GptFrame:
-    bias = None
-    if config.gpt.unigram_bias:
+    bias = positions = None
+    if config.gpt.spectral.enabled:
+        positions = residual_layout(config).positions()
+    elif config.gpt.unigram_bias:
         bias = log_unigram(count_targets([splits["train"], splits["tune"]], dataset.vocab_size))
     shape = GptShape(
         **config.model.model_dump(),
         block_size=config.data.block_size,
         vocab_size=dataset.vocab_size,
     )
-    return GptFrame(shape, seed=config.seed, log_unigram=bias, device=device(config))
+    return GptFrame(
+        shape, seed=config.seed, log_unigram=bias, positions=positions, device=device(config)
+    )
 
 
 def _mean_nll(model: LanguageModel, split: TokenSplit, reporter: Reporter) -> float:

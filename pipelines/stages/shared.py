@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from clso.artifacts import write_error
 from clso.config import RunConfig
 from clso.config.schema import digest_of
 from clso.data import SPLITS, Dataset, prepare_dataset
 from clso.data.dataset import token_file_name
-from clso.library import BasisLibrary, FamilySpec
+from clso.library import BasisLibrary, FamilySpec, ResidualLayout
+from clso.library.cooccurrence import factorize
+from clso.library.spectral_library import SpectralSpec, with_spectral
 from clso.progress import SILENT, Reporter
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 
 __all__ = [
+    "functions_home",
     "make_dataset",
     "make_library",
     "open_dataset",
     "open_library",
+    "residual_layout",
     "shared_home",
 ]
 
 # Raised whenever a change of code changes the matrices that a configuration stands for.
 _LIBRARY_VERSION = 1
+# The same for the columns of basis functions.
+_FUNCTIONS_VERSION = 1
 
 
 def shared_home(stage: str, context: RunContext) -> Path | None:
@@ -31,6 +38,7 @@ def shared_home(stage: str, context: RunContext) -> Path | None:
     homes = {
         "prepare": context.datasets / context.data_fingerprint,
         "library": _library_home(context),
+        "functions": functions_home(context),
     }
     return homes.get(stage)
 
@@ -78,9 +86,38 @@ def _library_home(context: RunContext) -> Path:
             "n_embd": config.model.n_embd,
             "seed": config.seed,
             "library": config.gpt.library.model_dump(mode="json"),
+            # what is drawn from a seed alone is the same whatever the data
+            **(_spectral_key(context) if config.gpt.spectral.enabled else {}),
         }
     )
     return context.libraries / key[:16]
+
+
+def _spectral_key(context: RunContext) -> dict[str, Any]:
+    config = context.config
+    return {
+        "spectral": config.gpt.spectral.model_dump(mode="json"),
+        "n_head": config.model.n_head,
+        "data": context.data_fingerprint,
+        "train_tokens": config.data.train_tokens,
+        "block_size": config.data.block_size,
+    }
+
+
+def functions_home(context: RunContext) -> Path:
+    """Return the folder of columns and class maps, named by what they follow from."""
+    config = context.config
+    key = digest_of(
+        {
+            "version": _FUNCTIONS_VERSION,
+            "data": context.data_fingerprint,
+            "train_tokens": config.data.train_tokens,
+            "block_size": config.data.block_size,
+            "seed": config.seed,
+            "functions": config.mixture.library.model_dump(mode="json"),
+        }
+    )
+    return context.libraries / f"mixture-{key[:16]}"
 
 
 def make_library(context: RunContext, reporter: Reporter) -> StageOutcome:
@@ -95,6 +132,8 @@ def make_library(context: RunContext, reporter: Reporter) -> StageOutcome:
             config.gpt.library.gain,
             config.seed,
         )
+        if config.gpt.spectral.enabled:
+            library = _add_spectral(context, library)
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -103,6 +142,33 @@ def make_library(context: RunContext, reporter: Reporter) -> StageOutcome:
         library.save(path)
         task.update(1, f"{library.size} entries for each of {len(library)} slots")
     return StageOutcome((path,), key=library.fingerprint)
+
+
+def residual_layout(config: RunConfig) -> ResidualLayout:
+    """Return which coordinates the spectral entries use for what."""
+    spectral = config.gpt.spectral
+    return ResidualLayout(
+        config.model.n_embd, spectral.recent_width, spectral.topic_width, config.data.block_size
+    )
+
+
+def _add_spectral(context: RunContext, library: BasisLibrary) -> BasisLibrary:
+    config = context.config
+    spectral = config.gpt.spectral
+    dataset = open_dataset(context)
+    splits = dataset.budget(config.data.train_tokens)
+    factors = factorize(
+        [splits["train"], splits["tune"]],
+        dataset.vocab_size,
+        residual_layout(config),
+        recent_reach=spectral.recent_reach,
+        topic_reach=spectral.topic_reach,
+        seed=config.seed,
+        source=context.data_fingerprint,
+    )
+    counted = {"enabled", "recent_width", "topic_width", "recent_reach", "topic_reach"}
+    spec = SpectralSpec(**spectral.model_dump(exclude=counted))
+    return with_spectral(library, factors, spec, n_head=config.model.n_head, seed=config.seed)
 
 
 def open_library(context: RunContext) -> BasisLibrary:

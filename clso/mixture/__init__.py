@@ -1,0 +1,1 @@
+"""The crystalline mixture: a genome picks basis functions over contexts, EM weighs them."""

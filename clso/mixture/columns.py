@@ -1,0 +1,111 @@
+"""The targets' probabilities under every function of a library, computed once per split.
+
+Notation: N functions besides the uniform one, n targets of a split in the order of its blocks.
+Column i is p_i(y_1 | ctx_1) .. p_i(y_n | ctx_n); the search never asks a function again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from clso.artifacts import read_table, write_table
+from clso.errors import ArtifactError
+
+__all__ = ["Columns"]
+
+Float32Array = npt.NDArray[np.float32]
+
+_REMEDY = "delete the folder; the functions are fitted again"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A library's target probabilities on some blocks, a row in memory per function.
+
+    Attributes:
+        names: of the functions, `(N,)`.
+        families: of the functions, `(N,)`.
+        values: `(N, n)` float32.
+        vocab_size: V, for the uniform function.
+    """
+
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+    values: Float32Array
+    vocab_size: int
+
+    def chosen(self, names: Sequence[str]) -> Columns:
+        """Return the columns of some functions, in the order of `names`."""
+        rows = [self.names.index(name) for name in names]
+        families = tuple(self.families[row] for row in rows)
+        return Columns(tuple(names), families, self.values[rows], self.vocab_size)
+
+    def joined(self, others: Columns) -> Columns:
+        """Return these functions' columns, then those of others on the same targets."""
+        return Columns(
+            self.names + others.names,
+            self.families + others.families,
+            np.concatenate([self.values, others.values]),
+            self.vocab_size,
+        )
+
+    @cached_property
+    def with_uniform(self) -> torch.Tensor:
+        """The columns after that of the uniform function, `(N + 1, n)`."""
+        uniform = np.full((1, self.values.shape[1]), 1.0 / self.vocab_size, dtype=np.float32)
+        return torch.from_numpy(np.concatenate([uniform, self.values]))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of names and values."""
+        digest = hashlib.sha256("\n".join((str(self.vocab_size), *self.names)).encode())
+        digest.update(np.ascontiguousarray(self.values).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the table `columns` as Parquet, a row per function.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        n_functions, n = self.values.shape
+        offsets = np.arange(n_functions + 1, dtype=np.int64) * n
+        table = pa.table(
+            {
+                "index": pa.array(np.arange(1, n_functions + 1, dtype=np.int32)),
+                "name": pa.array(self.names, pa.string()),
+                "family": pa.array(self.families, pa.string()),
+                "vocab_size": pa.array(np.full(n_functions, self.vocab_size, dtype=np.int64)),
+                "probabilities": pa.LargeListArray.from_arrays(offsets, self.values.ravel()),
+            }
+        )
+        write_table(path, table, "columns")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing, damaged or of another version.
+        """
+        table = read_table(path, "columns").combine_chunks()
+        n_functions = table.num_rows
+        values = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        if not n_functions or len(values) % n_functions:
+            raise ArtifactError(f"the columns in {path} differ in length", remedy=_REMEDY)
+        return cls(
+            tuple(table["name"].to_pylist()),
+            tuple(table["family"].to_pylist()),
+            values.reshape(n_functions, -1),
+            int(table["vocab_size"][0].as_py()),
+        )

@@ -1,0 +1,120 @@
+r"""One level of Kneser-Ney: how often each symbol follows each context, and what that is worth.
+
+Notation: c(h, y) is the count of symbol y in the row of context h, c(h) the row's total; n_r is
+how many entries have count r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clso.errors import ArtifactError
+from clso.mixture.counts.rows import Rows, UnsignedArray, narrow, stored_array
+from clso.scoring import Int64Array
+
+__all__ = ["CountTable", "FloatArray", "modified_discounts"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def modified_discounts(counts: npt.NDArray[Any]) -> FloatArray:
+    r"""Return what is taken off a count of 0, 1, 2, and 3 or more, `(4,)`.
+
+    .. math::
+        D_r = r - (r + 1) \, Y \, \frac{n_{r+1}}{n_r}, \qquad Y = \frac{n_1}{n_1 + 2 n_2}
+
+    If some of n_1 .. n_4 is 0, or some D_r does not lie between 0 and r, all three are Y, kept
+    between 0.1 and 0.9 (0.5 if n_1 or n_2 is 0).
+
+    Source: Chen and Goodman 1999, section 3 (modified Kneser-Ney); Ney, Essen and Kneser 1994
+    (the single discount).
+    """
+    n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
+    single = 0.5
+    if n[0] and n[1]:
+        single = n[0] / (n[0] + 2 * n[1])
+        if n.all():
+            r = np.arange(1, 4)
+            several = r - (r + 1) * single * n[1:] / n[:-1]
+            if ((several > 0) & (several < r)).all():
+                return np.concatenate([[0.0], several])
+        single = min(max(single, 0.1), 0.9)
+    return np.array([0.0, single, single, single])
+
+
+class CountTable:
+    r"""The counts of one level, one row per context.
+
+    .. math:: p(y \mid h) = \frac{c(h, y) - D_{c(h, y)}}{c(h)} + \gamma(h) \, p(y \mid h'), \qquad
+        \gamma(h) = \frac{1}{c(h)} \sum_{y : c(h, y) > 0} D_{c(h, y)}
+
+    A context without entries leaves everything to the next level: :math:`\gamma(h) = 1`.
+
+    Args:
+        rows: which symbols follow which context.
+        counts: how often each does, `(n_entries,)`, 1 or more.
+    """
+
+    def __init__(self, rows: Rows, counts: UnsignedArray) -> None:
+        self.rows = rows
+        self.counts = counts
+
+    @cached_property
+    def discounts(self) -> FloatArray:
+        """What is taken off a count of 0, 1, 2, and 3 or more, `(4,)`."""
+        return modified_discounts(self.counts)
+
+    @cached_property
+    def totals(self) -> FloatArray:
+        """c(h), `(n_contexts,)`."""
+        return self._row_sums(self.counts).astype(np.float64)
+
+    @cached_property
+    def backoff(self) -> FloatArray:
+        """gamma(h), `(n_contexts,)`."""
+        ones, twos = self._row_sums(self.counts == 1), self._row_sums(self.counts == 2)
+        more = self.rows.degrees - ones - twos
+        _, d1, d2, d3 = self.discounts
+        freed = d1 * ones + d2 * twos + d3 * more
+        backoff: FloatArray = np.ones(self.rows.n_rows)
+        np.divide(freed, self.totals, out=backoff, where=self.totals > 0)
+        return backoff
+
+    def _row_sums(self, values: npt.NDArray[Any]) -> Int64Array:
+        sums = np.zeros(len(values) + 1, dtype=np.int64)
+        np.cumsum(values, out=sums[1:])
+        starts = self.rows.starts
+        return np.asarray(sums[starts[1:]] - sums[starts[:-1]])
+
+    def shares(self, entries: Int64Array | slice, totals: FloatArray | float) -> FloatArray:
+        """Return what is left of the counts of entries, as shares of their rows' totals."""
+        counts = self.counts[entries]
+        return np.asarray((counts - self.discounts[np.minimum(counts, 3)]) / totals)
+
+    def to_arrays(self) -> dict[str, UnsignedArray]:
+        """Return what the table is, in the smallest types."""
+        return {**self.rows.to_arrays(), "counts": narrow(self.counts)}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], name: str, alphabet: int
+    ) -> CountTable:
+        """Read what `to_arrays` returned, each array's name preceded by `name` and a dot.
+
+        Raises:
+            ArtifactError: an array is missing, or they do not fit each other.
+        """
+        rows = Rows.from_arrays(arrays, name, alphabet)
+        counts = stored_array(arrays, f"{name}.counts")
+        if len(counts) != len(rows) or not counts.all():
+            raise ArtifactError(
+                f"{name} has {len(counts):,} counts down to {counts.min(initial=0)} for "
+                f"{len(rows):,} symbols, expected as many, none below 1",
+                remedy="delete the stored functions and count again",
+            )
+        return cls(rows, counts)

@@ -1,0 +1,197 @@
+"""Scoring a population of mixtures: weights by EM on tune, loss on validation, in milliseconds.
+
+All functions have been asked before (`clso.mixture.columns`); a genome picks K of their columns
+and the way contexts are divided into buckets. A loss is a pure function of genome and fidelity:
+every product runs on one thread, and each genome is scored on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from clso.energy import EnergyMonitor
+from clso.errors import DataError
+from clso.genome import Genome, GenomeSpace
+from clso.mixture.buckets import assign, n_buckets
+from clso.mixture.columns import Columns
+from clso.mixture.genome import mixture_space, picks
+from clso.mixture.history import History
+from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
+from clso.problem import Evaluation
+from clso.threads import one_thread
+
+__all__ = ["MixtureProblem", "Scored"]
+
+_FIDELITIES = (0.25, 0.5, 1.0)
+# Part of the fingerprint; raised whenever a change of code changes the last bits of a loss.
+_ARITHMETIC = 1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Columns and features of one split's targets, in the same order."""
+
+    columns: Columns
+    history: History
+
+
+class MixtureProblem:
+    """Mixtures over a library of functions; a `clso.problem.Problem`.
+
+    Args:
+        tune: where weights are fitted.
+        validation: where a genome's loss is taken.
+        slots: functions that a genome may pick.
+        bucketings: what its last gene picks from, names of `clso.mixture.buckets`.
+        smoothing: alpha of `clso.mixture.weights`.
+        steps: EM steps.
+        monitor: measures each call of `evaluate`; `None`: time only.
+        workers: genomes scored at once.
+
+    Raises:
+        DataError: no targets in one of the splits.
+        ValueError: splits with different functions, or fewer than one worker.
+    """
+
+    def __init__(
+        self,
+        tune: Scored,
+        validation: Scored,
+        *,
+        slots: int,
+        bucketings: Sequence[str],
+        smoothing: float,
+        steps: int,
+        monitor: EnergyMonitor | None = None,
+        workers: int = 1,
+    ) -> None:
+        if tune.columns.names != validation.columns.names:
+            raise ValueError("tune and validation have columns of different functions")
+        if workers < 1:
+            raise ValueError(f"workers is {workers}, expected at least 1")
+        for name, split in (("tune", tune), ("validation", validation)):
+            if not split.columns.values.shape[1]:
+                raise DataError(f"there are no targets in {name}", remedy="give more text")
+        self.names = tune.columns.names
+        self.families = tune.columns.families
+        self.bucketings = tuple(bucketings)
+        self._space = mixture_space(slots, len(self.names), len(self.bucketings))
+        self._tune = tune.columns.with_uniform
+        self._validation = validation.columns.with_uniform
+        self._tune_order = [_bucketed(tune.history, name) for name in self.bucketings]
+        self._validation_order = [_bucketed(validation.history, name) for name in self.bucketings]
+        self._smoothing = smoothing
+        self._steps = steps
+        self._monitor = EnergyMonitor() if monitor is None else monitor
+        self._workers = workers
+        digest = hashlib.sha256(
+            f"mixture {_ARITHMETIC} {slots} {self.bucketings} {smoothing!r} {steps}".encode()
+        )
+        for split, orders in (
+            (tune, self._tune_order),
+            (validation, self._validation_order),
+        ):
+            digest.update(split.columns.fingerprint.encode())
+            for order in orders:
+                digest.update(order.order.numpy().tobytes())
+                digest.update(str(order.segments).encode())
+        self._fingerprint = digest.hexdigest()
+
+    @property
+    def space(self) -> GenomeSpace:
+        """K exchangeable slots and the bucketing."""
+        return self._space
+
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        """Shares of the validation targets that a loss can be taken on."""
+        return _FIDELITIES
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of columns, buckets and the way weights are fitted."""
+        return self._fingerprint
+
+    def functions(self, genome: Sequence[int]) -> tuple[str, ...]:
+        """Return the names of the functions that a genome picks."""
+        return tuple(self.names[pick - 1] for pick in picks(self._space.canonical(genome)))
+
+    def bucketing(self, genome: Sequence[int]) -> str:
+        """Return the name of the bucketing that a genome picks."""
+        return self.bucketings[self._space.canonical(genome)[-1]]
+
+    def weights(self, genome: Sequence[int], *, steps: int | None = None) -> MixtureWeights:
+        """Fit a genome's weights on tune; the uniform function comes first, then its picks.
+
+        Args:
+            genome: raw or canonical.
+            steps: EM steps; `None`: as many as an evaluation takes.
+        """
+        canonical = self._space.canonical(genome)
+        with one_thread():
+            return self._fit(canonical, self._steps if steps is None else steps)
+
+    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
+        """Score genomes, in the order given; a genome that occurs twice is computed once.
+
+        Args:
+            genomes: raw or canonical, from `space`.
+            fidelity: one of `fidelities`; the first so many validation targets are scored.
+
+        Raises:
+            GenomeError: a genome that is not of this space.
+            ValueError: a fidelity that is not offered.
+        """
+        if fidelity not in _FIDELITIES:
+            raise ValueError(f"fidelity is {fidelity}, expected one of {_FIDELITIES}")
+        checked = [self._space.canonical(genome) for genome in genomes]
+        if not checked:
+            return []
+        tokens = math.ceil(fidelity * self._validation.shape[1])
+        with self._monitor.window() as window:
+            distinct = sorted(set(checked))
+            losses = dict(zip(distinct, self._losses(distinct, tokens), strict=True))
+        spent = window.measurement
+        share = 1.0 / len(checked)
+        return [
+            Evaluation(
+                loss=losses[genome] if math.isfinite(losses[genome]) else None,
+                status="evaluated" if math.isfinite(losses[genome]) else "failed",
+                tokens=tokens,
+                duration_s=spent.duration_s * share,
+                energy_j=None if spent.energy_j is None else spent.energy_j * share,
+                energy_source=spent.energy_source,
+            )
+            for genome in checked
+        ]
+
+    def _losses(self, genomes: Sequence[Genome], tokens: int) -> list[float]:
+        def loss(genome: Genome) -> float:
+            weights = self._fit(genome, self._steps)
+            order = self._validation_order[genome[-1]].head(tokens)
+            return group(self._validation, (0, *picks(genome)), order).mean_nll(weights)
+
+        with one_thread():
+            if self._workers == 1 or len(genomes) == 1:
+                return [loss(genome) for genome in genomes]
+            # a new thread starts with all cores, whatever the caller's setting is
+            pool = ThreadPoolExecutor(
+                self._workers, initializer=torch.set_num_threads, initargs=(1,)
+            )
+            with pool:
+                return list(pool.map(loss, genomes))
+
+    def _fit(self, genome: Genome, steps: int) -> MixtureWeights:
+        grouped = group(self._tune, (0, *picks(genome)), self._tune_order[genome[-1]])
+        size = n_buckets(self.bucketings[genome[-1]])
+        return fit_weights(grouped, size, smoothing=self._smoothing, steps=steps)
+
+
+def _bucketed(history: History, bucketing: str) -> Bucketed:
+    return Bucketed.of(assign(bucketing, history).ravel())

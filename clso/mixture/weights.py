@@ -1,0 +1,167 @@
+r"""Weights of a mixture by expectation maximisation, shared and per bucket.
+
+Notation: n contexts, K functions, function 0 the uniform one; p_k the target's probability under
+function k; w the shared weights, w(b) those of bucket b with n(b) contexts. An EM step is
+
+.. math::
+    n_k(b) = \sum_{i \in b} \frac{w_k(b) p_{ik}}{\sum_j w_j(b) p_{ij}}, \qquad
+    w_k(b) \leftarrow \frac{n_k(b) + \alpha w_k}{n(b) + \alpha}
+
+so a bucket without contexts has the shared weights. The uniform function is counted as if it had
+accounted for another :math:`\epsilon (n(b) + \alpha)` contexts, which keeps its weight at
+:math:`\epsilon / (1 + \epsilon)` or more. Each step raises the (penalised) likelihood: there is no
+rate to tune.
+
+Source: Jelinek and Mercer 1980 (deleted interpolation); Dempster, Laird and Rubin 1977.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clso.scoring import Int64Array
+
+__all__ = ["UNIFORM_WEIGHT", "Bucketed", "Grouped", "MixtureWeights", "fit_weights", "group"]
+
+UNIFORM_WEIGHT = 1.01e-4
+"""Epsilon; the uniform function's weight never falls below 1e-4."""
+
+
+@dataclass(frozen=True)
+class MixtureWeights:
+    """Weights of K functions; each row sums to 1.
+
+    Attributes:
+        shared: over all contexts, `(K,)` float64.
+        table: per bucket, `(n_buckets, K)` float64.
+    """
+
+    shared: npt.NDArray[np.float64]
+    table: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bucketed:
+    """Which contexts fall into which bucket.
+
+    Attributes:
+        order: contexts sorted by bucket, `(n,)` int64, else as they came.
+        segments: bucket number, start and stop in that order, for buckets with contexts.
+    """
+
+    order: torch.Tensor
+    segments: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, buckets: Int64Array) -> Bucketed:
+        """Sort contexts by their buckets, `(n,)`."""
+        order = np.argsort(buckets, kind="stable")
+        found, starts = np.unique(buckets[order], return_index=True)
+        bounds = [*starts.tolist(), len(buckets)]
+        segments = tuple(
+            (int(bucket), start, stop)
+            for bucket, (start, stop) in zip(found, pairwise(bounds), strict=True)
+        )
+        return cls(torch.from_numpy(order), segments)
+
+    def head(self, n: int) -> Bucketed:
+        """Return the division of the first `n` contexts alone."""
+        if n >= len(self.order):
+            return self
+        kept = self.order < n
+        ends = torch.cumsum(kept, 0)
+        segments, start = [], 0
+        for bucket, _, stop in self.segments:
+            end = int(ends[stop - 1])
+            if end > start:
+                segments.append((bucket, start, end))
+            start = end
+        return Bucketed(self.order[kept], tuple(segments))
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Target probabilities with the contexts of each bucket side by side.
+
+    Attributes:
+        columns: `(K, n)` float32, contexts in the order of their buckets.
+        segments: as in `Bucketed`.
+    """
+
+    columns: torch.Tensor
+    segments: tuple[tuple[int, int, int], ...]
+
+    def mean_nll(self, weights: MixtureWeights) -> float:
+        """Return the mean of -log p over the contexts, in nats, summed in float64."""
+        total = 0.0
+        for bucket, start, stop in self.segments:
+            row = torch.from_numpy(weights.table[bucket]).float()
+            total += float(torch.log(row @ self.columns[:, start:stop]).sum(dtype=torch.float64))
+        return -total / max(self.columns.shape[1], 1)
+
+
+def group(columns: torch.Tensor, rows: Sequence[int], order: Bucketed) -> Grouped:
+    """Take some functions' columns and bring the contexts into the order of their buckets.
+
+    Args:
+        columns: the whole library's, `(N, n)` float32.
+        rows: which K of them.
+        order: from `Bucketed.of`.
+    """
+    chosen = columns[torch.as_tensor(list(rows))]
+    return Grouped(chosen.index_select(1, order.order), order.segments)
+
+
+def fit_weights(
+    grouped: Grouped,
+    n_buckets: int,
+    *,
+    smoothing: float,
+    steps: int,
+) -> MixtureWeights:
+    """Fit shared weights, then those of each bucket, by so many EM steps each.
+
+    Args:
+        grouped: function 0 must be the uniform one, so that no context has probability 0.
+        n_buckets: rows of the table.
+        smoothing: alpha, in contexts.
+        steps: EM steps for the shared weights, and again for each bucket's.
+    """
+    columns = grouped.columns
+    n_functions, n = columns.shape
+    shared = torch.full((n_functions,), 1.0 / n_functions)
+    if n:
+        shared = _maximized(shared, columns, torch.zeros(n_functions), n, steps)
+    table = shared.repeat(n_buckets, 1)
+    for bucket, start, stop in grouped.segments:
+        contexts = columns[:, start:stop]
+        table[bucket] = _maximized(
+            shared, contexts, smoothing * shared, stop - start + smoothing, steps
+        )
+    return MixtureWeights(_normalized(shared), _normalized(table))
+
+
+def _maximized(
+    weights: torch.Tensor, columns: torch.Tensor, prior: torch.Tensor, total: float, steps: int
+) -> torch.Tensor:
+    """Take EM steps from `weights`; `prior` contexts are accounted for beforehand, `(K,)`."""
+    scale = 1.0 / (total * (1.0 + UNIFORM_WEIGHT))
+    fixed = prior * scale
+    fixed[0] += UNIFORM_WEIGHT * total * scale
+    for _ in range(steps):
+        # how many contexts each function accounts for, over its weight
+        accounted = columns @ (weights @ columns).reciprocal_()
+        weights = torch.addcmul(fixed, weights, accounted, value=scale)
+    return weights
+
+
+def _normalized(weights: torch.Tensor) -> npt.NDArray[np.float64]:
+    exact = weights.double()
+    normalized: npt.NDArray[np.float64] = (exact / exact.sum(-1, keepdim=True)).numpy()
+    return normalized

@@ -1,0 +1,91 @@
+"""The mixture's library: basis functions fitted on train, asked once for every target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from clso.artifacts import write_error
+from clso.config.schema import digest_of
+from clso.data import Dataset, TokenSplit
+from clso.mixture.classes import fit_class_maps
+from clso.mixture.columns import Columns
+from clso.mixture.evaluator import Scored
+from clso.mixture.grid import class_maps_of, function_names
+from clso.mixture.history import HistoryCounts
+from clso.mixture.library import ClassMaps, compute_columns, fit_functions
+from clso.progress import Reporter
+from clso.scoring import Int64Array
+from pipelines.context import RunContext
+from pipelines.ledger import StageOutcome
+from pipelines.stages.shared import functions_home, open_dataset
+
+__all__ = ["class_maps", "run", "scored"]
+
+_SPLITS = ("tune", "validation")
+
+
+def run(context: RunContext, reporter: Reporter) -> StageOutcome:
+    """Fit the functions on train alone and store their columns of tune and validation."""
+    home = functions_home(context)
+    dataset = open_dataset(context)
+    splits = dataset.budget(context.config.data.train_tokens)
+    names = function_names(context.config.mixture.library.model_dump())
+    with reporter.task("token classes", total=1) as task:
+        maps = fit_class_maps(
+            [splits["train"]],
+            dataset.vocab_size,
+            class_maps_of(names),
+            seed=context.config.seed,
+            token_texts=dataset.tokenizer.token_texts,
+        )
+        task.update(1, ", ".join(maps))
+    functions = fit_functions(
+        names,
+        [splits["train"]],
+        dataset.vocab_size,
+        maps,
+        workspace=home.parent,
+        reporter=reporter,
+    )
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        save_file(maps, home / "classes.safetensors")
+    except OSError as error:
+        raise write_error(home, error) from error
+    key = []
+    for name in _SPLITS:
+        inputs, targets = splits[name].blocks(slice(None))
+        columns = compute_columns(
+            functions, inputs, targets, dataset.vocab_size, name=name, reporter=reporter
+        )
+        columns.save(_columns(home, name))
+        key.append(columns.fingerprint)
+    outputs = (home / "classes.safetensors", *(_columns(home, name) for name in _SPLITS))
+    return StageOutcome(outputs, {"functions": len(names)}, key=digest_of(key))
+
+
+def scored(context: RunContext, dataset: Dataset) -> dict[str, Scored]:
+    """Load the columns of tune and validation, with the features that make buckets."""
+    splits = dataset.budget(context.config.data.train_tokens)
+    history = HistoryCounts.fit([splits["train"]], dataset.vocab_size)
+    home = functions_home(context)
+    return {
+        name: Scored(Columns.load(_columns(home, name)), history.of(_inputs(splits[name])))
+        for name in _SPLITS
+    }
+
+
+def class_maps(context: RunContext) -> ClassMaps:
+    """Load the token classes that the functions were fitted with."""
+    maps: ClassMaps = load_file(functions_home(context) / "classes.safetensors")
+    return maps
+
+
+def _columns(home: Path, split: str) -> Path:
+    return home / f"columns-{split}.parquet"
+
+
+def _inputs(split: TokenSplit) -> Int64Array:
+    return split.blocks(slice(None))[0]

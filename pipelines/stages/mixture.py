@@ -1,0 +1,187 @@
+"""The mixture's search: evolve genomes, fit the finalists on train and tune, keep the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clso.analysis.selection import describe_genes
+from clso.artifacts import RunFolder, remove
+from clso.data import Dataset
+from clso.genome import genome_hash
+from clso.mixture.buckets import assign
+from clso.mixture.checkpoint import save_mixture
+from clso.mixture.evaluator import MixtureProblem
+from clso.mixture.function import BasisFunction
+from clso.mixture.genome import BUCKETING_SLOT
+from clso.mixture.history import HistoryCounts
+from clso.mixture.library import compute_columns, fit_functions
+from clso.mixture.model import CrystallineMixture
+from clso.mixture.weights import Bucketed, group
+from clso.progress import SILENT, Reporter
+from clso.threads import one_thread
+from pipelines.context import RunContext
+from pipelines.ledger import StageOutcome
+from pipelines.stages.functions import class_maps, scored
+from pipelines.stages.shared import functions_home, open_dataset
+from search.evolution import run_search
+from search.result import Finalist
+from search.settings import SearchSettings
+
+__all__ = ["FAMILY", "clear", "open_problem", "refitted", "run"]
+
+FAMILY = "mixture"
+_TABLES = ("evaluations", "generations")
+
+
+def clear(context: RunContext) -> None:
+    """Delete what an earlier search left."""
+    for table in _TABLES:
+        context.folder.remove_family(table, FAMILY)
+    remove(context.folder.model(FAMILY))
+    remove(_state(context.folder))
+
+
+def run(context: RunContext, reporter: Reporter) -> StageOutcome:
+    """Search, then keep the finalist with the lowest validation loss."""
+    folder, config = context.folder, context.config
+    if not _state(folder).exists():
+        clear(context)
+    dataset = open_dataset(context)
+    problem = open_problem(context, dataset)
+    context.note(genes={FAMILY: _genes(problem)})
+    result = run_search(
+        problem,
+        SearchSettings.from_mapping((config.mixture.search or config.search).model_dump()),
+        seed=config.seed,
+        family=FAMILY,
+        run_id=context.run_id,
+        sink=folder.sink(FAMILY),
+        state_path=_state(folder),
+        monitor=context.monitor,
+        reporter=reporter,
+    )
+    result.best  # noqa: B018 - raises, and says why, when every evaluation failed
+    union = {name: None for f in result.finalists for name in problem.functions(f.canonical)}
+    functions, history = refitted(context, dataset, tuple(union), reporter)
+    losses = _validation_losses(context, dataset, problem, result.finalists, functions, history)
+    finalists = [
+        _described(problem, finalist, loss)
+        for finalist, loss in zip(result.finalists, losses, strict=True)
+    ]
+    chosen = min(range(len(losses)), key=losses.__getitem__)
+    genome = result.finalists[chosen].canonical
+    model = CrystallineMixture(
+        FAMILY,
+        [functions[name] for name in problem.functions(genome)],
+        problem.weights(genome, steps=config.mixture.final_steps),
+        problem.bucketing(genome),
+        history,
+        dataset.vocab_size,
+    )
+    save_mixture(model, dataset.tokenizer, folder.model(FAMILY), block_size=config.data.block_size)
+    for table in _TABLES:
+        folder.compact_family(table, FAMILY)
+    notes = {
+        "genes": {FAMILY: _genes(problem)},
+        "best": {FAMILY: finalists[chosen]},
+        "search": {
+            FAMILY: {
+                "stop_reason": result.stop_reason,
+                "generations": result.generations,
+                "random_control": result.n_random,
+                "finalists": finalists,
+            }
+        },
+    }
+    tables = (folder.table(table) for table in _TABLES)
+    return StageOutcome((*tables, folder.model(FAMILY) / "model.safetensors"), notes)
+
+
+def open_problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
+    """Return the problem that the search solves: columns on tune and validation."""
+    config = context.config.mixture
+    columns = scored(context, dataset)
+    return MixtureProblem(
+        columns["tune"],
+        columns["validation"],
+        slots=config.slots,
+        bucketings=config.bucketings,
+        smoothing=config.smoothing,
+        steps=config.steps,
+        monitor=context.monitor,
+        workers=context.workers,
+    )
+
+
+def refitted(
+    context: RunContext, dataset: Dataset, names: Sequence[str], reporter: Reporter = SILENT
+) -> tuple[dict[str, BasisFunction], HistoryCounts]:
+    """Fit functions and bucket counts on train and tune, for the models that are kept.
+
+    Weights stay those of tune, where functions fitted on train alone were asked: a function that
+    has seen tune would be trusted too much.
+    """
+    splits = dataset.budget(context.config.data.train_tokens)
+    streams = [splits["train"], splits["tune"]]
+    functions = fit_functions(
+        names,
+        streams,
+        dataset.vocab_size,
+        class_maps(context),
+        workspace=functions_home(context).parent,
+        reporter=reporter,
+    )
+    history = HistoryCounts.fit(streams, dataset.vocab_size)
+    return dict(zip(names, functions, strict=True)), history
+
+
+def _validation_losses(
+    context: RunContext,
+    dataset: Dataset,
+    problem: MixtureProblem,
+    finalists: Sequence[Finalist],
+    functions: Mapping[str, BasisFunction],
+    history: HistoryCounts,
+) -> list[float]:
+    """Return nats per token of the refitted finalists on all of validation."""
+    inputs, targets = dataset.splits["validation"].blocks(slice(None))
+    columns = compute_columns(
+        list(functions.values()), inputs, targets, dataset.vocab_size, name="validation"
+    )
+    number = {name: index for index, name in enumerate(columns.names, 1)}
+    features = history.of(inputs)
+    losses = []
+    with one_thread():
+        for finalist in finalists:
+            genome = finalist.canonical
+            bucketing = problem.bucketing(genome)
+            rows = [0, *(number[name] for name in problem.functions(genome))]
+            order = Bucketed.of(assign(bucketing, features).ravel())
+            weights = problem.weights(genome, steps=context.config.mixture.final_steps)
+            losses.append(group(columns.with_uniform, rows, order).mean_nll(weights))
+    return losses
+
+
+def _genes(problem: MixtureProblem) -> list[dict[str, Any]]:
+    slots = problem.space.slots
+    picks = [(slot.name, ("none", *problem.families)) for slot in slots[:-1]]
+    return describe_genes([*picks, (BUCKETING_SLOT, problem.bucketings)])
+
+
+def _described(
+    problem: MixtureProblem, finalist: Finalist, validation_loss: float
+) -> dict[str, Any]:
+    return {
+        "genome": list(finalist.canonical),
+        "genome_hash": genome_hash(finalist.canonical),
+        "search_loss": finalist.loss,
+        "validation_loss": validation_loss,
+        "functions": list(problem.functions(finalist.canonical)),
+        "bucketing": problem.bucketing(finalist.canonical),
+    }
+
+
+def _state(folder: RunFolder) -> Path:
+    return folder.state / f"search-{FAMILY}.json"

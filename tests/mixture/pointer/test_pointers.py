@@ -1,0 +1,285 @@
+"""Pointers against the contract, and against their definition written out plainly."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clso.errors import ArtifactError, ConfigError, DataError
+from clso.mixture.constant import Unigram
+from clso.mixture.pointer import (
+    Cache,
+    CacheName,
+    Gated,
+    GatedName,
+    Induction,
+    InductionName,
+    Pointer,
+    fit_pointers,
+    load_pointer,
+    match_length,
+    parse,
+    pointer_probabilities,
+)
+from clso.mixture.pointer.pairs import BlockView
+
+VOCAB = 7
+NAMES = [
+    "cache(4)",
+    "cache(inf)",
+    "cache(8,idf=0.5)",
+    "gated(k3)",
+    "gated(k3,half=5,idf=0.3,power=0.7)",
+    "gated(one,power=2)",
+    "induction(1)",
+    "induction(2,decay=0.5)",
+    "induction(3,decay=1)",
+]
+TEXT = [0, 1, 2, 3, 0, 1, 4, 4, 2, 0, 1, 2, 5, 0, 1]
+Fit = Callable[..., list[Pointer]]
+
+
+def class_maps(vocab_size: int) -> dict[str, np.ndarray]:
+    tokens = np.arange(vocab_size)
+    return {"k3": (tokens % 3).astype(np.uint8), "one": np.zeros(vocab_size, np.uint8)}
+
+
+@pytest.fixture(scope="module")
+def fit(text_stream: type) -> Fit:
+    def fit(names: list[str], vocab_size: int = VOCAB, text: list[int] = TEXT) -> list[Pointer]:
+        streams = [text_stream([token % vocab_size for token in text]), text_stream([1, 0])]
+        unigram = Unigram.fit(streams, vocab_size).probabilities
+        return fit_pointers(names, streams, unigram, class_maps(vocab_size))
+
+    return fit
+
+
+def weights_of(pointer: Pointer, history: np.ndarray) -> list[float]:
+    """The definition, one source at a time."""
+    name = parse(pointer.name)
+    t = len(history) - 1
+    found = []
+    for s, token in enumerate(history):
+        if isinstance(name, InductionName):
+            n = name.length
+            match = s >= n and s - n < t - n + 1 and list(history[s - n : s]) == list(history[-n:])
+            found.append(name.decay ** (t - s) if match else 0.0)
+            continue
+        weight = 0.5 ** ((t - s) / name.half_life) * pointer.unigram[token] ** -name.idf
+        if isinstance(name, GatedName):
+            assert isinstance(pointer, Gated)
+            lift = pointer.lift[pointer.classes[history[t]], pointer.classes[token]]
+            weight *= float(lift) ** name.power
+        found.append(weight)
+    return found
+
+
+@pytest.mark.parametrize("vocab_size", [2, VOCAB])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pointer_is_under_contract(
+    name: str, vocab_size: int, fit: Fit, hold_to_contract: Callable[..., None]
+) -> None:
+    hold_to_contract(lambda: fit([name], vocab_size)[0], vocab_size, load=load_pointer)
+
+
+@pytest.mark.parametrize("text", [[], [3], [3] * 20])
+def test_pointers_fitted_on_poor_text_are_under_contract(
+    text: list[int], fit: Fit, hold_to_contract: Callable[..., None]
+) -> None:
+    for name in ("cache(8,idf=0.5)", "gated(k3)", "induction(1)"):
+        hold_to_contract(lambda name=name: fit([name], text=text)[0], VOCAB)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=25, deadline=None)
+@given(history=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=12))
+def test_a_distribution_is_the_definitions(name: str, history: list[int], fit: Fit) -> None:
+    (pointer,) = fit([name])
+    tokens = np.array(history)
+    weights = weights_of(pointer, tokens)
+    expected = np.zeros(VOCAB)
+    for token, weight in zip(history, weights, strict=True):
+        expected[token] += weight
+    expected = expected / expected.sum() if sum(weights) else pointer.unigram
+    np.testing.assert_allclose(pointer.distribution(tokens), expected, rtol=1e-6, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_long_blocks_are_scored_in_strips_like_short_ones(name: str, fit: Fit) -> None:
+    (pointer,) = fit([name])
+    stream = np.random.default_rng(1).integers(0, VOCAB, (2, 81))
+    scored = pointer.target_probabilities(stream[:, :-1], stream[:, 1:])
+    for t in (0, 31, 32, 33, 64, 79):
+        expected = pointer.distribution(stream[1, : t + 1])[stream[1, t + 1]]
+        assert scored[1, t] == pytest.approx(expected, rel=1e-9)
+
+
+def test_blocks_beyond_one_view_are_scored_alike(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    pointers = fit(NAMES)
+    stream = np.random.default_rng(2).integers(0, VOCAB, (9, 17))
+    inputs, targets = stream[:, :-1], stream[:, 1:]
+    whole = pointer_probabilities(pointers, inputs, targets)
+    matches = match_length(inputs)
+    monkeypatch.setattr("clso.mixture.pointer.base._VIEW_ELEMENTS", 2 * 16 * 16)
+    monkeypatch.setattr("clso.mixture.pointer.pairs._CHUNK_ELEMENTS", 16 * 16)
+    np.testing.assert_allclose(pointer_probabilities(pointers, inputs, targets), whole, rtol=1e-12)
+    np.testing.assert_array_equal(match_length(inputs), matches)
+
+
+def test_pointers_together_are_the_pointers_alone(fit: Fit) -> None:
+    pointers = fit(NAMES)
+    stream = np.random.default_rng(3).integers(0, VOCAB, (4, 17))
+    together = pointer_probabilities(pointers, stream[:, :-1], stream[:, 1:])
+    for row, pointer in zip(together, pointers, strict=True):
+        alone = pointer.target_probabilities(stream[:, :-1], stream[:, 1:])
+        np.testing.assert_array_equal(row, alone)
+
+
+def test_a_tiny_half_life_repeats_the_last_token(fit: Fit) -> None:
+    (pointer,) = fit(["cache(0.01)"])
+    assert pointer.distribution(np.array([1, 2, 3]))[3] == pytest.approx(1.0)
+
+
+def test_without_a_match_induction_is_the_unigram(fit: Fit) -> None:
+    (pointer,) = fit(["induction(2)"])
+    np.testing.assert_array_equal(pointer.distribution(np.array([1, 2, 1])), pointer.unigram)
+
+
+def test_induction_prefers_what_followed_last(fit: Fit) -> None:
+    (pointer,) = fit(["induction(1)"])
+    after = pointer.distribution(np.array([1, 2, 1, 3, 1]))
+    assert after[3] > after[2] > 0
+    assert after[2] + after[3] == pytest.approx(1)
+
+
+def test_a_gate_of_one_class_is_a_plain_cache(fit: Fit) -> None:
+    gated, cache = fit(["gated(one,half=6,idf=0.4)", "cache(6,idf=0.4)"])
+    history = np.array([1, 2, 1, 3, 5])
+    np.testing.assert_allclose(gated.distribution(history), cache.distribution(history))
+
+
+def test_a_gate_prefers_classes_that_follow(text_stream: type) -> None:
+    streams = [text_stream([0, 1, 0, 1, 0, 1, 2, 2])]
+    unigram = Unigram.fit(streams, 3).probabilities
+    (gated,) = fit_pointers(["gated(id)"], streams, unigram, {"id": np.arange(3, dtype=np.uint8)})
+    after = gated.distribution(np.array([1, 2, 0]))
+    assert after[1] > after[0]
+    assert after[1] > after[2]
+
+
+def test_pointers_share_arrays(fit: Fit) -> None:
+    first, second, cache = fit(["gated(k3)", "gated(k3,power=2)", "cache(8)"])
+    assert isinstance(first, Gated)
+    assert isinstance(second, Gated)
+    assert first.lift is second.lift
+    assert first.classes is second.classes
+    assert first.unigram is cache.unigram
+    assert cache.stored_bytes == VOCAB * 8
+    assert first.stored_bytes == VOCAB * 8 + VOCAB + 9 * 4
+
+
+def test_weights_of_a_view_agree_with_the_weights_of_a_history(fit: Fit) -> None:
+    stream = np.random.default_rng(4).integers(0, VOCAB, (2, 11))
+    for pointer in fit(NAMES):
+        _, total = pointer.masses(BlockView(stream[:, :-1], stream[:, 1:]))
+        for t in range(10):
+            assert pointer.weights(stream[0, : t + 1]).sum() == pytest.approx(total[0, t])
+
+
+@settings(max_examples=50, deadline=None)
+@given(block=st.lists(st.integers(0, 2), min_size=1, max_size=14))
+def test_match_length_is_the_longest_repeat_up_to_three(block: list[int]) -> None:
+    lengths = match_length(np.array([block, block]))
+    assert lengths.dtype == np.int8
+    for t in range(len(block)):
+        seen = block[: t + 1]
+        longest = 0
+        for n in range(1, 4):
+            if any(seen[e - n : e] == seen[-n:] for e in range(n, len(seen))):
+                longest = n
+        assert lengths[0, t] == lengths[1, t] == longest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_canonical(name: str) -> None:
+    assert str(parse(name)) == name
+
+
+def test_settings_at_their_defaults_and_blanks_are_left_out() -> None:
+    written = "gated( k3, power=1.0, idf=0, half=inf )"
+    assert parse(written) == GatedName("k3")
+    assert str(parse(written)) == "gated(k3)"
+    assert str(parse("induction(2,decay=0.9)")) == "induction(2)"
+    assert parse("cache(inf,idf=0.5)") == CacheName(math.inf, 0.5)
+
+
+@given(
+    half_life=st.floats(0.5, 1e6) | st.just(math.inf), idf=st.floats(0, 2), power=st.floats(0.1, 4)
+)
+def test_names_read_back_what_they_say(half_life: float, idf: float, power: float) -> None:
+    for name in (CacheName(half_life, idf), GatedName("k3", half_life, idf, power)):
+        assert parse(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cache", "is no pointer"),
+        ("cash(3)", "no pointer 'cash'"),
+        ("cache(x)", "'x' is no number"),
+        ("cache(nan)", "'nan' is no number"),
+        ("cache(0)", "half-life 0"),
+        ("cache(-2)", "half-life -2"),
+        ("cache(2,idf=inf)", "idf inf"),
+        ("cache(2,half=3)", "'half=3' is not one of idf"),
+        ("gated(k3,idf=1,idf=2)", "each once"),
+        ("gated(3k)", "class map '3k'"),
+        ("gated(k3,power=0)", "power 0"),
+        ("gated(k3,half)", "'half' is not one of half, idf, power"),
+        ("induction(0)", "length 0"),
+        ("induction(2.5)", "length '2.5'"),
+        ("induction(2,decay=0)", "decay 0"),
+        ("induction(2,decay=1.5)", "decay 1.5"),
+    ],
+)
+def test_a_wrong_name_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        parse(name)
+
+
+def test_a_missing_or_misshapen_class_map_is_refused(fit: Fit, text_stream: type) -> None:
+    with pytest.raises(ConfigError, match=r"no class map 'k9', expected one of \['k3', 'one'\]"):
+        fit(["gated(k9)"])
+    unigram = np.full(3, 1 / 3)
+    with pytest.raises(ConfigError, match=r"class map 'k3' is \(2,\), expected \(3,\)"):
+        fit_pointers(["gated(k3)"], [text_stream([0, 1])], unigram, {"k3": np.zeros(2, np.uint8)})
+
+
+@pytest.mark.parametrize("name", ["cache(4)", "gated(k3)", "induction(1)"])
+def test_tokens_outside_the_vocabulary_are_refused(name: str, fit: Fit) -> None:
+    (pointer,) = fit([name])
+    inside, outside = np.array([[1, 2]]), np.array([[1, VOCAB]])
+    for blocks in ((inside, outside), (outside, inside), (inside, -inside)):
+        with pytest.raises(DataError, match=r"expected 0\s+to 6"):
+            pointer.target_probabilities(*blocks)
+    with pytest.raises(DataError, match="tokens 1 to 7"):
+        pointer.distribution(outside[0])
+
+
+def test_damaged_arrays_are_refused_by_name(fit: Fit) -> None:
+    (gated,) = fit(["gated(k3)"])
+    arrays = gated.to_arrays()
+    with pytest.raises(ArtifactError, match=r"classes\(k3\) is missing, expected \(7,\)"):
+        load_pointer(gated.spec(), {"lift(k3)": arrays["lift(k3)"]})
+    with pytest.raises(ArtifactError, match=r"classes\(k3\) is \(6,\), expected \(7,\)"):
+        load_pointer(gated.spec(), {**arrays, "classes(k3)": arrays["classes(k3)"][:6]})
+    with pytest.raises(ArtifactError, match=r"lift\(k3\) is \(3, 2\)"):
+        load_pointer(gated.spec(), {**arrays, "lift(k3)": arrays["lift(k3)"][:, :2]})
+    with pytest.raises(ArtifactError, match="goes up to 2, but its lift has 2 classes"):
+        load_pointer(gated.spec(), {**arrays, "lift(k3)": arrays["lift(k3)"][:2, :2]})
+    for kind, name in ((Cache, "gated(k3)"), (Gated, "cache(4)"), (Induction, "cache(4)")):
+        with pytest.raises(ArtifactError, match="is stored as"):
+            kind.from_arrays({**gated.spec(), "name": name}, arrays)

@@ -1,0 +1,149 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from clso.errors import ConfigError
+from clso.mixture.classes import ClassMapName, fit_class_maps
+from clso.mixture.shapes import token_shapes
+
+VOCAB = 60
+# the text walks through groups 0 -> 1 -> 2 -> 0 ..., members at random; 57 .. 59 are not seen
+GROUP = np.arange(VOCAB) % 3
+
+
+@pytest.fixture(scope="module")
+def streams(text_stream: type) -> list:
+    rng = np.random.default_rng(0)
+    members = [np.arange(group, 57, 3) for group in range(3)]
+    text = [int(rng.choice(members[t % 3])) for t in range(3000)]
+    return [text_stream(text[:2000]), text_stream(text[2000:])]
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[bytes]:
+    """Members of a group look alike: ` aaing`, `Baed`, `12`."""
+    words = [b" %c%cing", b"%c%ced", b"%c%c"]
+    return [
+        words[i % 3] % ((97 + i // 26, 97 + i % 26) if i % 3 < 2 else (48 + i // 10, 48 + i % 10))
+        for i in range(VOCAB)
+    ]
+
+
+@pytest.mark.parametrize("name", ["k3", "s3", "p3", "k3.2"])
+def test_tokens_that_stand_in_like_places_share_a_class(name: str, streams: list) -> None:
+    classes = fit_class_maps(streams, VOCAB, [name], seed=1)[name]
+    for group in range(3):
+        assert len(set(classes[:57][GROUP[:57] == group])) == 1
+    assert len(set(classes[:57])) == 3
+
+
+def test_without_texts_unseen_tokens_have_a_class_of_their_own(streams: list) -> None:
+    classes = fit_class_maps(streams, VOCAB, ["k3"], seed=1)["k3"]
+    assert set(classes[57:]) == {3}
+    assert set(classes[:57]) == {0, 1, 2}
+
+
+def test_with_texts_unseen_tokens_join_those_that_look_like_them(
+    text_stream: type, texts: list[bytes]
+) -> None:
+    rng = np.random.default_rng(0)
+    # every token comes a few times, so that all count as rare
+    text = np.concatenate([rng.permutation(57).reshape(19, 3).T[[0, 1, 2]].T.ravel()] * 2)
+    text = np.concatenate([np.arange(57)] * 4 + [text[:0]])
+    classes = fit_class_maps([text_stream(text)], VOCAB, ["k3"], seed=1, token_texts=texts)["k3"]
+    assert int(classes.max()) <= 2
+    assert classes.shape == (VOCAB,)
+
+
+def test_a_map_depends_on_seed_and_name_only(streams: list, texts: list[bytes]) -> None:
+    names = ["k8", "s4", "shape", "k8.1"]
+    together = fit_class_maps(streams, VOCAB, names, seed=3, token_texts=texts)
+    assert list(together) == names
+    for name in names:
+        alone = fit_class_maps(streams, VOCAB, [name], seed=3, token_texts=texts)[name]
+        np.testing.assert_array_equal(alone, together[name])
+    other = fit_class_maps(streams, VOCAB, ["k8"], seed=4)["k8"]
+    assert (together["k8"] != together["k8.1"]).any()
+    assert (together["k8"] != other).any()
+
+
+def test_a_map_does_not_depend_on_the_number_of_threads(text_stream: type) -> None:
+    rng = np.random.default_rng(0)
+    vocab_size = 2000
+    text = (rng.random(30_000) ** 3 * vocab_size).astype(int)
+    maps = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            maps.append(fit_class_maps([text_stream(text)], vocab_size, ["k40"], seed=0)["k40"])
+    np.testing.assert_array_equal(*maps)
+
+
+def test_no_pair_spans_two_streams(text_stream: type) -> None:
+    # in one stream 2 would stand before 0, as 1 does, and share its class
+    apart = [text_stream([0, 1, 0, 1, 0, 1]), text_stream([3, 2, 3, 2, 3, 2])]
+    classes = fit_class_maps(apart, 4, ["s2"], seed=0)["s2"]
+    assert classes[1] != classes[2]
+
+
+@pytest.mark.parametrize("text", [[], [1], [1, 1, 1, 1, 1], [0, 1]])
+@pytest.mark.parametrize("name", ["k2", "s128"])
+def test_poor_texts_still_give_a_class_to_every_token(
+    name: str, text: Sequence[int], text_stream: type
+) -> None:
+    for token_texts in (None, [b"a", b"b"]):
+        classes = fit_class_maps([text_stream(text)], 2, [name], seed=0, token_texts=token_texts)
+        assert classes[name].shape == (2,)
+        assert classes[name].dtype == np.uint8
+
+
+def test_classes_are_numbered_without_gaps_in_the_smallest_type(streams: list) -> None:
+    for name, classes in fit_class_maps(streams, VOCAB, ["k40", "p2"], seed=0).items():
+        assert classes.dtype == np.uint8, name
+        np.testing.assert_array_equal(np.unique(classes), np.arange(classes.max() + 1))
+
+
+def test_shapes_tell_spaces_cases_digits_signs_and_suffixes() -> None:
+    tokens = [b" walking", b" talking", b"talking", b" Talking", b" TALKING", b" 1999", b" 2003"]
+    tokens += [b" 12", b",", b".", b"\xc3\xa9", b"", b" "]
+    finest = token_shapes(tokens)[0]
+    assert finest[0] != finest[1]  # "king" and "king" agree in three letters
+    coarse = token_shapes(tokens)[1]
+    assert coarse[0] == coarse[1]
+    assert coarse[5] == coarse[6] != coarse[7]
+    assert len(set(coarse)) == len(tokens) - 2
+
+
+def test_coarser_shapes_merge_finer_ones(texts: list[bytes]) -> None:
+    numberings = token_shapes(texts)
+    for fine, coarse in zip(numberings, numberings[1:], strict=False):
+        for number in np.unique(fine):
+            assert len(set(coarse[fine == number])) == 1
+
+
+@pytest.mark.parametrize("name", ["k128", "s64", "p32", "k512.3", "shape"])
+def test_names_are_canonical(name: str) -> None:
+    assert str(ClassMapName.parse(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("q128", "'q128' is no class map"),
+        ("k", "'k' is no class map"),
+        ("k12.x", "no class map"),
+        ("k1", "k1 has 1 classes, expected 2"),
+        ("k70000", "70000 classes"),
+    ],
+)
+def test_a_wrong_name_is_refused(name: str, message: str, streams: list) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit_class_maps(streams, VOCAB, [name], seed=0)
+
+
+def test_shape_needs_a_text_for_every_token(streams: list) -> None:
+    with pytest.raises(ConfigError, match="shape needs the texts"):
+        fit_class_maps(streams, VOCAB, ["shape"], seed=0)
+    with pytest.raises(ConfigError, match="2 token texts, expected 60"):
+        fit_class_maps(streams, VOCAB, ["k3"], seed=0, token_texts=[b"a", b"b"])

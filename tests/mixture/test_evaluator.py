@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from clso.energy import CpuModelMeter, EnergyMonitor
+from clso.errors import DataError, GenomeError
+from clso.mixture.buckets import assign
+from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.history import HistoryCounts
+from clso.mixture.library import compute_columns, fit_functions
+
+VOCAB = 12
+NAMES = ("unigram", "kn(1)", "kn(1,2)", "kn(2)", "cache(8)", "induction(1)", "induction(2)")
+BUCKETINGS = ("none", "match", "count1*match")
+
+
+def text(seed: int, n: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    table = np.random.default_rng(0).dirichlet(np.full(VOCAB, 0.2), VOCAB).cumsum(axis=1)
+    tokens = [0]
+    for draw in rng.random(n):
+        tokens.append(int(np.searchsorted(table[tokens[-1]], draw)) % VOCAB)
+    return np.array(tokens)
+
+
+@pytest.fixture(scope="module")
+def splits(text_stream: type) -> dict[str, Scored]:
+    train = text_stream(text(1, 3000))
+    functions = fit_functions(NAMES, [train], VOCAB, {})
+    counts = HistoryCounts.fit([train], VOCAB)
+    found = {}
+    for seed, name in ((2, "tune"), (3, "validation")):
+        stream = text(seed, 1024)
+        inputs, targets = stream[:-1].reshape(-1, 16), stream[1:].reshape(-1, 16)
+        columns = compute_columns(functions, inputs, targets, VOCAB, name=name)
+        found[name] = Scored(columns, counts.of(inputs))
+    return found
+
+
+def problem(splits: dict[str, Scored], **options: object) -> MixtureProblem:
+    settings = {"slots": 3, "bucketings": BUCKETINGS, "smoothing": 5.0, "steps": 8} | options
+    return MixtureProblem(splits["tune"], splits["validation"], **settings)  # type: ignore[arg-type]
+
+
+GENOMES = [(1, 2, 3, 0), (0, 0, 0, 1), (2, 2, 2, 2), (7, 5, 3, 1), (3, 2, 1, 0), (4, 0, 6, 2)]
+
+
+def test_a_loss_does_not_depend_on_population_order_or_workers(splits: dict[str, Scored]) -> None:
+    alone = [problem(splits).evaluate([genome])[0].loss for genome in GENOMES]
+    together = [found.loss for found in problem(splits, workers=3).evaluate(GENOMES[::-1])]
+    assert together[::-1] == alone
+    assert alone[0] == alone[4]
+
+
+def test_the_loss_is_that_of_the_weighted_functions_on_validation(
+    splits: dict[str, Scored],
+) -> None:
+    mine = problem(splits)
+    genome = (7, 2, 0, 2)
+    weights = mine.weights(genome)
+    assert mine.functions(genome) == ("kn(1)", "induction(2)")
+    assert mine.bucketing(genome) == "count1*match"
+    buckets = assign("count1*match", splits["validation"].history).ravel()
+    values = splits["validation"].columns.with_uniform.numpy()[[0, 2, 7]]
+    probability = (weights.table[buckets] * values.T).sum(axis=1)
+    found = mine.evaluate([genome])[0]
+    assert found.loss == pytest.approx(-np.log(probability).mean(), rel=1e-5)
+    assert (found.status, found.tokens) == ("evaluated", 1024)
+
+
+def test_more_functions_fit_tune_no_worse(splits: dict[str, Scored]) -> None:
+    mine = problem(splits, slots=7)
+    losses = [
+        mine.evaluate([genome])[0].loss
+        for genome in [(0,) * 7 + (0,), (1,) + (0,) * 6 + (0,), (1, 2) + (0,) * 5 + (0,)]
+    ]
+    assert losses[0] == pytest.approx(np.log(VOCAB), abs=1e-6)
+    assert losses[0] > losses[1] > losses[2]  # type: ignore[operator]  # all are numbers
+
+
+def test_a_fidelity_scores_the_first_share_of_validation(splits: dict[str, Scored]) -> None:
+    mine = problem(splits)
+    assert [mine.evaluate(GENOMES[:1], f)[0].tokens for f in mine.fidelities] == [256, 512, 1024]
+    with pytest.raises(ValueError, match=r"fidelity is 0\.3"):
+        mine.evaluate(GENOMES, 0.3)
+
+
+def test_joules_are_shared_and_an_unmeasured_evaluation_has_none(
+    splits: dict[str, Scored],
+) -> None:
+    assert problem(splits).evaluate(GENOMES)[0].energy_j is None
+    monitor = EnergyMonitor([CpuModelMeter(10.0)])
+    found = problem(splits, monitor=monitor).evaluate(GENOMES)
+    assert {one.energy_source for one in found} == {"cpu_model"}
+    assert all(one.energy_j is not None and one.energy_j >= 0 for one in found)
+
+
+def test_the_fingerprint_names_all_that_a_loss_depends_on(splits: dict[str, Scored]) -> None:
+    prints = {
+        problem(splits, **options).fingerprint
+        for options in (
+            {},
+            {"slots": 4},
+            {"smoothing": 6.0},
+            {"steps": 9},
+            {"bucketings": ("none", "match")},
+        )
+    }
+    prints.add(problem({"tune": splits["validation"], "validation": splits["tune"]}).fingerprint)
+    assert len(prints) == 6
+    assert problem(splits, workers=2).fingerprint == problem(splits).fingerprint
+
+
+def test_genomes_of_another_space_and_empty_splits_are_refused(splits: dict[str, Scored]) -> None:
+    with pytest.raises(GenomeError, match="function1"):
+        problem(splits).evaluate([(1, 8, 0, 0)])
+    assert problem(splits).evaluate([]) == []
+    functions = fit_functions(NAMES, [], VOCAB, {})
+    nothing = np.zeros((0, 16), dtype=np.int64)
+    empty = Scored(
+        compute_columns(functions, nothing, nothing, VOCAB, name="tune"),
+        HistoryCounts.fit([], VOCAB).of(nothing),
+    )
+    with pytest.raises(DataError, match="no targets in tune"):
+        problem({**splits, "tune": empty})

@@ -1,0 +1,57 @@
+import pytest
+
+from clso.config import FunctionGridConfig, MixtureConfig
+from clso.errors import ConfigError
+from clso.mixture.grid import canonical_name, class_maps_of, function_names
+
+EMPTY = dict.fromkeys(FunctionGridConfig.model_fields, ())
+
+
+def test_the_default_grid_has_200_functions_or_more_each_once() -> None:
+    names = function_names(FunctionGridConfig().model_dump())
+    assert len(names) >= 200
+    assert len(set(names)) == len(names)
+    assert all(canonical_name(name) == name for name in names)
+
+
+def test_every_class_map_in_use_is_configured() -> None:
+    grid = FunctionGridConfig()
+    assert set(class_maps_of(function_names(grid.model_dump()))) <= set(grid.class_maps)
+
+
+def test_the_grid_is_a_product() -> None:
+    grid = EMPTY | {
+        "patterns": ((1,), (1, 3)),
+        "class_maps": ("k8",),
+        "class_patterns": ((1, 2),),
+        "exact": (0, 1, 2),
+        "cache_half_lives": (16.0, "inf"),
+        "cache_idf": (0.0,),
+        "induction_lengths": (2,),
+        "induction_decays": (0.9, 1.0),
+        "functions": ("kn( 1, 2:k8 )", "kn(1)"),
+    }
+    assert function_names(grid) == (
+        "unigram",
+        "kn(1)",
+        "kn(1,3)",
+        "kn(1:k8,2:k8)",
+        "kn(1,2:k8)",
+        "cache(16)",
+        "cache(inf)",
+        "induction(2)",
+        "induction(2,decay=1)",
+    )
+    assert class_maps_of(function_names(grid)) == ("k8",)
+
+
+@pytest.mark.parametrize("name", ["knn(1)", "kn(0)", "cache()", "", "induction(2,decay=7)"])
+def test_a_function_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError):
+        function_names(EMPTY | {"functions": (name,)})
+
+
+def test_gated_caches_need_their_classes() -> None:
+    assert class_maps_of(["gated(k64)", "cache(8)", "unigram", "kn(1:k32)"]) == ("k32", "k64")
+    with pytest.raises(ValueError, match="used but not in class_maps"):
+        MixtureConfig(library=FunctionGridConfig(class_maps=("k32",), gated_maps=("k64",)))

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from clso.errors import ConfigError
+from clso.mixture.history import HistoryCounts
+
+TEXT = [0, 1, 2, 0, 1, 2, 0, 1, 3]
+
+
+@pytest.fixture
+def counts(text_stream: type) -> HistoryCounts:
+    return HistoryCounts.fit([text_stream(TEXT), text_stream([0, 1, 3])], 5)
+
+
+def test_contexts_are_counted_once_per_token_that_followed(counts: HistoryCounts) -> None:
+    one, two, three = counts.of(np.array([[0, 1, 2, 4]])).seen
+    assert one.tolist() == [[4, 4, 2, 0]]
+    assert two.tolist() == [[0, 4, 2, 0]]
+    assert three.tolist() == [[0, 0, 2, 0]]
+
+
+def test_nothing_before_the_block_is_seen(counts: HistoryCounts) -> None:
+    first = counts.of(np.array([[2, 0]]))
+    assert first.seen[1][0, 0] == first.seen[2][0, 1] == 0
+    assert first.position.tolist() == [[0, 1]]
+
+
+def test_matches_grow_with_the_repeated_phrase(counts: HistoryCounts) -> None:
+    assert counts.of(np.array([[4, 1, 2, 1, 2, 3, 1, 2, 3, 3]])).match.tolist() == [
+        [0, 0, 0, 1, 2, 0, 1, 2, 3, 1]
+    ]
+
+
+def test_reloaded_counts_are_equal(counts: HistoryCounts) -> None:
+    again = HistoryCounts.from_arrays(5, counts.to_arrays())
+    blocks = np.random.default_rng(0).integers(0, 5, (4, 7))
+    for mine, other in zip(counts.of(blocks).seen, again.of(blocks).seen, strict=True):
+        assert np.array_equal(mine, other)
+    assert again.stored_bytes == counts.stored_bytes > 0
+
+
+def test_no_text_at_all_leaves_every_context_unseen(text_stream: type) -> None:
+    history = HistoryCounts.fit([text_stream([1])], 5).of(np.array([[0, 1]]))
+    assert all((seen == 0).all() for seen in history.seen)
+
+
+def test_a_vocabulary_too_large_to_number_triples_is_refused(text_stream: type) -> None:
+    with pytest.raises(ConfigError, match="too large to count contexts"):
+        HistoryCounts.fit([text_stream([0, 1])], 3_000_000)

@@ -1,0 +1,103 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
+
+
+def columns(seed: int, n_functions: int, n: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    values = rng.beta(0.3, 3.0, (n_functions, n)).astype(np.float32)
+    values[0] = 1e-3
+    return torch.from_numpy(values)
+
+
+def fit(
+    values: torch.Tensor, buckets: np.ndarray, *, smoothing: float = 5.0, steps: int = 20
+) -> MixtureWeights:
+    grouped = group(values, range(len(values)), Bucketed.of(buckets))
+    return fit_weights(grouped, int(buckets.max()) + 2, smoothing=smoothing, steps=steps)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    n_functions=st.integers(1, 6),
+    n=st.integers(1, 60),
+    n_buckets=st.integers(1, 5),
+    smoothing=st.floats(0.01, 1000),
+)
+def test_weights_are_distributions_and_leave_the_uniform_function_its_share(
+    seed: int, n_functions: int, n: int, n_buckets: int, smoothing: float
+) -> None:
+    buckets = np.random.default_rng(seed).integers(0, n_buckets, n)
+    weights = fit(columns(seed, n_functions, n), buckets, smoothing=smoothing)
+    for row in (weights.shared, *weights.table):
+        assert row.sum() == pytest.approx(1.0, abs=1e-12)
+        assert row.min() >= 0
+        assert row[0] >= 1e-4
+
+
+def test_a_bucket_without_contexts_has_the_shared_weights() -> None:
+    buckets = np.zeros(50, dtype=np.int64)
+    weights = fit(columns(0, 3, 50), buckets)
+    assert np.allclose(weights.table[1], weights.shared, atol=1e-12)
+
+
+def test_more_steps_never_raise_the_loss_without_smoothing_and_buckets() -> None:
+    values = columns(1, 5, 400)
+    order = Bucketed.of(np.zeros(400, dtype=np.int64))
+    grouped = group(values, range(5), order)
+    losses = [
+        grouped.mean_nll(fit_weights(grouped, 1, smoothing=1e-9, steps=steps))
+        for steps in (1, 2, 4, 8, 16, 32)
+    ]
+    assert all(later <= earlier + 1e-6 for earlier, later in pairwise(losses))
+
+
+def test_weights_approach_those_that_made_the_data() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.array([0.05, 0.6, 0.35])
+    tokens = rng.dirichlet(np.full(30, 0.3), size=3)
+    tokens[0] = 1 / 30
+    drawn = [rng.choice(30, p=tokens[rng.choice(3, p=truth)]) for _ in range(4000)]
+    values = torch.from_numpy(tokens[:, drawn].astype(np.float32))
+    weights = fit(values, np.zeros(4000, dtype=np.int64), smoothing=1e-9, steps=200)
+    assert np.abs(weights.shared - truth).max() < 0.06
+
+
+def test_strong_smoothing_holds_a_rare_bucket_to_the_shared_weights() -> None:
+    values = columns(2, 4, 300)
+    buckets = np.zeros(300, dtype=np.int64)
+    buckets[:2] = 1
+    weak, strong = (fit(values, buckets, smoothing=s) for s in (0.01, 1e4))
+    assert np.abs(strong.table[1] - strong.shared).max() < 0.01
+    assert np.abs(weak.table[1] - weak.shared).max() > 0.1
+
+
+def test_the_loss_is_that_of_the_formula_whatever_the_order() -> None:
+    values = columns(3, 4, 100)
+    buckets = np.random.default_rng(0).integers(0, 3, 100)
+    weights = fit(values, buckets)
+    probability = (weights.table[buckets] * values.numpy().T).sum(axis=1)
+    grouped = group(values, range(4), Bucketed.of(buckets))
+    assert grouped.mean_nll(weights) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
+
+
+@given(n=st.integers(0, 40), seed=st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_the_head_of_a_division_is_the_division_of_the_head(n: int, seed: int) -> None:
+    buckets = np.random.default_rng(seed).integers(0, 4, 40)
+    head, direct = Bucketed.of(buckets).head(n), Bucketed.of(buckets[:n])
+    assert torch.equal(head.order, direct.order)
+    assert head.segments == direct.segments
+
+
+def test_no_context_at_all_leaves_equal_weights() -> None:
+    empty = group(columns(0, 3, 4)[:, :0], range(3), Bucketed.of(np.zeros(0, dtype=np.int64)))
+    weights = fit_weights(empty, 2, smoothing=1.0, steps=3)
+    assert np.allclose(weights.table, 1 / 3)
