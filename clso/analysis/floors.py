@@ -11,7 +11,7 @@ not with the length of the text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,12 +47,15 @@ class TokenStream(Protocol):
         """Return tokens `start` to `stop` of the stream."""
 
 
-def _pair_chunks(splits: Iterable[TokenStream], chunk: int) -> Iterator[tuple[Int64Array, ...]]:
+def _pair_chunks(
+    splits: Iterable[TokenStream], chunk: int, offset: int = 1
+) -> Iterator[tuple[Int64Array, ...]]:
     for split in splits:
-        for start in range(0, split.n_tokens, chunk):
-            stop = min(start + chunk, split.n_tokens)
-            tokens = np.asarray(split.tokens(start, stop + 1)).astype(np.int64)
-            yield tokens[:-1], tokens[1:]
+        last = split.n_tokens + 1 - offset  # the first position without a partner
+        for start in range(0, last, chunk):
+            stop = min(start + chunk, last)
+            tokens = np.asarray(split.tokens(start, stop + offset)).astype(np.int64)
+            yield tokens[:-offset], tokens[offset:]
 
 
 def count_targets(
@@ -77,9 +80,13 @@ def _merge(
 
 
 def count_pairs(
-    splits: Iterable[TokenStream], vocab_size: int, *, chunk: int = _CHUNK
+    splits: Iterable[TokenStream],
+    vocab_size: int,
+    *,
+    offsets: Sequence[int] = (1,),
+    chunk: int = _CHUNK,
 ) -> tuple[Int64Array, Int64Array]:
-    """Count each pair of neighbours.
+    """Count each pair of tokens that stand so far apart: by default, of neighbours.
 
     Returns:
         The distinct pairs as sorted keys `x * V + y`, `(n_pairs,)`, and their counts.
@@ -87,7 +94,8 @@ def count_pairs(
     if vocab_size > _LARGEST_VOCABULARY:
         raise ValueError(f"vocab_size {vocab_size} is too large to number its pairs")
     runs: list[tuple[Int64Array, Int64Array]] = []
-    for inputs, targets in _pair_chunks(splits, chunk):
+    found = (pair for offset in offsets for pair in _pair_chunks(splits, chunk, offset))
+    for inputs, targets in found:
         keys, counts = np.unique(inputs * vocab_size + targets, return_counts=True)
         runs.append((keys, counts.astype(np.int64)))
         # merging runs of like size sorts each pair a logarithmic number of times

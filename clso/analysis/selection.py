@@ -1,7 +1,8 @@
 """Which families of the library the best genomes picked, against picking blindly.
 
 A manifest's `genes` say, per gene, how its library is made up: runs of `[family, entries]` in
-the order of the indices. *Chance* is a family's share of the library. The best genomes of one
+the order of the indices; genes in a row that pick from one library and together make a set are
+described once, with their number. *Chance* is a family's share of the library. The best genomes of one
 search descend from each other, so their picks are no independent draws and carry no p-value.
 """
 
@@ -37,11 +38,19 @@ class FamilyPick:
     chance: float
 
 
-def describe_genes(genes: Iterable[tuple[str, Sequence[str]]]) -> list[dict[str, Any]]:
-    """Describe genes for a manifest: each a slot's name and the family of every entry."""
+def describe_genes(
+    genes: Iterable[tuple[str, Sequence[str]]], *, repeats: int = 1
+) -> list[dict[str, Any]]:
+    """Describe genes for a manifest: each a slot's name and the family of every entry.
+
+    Args:
+        genes: in the order of the genome; what follows them there is not described.
+        repeats: how many genes in a row each description stands for.
+    """
     return [
         {
             "slot": slot,
+            "genes": repeats,
             "families": [[family, len(list(run))] for family, run in groupby(entries)],
         }
         for slot, entries in genes
@@ -78,11 +87,14 @@ def picked_families(
     if not best:
         return []
     picks = []
-    for position, gene in enumerate(genes):
+    start = 0
+    for gene in genes:
+        stop = start + int(gene.get("genes", 1))
         entries = np.repeat(
             [name for name, _ in gene["families"]], [count for _, count in gene["families"]]
         )
-        chosen = entries[[genome[position] for genome in best]]
+        chosen = entries[[option for genome in best for option in genome[start:stop]]]
+        start = stop
         picks += [
             FamilyPick(
                 slot=gene["slot"],

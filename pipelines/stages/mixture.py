@@ -14,7 +14,6 @@ from clso.mixture.buckets import assign
 from clso.mixture.checkpoint import save_mixture
 from clso.mixture.evaluator import MixtureProblem
 from clso.mixture.function import BasisFunction
-from clso.mixture.genome import BUCKETING_SLOT
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import compute_columns, fit_functions
 from clso.mixture.model import CrystallineMixture
@@ -165,9 +164,8 @@ def _validation_losses(
 
 
 def _genes(problem: MixtureProblem) -> list[dict[str, Any]]:
-    slots = problem.space.slots
-    picks = [(slot.name, ("none", *problem.families)) for slot in slots[:-1]]
-    return describe_genes([*picks, (BUCKETING_SLOT, problem.bucketings)])
+    families = ("none", *problem.families)
+    return describe_genes([("functions", families)], repeats=len(problem.space) - 1)
 
 
 def _described(

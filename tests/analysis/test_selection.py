@@ -9,8 +9,24 @@ from clso.artifacts import Run, empty_table, table_from_rows
 
 def test_genes_are_described_by_runs_of_families() -> None:
     genes = describe_genes([("attn_qkv", ["a", "a", "b", "a"])])
-    assert genes == [{"slot": "attn_qkv", "families": [["a", 2], ["b", 1], ["a", 1]]}]
+    runs = [["a", 2], ["b", 1], ["a", 1]]
+    assert genes == [{"slot": "attn_qkv", "genes": 1, "families": runs}]
     assert json.loads(json.dumps(genes)) == genes
+
+
+def test_genes_that_make_a_set_are_counted_together() -> None:
+    genes = describe_genes([("functions", ["none", "a", "a", "b"])], repeats=3)
+    row = {name: None for name in empty_table("evaluations").column_names}
+    row |= {"run_id": "r", "seed": 0, "family": "gpt", "generation": 0, "individual": 0}
+    row |= {"origin": "init", "status": "evaluated", "evaluated_loss": 1.0}
+    # the last gene, a bucketing, is not described
+    rows = [
+        {**row, "genome": genome, "genome_hash": name}
+        for name, genome in (("x", [1, 2, 3, 0]), ("y", [0, 1, 1, 1]))
+    ]
+    picks = picked_families(table_from_rows(rows, "evaluations"), genes, "gpt", 1.0)
+    found = {pick.family: (pick.picked, pick.chance) for pick in picks}
+    assert found == {"none": (1 / 6, 0.25), "a": (4 / 6, 0.5), "b": (1 / 6, 0.25)}
 
 
 def test_the_best_are_different_models_that_were_evaluated(run: Run) -> None:
