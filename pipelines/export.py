@@ -8,8 +8,7 @@ from pathlib import Path
 from clso.artifacts import Run
 from clso.checkpoint import new_folder
 from clso.errors import ArtifactError, ClsoError
-from clso.mixture.counts import KneserNey
-from clso.mixture.counts.arpa import write_arpa
+from clso.mixture.counts import KneserNey, write_arpa
 from clso.mixture.model import CrystallineMixture
 from clso.models import load_model
 from pipelines.inspect import find_model

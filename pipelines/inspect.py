@@ -20,8 +20,9 @@ from clso.analysis.formats import (
     format_loss,
     model_label,
 )
+from clso.analysis.rivals import duels, rivals_sentence, rivals_table
 from clso.analysis.tables import comparison_table, result_table
-from clso.artifacts import Run, list_runs, load_run
+from clso.artifacts import Run, atomic_write_bytes, list_runs, load_run
 from clso.errors import ArtifactError
 from pipelines.console import console
 
@@ -31,6 +32,7 @@ __all__ = [
     "find_run",
     "runs_table",
     "show_outcome",
+    "show_rivals",
     "show_run",
 ]
 
@@ -90,7 +92,7 @@ def find_model(run: Run, name: str | None) -> Path:
 
 def _best_model(run: Run, names: Collection[str]) -> str:
     rows = run.results.to_pylist() if run.has("results") else []
-    losses = {
+    losses: dict[str, float] = {
         row["model"]: row["validation_loss"]
         for row in rows
         if row["model"] in names and row["validation_loss"] is not None
@@ -151,6 +153,19 @@ def show_run(run: Run) -> None:
         console.print(comparison_table(run))
     if run.has("energy"):
         console.print(_energy_table(run.energy))
+    if run.has("rivals"):
+        show_rivals(run)
+
+
+def show_rivals(run: Run) -> None:
+    """Print how the run's search stands against simpler ones.
+
+    Raises:
+        ArtifactError: `clso rivals` has not been run.
+    """
+    found = duels(run.rivals, run.manifest["rivals"]["evaluations"])
+    console.print(rivals_table(found))
+    console.print(rivals_sentence(found))
 
 
 def _energy_table(energy: pa.Table) -> Table:
@@ -181,16 +196,38 @@ def show_outcome(path: Path) -> None:
         console.print(f"{run.run_id}: {done} done\n{run.path}", soft_wrap=True)
 
 
-def compare_runs(runs: list[Run]) -> None:
+def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
     """Print the runs' results, with paired differences where the test tokens are the same.
 
+    Args:
+        runs: two or more.
+        figure: where to draw loss against energy over all of them, as SVG.
+
     Raises:
-        ArtifactError: one of them has no results yet.
+        ArtifactError: one of them has no results yet, or the figure cannot be written.
     """
     for run in runs:
         console.print(result_table(run))
     for run_a, run_b in combinations(runs, 2):
         console.print(_paired(run_a, run_b))
+    if figure is not None:
+        _draw(runs, figure)
+
+
+def _draw(runs: list[Run], path: Path) -> None:
+    # matplotlib takes a second to import, and tables need none of it
+    from clso.analysis.budgets import budget_points, budgets_figure
+    from clso.analysis.style import figure_svg
+
+    drawn = budgets_figure(budget_points(runs))
+    if drawn is None:
+        raise ArtifactError(
+            "no run has measured joules, so there is no loss against energy to draw",
+            remedy="leave --figure out, or run with an energy.meter",
+        )
+    alt = "Test loss against energy, a line per model over budgets of training tokens"
+    atomic_write_bytes(path, figure_svg(drawn, "budgets", alt).encode())
+    console.print(f"figure: {path}", soft_wrap=True)
 
 
 def _paired(run_a: Run, run_b: Run) -> Table | str:

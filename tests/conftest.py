@@ -1,6 +1,122 @@
 """What holds for all tests."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:  # torch must not be loaded before the line below
+    from transformers import GPT2LMHeadModel
+
+    from clso.data.tokenizer import Tokenizer
+    from clso.mixture.model import CrystallineMixture
 
 # Read when torch is loaded, by the processes that tests start too; see pipelines/cli.py.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+class TokenText:
+    """A split of tokens in memory."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self._tokens = np.asarray(tokens, dtype=np.uint16)
+        self.n_tokens = len(tokens) - 1
+
+    def tokens(self, start: int, stop: int) -> np.ndarray:
+        return self._tokens[start:stop]
+
+
+TOY_BLOCK_SIZE = 16
+
+
+@pytest.fixture(scope="session")
+def toy_texts() -> list[str]:
+    """Documents of a small grammar, with letters of two and three bytes."""
+    rng = np.random.default_rng(5)
+    who = ["the cat", "a dog", "the “fox”", "Zoë", "the crow"]
+    does = ["saw", "ate", "left", "loved"]
+    sentence = "{} {} {}. ".format
+    return [
+        "".join(sentence(*map(rng.choice, (who, does, who))) for _ in range(12)) for _ in range(40)
+    ]
+
+
+@pytest.fixture(scope="session")
+def toy_tokenizer(toy_texts: list[str]) -> Tokenizer:
+    from clso.data.tokenizer import Tokenizer
+
+    return Tokenizer.train(toy_texts, 290)
+
+
+@pytest.fixture(scope="session")
+def toy_mixture(toy_texts: list[str], toy_tokenizer: Tokenizer) -> CrystallineMixture:
+    """A mixture of every kind of function, weights fitted on held-out text."""
+    from clso.mixture.buckets import assign, n_buckets
+    from clso.mixture.history import HistoryCounts
+    from clso.mixture.library import compute_columns, fit_functions
+    from clso.mixture.model import CrystallineMixture
+    from clso.mixture.weights import Bucketed, fit_weights, group
+
+    V = toy_tokenizer.vocab_size
+    stream: list[int] = []
+    for tokens in toy_tokenizer.encode_many(toy_texts):
+        stream += [*tokens, toy_tokenizer.end_token_id]
+    cut = len(stream) * 3 // 4
+    train, tune = TokenText(stream[:cut]), np.asarray(stream[cut:])
+    names = ("unigram", "kn(1)", "kn(1,2)", "kn(2,1)", "kn(1:k8,2)", "cache(8)", "induction(1)")
+    class_maps = {"k8": (np.arange(V) % 8).astype(np.uint8)}
+    functions = fit_functions(names, [train], V, class_maps)
+    history = HistoryCounts.fit([train], V)
+    size = (len(tune) - 1) // TOY_BLOCK_SIZE * TOY_BLOCK_SIZE
+    inputs, targets = (
+        tune[first : first + size].reshape(-1, TOY_BLOCK_SIZE).astype(np.int64) for first in (0, 1)
+    )
+    columns = compute_columns(functions, inputs, targets, V, name="tune")
+    order = Bucketed.of(assign("longest*match", history.of(inputs)).ravel())
+    weights = fit_weights(
+        group(columns.with_uniform, range(1 + len(names)), order),
+        n_buckets("longest*match"),
+        smoothing=10.0,
+        steps=5,
+    )
+    return CrystallineMixture("mixture", functions, weights, "longest*match", history, V)
+
+
+@pytest.fixture(scope="session")
+def toy_gpt2(toy_tokenizer: Tokenizer) -> GPT2LMHeadModel:
+    """A GPT-2 that nobody trained, yet sure of itself."""
+    import torch
+
+    from clso.baseline import new_gpt2
+    from clso.gpt import GptShape
+
+    shape = GptShape(1, 2, 8, TOY_BLOCK_SIZE, toy_tokenizer.vocab_size)
+    model = new_gpt2(shape, end_token_id=toy_tokenizer.end_token_id, seed=3)
+    with torch.no_grad():
+        model.transformer.wte.weight.mul_(30)
+    return model
+
+
+@pytest.fixture(scope="session")
+def toy_hybrid(toy_mixture: CrystallineMixture, toy_gpt2: GPT2LMHeadModel) -> CrystallineMixture:
+    """The mixture and the network, half and half."""
+    from clso.baseline import AdamwGpt2
+    from clso.mixture.model import CrystallineMixture
+    from clso.mixture.neural import Neural
+    from clso.mixture.weights import MixtureWeights
+
+    def halved(weights: np.ndarray) -> np.ndarray:
+        return np.concatenate([weights / 2, np.full((*weights.shape[:-1], 1), 0.5)], axis=-1)
+
+    mixture = toy_mixture
+    return CrystallineMixture(
+        "hybrid",
+        [*mixture.functions[1:], Neural(AdamwGpt2(toy_gpt2))],
+        MixtureWeights(halved(mixture.weights.shared), halved(mixture.weights.table)),
+        mixture.bucketing,
+        mixture.history,
+        mixture.vocab_size,
+    )

@@ -40,6 +40,16 @@ class TestScores:
             scorer.token_nll(inputs, targets), -np.log(picked), rtol=1e-5, atol=1e-5
         )
 
+    def test_a_distribution_is_the_last_row_of_the_probabilities(
+        self, scorer: AdamwGpt2, tokens: np.ndarray
+    ) -> None:
+        history = tokens[0, :5]
+        distribution = scorer.distribution(history)
+        assert distribution.sum() == pytest.approx(1.0, abs=1e-12)
+        np.testing.assert_allclose(
+            distribution, scorer.probabilities(history[None])[0, -1], rtol=1e-4
+        )
+
     def test_nll_is_float64_and_does_not_depend_on_the_chunks(
         self, scorer: AdamwGpt2, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,0 +1,243 @@
+"""Mixtures in `transformers`: importing this module makes its Auto classes load them.
+
+    import clso.hub
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained("artifacts/runs/RUN/models/mixture")
+    tokenizer = AutoTokenizer.from_pretrained("artifacts/runs/RUN/models/mixture")
+    inputs = tokenizer("In the beginning", return_tensors="pt")
+    print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))
+
+A mixture has counts, not parameters: it runs on the CPU in float64 whatever device and type it is
+moved to, and has no gradients. Logits are log p(y | context), float32, on the device of the input.
+Of a text longer than `config.n_positions` each token sees the last `n_positions` tokens alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import CausalLMOutput
+
+from clso.mixture.checkpoint import FORMAT_VERSION, MODEL_TYPE, load_mixture, write_arrays
+from clso.mixture.model import CrystallineMixture
+
+__all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM"]
+
+
+class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as below
+    """What `config.json` says of a mixture; `clso.mixture.checkpoint` writes it.
+
+    Attributes:
+        format_version: of the folder.
+        name: `mixture` or `hybrid`.
+        vocab_size: V.
+        n_positions: the longest context.
+        bucketing: which contexts share weights.
+        functions: specification and array names of each basis function.
+        history: array names of the bucket counts.
+        weights: array names of the weights.
+        bos_token_id: begins texts.
+        eos_token_id: ends texts.
+    """
+
+    model_type = MODEL_TYPE
+    format_version: int = FORMAT_VERSION
+    name: str = "mixture"
+    vocab_size: int = 0
+    n_positions: int = 0
+    bucketing: str = "none"
+    functions: list[dict[str, Any]] | None = None
+    history: dict[str, str] | None = None
+    weights: dict[str, str] | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+
+class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
+    """A crystalline mixture or hybrid that `transformers` runs and generates with.
+
+    Args:
+        config: of the folder that the mixture was loaded from.
+        mixture: what prices tokens.
+    """
+
+    config_class = CrystallineMixtureConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    _device_marker: torch.Tensor
+
+    def __init__(self, config: CrystallineMixtureConfig, mixture: CrystallineMixture) -> None:
+        super().__init__(config)
+        self.mixture = mixture
+        self.register_buffer("_device_marker", torch.empty(0), persistent=False)
+        self.generation_config.use_cache = False
+        self.post_init()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # no Hub, no tensors: few of its options
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        config: PreTrainedConfig | None = None,
+        subfolder: str = "",
+        **options: object,
+    ) -> Self:
+        """Open a folder that a run or `save_pretrained` wrote.
+
+        Args:
+            pretrained_model_name_or_path: the folder; names on the Hub are not looked up.
+            config: what was read of the folder before.
+            subfolder: of that folder.
+            options: those on tensors (`dtype`, `device_map`, ...) mean nothing to counts.
+
+        Raises:
+            ArtifactError: there is no mixture, it is damaged, or of another version.
+        """
+        path = Path(pretrained_model_name_or_path, subfolder)
+        mixture = load_mixture(path)
+        if not isinstance(config, CrystallineMixtureConfig):
+            config = CrystallineMixtureConfig.from_pretrained(path)
+        model = cls(config, mixture)
+        if (path / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(path)
+        model.eval()  # type: ignore[no-untyped-call]  # as above
+        return model
+
+    def save_pretrained(  # type: ignore[override]  # as above
+        self, save_directory: str | os.PathLike[str], **options: object
+    ) -> None:
+        """Write the model to a folder, beside what is there; its tokenizer is saved by itself.
+
+        Args:
+            save_directory: made if need be.
+            options: those on tensors (`max_shard_size`, ...) mean nothing to counts.
+
+        Raises:
+            ValueError: it is to be pushed at once, which `push_to_hub` does.
+        """
+        if options.get("push_to_hub"):
+            raise ValueError("call model.push_to_hub(...) to upload a mixture")
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in write_arrays(self.mixture, folder).items():
+            setattr(self.config, name, value)
+        self.config.architectures = [type(self).__name__]
+        self.config.save_pretrained(folder)
+        self.generation_config.save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model was moved to; it computes on the CPU all the same."""
+        return self._device_marker.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the logits."""
+        return torch.float32
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> CausalLMOutput | tuple[torch.Tensor, ...]:
+        """Return log p of every next token, `(B, T, V)` float32.
+
+        Args:
+            input_ids: tokens, `(B, T)`.
+            attention_mask: 0 where a text is padded, before its start or after its end, `(B, T)`.
+                What is padding is not seen, and after it every token is as likely.
+            labels: tokens to price, `(B, T)`, as a rule `input_ids`; each is that of its own
+                place, as everywhere in `transformers`, and -100 is left out of the loss.
+            logits_to_keep: the last so many positions alone, 0: all; or which ones.
+            use_cache: nothing is cached.
+            return_dict: `False`: a tuple.
+
+        Raises:
+            ValueError: a mask with a gap inside a text, or labels without all logits.
+        """
+        n_texts, length = input_ids.shape
+        places = np.arange(length)
+        if isinstance(logits_to_keep, torch.Tensor):
+            places = places[logits_to_keep.cpu().numpy()]
+        elif logits_to_keep:
+            places = places[-logits_to_keep:]
+        if labels is not None and len(places) < length:
+            raise ValueError("labels need the logits of all positions: leave out logits_to_keep")
+        tokens = input_ids.detach().cpu().numpy().astype(np.int64)
+        starts, stops = _spans(tokens.shape, attention_mask)
+        vocab_size = self.config.vocab_size
+        logits = torch.full((n_texts, len(places), vocab_size), -math.log(vocab_size))
+        for text, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            for number, place in enumerate(places):
+                if start <= place < stop:
+                    first = max(start, place + 1 - self.config.n_positions)
+                    known = self.mixture.distribution(tokens[text, first : place + 1])
+                    logits[text, number] = torch.from_numpy(np.log(known))
+        logits = logits.to(input_ids.device)
+        loss = None if labels is None else _loss(logits, labels)
+        output = CausalLMOutput(loss=loss, logits=logits)
+        return output.to_tuple() if return_dict is False else output
+
+    def prepare_inputs_for_generation(  # type: ignore[override]  # called by names alone
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        logits_to_keep: int = 1,
+        **kwargs: object,
+    ) -> dict[str, Any]:
+        """Return what `forward` takes at each step: the whole text so far, nothing cached."""
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "logits_to_keep": logits_to_keep,
+        }
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+
+def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int], list[int]]:
+    """Return where each text starts and stops."""
+    n_texts, length = shape
+    if mask is None:
+        return [0] * n_texts, [length] * n_texts
+    if tuple(mask.shape) != shape:
+        raise ValueError(f"attention_mask is {tuple(mask.shape)}, expected {shape}")
+    seen = mask.detach().cpu().numpy() != 0
+    lengths = seen.sum(1)
+    starts = seen.argmax(1)
+    stops = starts + lengths
+    if any(not text[a:b].all() for text, a, b in zip(seen, starts, stops, strict=True)):
+        raise ValueError("attention_mask has a gap inside a text: pad on the left to generate")
+    return starts.tolist(), stops.tolist()
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -log p of the labels, each priced one position before its own."""
+    priced = logits[:, :-1].reshape(-1, logits.shape[-1])
+    return torch.nn.functional.nll_loss(priced, labels[:, 1:].reshape(-1).to(priced.device))
+
+
+AutoConfig.register(MODEL_TYPE, CrystallineMixtureConfig, exist_ok=True)
+AutoModelForCausalLM.register(
+    CrystallineMixtureConfig, CrystallineMixtureForCausalLM, exist_ok=True
+)

@@ -1,0 +1,247 @@
+"""Models of a run in `transformers`: the same probabilities, and text by its `generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
+
+import clso.hub
+from clso.checkpoint import save_gpt2
+from clso.data.tokenizer import Tokenizer
+from clso.errors import ArtifactError
+from clso.generation import Sampling, generate
+from clso.mixture.checkpoint import save_mixture
+from clso.mixture.model import CrystallineMixture
+from clso.models import load_model
+
+BLOCK_SIZE = 16
+PROMPT = "the cat saw a d"
+
+
+@pytest.fixture(scope="session")
+def folders(
+    toy_mixture: CrystallineMixture,
+    toy_hybrid: CrystallineMixture,
+    toy_gpt2: GPT2LMHeadModel,
+    toy_tokenizer: Tokenizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    save_mixture(toy_mixture, toy_tokenizer, root / "mixture", block_size=BLOCK_SIZE)
+    save_mixture(toy_hybrid, toy_tokenizer, root / "hybrid", block_size=BLOCK_SIZE)
+    save_gpt2(toy_gpt2, toy_tokenizer, root / "adamw")
+    return root
+
+
+@pytest.fixture
+def mixture(folders: Path) -> clso.hub.CrystallineMixtureForCausalLM:
+    model = AutoModelForCausalLM.from_pretrained(folders / "mixture")
+    assert isinstance(model, clso.hub.CrystallineMixtureForCausalLM)
+    return model
+
+
+@pytest.fixture
+def tokens(toy_tokenizer: Tokenizer) -> torch.Tensor:
+    rng = np.random.default_rng(2)
+    return torch.from_numpy(rng.integers(0, toy_tokenizer.vocab_size, (3, BLOCK_SIZE)))
+
+
+def log_probabilities(model: CrystallineMixture, tokens: torch.Tensor) -> np.ndarray:
+    return np.log(model.probabilities(tokens.numpy()))
+
+
+@pytest.mark.parametrize("name", ["mixture", "hybrid"])
+def test_logits_are_the_model_s_log_probabilities(
+    name: str, folders: Path, tokens: torch.Tensor, request: pytest.FixtureRequest
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folders / name)
+    logits = model(tokens).logits
+    assert logits.dtype == torch.float32
+    expected = log_probabilities(request.getfixturevalue(f"toy_{name}"), tokens)
+    np.testing.assert_array_equal(logits.numpy(), expected.astype(np.float32))
+    np.testing.assert_allclose(logits.exp().sum(-1).numpy(), 1.0, atol=1e-5)
+
+
+def test_the_loss_is_the_mean_of_nll_shifted_and_leaves_out_minus_100(
+    mixture: clso.hub.CrystallineMixtureForCausalLM,
+    toy_mixture: CrystallineMixture,
+    tokens: torch.Tensor,
+) -> None:
+    nll = toy_mixture.token_nll(tokens[:, :-1].numpy(), tokens[:, 1:].numpy())
+    assert mixture(tokens, labels=tokens).loss.item() == pytest.approx(nll.mean(), rel=1e-6)
+    labels = tokens.clone()
+    labels[:, :8] = -100
+    assert mixture(tokens, labels=labels).loss.item() == pytest.approx(nll[:, 7:].mean(), rel=1e-6)
+    with pytest.raises(ValueError, match="labels need the logits of all positions"):
+        mixture(tokens, labels=tokens, logits_to_keep=1)
+
+
+def test_only_the_wanted_positions_are_computed(
+    mixture: clso.hub.CrystallineMixtureForCausalLM,
+    tokens: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = mixture(tokens).logits
+    asked: list[int] = []
+    distribution = mixture.mixture.distribution
+    monkeypatch.setattr(
+        mixture.mixture,
+        "distribution",
+        lambda history: asked.append(len(history)) or distribution(history),
+    )
+    assert torch.equal(mixture(tokens, logits_to_keep=2).logits, whole[:, -2:])
+    assert asked == [BLOCK_SIZE - 1, BLOCK_SIZE] * 3
+    chosen = torch.tensor([4, 1])
+    assert torch.equal(mixture(tokens, logits_to_keep=chosen).logits, whole[:, chosen])
+    assert mixture(tokens, return_dict=False)[0].shape == whole.shape
+
+
+def test_of_a_long_text_the_last_tokens_are_seen(
+    mixture: clso.hub.CrystallineMixtureForCausalLM, tokens: torch.Tensor
+) -> None:
+    long = torch.cat([tokens[:1], tokens[1:2]], dim=1)
+    logits = mixture(long).logits
+    assert torch.equal(logits[:, :BLOCK_SIZE], mixture(tokens[:1]).logits)
+    assert torch.equal(logits[:, -1], mixture(tokens[1:2]).logits[:, -1])
+
+
+def test_padding_is_not_seen(
+    mixture: clso.hub.CrystallineMixtureForCausalLM, tokens: torch.Tensor
+) -> None:
+    whole = mixture(tokens).logits
+    mask = torch.ones_like(tokens)
+    padded = tokens.clone()
+    padded[0, :4] = 7
+    mask[0, :4] = 0
+    expected = mixture(tokens[:1, 4:]).logits[0]
+    logits = mixture(padded, attention_mask=mask).logits
+    assert torch.equal(logits[0, 4:], expected)
+    assert torch.equal(logits[1:], whole[1:])
+    np.testing.assert_allclose(logits[0, :4].exp().numpy(), 1 / whole.shape[-1], rtol=1e-5)
+    mask = torch.ones_like(tokens)
+    mask[0, -4:] = 0
+    assert torch.equal(mixture(tokens, attention_mask=mask).logits[0, :-4], whole[0, :-4])
+    mask[0, -1] = 1
+    with pytest.raises(ValueError, match="a gap inside a text"):
+        mixture(tokens, attention_mask=mask)
+    with pytest.raises(ValueError, match=r"attention_mask is \(3, 15\), expected \(3, 16\)"):
+        mixture(tokens, attention_mask=mask[:, 1:])
+
+
+class TestGenerate:
+    @pytest.mark.parametrize("name", ["mixture", "hybrid", "adamw"])
+    def test_greedy_text_is_that_of_clso_generate(self, name: str, folders: Path) -> None:
+        stored = load_model(folders / name)
+        prompt = stored.tokenizer.encode(PROMPT)
+        ours = generate(
+            stored.model,
+            prompt,
+            Sampling(max_tokens=9, temperature=0.0),
+            n_positions=stored.n_positions,
+            end_token_id=stored.tokenizer.end_token_id,
+        )
+        model = AutoModelForCausalLM.from_pretrained(folders / name)
+        tokenizer = AutoTokenizer.from_pretrained(folders / name)
+        inputs = tokenizer(PROMPT, return_tensors="pt")
+        assert inputs["input_ids"][0].tolist() == prompt
+        room = min(9, BLOCK_SIZE - len(prompt)) if name == "adamw" else 9
+        text = model.generate(**inputs, max_new_tokens=room, do_sample=False)
+        assert text[0, len(prompt) :].tolist() == list(ours)[:room]
+
+    def test_a_batch_padded_on_the_left_is_its_texts_one_by_one(
+        self, mixture: clso.hub.CrystallineMixtureForCausalLM, folders: Path
+    ) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(folders / "mixture", padding_side="left")
+        tokenizer.pad_token = tokenizer.eos_token
+        prompts = ["the cat", "the dog saw the crow"]
+        batch = tokenizer(prompts, return_tensors="pt", padding=True)
+        options = {"max_new_tokens": 6, "pad_token_id": tokenizer.pad_token_id}
+        together = mixture.generate(**batch, **options)
+        for row, prompt in zip(together, prompts, strict=True):
+            alone = mixture.generate(**tokenizer(prompt, return_tensors="pt"), **options)
+            assert row[-6:].tolist() == alone[0, -6:].tolist()
+
+    def test_sampling_is_seeded_and_stays_in_the_nucleus(
+        self, mixture: clso.hub.CrystallineMixtureForCausalLM, tokens: torch.Tensor
+    ) -> None:
+        def drawn(seed: int) -> torch.Tensor:
+            torch.manual_seed(seed)
+            options = {"do_sample": True, "temperature": 1.5, "top_p": 0.9, "max_new_tokens": 8}
+            return mixture.generate(tokens, **options)
+
+        assert torch.equal(drawn(1), drawn(1))
+        assert not torch.equal(drawn(1), drawn(2))
+
+    def test_beams_and_a_wish_for_a_cache_are_served(
+        self, mixture: clso.hub.CrystallineMixtureForCausalLM, tokens: torch.Tensor
+    ) -> None:
+        plain = mixture.generate(tokens, max_new_tokens=4)
+        assert torch.equal(mixture.generate(tokens, max_new_tokens=4, use_cache=True), plain)
+        beams = mixture.generate(tokens, max_new_tokens=4, num_beams=2)
+        assert beams.shape[0] == len(tokens)
+        with pytest.raises(ValueError, match="not used by the model"):
+            mixture.generate(tokens, max_new_tokens=4, weather="fine")
+
+
+@pytest.mark.parametrize("name", ["mixture", "hybrid"])
+def test_save_pretrained_round_trip(
+    name: str, folders: Path, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folders / name)
+    tokenizer = AutoTokenizer.from_pretrained(folders / name)
+    model.config.pad_token_id = 1
+    model.generation_config.max_new_tokens = 3
+    tokenizer.save_pretrained(tmp_path / "saved")
+    model.save_pretrained(tmp_path / "saved")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, subfolder="saved")
+    assert torch.equal(again(tokens).logits, model(tokens).logits)
+    assert again.config.pad_token_id == 1
+    assert again.generate(tokens).shape == (3, BLOCK_SIZE + 3)
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved")(PROMPT) == tokenizer(PROMPT)
+    stored = load_model(tmp_path / "saved")
+    assert stored.n_positions == BLOCK_SIZE
+    with pytest.raises(ValueError, match="push_to_hub"):
+        model.save_pretrained(tmp_path / "saved", push_to_hub=True)
+
+
+def test_a_mixture_has_no_parameters_and_takes_any_device_and_type(
+    folders: Path, tokens: torch.Tensor
+) -> None:
+    options = {"dtype": torch.bfloat16, "local_files_only": True}
+    model = AutoModelForCausalLM.from_pretrained(folders / "mixture", **options)
+    assert model.num_parameters() == 0
+    assert not model.training
+    assert model.device == torch.device("cpu")
+    assert model.to("meta").device == torch.device("meta")
+    assert model(tokens).logits.dtype == model.dtype == torch.float32
+    assert model.can_generate()
+
+
+def test_a_folder_that_is_damaged_or_none_is_told(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folders / "mixture" / "config.json").read_bytes())
+    with pytest.raises(ArtifactError, match="holds no mixture"):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ArtifactError, match="holds a model of type 'bert', expected 'gpt2'"):
+        load_model(tmp_path)
+
+
+def test_a_tokenizer_of_another_size_is_told(
+    toy_mixture: CrystallineMixture, tmp_path: Path
+) -> None:
+    other = Tokenizer.train(["a rose is a rose"], 258)
+    save_mixture(toy_mixture, other, tmp_path / "odd", block_size=BLOCK_SIZE)
+    with pytest.raises(ArtifactError, match="has 290 tokens, its tokenizer 258"):
+        load_model(tmp_path / "odd")
+
+
+def test_the_config_says_what_the_model_is(folders: Path) -> None:
+    config = AutoConfig.from_pretrained(folders / "hybrid")
+    assert config.model_type == "clso_mixture"
+    assert config.architectures == ["CrystallineMixtureForCausalLM"]
+    assert (config.name, config.n_positions) == ("hybrid", BLOCK_SIZE)
+    assert config.functions[-1]["spec"]["name"] == "neural(adamw)"
