@@ -54,7 +54,7 @@ def budget_points(runs: Iterable[Run]) -> list[BudgetPoint]:
                 continue
             label = model_label(row["model"])
             # passes are AdamW's own; of the hybrid they say what its network was given
-            if row["model"] in ("adamw", "hybrid") and passes > 1:
+            if row["model"] in ("adamw", "warm_start", "hybrid") and passes > 1:
                 label += f", {passes} passes"
             point = BudgetPoint(
                 text,

@@ -27,6 +27,7 @@ __all__ = ["CLSO_MODELS", "Headline", "find_comparison", "make_headline", "pick_
 
 CLSO_MODELS = ("gpt", "mixture")
 _RIVAL = "adamw"
+_HYBRID = "hybrid"
 
 Row = Mapping[str, Any]
 
@@ -95,6 +96,7 @@ def make_headline(results: Sequence[Row], comparisons: Sequence[Row]) -> Headlin
             title = _counting_wins(floor, contender, rival)
         details = [
             detail,
+            _with_network(by_model.get(_HYBRID), rival, comparisons),
             _against_floors(contender, floors, comparisons),
             _against_floors(rival, floors, comparisons),
         ]
@@ -137,6 +139,22 @@ def _duel(a: Row, b: Row, comparisons: Sequence[Row]) -> tuple[str, str]:
         f"{format_perplexity(winner['perplexity'])}."
     )
     return title, detail
+
+
+def _with_network(hybrid: Row | None, rival: Row, comparisons: Sequence[Row]) -> str:
+    """Say what the network and the gradient-free model together come to."""
+    if hybrid is None:
+        return ""
+    difference = hybrid["test_loss"] - rival["test_loss"]
+    row = find_comparison(comparisons, _HYBRID, _RIVAL)
+    sure = "no interval" if row is None or row["ci_low"] is None else _interval(row)
+    share = format_share(abs(math.expm1(min(difference, 700.0))))
+    return (
+        f"The hybrid, the mixture with {_the(rival)} as one more function, reaches "
+        f"{format_loss(hybrid['test_loss'])}: a perplexity {share} "
+        f"{'lower' if difference < 0 else 'higher'} than {_the(rival)}'s (difference "
+        f"{format_loss(difference, signed=True)} nats per token, {sure})."
+    )
 
 
 def _counting_wins(floor: Row, *models: Row) -> str:

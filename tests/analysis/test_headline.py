@@ -66,6 +66,20 @@ def test_the_search_wins_where_it_wins() -> None:
     assert "perplexity is 49\u00a0% higher" in headline.details[0]
 
 
+def test_the_hybrid_is_held_against_the_network_alone() -> None:
+    results = [*FLOORS, result("mixture", 5.1), result("adamw", 5.3), result("hybrid", 5.0)]
+    told = make_headline(results, [comparison("hybrid", "adamw", -0.3, 0.1)]).details
+    hybrid = next(detail for detail in told if "hybrid" in detail)
+    assert "5.000: a perplexity 26\N{NO-BREAK SPACE}% lower than AdamW GPT-2's" in hybrid
+    assert "-0.300".replace("-", "\N{MINUS SIGN}") in hybrid
+    assert "paired bootstrap over 40 documents" in hybrid
+    results[-1] = result("hybrid", 5.6)
+    told = make_headline(results, []).details
+    assert any(
+        "35\N{NO-BREAK SPACE}% higher" in detail and "no interval" in detail for detail in told
+    )
+
+
 def test_counting_wins_where_both_stay_behind_a_floor() -> None:
     headline = make_headline(
         [*FLOORS, result("gpt", 6.5), result("adamw", 5.8)],
