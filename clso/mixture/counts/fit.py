@@ -55,7 +55,8 @@ def fit_patterns(
         patterns: what to fit, as patterns or as their names.
         class_maps: the class of each token, `(V,)` integers per name.
         workspace: a folder for temporary files when the text is large; `None`: all in memory.
-        memory_bytes: working memory for sorting; the counts themselves come on top.
+        memory_bytes: working memory for sorting; the counts themselves come on top, and what
+            follows one context is sorted at once, however often it occurs.
         reporter: hears how many of the prefixes are counted.
 
     Raises:
