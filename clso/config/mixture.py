@@ -41,9 +41,9 @@ class FunctionGridConfig(Section):
         patterns: context offsets of Kneser-Ney counts over tokens, most important first.
         class_maps: token classes, `k64`: 64 clusters of the tokens' neighbours.
         class_patterns: offsets of patterns over classes, for every map ...
-        exact: ... with so many of their first places seen as tokens (fewer than they have).
-        class_targets: maps through which the next token is predicted too, for `class_patterns`
-            of that map.
+        exact: ... with so many of their first places seen as tokens (as many as they have only
+            where the next token is seen through the map).
+        class_targets: maps for which all these also predict the next token's class first.
         cache_half_lives: tokens after which a recency cache's weight has halved; `inf`: never.
         cache_idf: caches divide a token's weight by its frequency to this power.
         gated_maps: maps of caches gated by class; every half-life, idf and power below.
@@ -52,7 +52,7 @@ class FunctionGridConfig(Section):
         gated_powers: of the gate.
         induction_lengths: last tokens that must have stood together before.
         induction_decays: weight of an occurrence against the next later one.
-        functions: more entries, spelled out, such as `kn(1,2:k64,3:k16)`.
+        functions: more entries, spelled out, such as `kn(1,2:k64,3:k32)` or `product(k64)`.
     """
 
     patterns: tuple[Offsets, ...] = (
@@ -76,19 +76,24 @@ class FunctionGridConfig(Section):
         (2, 3, 4),
         (2, 3, 1),
     )
-    class_maps: tuple[ClassMap, ...] = ("k32", "k64", "k128", "k256", "k512")
-    class_patterns: tuple[Offsets, ...] = ((1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (2,), (1, 3))
-    exact: tuple[Annotated[int, Field(ge=0, le=7)], ...] = (0, 1, 2)
-    class_targets: tuple[ClassMap, ...] = ()
+    class_maps: tuple[ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
+    class_patterns: tuple[Offsets, ...] = ((1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))
+    exact: tuple[Annotated[int, Field(ge=0, le=8)], ...] = (0, 1, 2)
+    class_targets: tuple[ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
     cache_half_lives: tuple[HalfLife, ...] = (8.0, 32.0, 128.0, "inf")
     cache_idf: tuple[NotNegative, ...] = (0.0, 0.5)
-    gated_maps: tuple[ClassMap, ...] = ("k64", "k128", "k256", "k512")
+    gated_maps: tuple[ClassMap, ...] = ("k64", "k128", "k256", "s128")
     gated_half_lives: tuple[HalfLife, ...] = (64.0, "inf")
-    gated_idf: tuple[NotNegative, ...] = (0.0, 0.3)
-    gated_powers: tuple[Positive, ...] = (1.0,)
+    gated_idf: tuple[NotNegative, ...] = (0.0,)
+    gated_powers: tuple[Positive, ...] = (0.7, 1.0, 1.4)
     induction_lengths: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (1, 2, 3)
-    induction_decays: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.8, 0.9, 1.0)
-    functions: tuple[str, ...] = ()
+    induction_decays: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.9, 0.98)
+    functions: tuple[str, ...] = (
+        "product(k256,via=k128)",
+        "product(k128.1)",
+        "product(k64)",
+        "product(s128)",
+    )
 
 
 class MixtureConfig(Section):

@@ -24,10 +24,10 @@ Float32Array = npt.NDArray[np.float32]
 # scipy's stubs type a sparse product by its layout, which says nothing here
 SparseMatrix = Any
 
-_NEIGHBOURS: Final = 4000
+_NEIGHBOURS: Final = 2000
 _DIMENSIONS: Final = 64
 _OVERSAMPLING: Final = 8
-_CENTRE_TOKENS: Final = 4000
+_CENTRE_TOKENS: Final = 2000
 _ITERATIONS: Final = 10
 _ROWS: Final = 4096
 
@@ -154,6 +154,8 @@ def cluster(
 
 
 def _left_factors(matrix: SparseMatrix, rng: np.random.Generator) -> Float32Array:
+    if not matrix.count_nonzero():
+        return np.zeros((matrix.shape[0], 1), dtype=np.float32)
     width = min(_DIMENSIONS + _OVERSAMPLING, *matrix.shape)
     across = matrix.T.tocsr()
     start = rng.standard_normal((matrix.shape[1], width), dtype=np.float32)

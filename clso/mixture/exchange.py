@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 _SWEEPS: Final = 3
 _ROWS: Final = 4096
 _PSEUDO_COUNT: Final = 5.0
-_SHAPE_COUNT: Final = 3.0
+_SHAPE_COUNT: Final = 10.0
 _SHAPE_WEIGHT: Final = 2.0
 
 
@@ -54,7 +54,7 @@ class LogPrior(NamedTuple):
 class ShapePrior:
     r"""The class of a token as its look tells it, from the classes of other seen tokens.
 
-    .. math:: p(c \mid h_k) = \frac{n(c, h_k) + 3 \, p(c \mid h_{k+1})}{n(h_k) + 3}
+    .. math:: p(c \mid h_k) = \frac{n(c, h_k) + 10 \, p(c \mid h_{k+1})}{n(h_k) + 10}
 
     from the finest shape h_1 to the coarsest; n counts token types, and leaves out the type that
     is asked about.
@@ -101,7 +101,7 @@ class ShapePrior:
             found = found.reshape(-1, n_classes)
             alike = np.maximum(found.sum(axis=1, keepdims=True) - left_out, 0)
             probability = (found + _SHAPE_COUNT * probability[parents]) / (alike + _SHAPE_COUNT)
-        return probability
+        return np.asarray(probability, dtype=np.float32)
 
 
 def exchange(
@@ -150,7 +150,8 @@ def _log_following(labels: Int64Array, n_classes: int, pairs: NeighbourCounts) -
     counts = np.bincount(keys, pairs.counts, n_classes * n_classes).reshape(n_classes, n_classes)
     share = (counts.sum(axis=0) + 1e-3) / (counts.sum() + 1e-3 * n_classes)
     total = counts.sum(axis=1, keepdims=True) + _PSEUDO_COUNT
-    return np.log((counts + _PSEUDO_COUNT * share) / total).astype(np.float32)
+    following = np.log((counts + _PSEUDO_COUNT * share) / total)
+    return np.asarray(following, dtype=np.float32)
 
 
 def _class_counts(

@@ -65,7 +65,7 @@ def canonical_name(name: str) -> str:
     except ConfigError as error:
         raise ConfigError(
             f"mixture.library.functions: {error.message}",
-            remedy="write kn(1,2), kn(1,2:k64), cache(32), gated(k64), induction(2) or unigram",
+            remedy="write kn(1,2), kn(1:k64->k64), cache(32), gated(k64), induction(2) or unigram",
         ) from error
 
 
@@ -75,23 +75,23 @@ def class_maps_of(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name.startswith("kn("):
             needed |= Pattern.parse(name).class_names
-        elif name != UNIGRAM and isinstance(settings := parse(name), GatedName):
-            needed.add(settings.classes)
+        elif name != UNIGRAM:
+            needed |= parse(name).class_names
     return tuple(sorted(needed))
 
 
 def _patterns(grid: Mapping[str, Any]) -> Iterator[str]:
     for offsets in grid["patterns"]:
         yield Pattern(tuple(Element(offset) for offset in offsets)).name
-    for classes, offsets, exact in product(
-        grid["class_maps"], grid["class_patterns"], grid["exact"]
+    targets = [(classes, None) for classes in grid["class_maps"]]
+    targets += [(classes, classes) for classes in grid["class_targets"]]
+    for (classes, target), offsets, exact in product(
+        targets, grid["class_patterns"], grid["exact"]
     ):
-        if exact < len(offsets):
-            yield Pattern(
-                tuple(
-                    Element(offset, None if place < exact else classes)
-                    for place, offset in enumerate(offsets)
-                )
-            ).name
-    for classes, offsets in product(grid["class_targets"], grid["class_patterns"]):
-        yield Pattern(tuple(Element(offset, classes) for offset in offsets), classes).name
+        # all places exact and no class to predict would be a pattern over tokens
+        if exact < len(offsets) + (target is not None):
+            elements = (
+                Element(offset, None if place < exact else classes)
+                for place, offset in enumerate(offsets)
+            )
+            yield Pattern(tuple(elements), target).name

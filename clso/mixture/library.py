@@ -16,7 +16,7 @@ from clso.mixture.constant import Uniform, Unigram
 from clso.mixture.counts import KneserNey, fit_patterns
 from clso.mixture.function import BasisFunction
 from clso.mixture.grid import UNIGRAM
-from clso.mixture.pointer import Pointer, fit_pointers, load_pointer, pointer_probabilities
+from clso.mixture.pointer import BlockFunction, fit_pointers, load_pointer, pointer_probabilities
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 
@@ -85,7 +85,7 @@ def compute_columns(
         reporter: hears how many functions are done.
     """
     values = np.empty((len(functions), targets.size), dtype=np.float32)
-    pointers = [i for i, function in enumerate(functions) if isinstance(function, Pointer)]
+    pointers = [i for i, function in enumerate(functions) if isinstance(function, BlockFunction)]
     others = [i for i in range(len(functions)) if i not in set(pointers)]
     block_size = targets.shape[1]
     with reporter.task(f"columns of {name}", len(functions)) as task:

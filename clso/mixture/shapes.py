@@ -53,7 +53,7 @@ def _key(text: bytes) -> Key:
         return head + kind, rest[-3:].lower()
     if rest.isdigit():
         # how many digits tells a year from a count
-        return head + 5, b"0" * min(len(rest), 3)
+        return head + 5, b"%d" % min(len(rest), 4)
     if rest.isascii() and not any(byte > 127 or chr(byte).isalnum() for byte in rest):
         return head + 6, rest[-1:]
     return head + 7, b""

@@ -1,6 +1,6 @@
-"""Pointers: attention without learned weights over the tokens of the block so far."""
+"""Functions of the block so far: pointers, attention without learned weights, and products."""
 
-from clso.mixture.pointer.base import Pointer
+from clso.mixture.pointer.base import BlockFunction, Pointer
 from clso.mixture.pointer.cache import Cache, Gated
 from clso.mixture.pointer.fit import fit_pointers, load_pointer, pointer_probabilities
 from clso.mixture.pointer.induction import Induction, match_length
@@ -9,10 +9,13 @@ from clso.mixture.pointer.names import (
     GatedName,
     InductionName,
     PointerName,
+    ProductName,
     parse,
 )
+from clso.mixture.pointer.product import Product
 
 __all__ = [
+    "BlockFunction",
     "Cache",
     "CacheName",
     "Gated",
@@ -21,6 +24,8 @@ __all__ = [
     "InductionName",
     "Pointer",
     "PointerName",
+    "Product",
+    "ProductName",
     "fit_pointers",
     "load_pointer",
     "match_length",

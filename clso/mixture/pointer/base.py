@@ -21,7 +21,7 @@ from clso.mixture.pointer.names import PointerName
 from clso.mixture.pointer.pairs import BlockView
 from clso.scoring import Int64Array
 
-__all__ = ["Pointer", "stored", "views"]
+__all__ = ["BlockFunction", "Pointer", "stored", "views"]
 
 # B * T * T, and so the number of pairs, of the blocks that are looked at together
 _VIEW_ELEMENTS: Final = 1 << 24
@@ -36,8 +36,8 @@ def views(inputs: Int64Array, targets: Int64Array) -> Iterator[tuple[slice, Bloc
         yield blocks, BlockView(inputs[blocks], targets[blocks])
 
 
-class Pointer(ABC):
-    """A basis function that points at the tokens of the block so far.
+class BlockFunction(ABC):
+    """A basis function of all tokens of the block so far, scored a view of blocks at a time.
 
     Args:
         settings: its name, parsed.
@@ -64,25 +64,17 @@ class Pointer(ABC):
         return sum(array.nbytes for array in self.to_arrays().values())
 
     @abstractmethod
-    def masses(self, view: BlockView) -> tuple[FloatArray, FloatArray]:
-        """Return the weight on the target and the weight on all sources, each `(B, T)`."""
+    def view_probabilities(self, view: BlockView) -> FloatArray:
+        """Return p(target), `(B, T)`; functions that share a view share its look-ups."""
 
     @abstractmethod
-    def weights(self, history: Int64Array) -> FloatArray:
-        """Return the weight of each source after the history's last token, `(t,)`."""
+    def history_distribution(self, history: Int64Array) -> FloatArray:
+        """Return p(. | history), `(V,)`, of tokens that are known to be in the vocabulary."""
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Make the function again, equal to the last bit."""
-
-    def view_probabilities(self, view: BlockView) -> FloatArray:
-        """Return p(target), `(B, T)`; pointers that share a view share its look-ups."""
-        hit, total = self.masses(view)
-        anywhere = total > 0
-        probability: FloatArray = np.divide(hit, total, out=np.zeros_like(hit), where=anywhere)
-        probability[~anywhere] = self.unigram[view.targets[~anywhere]]
-        return probability
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position), `(B, T)`.
@@ -104,11 +96,7 @@ class Pointer(ABC):
             DataError: a token is outside the vocabulary.
         """
         _check_tokens(self, history)
-        weights = self.weights(history)
-        total = weights.sum()
-        if not total > 0:
-            return self.unigram.copy()
-        return np.asarray(np.bincount(history, weights, self.vocab_size) / total)
+        return self.history_distribution(history)
 
     def spec(self) -> dict[str, Any]:
         """Return name and V."""
@@ -117,9 +105,37 @@ class Pointer(ABC):
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return p(y) as `unigram`, `(V,)`.
 
-        Of pointers fitted together, arrays of one name are equal.
+        Of functions fitted together, arrays of one name are equal.
         """
         return {"unigram": self.unigram}
+
+
+class Pointer(BlockFunction):
+    """A basis function that points at the tokens of the block so far."""
+
+    @abstractmethod
+    def masses(self, view: BlockView) -> tuple[FloatArray, FloatArray]:
+        """Return the weight on the target and the weight on all sources, each `(B, T)`."""
+
+    @abstractmethod
+    def weights(self, history: Int64Array) -> FloatArray:
+        """Return the weight of each source after the history's last token, `(t,)`."""
+
+    def view_probabilities(self, view: BlockView) -> FloatArray:
+        """Return p(target), `(B, T)`; pointers that share a view share its look-ups."""
+        hit, total = self.masses(view)
+        anywhere = total > 0
+        probability: FloatArray = np.divide(hit, total, out=np.zeros_like(hit), where=anywhere)
+        probability[~anywhere] = self.unigram[view.targets[~anywhere]]
+        return probability
+
+    def history_distribution(self, history: Int64Array) -> FloatArray:
+        """Return p(. | history), `(V,)`, of tokens that are known to be in the vocabulary."""
+        weights = self.weights(history)
+        total = weights.sum()
+        if not total > 0:
+            return self.unigram.copy()
+        return np.asarray(np.bincount(history, weights, self.vocab_size) / total)
 
 
 def stored(
@@ -139,10 +155,10 @@ def stored(
     return arrays[name]
 
 
-def _check_tokens(pointer: Pointer, tokens: Int64Array) -> None:
-    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= pointer.vocab_size):
+def _check_tokens(function: BlockFunction, tokens: Int64Array) -> None:
+    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= function.vocab_size):
         raise DataError(
-            f"tokens {tokens.min()} to {tokens.max()} were given to {pointer.name}, expected 0 "
-            f"to {pointer.vocab_size - 1}",
+            f"tokens {tokens.min()} to {tokens.max()} were given to {function.name}, expected 0 "
+            f"to {function.vocab_size - 1}",
             remedy="score text with the vocabulary that the function was fitted with",
         )

@@ -5,7 +5,6 @@ Notation: lambda = 2^(-1 / half-life), p the unigram, c a class map.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,14 +14,12 @@ import numpy.typing as npt
 from clso.errors import ArtifactError
 from clso.mixture.function import FloatArray
 from clso.mixture.pointer.base import Pointer, stored
+from clso.mixture.pointer.class_counts import ClassArray, Float32Array
 from clso.mixture.pointer.names import CacheName, GatedName, parse
 from clso.mixture.pointer.pairs import BlockView, block_chunks, strips
 from clso.scoring import Int64Array
 
-__all__ = ["Cache", "Gated", "class_lift"]
-
-Float32Array = npt.NDArray[np.float32]
-ClassArray = npt.NDArray[np.unsignedinteger[Any]]
+__all__ = ["Cache", "Gated"]
 
 
 def _recency(half_life: float, n_lags: int) -> FloatArray:
@@ -83,24 +80,6 @@ class Cache(Pointer):
         return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)))
 
 
-def class_lift(pairs: Int64Array) -> Float32Array:
-    r"""Return how much more likely a class is after a class than anywhere, `(C, C)`.
-
-    .. math::
-        \frac{p(c' \mid c) + \epsilon}{p(c') + \epsilon}, \qquad
-        p(c' \mid c) = \frac{n(c, c') + m \, p(c')}{n(c) + m}, \qquad m = 10, \epsilon = 10^{-4}
-
-    Args:
-        pairs: n(c, c'), how often a token of class c' follows one of class c, `(C, C)`.
-    """
-    counts = pairs.astype(np.float64)
-    after = counts.sum(axis=0)
-    share = after / max(after.sum(), 1.0)
-    following = (counts + 10 * share) / (counts.sum(axis=1, keepdims=True) + 10)
-    lift = (following + 1e-4) / (share + 1e-4)
-    return np.asarray(lift, dtype=np.float32)
-
-
 class Gated(Pointer):
     r"""A cache whose sources are weighted by how well their class follows the last token's.
 
@@ -157,9 +136,9 @@ class Gated(Pointer):
         return np.asarray(self._gate[classes[-1], classes] * recency * self._rarity[history])
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return `unigram` and `classes(NAME)`, `(V,)` each, and `lift(NAME)`, `(C, C)`."""
+        """Return `unigram` and `classes(NAME)`, `(V,)` each, and `lift(NAME,1,NAME)`, `(C, C)`."""
         name = self.settings.classes
-        arrays = {f"classes({name})": self.classes, f"lift({name})": self.lift}
+        arrays = {f"classes({name})": self.classes, f"lift({name},1,{name})": self.lift}
         return {**super().to_arrays(), **arrays}
 
     @classmethod
@@ -173,12 +152,7 @@ class Gated(Pointer):
         if not isinstance(settings, GatedName):
             raise ArtifactError(f"{spec['name']} is stored as a gate, expected gated(...)")
         classes = stored(arrays, f"classes({settings.classes})", (spec["vocab_size"],))
-        n_classes = math.isqrt(arrays.get(f"lift({settings.classes})", np.empty(0)).size)
-        lift = stored(arrays, f"lift({settings.classes})", (n_classes, n_classes))
-        if int(classes.max(initial=0)) >= n_classes:
-            raise ArtifactError(
-                f"classes({settings.classes}) goes up to {classes.max()}, but its lift has "
-                f"{n_classes} classes",
-                remedy="build the library again",
-            )
+        n_classes = int(classes.max()) + 1
+        name = f"lift({settings.classes},1,{settings.classes})"
+        lift = stored(arrays, name, (n_classes, n_classes))
         return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)), classes, lift)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,28 @@ import numpy.typing as npt
 from clso.analysis.floors import TokenStream
 from clso.errors import ConfigError
 from clso.mixture.function import FloatArray
-from clso.mixture.pointer.base import Pointer, views
-from clso.mixture.pointer.cache import Cache, ClassArray, Float32Array, Gated, class_lift
+from clso.mixture.pointer.base import BlockFunction, views
+from clso.mixture.pointer.cache import Cache, Gated
+from clso.mixture.pointer.class_counts import (
+    ClassArray,
+    Float32Array,
+    class_lift,
+    count_class_pairs,
+    count_successors,
+)
 from clso.mixture.pointer.induction import Induction
-from clso.mixture.pointer.names import CacheName, GatedName, PointerName, parse
+from clso.mixture.pointer.names import (
+    CacheName,
+    GatedName,
+    InductionName,
+    PointerName,
+    ProductName,
+    parse,
+)
+from clso.mixture.pointer.product import EXPONENTS, Product
 from clso.scoring import Int64Array
 
 __all__ = ["fit_pointers", "load_pointer", "pointer_probabilities"]
-
-_CHUNK: Final = 1 << 22
 
 
 def fit_pointers(
@@ -27,47 +40,78 @@ def fit_pointers(
     streams: Sequence[TokenStream],
     unigram: FloatArray,
     class_maps: Mapping[str, ClassArray],
-) -> list[Pointer]:
-    """Make pointers, in the order of their names; those of a class map share its counts.
+) -> list[BlockFunction]:
+    """Make functions of the block, in the order of their names; they share what they count.
 
     Args:
         names: as `parse` reads them.
-        streams: text that the class pairs are counted in; no pair spans two streams.
+        streams: text that classes are counted in; no pair spans two streams.
         unigram: p(y), `(V,)`; kept, not copied.
         class_maps: the class of each token, `(V,)` integers per name.
 
     Raises:
         ConfigError: a name is wrong, or its class map is missing or not `(V,)`.
     """
-    lifts: dict[str, Float32Array] = {}
+    counts = _Counts(streams, class_maps, len(unigram))
 
-    def made(settings: PointerName) -> Pointer:
+    def made(settings: PointerName) -> BlockFunction:
         if isinstance(settings, CacheName):
             return Cache(settings, unigram)
-        if not isinstance(settings, GatedName):
+        if isinstance(settings, InductionName):
             return Induction(settings, unigram)
-        classes = _class_map(class_maps, settings.classes, len(unigram))
-        if settings.classes not in lifts:
-            lifts[settings.classes] = class_lift(count_class_pairs(streams, classes))
-        return Gated(settings, unigram, classes, lifts[settings.classes])
+        classes = counts.class_map(settings.classes)
+        if isinstance(settings, GatedName):
+            lift = counts.lift(settings.classes, settings.classes, 1)
+            return Gated(settings, unigram, classes, lift)
+        via = counts.class_map(settings.via)
+        lifts = [counts.lift(settings.via, settings.classes, offset) for offset in EXPONENTS]
+        successors = counts.successors(settings.classes)
+        return Product(settings, unigram, classes, via, successors, lifts)
 
     return [made(parse(name) if isinstance(name, str) else name) for name in names]
 
 
-def count_class_pairs(streams: Sequence[TokenStream], classes: ClassArray) -> Int64Array:
-    """Return how often each class follows each class, `(C, C)`."""
-    n_classes = int(classes.max()) + 1
-    pairs = np.zeros(n_classes * n_classes, dtype=np.int64)
-    for stream in streams:
-        for start in range(0, stream.n_tokens, _CHUNK):
-            stop = min(start + _CHUNK, stream.n_tokens)
-            seen = classes[stream.tokens(start, stop + 1)].astype(np.int64)
-            pairs += np.bincount(seen[:-1] * n_classes + seen[1:], minlength=len(pairs))
-    return pairs.reshape(n_classes, n_classes)
+class _Counts:
+    """What is counted once for several functions."""
+
+    def __init__(
+        self, streams: Sequence[TokenStream], class_maps: Mapping[str, ClassArray], vocab_size: int
+    ) -> None:
+        self._streams = streams
+        self._class_maps = class_maps
+        self._vocab_size = vocab_size
+        self._lifts: dict[tuple[str, str, int], Float32Array] = {}
+        self._successors: dict[str, tuple[Int64Array, npt.NDArray[np.uint32]]] = {}
+
+    def class_map(self, name: str) -> ClassArray:
+        if name not in self._class_maps:
+            raise ConfigError(
+                f"there is no class map {name!r}, expected one of {sorted(self._class_maps)}",
+                remedy="add the classes to the library, or leave the pointer out",
+            )
+        classes = self._class_maps[name]
+        if classes.shape != (self._vocab_size,):
+            raise ConfigError(
+                f"class map {name!r} is {classes.shape}, expected ({self._vocab_size},)",
+                remedy="fit the classes with the same vocabulary",
+            )
+        return classes
+
+    def lift(self, first: str, second: str, offset: int) -> Float32Array:
+        key = first, second, offset
+        if key not in self._lifts:
+            maps = self.class_map(first), self.class_map(second)
+            self._lifts[key] = class_lift(count_class_pairs(self._streams, *maps, offset))
+        return self._lifts[key]
+
+    def successors(self, name: str) -> tuple[Int64Array, npt.NDArray[np.uint32]]:
+        if name not in self._successors:
+            self._successors[name] = count_successors(self._streams, self.class_map(name))
+        return self._successors[name]
 
 
-def load_pointer(spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Pointer:
-    """Make a stored pointer of any kind again.
+def load_pointer(spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> BlockFunction:
+    """Make a stored function of any kind again.
 
     Raises:
         ConfigError: its name is no pointer's.
@@ -78,33 +122,20 @@ def load_pointer(spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
         return Cache.from_arrays(spec, arrays)
     if isinstance(settings, GatedName):
         return Gated.from_arrays(spec, arrays)
+    if isinstance(settings, ProductName):
+        return Product.from_arrays(spec, arrays)
     return Induction.from_arrays(spec, arrays)
 
 
 def pointer_probabilities(
-    pointers: Sequence[Pointer], inputs: Int64Array, targets: Int64Array
+    pointers: Sequence[BlockFunction], inputs: Int64Array, targets: Int64Array
 ) -> FloatArray:
-    """Return p(target) of several pointers, `(n_pointers, B, T)`.
+    """Return p(target) of several functions, `(n_functions, B, T)`.
 
-    The same as each pointer's `target_probabilities`, in less time.
+    The same as each one's `target_probabilities`, in less time.
     """
     probabilities = np.empty((len(pointers), *inputs.shape))
     for blocks, view in views(inputs, targets):
         for row, pointer in zip(probabilities, pointers, strict=True):
             row[blocks] = pointer.view_probabilities(view)
     return probabilities
-
-
-def _class_map(class_maps: Mapping[str, ClassArray], name: str, vocab_size: int) -> ClassArray:
-    if name not in class_maps:
-        raise ConfigError(
-            f"there is no class map {name!r}, expected one of {sorted(class_maps)}",
-            remedy="add the classes to the library, or leave the pointer out",
-        )
-    classes = class_maps[name]
-    if classes.shape != (vocab_size,):
-        raise ConfigError(
-            f"class map {name!r} is {classes.shape}, expected ({vocab_size},)",
-            remedy="fit the classes with the same vocabulary",
-        )
-    return classes

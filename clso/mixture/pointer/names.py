@@ -3,8 +3,10 @@
     cache(HALF[,idf=I])                             a cache; HALF tokens halve a weight, or inf
     gated(CLASSES[,half=H][,idf=I][,power=P])       cache whose candidates must fit the last token
     induction(LENGTH[,decay=D])                     what followed the last LENGTH tokens before
+    product(CLASSES[,via=CLASSES][,adapt=A])        classes by the last five tokens and the block
 
-Settings left out are inf, 0, 1 and 0.9. A name is canonical if `str(parse(name)) == name`.
+Settings left out are half=inf, idf=0, power=1, decay=0.9, via the same classes and adapt=0.5. A
+name is canonical if `str(parse(name)) == name`.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from typing import Any, Final
 
 from clso.errors import ConfigError
 
-__all__ = ["CacheName", "GatedName", "InductionName", "PointerName", "parse"]
+__all__ = ["CacheName", "GatedName", "InductionName", "PointerName", "ProductName", "parse"]
 
 _CALL: Final = re.compile(r"([a-z]+)\(([^()]*)\)")
 _CLASSES: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _REMEDY: Final = (
-    "write a pointer as cache(32,idf=0.5), gated(k128,half=60,idf=0.3,power=1) or "
-    "induction(2,decay=0.9)"
+    "write a pointer as cache(32,idf=0.5), gated(k128,half=60,idf=0.3,power=1), "
+    "induction(2,decay=0.9) or product(k256,via=k128,adapt=0.5)"
 )
 
 
@@ -54,6 +56,11 @@ class CacheName:
     def __post_init__(self) -> None:
         _check_weights(self.half_life, self.idf)
 
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class maps it needs: none."""
+        return frozenset()
+
     def __str__(self) -> str:
         return _written("cache", _plain(self.half_life), idf=(self.idf, 0.0))
 
@@ -81,6 +88,11 @@ class GatedName:
         _check(bool(_CLASSES.fullmatch(self.classes)), "class map", repr(self.classes), "a word")
         _check_weights(self.half_life, self.idf)
         _check(0 < self.power <= 8, "power", self.power, "a number above 0, up to 8")
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class maps it needs."""
+        return frozenset({self.classes})
 
     def __str__(self) -> str:
         return _written(
@@ -111,11 +123,48 @@ class InductionName:
         _check(1 <= self.length <= 16, "length", self.length, "1 to 16")
         _check(0 < self.decay <= 1, "decay", self.decay, "a number above 0, up to 1")
 
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class maps it needs: none."""
+        return frozenset()
+
     def __str__(self) -> str:
         return _written("induction", str(self.length), decay=(self.decay, 0.9))
 
 
-PointerName = CacheName | GatedName | InductionName
+@dataclass(frozen=True)
+class ProductName:
+    """A product of what the last five tokens and the block say of the next class.
+
+    Args:
+        classes: name of the map whose classes are predicted.
+        via: name of the map that the last tokens but one are seen through.
+        adapt: the weight of the block's own classes, 0 to 1.
+
+    Raises:
+        ConfigError: a setting is out of range, or a map's name is not a word.
+    """
+
+    classes: str
+    via: str
+    adapt: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in (self.classes, self.via):
+            _check(bool(_CLASSES.fullmatch(name)), "class map", repr(name), "a word")
+        _check(0 <= self.adapt <= 1, "adapt", self.adapt, "0 to 1")
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class maps it needs."""
+        return frozenset({self.classes, self.via})
+
+    def __str__(self) -> str:
+        first = self.classes if self.via == self.classes else f"{self.classes},via={self.via}"
+        return _written("product", first, adapt=(self.adapt, 0.5))
+
+
+PointerName = CacheName | GatedName | InductionName | ProductName
 
 
 def parse(name: str) -> PointerName:
@@ -138,6 +187,13 @@ def parse(name: str) -> PointerName:
         case "induction":
             _check(bool(re.fullmatch("[0-9]{1,9}", first)), "length", repr(first), "1 to 16")
             return InductionName(int(first), **_options(name, rest, {"decay": "decay"}))
+        case "product":
+            via = [option[4:] for option in rest if option.startswith("via=")]
+            numbers = [option for option in rest if not option.startswith("via=")]
+            if len(via) > 1:
+                raise ConfigError(f"{name!r}: via is given {len(via)} times", remedy=_REMEDY)
+            options = _options(name, numbers, {"adapt": "adapt"})
+            return ProductName(first, via[0] if via else first, **options)
         case kind:
             raise ConfigError(f"{name!r}: there is no pointer {kind!r}", remedy=_REMEDY)
 

@@ -1,5 +1,6 @@
 """Pointers against the contract, and against their definition written out plainly."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from clso.errors import ArtifactError, ConfigError, DataError
 from clso.mixture.constant import Unigram
 from clso.mixture.pointer import (
+    BlockFunction,
     Cache,
     CacheName,
     Gated,
@@ -18,16 +20,19 @@ from clso.mixture.pointer import (
     Induction,
     InductionName,
     Pointer,
+    Product,
     fit_pointers,
     load_pointer,
     match_length,
     parse,
     pointer_probabilities,
 )
+from clso.mixture.pointer.class_counts import class_lift, count_class_pairs
 from clso.mixture.pointer.pairs import BlockView
+from clso.mixture.pointer.product import EXPONENTS
 
 VOCAB = 7
-NAMES = [
+POINTERS = [
     "cache(4)",
     "cache(inf)",
     "cache(8,idf=0.5)",
@@ -38,18 +43,26 @@ NAMES = [
     "induction(2,decay=0.5)",
     "induction(3,decay=1)",
 ]
+PRODUCTS = ["product(k3)", "product(k3,via=two,adapt=0)", "product(two,via=k3,adapt=1)"]
+NAMES = POINTERS + PRODUCTS
 TEXT = [0, 1, 2, 3, 0, 1, 4, 4, 2, 0, 1, 2, 5, 0, 1]
-Fit = Callable[..., list[Pointer]]
+Fit = Callable[..., list[BlockFunction]]
 
 
 def class_maps(vocab_size: int) -> dict[str, np.ndarray]:
     tokens = np.arange(vocab_size)
-    return {"k3": (tokens % 3).astype(np.uint8), "one": np.zeros(vocab_size, np.uint8)}
+    return {
+        "k3": (tokens % 3).astype(np.uint8),
+        "two": (tokens > vocab_size // 2).astype(np.uint8),
+        "one": np.zeros(vocab_size, np.uint8),
+    }
 
 
 @pytest.fixture(scope="module")
 def fit(text_stream: type) -> Fit:
-    def fit(names: list[str], vocab_size: int = VOCAB, text: list[int] = TEXT) -> list[Pointer]:
+    def fit(
+        names: list[str], vocab_size: int = VOCAB, text: list[int] = TEXT
+    ) -> list[BlockFunction]:
         streams = [text_stream([token % vocab_size for token in text]), text_stream([1, 0])]
         unigram = Unigram.fit(streams, vocab_size).probabilities
         return fit_pointers(names, streams, unigram, class_maps(vocab_size))
@@ -89,11 +102,11 @@ def test_every_pointer_is_under_contract(
 def test_pointers_fitted_on_poor_text_are_under_contract(
     text: list[int], fit: Fit, hold_to_contract: Callable[..., None]
 ) -> None:
-    for name in ("cache(8,idf=0.5)", "gated(k3)", "induction(1)"):
+    for name in ("cache(8,idf=0.5)", "gated(k3)", "induction(1)", "product(k3)"):
         hold_to_contract(lambda name=name: fit([name], text=text)[0], VOCAB)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", POINTERS)
 @settings(max_examples=25, deadline=None)
 @given(history=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=12))
 def test_a_distribution_is_the_definitions(name: str, history: list[int], fit: Fit) -> None:
@@ -170,6 +183,38 @@ def test_a_gate_prefers_classes_that_follow(text_stream: type) -> None:
     assert after[1] > after[2]
 
 
+@settings(max_examples=25, deadline=None)
+@given(history=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=12))
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_multiplies_what_each_place_says(name: str, history: list[int], fit: Fit) -> None:
+    (product,) = fit([name])
+    assert isinstance(product, Product)
+    a, b, adapt = product.classes, product.via, product.settings.adapt
+    share = np.bincount(a, product.unigram)
+    n = np.zeros((VOCAB, len(share)))
+    for x, y in [*itertools.pairwise(TEXT), (1, 0)]:
+        n[x, a[y]] += 1
+    by_class = np.stack([n[a == c].sum(axis=0) for c in range(len(share))])
+    by_class = (by_class + 10 * share) / (by_class.sum(axis=1, keepdims=True) + 10)
+    x = history[-1]
+    q = (n[x] + 20 * by_class[a[x]]) / (n[x].sum() + 20)
+    for (offset, exponent), lift in zip(EXPONENTS.items(), product.lifts, strict=True):
+        if offset <= len(history):
+            q *= lift[b[history[-offset]]].astype(float) ** exponent
+    here = np.bincount(a[history], minlength=len(share))
+    q *= ((here + 40 * share) / share) ** adapt
+    expected = (q / q.sum() / share)[a] * product.unigram
+    np.testing.assert_allclose(product.distribution(np.array(history)), expected, rtol=1e-5)
+
+
+def test_a_block_of_one_class_makes_a_product_expect_it(fit: Fit) -> None:
+    (product,) = fit(["product(k3,via=one)"])
+    mixed, pure = np.array([1, 2, 3, 4, 1, 2, 0]), np.array([0, 3, 6, 0, 3, 6, 0])
+    same_class = np.arange(VOCAB) % 3 == 0
+    once, often = (product.distribution(history)[same_class].sum() for history in (mixed, pure))
+    assert often > once
+
+
 def test_pointers_share_arrays(fit: Fit) -> None:
     first, second, cache = fit(["gated(k3)", "gated(k3,power=2)", "cache(8)"])
     assert isinstance(first, Gated)
@@ -178,12 +223,16 @@ def test_pointers_share_arrays(fit: Fit) -> None:
     assert first.classes is second.classes
     assert first.unigram is cache.unigram
     assert cache.stored_bytes == VOCAB * 8
+    product, other = fit(["product(k3)", "product(k3,via=two)"])
+    assert isinstance(product, Product)
+    assert isinstance(other, Product)
+    assert product.successors[0] is other.successors[0]
     assert first.stored_bytes == VOCAB * 8 + VOCAB + 9 * 4
 
 
 def test_weights_of_a_view_agree_with_the_weights_of_a_history(fit: Fit) -> None:
     stream = np.random.default_rng(4).integers(0, VOCAB, (2, 11))
-    for pointer in fit(NAMES):
+    for pointer in fit(POINTERS):
         _, total = pointer.masses(BlockView(stream[:, :-1], stream[:, 1:]))
         for t in range(10):
             assert pointer.weights(stream[0, : t + 1]).sum() == pytest.approx(total[0, t])
@@ -203,12 +252,26 @@ def test_match_length_is_the_longest_repeat_up_to_three(block: list[int]) -> Non
         assert lengths[0, t] == lengths[1, t] == longest
 
 
+@pytest.mark.parametrize(
+    ("name", "maps"),
+    [
+        ("cache(8)", set()),
+        ("induction(1)", set()),
+        ("gated(k3)", {"k3"}),
+        ("product(k3,via=two)", {"k3", "two"}),
+    ],
+)
+def test_a_name_tells_the_class_maps_it_needs(name: str, maps: set[str]) -> None:
+    assert parse(name).class_names == maps
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_canonical(name: str) -> None:
     assert str(parse(name)) == name
 
 
 def test_settings_at_their_defaults_and_blanks_are_left_out() -> None:
+    assert str(parse("product(k3,via=k3,adapt=0.5)")) == "product(k3)"
     written = "gated( k3, power=1.0, idf=0, half=inf )"
     assert parse(written) == GatedName("k3")
     assert str(parse(written)) == "gated(k3)"
@@ -243,6 +306,9 @@ def test_names_read_back_what_they_say(half_life: float, idf: float, power: floa
         ("induction(2.5)", "length '2.5'"),
         ("induction(2,decay=0)", "decay 0"),
         ("induction(2,decay=1.5)", "decay 1.5"),
+        ("product(k3,via=k3,via=k4)", "via is given 2 times"),
+        ("product(k3,via=3)", "class map '3'"),
+        ("product(k3,adapt=2)", "adapt 2"),
     ],
 )
 def test_a_wrong_name_is_refused(name: str, message: str) -> None:
@@ -250,8 +316,24 @@ def test_a_wrong_name_is_refused(name: str, message: str) -> None:
         parse(name)
 
 
+def test_class_pairs_are_counted_within_streams_at_their_offset(text_stream: type) -> None:
+    classes = class_maps(VOCAB)
+    streams = [text_stream([0, 1, 5, 2]), text_stream([4]), text_stream([])]
+    pairs = count_class_pairs(streams, classes["k3"], classes["two"], 2)
+    expected = np.zeros((3, 2), dtype=int)
+    expected[0, 1] += 1  # 0 before 5
+    expected[1, 0] += 1  # 1 before 2
+    np.testing.assert_array_equal(pairs, expected)
+
+
+def test_lifts_without_counts_say_nothing() -> None:
+    np.testing.assert_array_equal(class_lift(np.zeros((2, 3), np.int64)), np.ones((2, 3)))
+
+
 def test_a_missing_or_misshapen_class_map_is_refused(fit: Fit, text_stream: type) -> None:
-    with pytest.raises(ConfigError, match=r"no class map 'k9', expected one of \['k3', 'one'\]"):
+    with pytest.raises(
+        ConfigError, match=r"no class map 'k9', expected one of \['k3', 'one', 'two'\]"
+    ):
         fit(["gated(k9)"])
     unigram = np.full(3, 1 / 3)
     with pytest.raises(ConfigError, match=r"class map 'k3' is \(2,\), expected \(3,\)"):
@@ -273,13 +355,23 @@ def test_damaged_arrays_are_refused_by_name(fit: Fit) -> None:
     (gated,) = fit(["gated(k3)"])
     arrays = gated.to_arrays()
     with pytest.raises(ArtifactError, match=r"classes\(k3\) is missing, expected \(7,\)"):
-        load_pointer(gated.spec(), {"lift(k3)": arrays["lift(k3)"]})
+        load_pointer(gated.spec(), {"lift(k3,1,k3)": gated.lift})
     with pytest.raises(ArtifactError, match=r"classes\(k3\) is \(6,\), expected \(7,\)"):
         load_pointer(gated.spec(), {**arrays, "classes(k3)": arrays["classes(k3)"][:6]})
-    with pytest.raises(ArtifactError, match=r"lift\(k3\) is \(3, 2\)"):
-        load_pointer(gated.spec(), {**arrays, "lift(k3)": arrays["lift(k3)"][:, :2]})
-    with pytest.raises(ArtifactError, match="goes up to 2, but its lift has 2 classes"):
-        load_pointer(gated.spec(), {**arrays, "lift(k3)": arrays["lift(k3)"][:2, :2]})
-    for kind, name in ((Cache, "gated(k3)"), (Gated, "cache(4)"), (Induction, "cache(4)")):
+    with pytest.raises(ArtifactError, match=r"lift\(k3,1,k3\) is \(2, 3\), expected \(3, 3\)"):
+        load_pointer(gated.spec(), {**arrays, "lift(k3,1,k3)": gated.lift[:2]})
+    (product,) = fit(["product(k3)"])
+    arrays = product.to_arrays()
+    keys = "successors(k3).keys"
+    with pytest.raises(ArtifactError, match="goes beyond the 3 classes of 7 tokens"):
+        load_pointer(product.spec(), {**arrays, keys: arrays[keys] + 21})
+    with pytest.raises(ArtifactError, match="counts is"):
+        load_pointer(product.spec(), {**arrays, keys: arrays[keys][:2]})
+    for kind, name in (
+        (Cache, "gated(k3)"),
+        (Gated, "cache(4)"),
+        (Induction, "cache(4)"),
+        (Product, "cache(4)"),
+    ):
         with pytest.raises(ArtifactError, match="is stored as"):
             kind.from_arrays({**gated.spec(), "name": name}, arrays)
