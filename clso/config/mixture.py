@@ -80,14 +80,14 @@ class FunctionGridConfig(Section):
     class_patterns: tuple[Offsets, ...] = ((1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))
     exact: tuple[Annotated[int, Field(ge=0, le=8)], ...] = (0, 1, 2)
     class_targets: tuple[ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
-    cache_half_lives: tuple[HalfLife, ...] = (8.0, 32.0, 128.0, "inf")
-    cache_idf: tuple[NotNegative, ...] = (0.0, 0.5)
+    cache_half_lives: tuple[HalfLife, ...] = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, "inf")
+    cache_idf: tuple[NotNegative, ...] = (0.0, 0.3, 0.6)
     gated_maps: tuple[ClassMap, ...] = ("k64", "k128", "k256", "s128")
-    gated_half_lives: tuple[HalfLife, ...] = (64.0, "inf")
+    gated_half_lives: tuple[HalfLife, ...] = ("inf",)
     gated_idf: tuple[NotNegative, ...] = (0.0,)
-    gated_powers: tuple[Positive, ...] = (0.7, 1.0, 1.4)
+    gated_powers: tuple[Positive, ...] = (0.7, 1.0)
     induction_lengths: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (1, 2, 3)
-    induction_decays: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.9, 0.98)
+    induction_decays: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.8, 0.9, 0.98, 1.0)
     functions: tuple[str, ...] = (
         "product(k256,via=k128)",
         "product(k128.1)",
@@ -103,6 +103,9 @@ class MixtureConfig(Section):
         slots: functions that a genome may pick, besides the uniform one.
         bucketings: divisions of contexts, each bucket with weights of its own, that a genome
             may pick; features joined by `*`.
+        search_tokens: targets of tune, and as many of validation, that genomes are scored on,
+            in blocks spread over the split; `None`: all. The found model's weights are fitted
+            on all of tune.
         smoothing: contexts that the shared weights count for in every bucket.
         steps: EM steps of a genome's evaluation.
         final_steps: EM steps of the found model's weights.
@@ -112,6 +115,7 @@ class MixtureConfig(Section):
 
     slots: Annotated[int, Field(ge=1, le=256)] = 16
     bucketings: Annotated[tuple[Bucketing, ...], Field(min_length=1)] = get_args(Bucketing)
+    search_tokens: Count | None = 24_576
     smoothing: Positive = 10.0
     steps: Count = 8
     final_steps: Count = 60

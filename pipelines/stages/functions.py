@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import write_error
@@ -56,7 +57,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         raise write_error(home, error) from error
     key = []
     for name in _SPLITS:
-        inputs, targets = splits[name].blocks(slice(None))
+        inputs, targets = splits[name].blocks(_searched(splits[name], context))
         columns = compute_columns(
             functions, inputs, targets, dataset.vocab_size, name=name, reporter=reporter
         )
@@ -72,7 +73,7 @@ def scored(context: RunContext, dataset: Dataset) -> dict[str, Scored]:
     history = HistoryCounts.fit([splits["train"]], dataset.vocab_size)
     home = functions_home(context)
     return {
-        name: Scored(Columns.load(_columns(home, name)), history.of(_inputs(splits[name])))
+        name: Scored(Columns.load(_columns(home, name)), history.of(_inputs(splits[name], context)))
         for name in _SPLITS
     }
 
@@ -87,5 +88,13 @@ def _columns(home: Path, split: str) -> Path:
     return home / f"columns-{split}.parquet"
 
 
-def _inputs(split: TokenSplit) -> Int64Array:
-    return split.blocks(slice(None))[0]
+def _inputs(split: TokenSplit, context: RunContext) -> Int64Array:
+    return split.blocks(_searched(split, context))[0]
+
+
+def _searched(split: TokenSplit, context: RunContext) -> Int64Array:
+    """Return the blocks that genomes are scored on, spread evenly over a split."""
+    tokens = context.config.mixture.search_tokens
+    wanted = split.n_blocks if tokens is None else -(-tokens // split.block_size)
+    count = min(wanted, split.n_blocks)
+    return np.arange(count, dtype=np.int64) * split.n_blocks // max(count, 1)

@@ -12,6 +12,7 @@ from clso.mixture.buckets import assign, n_buckets
 from clso.mixture.checkpoint import load_mixture, save_mixture
 from clso.mixture.columns import Columns
 from clso.mixture.function import BasisFunction
+from clso.mixture.history import HistoryCounts
 from clso.mixture.library import compute_columns
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.neural import Neural
@@ -21,8 +22,7 @@ from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.baseline import winner
-from pipelines.stages.functions import scored
-from pipelines.stages.mixture import FAMILY
+from pipelines.stages.mixture import FAMILY, tune_columns
 from pipelines.stages.shared import open_dataset
 
 __all__ = ["NAME", "clear", "run"]
@@ -54,9 +54,9 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     mixture = load_mixture(context.folder.model(FAMILY))
     functions = [*mixture.functions[1:], Neural(network)]
     names = [function.name for function in functions]
-    tune = scored(context, dataset)["tune"]
     asked = _columns(functions[-1:], splits["tune"], dataset.vocab_size, reporter)
-    columns = tune.columns.chosen(names[:-1]).joined(asked).with_uniform
+    columns = Columns.load(tune_columns(context.folder)).joined(asked).with_uniform
+    seen = HistoryCounts.fit([splits["train"]], dataset.vocab_size)
     part = splits["validation"].head(
         max(splits["validation"].n_tokens // _VALIDATION_PART, config.data.block_size)
     )
@@ -64,7 +64,8 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     rows = range(1 + len(functions))
     bucketing = mixture.bucketing
     with one_thread():
-        order = Bucketed.of(assign(bucketing, tune.history).ravel())
+        history = seen.of(splits["tune"].blocks(slice(None))[0])
+        order = Bucketed.of(assign(bucketing, history).ravel())
         features = mixture.history.of(part.blocks(slice(None))[0])
         check = group(held_back, rows, Bucketed.of(assign(bucketing, features).ravel()))
         fits = []

@@ -10,14 +10,14 @@ from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder, remove
 from clso.data import Dataset
 from clso.genome import genome_hash
-from clso.mixture.buckets import assign
+from clso.mixture.buckets import assign, n_buckets
 from clso.mixture.checkpoint import save_mixture
 from clso.mixture.evaluator import MixtureProblem
 from clso.mixture.function import BasisFunction
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import compute_columns, fit_functions
 from clso.mixture.model import CrystallineMixture
-from clso.mixture.weights import Bucketed, group
+from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
 from clso.progress import SILENT, Reporter
 from clso.threads import one_thread
 from pipelines.context import RunContext
@@ -28,7 +28,7 @@ from search.evolution import run_search
 from search.result import Finalist
 from search.settings import SearchSettings
 
-__all__ = ["FAMILY", "clear", "open_problem", "refitted", "run"]
+__all__ = ["FAMILY", "clear", "open_problem", "refitted", "run", "tune_columns"]
 
 FAMILY = "mixture"
 _TABLES = ("evaluations", "generations")
@@ -39,6 +39,7 @@ def clear(context: RunContext) -> None:
     for table in _TABLES:
         context.folder.remove_family(table, FAMILY)
     remove(context.folder.model(FAMILY))
+    remove(tune_columns(context.folder))
     remove(_state(context.folder))
 
 
@@ -71,11 +72,13 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     ]
     chosen = min(range(len(losses)), key=losses.__getitem__)
     genome = result.finalists[chosen].canonical
+    picked = problem.functions(genome)
+    bucketing = problem.bucketing(genome)
     model = CrystallineMixture(
         FAMILY,
-        [functions[name] for name in problem.functions(genome)],
-        problem.weights(genome, steps=config.mixture.final_steps),
-        problem.bucketing(genome),
+        [functions[name] for name in picked],
+        _final_weights(context, dataset, picked, bucketing),
+        bucketing,
         history,
         dataset.vocab_size,
     )
@@ -95,7 +98,8 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         },
     }
     tables = (folder.table(table) for table in _TABLES)
-    return StageOutcome((*tables, folder.model(FAMILY) / "model.safetensors"), notes)
+    outputs = (*tables, tune_columns(folder), folder.model(FAMILY) / "model.safetensors")
+    return StageOutcome(outputs, notes)
 
 
 def open_problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
@@ -161,6 +165,38 @@ def _validation_losses(
             weights = problem.weights(genome, steps=context.config.mixture.final_steps)
             losses.append(group(columns.with_uniform, rows, order).mean_nll(weights))
     return losses
+
+
+def tune_columns(folder: RunFolder) -> Path:
+    """Return where the found functions' columns of all of tune lie, for whoever joins them."""
+    return folder.state / f"{FAMILY}-tune.parquet"
+
+
+def _final_weights(
+    context: RunContext, dataset: Dataset, picked: Sequence[str], bucketing: str
+) -> MixtureWeights:
+    """Fit the found model's weights on all of tune, its functions asked as fitted on train."""
+    config = context.config
+    splits = dataset.budget(config.data.train_tokens)
+    functions = fit_functions(
+        picked,
+        [splits["train"]],
+        dataset.vocab_size,
+        class_maps(context),
+        workspace=functions_home(context).parent,
+    )
+    inputs, targets = splits["tune"].blocks(slice(None))
+    columns = compute_columns(functions, inputs, targets, dataset.vocab_size, name="tune")
+    columns.save(tune_columns(context.folder))
+    history = HistoryCounts.fit([splits["train"]], dataset.vocab_size).of(inputs)
+    order = Bucketed.of(assign(bucketing, history).ravel())
+    with one_thread():
+        return fit_weights(
+            group(columns.with_uniform, range(1 + len(picked)), order),
+            n_buckets(bucketing),
+            smoothing=config.mixture.smoothing,
+            steps=config.mixture.final_steps,
+        )
 
 
 def _genes(problem: MixtureProblem) -> list[dict[str, Any]]:

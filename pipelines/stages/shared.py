@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from clso.artifacts import write_error
 from clso.config import RunConfig
 from clso.config.schema import digest_of
@@ -115,6 +117,7 @@ def functions_home(context: RunContext) -> Path:
             "block_size": config.data.block_size,
             "seed": config.seed,
             "functions": config.mixture.library.model_dump(mode="json"),
+            "search_tokens": config.mixture.search_tokens,
         }
     )
     return context.libraries / f"mixture-{key[:16]}"
@@ -124,7 +127,8 @@ def make_library(context: RunContext, reporter: Reporter) -> StageOutcome:
     """Generate and store the library; its key is what is in it."""
     config = context.config
     home = _library_home(context)
-    with reporter.task("library", total=1) as task:
+    # matrices this small take a second thread's joules and none of the time
+    with reporter.task("library", total=1) as task, threadpool_limits(1):
         library = BasisLibrary.generate(
             config.model.n_embd,
             config.gpt.library.size,
