@@ -38,7 +38,7 @@ Unit = Literal["document", "block"]
 Interval = tuple[float | None, float | None]
 
 FLOORS = ("uniform", "unigram", "bigram")
-MODEL_ORDER = (*FLOORS, "gpt", "mixture", "adamw", "hybrid")
+MODEL_ORDER = (*FLOORS, "gpt", "mixture", "adamw", "warm_start", "hybrid")
 
 _RESAMPLED_AT_ONCE = 1 << 22
 

@@ -32,6 +32,7 @@ MODEL_LABELS = {
     "gpt": "crystalline GPT",
     "mixture": "crystalline mixture",
     "adamw": "AdamW GPT-2",
+    "warm_start": "AdamW, warm start",
     "hybrid": "hybrid",
 }
 
@@ -41,18 +42,21 @@ def model_label(name: str) -> str:
     return MODEL_LABELS.get(name, name)
 
 
-def format_loss(value: float | None, *, signed: bool = False) -> str:
-    """Nats per token (or bits per byte), three decimals."""
+def format_loss(value: float | None, *, signed: bool = False, decimals: int = 3) -> str:
+    """Nats per token (or bits per byte), three decimals unless more are asked for."""
     if value is None:
         return NOT_MEASURED
-    return f"{value:{'+' if signed else ''}.3f}".replace("-", _MINUS)
+    return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", _MINUS)
 
 
-def format_interval(low: float | None, high: float | None, *, signed: bool = False) -> str:
+def format_interval(
+    low: float | None, high: float | None, *, signed: bool = False, decimals: int = 3
+) -> str:
     """Both ends of an interval."""
     if low is None or high is None:
         return NOT_MEASURED
-    return f"{format_loss(low, signed=signed)} to {format_loss(high, signed=signed)}"
+    ends = (format_loss(end, signed=signed, decimals=decimals) for end in (low, high))
+    return " to ".join(ends)
 
 
 def format_perplexity(value: float | None) -> str:

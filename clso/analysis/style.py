@@ -29,6 +29,7 @@ MODEL_COLORS = {
     "gpt": "#0072b2",
     "mixture": "#009e73",
     "adamw": "#d55e00",
+    "warm_start": "#e69f00",
     "hybrid": "#cc79a7",
 }
 FAMILY_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")

@@ -22,7 +22,7 @@ class TrainingStep:
     """A model with its optimizer.
 
     Args:
-        model: a GPT-2 with tied embeddings; its parameters are updated in place.
+        model: a GPT-2, its head tied to the embedding or not; updated in place.
         weight_decay: of matrices and embeddings; vectors are spared.
         grad_clip: largest norm of the whole gradient.
     """
@@ -31,6 +31,7 @@ class TrainingStep:
         self.model = model
         self._parameters = list(model.parameters())
         self._embedding = model.transformer.wte.weight
+        self._readout = model.lm_head.weight
         self._grad_clip = grad_clip
         self._cross_entropy = TiledCrossEntropy(
             self._embedding.shape[0], device=self._embedding.device
@@ -54,20 +55,22 @@ class TrainingStep:
             inputs: `(B, T)` int64.
             targets: `(B, T)` int64.
         """
-        table = self._embedding
-        if table.grad is None:
-            table.grad = torch.empty_like(table)
+        table, readout = self._embedding, self._readout
+        if readout.grad is None:
+            readout.grad = torch.empty_like(readout)
         embedded = torch.nn.functional.embedding(inputs, table.detach()).requires_grad_()
         hidden = self.model.transformer(inputs_embeds=embedded, use_cache=False).last_hidden_state
         width = hidden.shape[-1]
         loss, hidden_gradient = self._cross_entropy(
-            hidden.view(-1, width), table.detach(), targets.reshape(-1), table.grad
+            hidden.view(-1, width), readout.detach(), targets.reshape(-1), readout.grad
         )
         for parameter in self._parameters:
-            if parameter is not table:
+            if parameter is not readout:
                 parameter.grad = None
         hidden.backward(hidden_gradient.view_as(hidden))
         assert embedded.grad is not None
+        if table.grad is None:
+            table.grad = torch.zeros_like(table)
         table.grad.index_add_(0, inputs.reshape(-1), embedded.grad.view(-1, width))
         return float(loss)
 

@@ -24,6 +24,7 @@ from clso.config.schema import (
 )
 from clso.config.search import LocalSearchConfig, SearchConfig, SurrogateConfig
 from clso.config.spectral import SpectralConfig
+from clso.config.warm_start import WarmStartConfig
 
 __all__ = [
     "AnalysisConfig",
@@ -50,5 +51,6 @@ __all__ = [
     "SplitFractions",
     "SurrogateConfig",
     "TokenizerConfig",
+    "WarmStartConfig",
     "load_config",
 ]

@@ -26,6 +26,7 @@ from clso.config.section import (
     Threads,
 )
 from clso.config.spectral import SpectralConfig
+from clso.config.warm_start import WarmStartConfig
 
 
 class PackageConfig(Section):
@@ -237,6 +238,7 @@ class BaselineConfig(Section):
         passes: times that AdamW sees each distinct token.
         eval_points: validation losses taken along a run; the best one's weights are kept.
         extend: times that a best learning rate at the grid's edge may extend the grid by 2.
+        warm_start: AdamW from the found crystalline GPT, beside the sweep.
     """
 
     enabled: bool = True
@@ -255,6 +257,7 @@ class BaselineConfig(Section):
     grad_clip: Positive = 1.0
     eval_points: Count = 5
     extend: Annotated[int, Field(ge=0, le=8)] = 2
+    warm_start: WarmStartConfig = WarmStartConfig()
 
 
 class EnergyConfig(Section):

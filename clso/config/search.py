@@ -15,19 +15,23 @@ class SurrogateConfig(Section):
     """Who gets a real evaluation.
 
     Attributes:
-        kind: the write-up's embedding + MLP, a random forest, ridge regression, or none.
+        kind: the write-up's embedding + MLP, a random forest, ridge regression, a
+            Gaussian process, or none.
         start: generations evaluated in full before the surrogate filters.
         full_eval_fraction: share of a generation's new individuals that are evaluated.
         random_fraction: share of all evaluations since then, local search included, that are
             drawn at random, as a control.
         pool_factor: offspring bred per place in the population, before filtering.
+        optimism: spreads by which a prediction is lowered before candidates are ranked for
+            evaluation: above 0, what is little known is tried earlier.
     """
 
-    kind: Literal["mlp", "random_forest", "ridge", "none"] = "mlp"
+    kind: Literal["mlp", "random_forest", "ridge", "gaussian_process", "none"] = "mlp"
     start: Annotated[int, Field(ge=1)] = 5
     full_eval_fraction: Share = 0.2
     random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1
     pool_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+    optimism: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
 
 
 class LocalSearchConfig(Section):

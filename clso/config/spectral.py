@@ -43,13 +43,13 @@ class SpectralConfig(Section):
     topic_width: Count = 24
     recent_reach: Reach = 4
     topic_reach: Reach = 12
-    shrinkage: Bounds = (0.01, 1.0)
-    near_gain: Bounds = (0.8, 1.2)
-    recent_gain: Bounds = (0.5, 2.0)
-    topic_gain: Bounds = (1.0, 5.0)
-    recent_rate: Bounds = (0.5, 1.5)
-    topic_rate: Bounds = (0.05, 0.2)
-    merge_gain: Bounds = (0.9, 1.1)
+    shrinkage: Bounds = (0.05, 3.0)
+    near_gain: Bounds = (0.8, 1.1)
+    recent_gain: Bounds = (0.3, 0.9)
+    topic_gain: Bounds = (1.0, 4.0)
+    recent_rate: Bounds = (0.3, 0.9)
+    topic_rate: Bounds = (0.02, 0.12)
+    merge_gain: Bounds = (0.95, 1.05)
 
     @field_validator(
         "shrinkage",

@@ -2,8 +2,8 @@
 
 The genomes are put in order, and each batch walks them depth first: a stack holds the states
 after every matrix of the last genome, and the next genome keeps those up to the first gene in
-which it differs. What does not depend on the genome (embeddings, their LayerNorm) is the stack's
-foot. The loss itself is exact (`clso.gpt.head`).
+which it differs. The stack's foot are the embedded tokens, which all genomes share that pick the
+same embedding, or all where none is picked. The loss itself is exact (`clso.gpt.head`).
 
 A loss is a pure function of genome and fidelity. All shapes are fixed by the batch, every
 product runs on one thread, and a batch's nats are summed in float64 before the batches are, in
@@ -29,7 +29,8 @@ from clso.errors import DataError
 from clso.genome import Genome, GenomeSpace
 from clso.gpt.body import State, first_state, step
 from clso.gpt.frame import GptFrame
-from clso.gpt.genome import gpt_space, matrices
+from clso.gpt.genome import gpt_space, matrices, token_genes
+from clso.gpt.head import TiledHead
 from clso.gpt.model import CrystallineGpt, check_widths
 from clso.library import BasisLibrary, DenseCache
 from clso.problem import Evaluation
@@ -211,16 +212,26 @@ class GptProblem:
         shape, head = self.frame.shape, self.frame.head
         length = self._inputs.shape[2]
         targets = self._targets[batch].view(-1)
-        scratch = head.scratch()
-        stack: list[State] = [first_state(self.frame.embed(self._inputs[batch]))]
+        scratch = None
+        stack: list[State] = []
         last: tuple[tuple[str, int], ...] = ()
         sums = np.full(len(genomes), np.nan)
         for number, genome in enumerate(genomes):
             if stop_early.is_set():
                 break
+            genes, wte = token_genes(genome), self.frame.wte
             path = matrices(genome, shape.n_layer)
+            if genes is not None:
+                path = (("embedding", genes[0]), *path)
+                head = TiledHead(self._cache.weight("readout", genes[1]))
+            scratch = head.scratch() if scratch is None else scratch
             shared = _common_prefix(last, path)
-            del stack[shared + 1 :]
+            del stack[shared + (genes is None) :]
+            if not stack:
+                if genes is not None:
+                    wte = self._cache.weight("embedding", genes[0])
+                stack.append(first_state(self.frame.embed(self._inputs[batch], wte)))
+                shared = len(path) - 4 * shape.n_layer
             for slot, index in path[shared:]:
                 weight = self._cache.weight(slot, index)
                 state = step(slot, stack[-1], weight, n_head=shape.n_head, length=length)

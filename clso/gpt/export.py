@@ -56,13 +56,13 @@ def to_gpt2(model: CrystallineGpt, *, end_token_id: int) -> GPT2LMHeadModel:
     with torch.no_grad():
         for name, parameter in gpt2.named_parameters():
             parameter.fill_(1.0 if ".ln_" in name and name.endswith("weight") else 0.0)
-        gpt2.transformer.wte.weight.copy_(frame.wte)
+        gpt2.transformer.wte.weight.copy_(model.wte)
         gpt2.transformer.wpe.weight.copy_(frame.wpe)
         for layer, block in enumerate(gpt2.transformer.h):
             for slot, name in _PARAMETERS.items():
                 block.get_parameter(name).copy_(model.weight(layer, slot))
         if frame.has_bias:
-            gpt2.lm_head.weight.copy_(frame.head.weight)
+            gpt2.lm_head.weight.copy_(model.head.weight)
             gpt2.transformer.ln_f.weight[-1] = 0.0
             gpt2.transformer.ln_f.bias[-1] = 1.0
     gpt2.eval()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -100,12 +100,12 @@ def _describe(model: CrystallineGpt) -> dict[str, object]:
         "stored_bytes": model.stored_bytes,
         "matrices": [
             {
-                "layer": number // 4,
+                "layer": number // 4 if number < len(model.matrices) else None,
                 "slot": slot,
                 "index": index,
                 "family": model.library[slot][index].family,
                 "parameters": model.library[slot][index].parameters,
             }
-            for number, (slot, index) in enumerate(model.matrices)
+            for number, (slot, index) in enumerate(model.entries)
         ],
     }

@@ -7,6 +7,9 @@ GPT-2 starts, and never trained. The readout is tied, logits = h wte^T, or carri
 
 with the last coordinate of h set to 1 and the last column of the readout to log_unigram. A plain
 GPT-2 does the same with an untied head and a final LayerNorm whose last weight is 0, bias 1.
+
+Where genes pick wte and readout from a library, the frame has neither: it holds the positions
+that the library's layout wants, and the last coordinate of h is 1 for the readout's own bias.
 """
 
 from __future__ import annotations
@@ -64,11 +67,17 @@ class GptFrame:
         shape: the model's size.
         seed: fixes wte and wpe.
         log_unigram: `(V,)` finite log-probabilities (or any logit bias); `None`: tied readout.
+        positions: wpe `(T, d)` for models whose wte and readout are library entries; `None`: all
+            three are the frame's.
         device: where the tensors live.
+
+    Attributes:
+        wte: `(V, d)`, no rows where genes pick it.
+        head: the readout, no rows where genes pick it.
 
     Raises:
         ConfigError: a unigram bias for a model of width 1, which has no coordinate to spare.
-        ValueError: `log_unigram` of another length or not finite.
+        ValueError: `log_unigram` or `positions` of another shape or not finite, or both given.
     """
 
     def __init__(
@@ -77,14 +86,27 @@ class GptFrame:
         *,
         seed: int,
         log_unigram: npt.NDArray[np.floating] | None = None,
+        positions: npt.NDArray[np.float32] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.shape = shape
         self.seed = seed
         self.device = torch.device(device)
-        self.wte = self._gaussian(_TOKEN_STREAM, shape.vocab_size)
-        self.wpe = self._gaussian(_POSITION_STREAM, shape.block_size)
-        self.has_bias = log_unigram is not None
+        self.has_token_genes = positions is not None
+        self.has_bias = log_unigram is not None or self.has_token_genes
+        self.wte = self._gaussian(_TOKEN_STREAM, 0 if self.has_token_genes else shape.vocab_size)
+        if positions is None:
+            self.wpe = self._gaussian(_POSITION_STREAM, shape.block_size)
+        else:
+            expected = (shape.block_size, shape.n_embd)
+            if positions.shape != expected or not np.isfinite(positions).all():
+                raise ValueError(
+                    f"positions have the shape {positions.shape}, expected {expected}, all finite"
+                )
+            if log_unigram is not None:
+                raise ValueError("a readout from the library brings a bias of its own")
+            self.wpe = torch.empty(expected, device=self.device)
+            self.wpe.copy_(torch.from_numpy(positions))
         readout = self.wte
         if log_unigram is not None:
             if shape.n_embd < 2:
@@ -108,9 +130,14 @@ class GptFrame:
         tensor = torch.empty(values.shape, device=self.device)
         return tensor.copy_(torch.from_numpy(values)).mul_(_EMBEDDING_STD)
 
-    def embed(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the first layer's input for `(B, T)` tokens, `(B T, d)`."""
-        vectors = self.wte[inputs] + self.wpe[: inputs.shape[1]]
+    def embed(self, inputs: torch.Tensor, wte: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the first layer's input for `(B, T)` tokens, `(B T, d)`.
+
+        Args:
+            inputs: `(B, T)` int64.
+            wte: `(V, d)`, in place of the frame's own.
+        """
+        vectors = (self.wte if wte is None else wte)[inputs] + self.wpe[: inputs.shape[1]]
         return vectors.view(-1, self.shape.n_embd)
 
     def readout(self, normed: torch.Tensor) -> torch.Tensor:
@@ -141,8 +168,9 @@ class GptFrame:
 
     @property
     def stored_bytes(self) -> int:
-        """Size of wte and wpe, and of the bias where there is one."""
-        bias = 4 * self.shape.vocab_size if self.has_bias else 0
+        """Size of wte and wpe, and of the bias where there is one; nothing that genes pick."""
+        own_bias = self.has_bias and not self.has_token_genes
+        bias = 4 * self.shape.vocab_size if own_bias else 0
         return self.wte.nbytes + self.wpe.nbytes + bias
 
     @cached_property

@@ -1,31 +1,69 @@
 """The genomes of crystalline GPTs: one gene per matrix, or one per slot for all layers.
 
-Notation: L layers. With shared layers a genome has 4 genes named as `SLOTS`; without, 4 L genes
-`layer0.attn_qkv`, ..., in the order in which a forward pass meets them.
+Notation: L layers. With shared layers the body has 4 genes named as `SLOTS`; without, 4 L genes
+`layer0.attn_qkv`, ..., in the order in which a forward pass meets them. A library with the slots
+`embedding` and `readout` adds a gene for each: the first of all and the last.
 """
 
 from __future__ import annotations
 
-from clso.genome import Genome, GenomeSpace, Slot
-from clso.library import SLOTS, BasisLibrary
+import hashlib
+from collections.abc import Sequence
 
-__all__ = ["gpt_space", "matrices"]
+from clso.genome import Genome, GenomeSpace, Slot
+from clso.library import SLOTS, BasisLibrary, LibraryEntry
+
+__all__ = ["gpt_space", "matrices", "token_genes"]
 
 
 def gpt_space(library: BasisLibrary, n_layer: int, *, share_layers: bool) -> GenomeSpace:
-    """Return the space of all models over a library."""
+    """Return the space of all models over a library.
+
+    Where a library holds a matrix more than once (the zero matrix above all), the canonical form
+    takes the first of them.
+    """
     names = (
         SLOTS
         if share_layers
         else tuple(f"layer{layer}.{slot}" for layer in range(n_layer) for slot in SLOTS)
     )
-    return GenomeSpace(tuple(Slot(name, library.size) for name in names))
+    if library.vocab_size is not None:
+        names = ("embedding", *names, "readout")
+    first = {slot: _first_alike(entries) for slot, entries in library.items()}
+    maps = [first[name.rpartition(".")[2]] for name in names]
+    slots = tuple(Slot(name, len(found)) for name, found in zip(names, maps, strict=True))
+    if all(found == tuple(range(len(found))) for found in maps):
+        return GenomeSpace(slots)
+
+    def canonicalize(genome: Genome) -> Genome:
+        return tuple(found[gene] for found, gene in zip(maps, genome, strict=True))
+
+    return GenomeSpace(slots, canonicalize)
 
 
 def matrices(genome: Genome, n_layer: int) -> tuple[tuple[str, int], ...]:
-    """Return the model's 4 L matrices as (slot, index), in the order of a forward pass.
+    """Return the body's 4 L matrices as (slot, index), in the order of a forward pass.
 
-    A genome of 4 genes repeats in every layer.
+    A genome of 4 body genes repeats in every layer.
     """
-    repeats = 4 * n_layer // len(genome)
-    return tuple(zip(SLOTS * n_layer, genome * repeats, strict=True))
+    body = genome if token_genes(genome) is None else genome[1:-1]
+    repeats = 4 * n_layer // len(body)
+    return tuple(zip(SLOTS * n_layer, body * repeats, strict=True))
+
+
+def token_genes(genome: Genome) -> tuple[int, int] | None:
+    """Return the genes of embedding and readout; `None` for a genome of body genes alone."""
+    return (genome[0], genome[-1]) if len(genome) % len(SLOTS) else None
+
+
+def _first_alike(entries: Sequence[LibraryEntry]) -> tuple[int, ...]:
+    """Return, per entry, the first index that holds the same matrix."""
+    seen: dict[str, int] = {}
+    found = []
+    for index, entry in enumerate(entries):
+        digest = hashlib.sha256(f"{entry.family} {sorted(entry.parameters.items())}".encode())
+        for name, array in sorted(entry.arrays.items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+        found.append(seen.setdefault(digest.hexdigest(), index))
+    return tuple(found)

@@ -11,8 +11,9 @@ import torch
 from clso.errors import ConfigError
 from clso.gpt.body import first_state, step
 from clso.gpt.frame import GptFrame
-from clso.gpt.genome import gpt_space, matrices
-from clso.library import BasisLibrary
+from clso.gpt.genome import gpt_space, matrices, token_genes
+from clso.gpt.head import TiledHead
+from clso.library import TOKEN_SLOTS, BasisLibrary
 from clso.scoring import Int64Array, NllArray
 
 __all__ = ["CrystallineGpt", "check_widths"]
@@ -27,13 +28,16 @@ class CrystallineGpt:
 
     Args:
         library: where the matrices come from; its width must be the frame's.
-        genome: 4 genes (shared by all layers) or 4 per layer.
-        frame: embeddings and readout.
+        genome: 4 genes (shared by all layers) or 4 per layer; one before and one after them where
+            the library has embeddings and readouts.
+        frame: positions, and embeddings and readout where the library has none.
         share_layers: which of the two.
 
     Attributes:
-        matrices: (slot, index) of each matrix, in the order of a forward pass, 4 L.
+        matrices: (slot, index) of each matrix of the body, in the order of a forward pass, 4 L.
         weights: the matrices themselves, `(in, out)` float32 each.
+        wte: the embedding, `(V, d)`.
+        head: the readout.
 
     Raises:
         ConfigError: library and frame differ in width.
@@ -57,6 +61,21 @@ class CrystallineGpt:
             for slot, index in self.matrices
         }
         self.weights = tuple(dense[key] for key in self.matrices)
+        self.wte, self.head = frame.wte, frame.head
+        self._token_entries: tuple[tuple[str, int], ...] = ()
+        genes = token_genes(self.genome)
+        if genes is not None:
+            self._token_entries = tuple(zip(TOKEN_SLOTS, genes, strict=True))
+            wte, readout = (
+                torch.from_numpy(library[slot][index].dense()).to(frame.device)
+                for slot, index in self._token_entries
+            )
+            self.wte, self.head = wte, TiledHead(readout)
+
+    @property
+    def entries(self) -> tuple[tuple[str, int], ...]:
+        """(slot, index) of all entries in use, embedding and readout after the body's."""
+        return (*self.matrices, *self._token_entries)
 
     def weight(self, layer: int, slot: str) -> torch.Tensor:
         """Return the matrix of a slot in a layer, `(in, out)` float32."""
@@ -65,14 +84,14 @@ class CrystallineGpt:
 
     @property
     def stored_bytes(self) -> int:
-        """Compact size of the distinct entries in use, plus embeddings, bias and genome."""
-        entries = sum(self.library[slot][index].stored_bytes for slot, index in set(self.matrices))
+        """Compact size of the distinct entries in use, plus the frame and the genome."""
+        entries = sum(self.library[slot][index].stored_bytes for slot, index in set(self.entries))
         return entries + self.frame.stored_bytes + 4 * len(self.genome)
 
     def _hidden(self, inputs: Int64Array) -> torch.Tensor:
         """Return what the head takes, `(B T, d)`."""
         tokens = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.frame.device)
-        state = first_state(self.frame.embed(tokens))
+        state = first_state(self.frame.embed(tokens, self.wte))
         n_head, length = self.frame.shape.n_head, inputs.shape[1]
         for (slot, _), weight in zip(self.matrices, self.weights, strict=True):
             state = step(slot, state, weight, n_head=n_head, length=length)
@@ -87,12 +106,12 @@ class CrystallineGpt:
         """
         self.frame.check_tokens(inputs, targets)
         blocks = max(1, _CHUNK_TOKENS // max(1, inputs.shape[1]))
-        scratch = self.frame.head.scratch()
+        scratch = self.head.scratch()
         nll = np.empty(inputs.shape, dtype=np.float64)
         for start in range(0, len(inputs), blocks):
             part = slice(start, start + blocks)
             wanted = torch.from_numpy(np.ascontiguousarray(targets[part])).to(self.frame.device)
-            values = self.frame.head.nll(self._hidden(inputs[part]), wanted.view(-1), scratch)
+            values = self.head.nll(self._hidden(inputs[part]), wanted.view(-1), scratch)
             nll[part] = values.view(wanted.shape).cpu().numpy()
         return nll
 
@@ -104,19 +123,32 @@ class CrystallineGpt:
             DataError: as for `token_nll`.
         """
         self.frame.check_tokens(inputs)
-        logits = self._hidden(inputs) @ self.frame.head.weight.t()
+        logits = self._hidden(inputs) @ self.head.weight.t()
         distribution = torch.softmax(logits.double(), dim=1)
         return np.asarray(distribution.view(*inputs.shape, -1).cpu().numpy(), dtype=np.float64)
 
 
 def check_widths(library: BasisLibrary, frame: GptFrame) -> None:
-    """Refuse a library for models of another width.
+    """Refuse a library for other models than the frame's.
 
     Raises:
-        ConfigError: library and frame differ in width.
+        ConfigError: library and frame differ in width, or in vocabulary, or only one of them is
+            for genomes that pick embedding and readout.
     """
     if library.n_embd != frame.shape.n_embd:
         raise ConfigError(
             f"the library is for n_embd {library.n_embd}, the model has {frame.shape.n_embd}",
             remedy="generate a library for the model's width",
+        )
+    if frame.has_token_genes != (library.vocab_size is not None):
+        raise ConfigError(
+            "embedding and readout are either in the library or in the frame, not in "
+            + ("both" if library.vocab_size is not None else "neither"),
+            remedy="give the frame the positions of the library's layout, or no positions",
+        )
+    if library.vocab_size not in (None, frame.shape.vocab_size):
+        raise ConfigError(
+            f"the library's embeddings have {library.vocab_size} tokens, the model has "
+            f"{frame.shape.vocab_size}",
+            remedy="generate the library with the data of the model",
         )

@@ -1,7 +1,8 @@
-"""The four libraries that a crystalline GPT picks its weights from.
+"""The libraries that a crystalline GPT picks its weights from.
 
-Notation: d = `n_embd`; N entries per slot. Slots and their shapes `(in, out)`:
-`attn_qkv` (d, 3d), `attn_out` (d, d), `mlp_up` (d, 4d), `mlp_down` (4d, d).
+Notation: d = `n_embd`; V tokens; N entries per body slot. Slots and their shapes `(in, out)`:
+`attn_qkv` (d, 3d), `attn_out` (d, d), `mlp_up` (d, 4d), `mlp_down` (4d, d); a library that was
+made with the data at hand may have two more, both `(V, d)`: `embedding` and `readout`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from clso.errors import ArtifactError, ConfigError
 from clso.library.entry import LibraryEntry, Shape
 from clso.library.registry import FAMILIES, FamilySpec, divide, entry_from_record
 
-__all__ = ["SLOTS", "BasisLibrary", "slot_shape"]
+__all__ = ["SLOTS", "TOKEN_SLOTS", "BasisLibrary", "slot_shape"]
 
 SLOTS = ("attn_qkv", "attn_out", "mlp_up", "mlp_down")
+TOKEN_SLOTS = ("embedding", "readout")
 
 # Sets these streams apart from every other use of the same seed.
 _STREAM = int.from_bytes(b"libr")
 
 
 def slot_shape(slot: str, n_embd: int) -> Shape:
-    """Return `(in, out)` of a slot's matrices."""
+    """Return `(in, out)` of a body slot's matrices."""
     return {
         "attn_qkv": (n_embd, 3 * n_embd),
         "attn_out": (n_embd, n_embd),
@@ -43,7 +45,12 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
 
     Args:
         n_embd: width d.
-        entries: N entries for each of `SLOTS`.
+        entries: N entries for each of `SLOTS`; any number for both of `TOKEN_SLOTS`, or for
+            neither.
+
+    Attributes:
+        size: N.
+        vocab_size: V; `None` without token slots.
 
     Raises:
         ArtifactError: a slot is missing, has another number of entries, or an entry of another
@@ -54,18 +61,33 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         self.n_embd = n_embd
         self._entries = {slot: tuple(entries.get(slot, ())) for slot in SLOTS}
         sizes = {slot: len(found) for slot, found in self._entries.items()}
-        if set(entries) - set(SLOTS) or len(set(sizes.values())) != 1 or 0 in sizes.values():
+        tokens = {slot: tuple(entries.get(slot, ())) for slot in TOKEN_SLOTS}
+        others = set(entries) - {*SLOTS, *TOKEN_SLOTS}
+        if others or len(set(sizes.values())) != 1 or 0 in sizes.values():
             raise ArtifactError(
                 f"the library has entries per slot {sizes}, expected as many in each",
                 remedy="delete the library and generate it again",
             )
+        if any(tokens.values()) != all(tokens.values()):
+            raise ArtifactError(
+                f"the library has entries for one of {', '.join(TOKEN_SLOTS)} only",
+                remedy="delete the library and generate it again",
+            )
         self.size = sizes[SLOTS[0]]
+        self.vocab_size: int | None = None
+        if all(tokens.values()):
+            self.vocab_size = tokens[TOKEN_SLOTS[0]][0].shape[0]
+            self._entries |= tokens
         for slot, found in self._entries.items():
+            expected = (
+                (self.vocab_size, n_embd)
+                if slot in TOKEN_SLOTS and self.vocab_size is not None
+                else slot_shape(slot, n_embd)
+            )
             for index, entry in enumerate(found):
-                if entry.shape != slot_shape(slot, n_embd):
+                if entry.shape != expected:
                     raise ArtifactError(
-                        f"entry {index} of {slot} has the shape {entry.shape}, "
-                        f"expected {slot_shape(slot, n_embd)}",
+                        f"entry {index} of {slot} has the shape {entry.shape}, expected {expected}",
                         remedy="delete the library and generate it again",
                     )
 
@@ -112,10 +134,10 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         return self._entries[slot]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(SLOTS)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(SLOTS)
+        return len(self._entries)
 
     def __repr__(self) -> str:
         return f"BasisLibrary(n_embd={self.n_embd}, size={self.size}, {self.fingerprint[:12]})"
@@ -154,7 +176,7 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
             ArtifactError: rows are missing, doubled, damaged or of an unknown family.
         """
         rows: list[dict[str, Any]] = table.sort_by("index").to_pylist()
-        entries: dict[str, list[LibraryEntry]] = {slot: [] for slot in SLOTS}
+        entries: dict[str, list[LibraryEntry]] = {slot: [] for slot in (*SLOTS, *TOKEN_SLOTS)}
         for row in rows:
             if row["slot"] not in entries or row["index"] != len(entries[row["slot"]]):
                 raise ArtifactError(

@@ -8,13 +8,20 @@ from typing import Any
 
 from clso.errors import ArtifactError, ConfigError
 from clso.library.block_sparse import BlockSparse
+from clso.library.derived import HeadMerge, RecencyAttention, Zero
 from clso.library.entry import LibraryEntry
 from clso.library.quantized_low_rank import QuantizedLowRank
+from clso.library.spectral import SpectralEmbedding, SpectralReadout
 
-__all__ = ["FAMILIES", "FamilySpec", "divide", "entry_from_record"]
+__all__ = ["DERIVED_FAMILIES", "FAMILIES", "FamilySpec", "divide", "entry_from_record"]
 
 FAMILIES: dict[str, type[LibraryEntry]] = {
     family.family: family for family in (BlockSparse, QuantizedLowRank)
+}
+# These are not drawn: `clso.library.spectral_library` makes them.
+DERIVED_FAMILIES: dict[str, type[LibraryEntry]] = {
+    family.family: family
+    for family in (Zero, RecencyAttention, HeadMerge, SpectralEmbedding, SpectralReadout)
 }
 
 
@@ -78,9 +85,10 @@ def entry_from_record(record: Mapping[str, Any]) -> LibraryEntry:
         ArtifactError: a family that this version does not know, or a damaged record.
     """
     name = record.get("family")
-    if not isinstance(name, str) or name not in FAMILIES:
+    known = FAMILIES | DERIVED_FAMILIES
+    if not isinstance(name, str) or name not in known:
         raise ArtifactError(
             f"a library entry is of the family {name!r}, which is not known here",
-            remedy="known families: " + ", ".join(sorted(FAMILIES)),
+            remedy="known families: " + ", ".join(sorted(known)),
         )
-    return FAMILIES[name].from_record(record)
+    return known[name].from_record(record)

@@ -12,10 +12,10 @@ from clso.config import RunConfig
 from clso.errors import ArtifactError
 from pipelines.context import RunContext, versions
 from pipelines.ledger import StageLedger
-from pipelines.stages import analyze, baseline, functions, hybrid, mixture, search
+from pipelines.stages import analyze, baseline, functions, hybrid, mixture, search, warm_start
 from pipelines.stages.shared import make_dataset, make_library, open_dataset, shared_home
 
-__all__ = ["STAGES", "run_stage", "run_stages", "through", "wanted"]
+__all__ = ["COMMANDS", "STAGES", "run_stage", "run_stages", "through"]
 
 STAGES = (
     "prepare",
@@ -24,10 +24,11 @@ STAGES = (
     "search",
     "mixture",
     "baseline",
+    "warm_start",
     "hybrid",
     "analyze",
 )
-_COMMANDS = {
+COMMANDS = {
     "prepare": ("prepare",),
     "library": ("prepare", "library", "functions"),
     "search": ("prepare", "library", "functions", "search", "mixture"),
@@ -42,6 +43,7 @@ _BUILT_ON = {
     "search": ("prepare", "library"),
     "mixture": ("prepare", "functions"),
     "baseline": ("prepare",),
+    "warm_start": ("prepare", "search", "baseline"),
     "hybrid": ("prepare", "functions", "mixture", "baseline"),
     "analyze": STAGES[:-1],
 }
@@ -52,6 +54,7 @@ _WORK = {
     "search": search.run,
     "mixture": mixture.run,
     "baseline": baseline.run,
+    "warm_start": warm_start.run,
     "hybrid": hybrid.run,
     "analyze": analyze.run,
 }
@@ -59,18 +62,18 @@ _CLEAR = {
     "search": search.clear,
     "mixture": mixture.clear,
     "baseline": baseline.clear,
+    "warm_start": warm_start.clear,
     "hybrid": hybrid.clear,
     "analyze": analyze.clear,
 }
 
 
-def through(command: str) -> tuple[str, ...]:
+def through(command: str, config: RunConfig) -> tuple[str, ...]:
     """Return the stages that a command comes down to, in order."""
-    return _COMMANDS[command]
+    return tuple(stage for stage in COMMANDS[command] if _wanted(stage, config))
 
 
-def wanted(stage: str, config: RunConfig) -> bool:
-    """Return whether a configuration has a use for a stage."""
+def _wanted(stage: str, config: RunConfig) -> bool:
     has_mixture = "mixture" in config.families
     return {
         "library": "gpt" in config.families,
@@ -78,20 +81,21 @@ def wanted(stage: str, config: RunConfig) -> bool:
         "functions": has_mixture,
         "mixture": has_mixture,
         "baseline": config.baseline.enabled,
+        "warm_start": "gpt" in config.families
+        and config.baseline.enabled
+        and config.baseline.warm_start.enabled,
         "hybrid": has_mixture and config.baseline.enabled and config.mixture.hybrid,
     }.get(stage, True)
 
 
 def run_stages(command: str, context: RunContext) -> None:
     """Run a command's stages one after the other."""
-    for stage in through(command):
+    for stage in through(command, context.config):
         run_stage(stage, context)
 
 
 def run_stage(stage: str, context: RunContext) -> None:
     """Do a stage's work unless it is done; its time and joules go into its account."""
-    if not wanted(stage, context.config):
-        return
     home = shared_home(stage, context)
     if home is None:
         _run_or_reuse(stage, context, _own_ledger(stage, context))

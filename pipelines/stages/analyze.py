@@ -27,6 +27,7 @@ from pipelines.ledger import StageOutcome
 from pipelines.stages.baseline import winner
 from pipelines.stages.search import found_model
 from pipelines.stages.shared import open_dataset
+from pipelines.stages.warm_start import warm_started
 
 __all__ = ["clear", "conclude", "run"]
 
@@ -100,6 +101,9 @@ def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageMod
         yield mixture, _spent(context, "functions", "mixture")
     if context.config.baseline.enabled:
         yield winner(context)
+    if "warm_start" in context.records:
+        continued, trained = warm_started(context)
+        yield continued, Measurement.total([_spent(context, "library", "search"), trained])
     if "hybrid" in context.records:
         _, trained = winner(context)
         found = _spent(context, "functions", "mixture", "hybrid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from clso.artifacts import RunFolder, remove
@@ -70,6 +71,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         "baseline": {
             "winner": {
                 "trial": str(result.best.trial),
+                "settings": asdict(result.best.trial),
                 "validation_loss": result.loss,
                 "best_step": result.best.best_step,
                 "training": result.best.training.to_record(),

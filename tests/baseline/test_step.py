@@ -32,9 +32,24 @@ def plain_loss(model: GPT2LMHeadModel, inputs: torch.Tensor, targets: torch.Tens
     return functional.cross_entropy(logits.flatten(0, 1), targets.reshape(-1))
 
 
+def untie(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
+    """Give a model a head of its own."""
+    config = GPT2Config(**{**model.config.to_dict(), "tie_word_embeddings": False})
+    other = GPT2LMHeadModel(config)
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        other.lm_head.weight.mul_(1.5)
+    return other.train()
+
+
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_every_gradient_is_that_of_plain_cross_entropy(shape: GptShape, blocks: int) -> None:
+def test_every_gradient_is_that_of_plain_cross_entropy(
+    shape: GptShape, blocks: int, tied: bool
+) -> None:
     mine, plain = twins(shape)
+    if not tied:
+        mine, plain = untie(mine), untie(plain)
     inputs, targets = draw(shape, blocks)
     step = TrainingStep(mine, weight_decay=0.0, grad_clip=1.0)
     for _ in range(2):  # the second time over the first one's gradients

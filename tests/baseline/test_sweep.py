@@ -169,10 +169,12 @@ class TestOneAtATime:
         self, sweep: Sweep, landscape: Callable[..., None]
     ) -> None:
         landscape(
-            lambda trial: abs(math.log(trial.lr / 8))
-            + abs(trial.batch_size - 2)
-            + (trial.schedule == "cosine")
-            + trial.dropout
+            lambda trial: (
+                abs(math.log(trial.lr / 8))
+                + abs(trial.batch_size - 2)
+                + (trial.schedule == "cosine")
+                + trial.dropout
+            )
         )
         result = sweep(self.GRID)
         assert result.best.trial == Trial(8.0, "constant", 2, 0.0)

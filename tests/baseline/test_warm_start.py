@@ -1,0 +1,165 @@
+"""AdamW from a checkpoint with an untied head and idle branches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from clso.artifacts import table_from_rows
+from clso.baseline import AdamwGpt2, Blocks, TrainingSettings, TrainingStep, Trial
+from clso.baseline.warm_start import WarmStartResult, run_warm_start, wake
+from clso.checkpoint import load_gpt2, save_gpt2
+from clso.data.tokenizer import Tokenizer
+from clso.energy import EnergyMonitor
+from clso.errors import ArtifactError, WorkError
+from clso.gpt import GptShape
+
+RATES = (1e-3, 1e-2)
+
+
+def untied(shape: GptShape) -> GPT2LMHeadModel:
+    """A model whose first MLP and second attention are idle."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=shape.vocab_size,
+                n_positions=shape.block_size,
+                n_embd=shape.n_embd,
+                n_layer=shape.n_layer,
+                n_head=shape.n_head,
+                resid_pdrop=0.0,
+                embd_pdrop=0.0,
+                attn_pdrop=0.0,
+                bos_token_id=0,
+                eos_token_id=0,
+                tie_word_embeddings=False,
+            )
+        )
+    first, second = model.transformer.h
+    with torch.no_grad():
+        model.transformer.wte.weight.mul_(20.0)
+        first.mlp.c_fc.weight.zero_()
+        second.attn.c_attn.weight.zero_()
+        second.attn.c_proj.weight.zero_()
+    return model.eval()
+
+
+def logits(model: GPT2LMHeadModel, tokens: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(input_ids=tokens).logits
+
+
+def test_waking_changes_no_logit_and_leaves_no_dead_branch(shape: GptShape) -> None:
+    model = untied(shape)
+    tokens = torch.arange(2 * shape.block_size).view(2, -1)
+    before = logits(model, tokens)
+    wake(model, seed=1)
+    np.testing.assert_allclose(logits(model, tokens), before, atol=1e-4)
+    TrainingStep(model, weight_decay=0.0, grad_clip=1.0).gradients(tokens, tokens)
+    for block in model.transformer.h:
+        for name in ("attn.c_proj.weight", "mlp.c_proj.weight"):
+            assert block.get_parameter(name).grad.any(), name
+
+
+def test_waking_is_a_function_of_the_seed(shape: GptShape) -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        model = untied(shape)
+        wake(model, seed)
+        weights.append(model.transformer.h[0].mlp.c_fc.weight.detach().numpy())
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert (weights[0] != weights[2]).any()
+
+
+def test_a_tied_head_is_refused(shape: GptShape) -> None:
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=4, n_layer=1, n_head=1))
+    with pytest.raises(ValueError, match="tied"):
+        wake(model, seed=0)
+
+
+@pytest.fixture
+def arguments(
+    shape: GptShape,
+    train: Sequence[Blocks],
+    validation: Blocks,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> dict[str, Any]:
+    save_gpt2(untied(shape), tokenizer, tmp_path / "gpt")
+    return {
+        "found": tmp_path / "gpt",
+        "train": train,
+        "validation": validation,
+        "like": Trial(1.0, batch_size=4),
+        "learning_rates": RATES,
+        "settings": TrainingSettings(eval_points=3),
+        "tokenizer": tokenizer,
+        "seed": 0,
+        "fingerprint": "data",
+        "state": tmp_path / "state",
+        "checkpoint": tmp_path / "warm_start",
+        "monitor": EnergyMonitor(),
+    }
+
+
+def test_it_begins_at_the_found_model_s_loss_and_improves_on_it(
+    arguments: dict[str, Any], validation: Blocks
+) -> None:
+    result = run_warm_start(**arguments)
+    inputs, targets = validation.blocks(np.arange(validation.n_blocks))
+    found = AdamwGpt2(load_gpt2(arguments["found"], remedy=""))
+    assert result.start_loss == pytest.approx(found.token_nll(inputs, targets).mean(), abs=1e-4)
+    assert result.best.loss is not None
+    assert result.best.loss < result.start_loss
+    kept = AdamwGpt2.load(arguments["checkpoint"], name="warm_start")
+    assert kept.token_nll(inputs, targets).mean() == pytest.approx(result.best.loss, abs=1e-6)
+    assert [trial.trial.lr for trial in result.trials] == list(RATES)
+    rows = [
+        {"run_id": "r", "seed": 0, "passes": 1, **_named(trial.trial), **row}
+        for trial in result.trials
+        for row in trial.rows
+    ]
+    assert table_from_rows(rows, "warm_start").num_rows == len(rows)
+
+
+def _named(trial: Trial) -> dict[str, Any]:
+    return {name: getattr(trial, name) for name in trial.__slots__}
+
+
+def test_steps_to_a_loss_are_the_first_that_have_it(arguments: dict[str, Any]) -> None:
+    result = run_warm_start(**arguments)
+    assert result.steps_to(result.start_loss) == 0
+    assert result.steps_to(0.0) is None
+    assert result.best.loss is not None
+    steps = result.steps_to(result.best.loss)
+    assert steps is not None
+    assert 0 < steps <= result.best.n_steps
+
+
+def test_finished_trials_are_reused(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_warm_start(**arguments)
+
+    def fail(*_: object, **__: object) -> WarmStartResult:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("clso.baseline.warm_start.train_trial", fail)
+    again = run_warm_start(**arguments)
+    assert again.best.loss == first.best.loss
+    stored = next(arguments["state"].glob("*.json"))
+    stored.write_text("{}")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        run_warm_start(**arguments)
+
+
+def test_all_diverged_is_an_error(arguments: dict[str, Any]) -> None:
+    with pytest.raises(WorkError, match="all 1 trials from the found model diverged"):
+        run_warm_start(**{**arguments, "learning_rates": (1e30,)})
