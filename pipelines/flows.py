@@ -7,7 +7,6 @@ reused. Importing this module imports Prefect; call `prepare_environment` before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from clso.errors import DownloadError
 from clso.progress import SILENT, Reporter
 from pipelines.context import RunContext, open_context
 from pipelines.prefect_report import PrefectReporter, publish
-from pipelines.stages import STAGES, run_stage, through
+from pipelines.stages import run_stage, through
 
 __all__ = ["FLOWS", "analyze", "baseline", "library", "listener", "prepare", "run", "search"]
 
@@ -32,37 +31,37 @@ _RETRY_DELAY_S = 5
 @flow(name="clso-prepare")
 def prepare(config: RunConfig, out: Path, fresh: bool = False) -> Path:
     """Prepare the data set."""
-    return _run(through("prepare"), config, out, fresh)
+    return _run("prepare", config, out, fresh)
 
 
 @flow(name="clso-library")
 def library(config: RunConfig, out: Path, fresh: bool = False) -> Path:
     """Generate the libraries."""
-    return _run(through("library"), config, out, fresh)
+    return _run("library", config, out, fresh)
 
 
 @flow(name="clso-search")
 def search(config: RunConfig, out: Path, fresh: bool = False) -> Path:
     """Search for the best genome."""
-    return _run(through("search"), config, out, fresh)
+    return _run("search", config, out, fresh)
 
 
 @flow(name="clso-baseline")
 def baseline(config: RunConfig, out: Path, fresh: bool = False) -> Path:
     """Train the AdamW baseline."""
-    return _run(through("baseline"), config, out, fresh)
+    return _run("baseline", config, out, fresh)
 
 
 @flow(name="clso-analyze")
 def analyze(config: RunConfig, out: Path, fresh: bool = False) -> Path:
     """Score the test split once, compare and report."""
-    return _run(through("analyze"), config, out, fresh)
+    return _run("analyze", config, out, fresh)
 
 
 @flow(name="clso-run")
 def run(config: RunConfig, out: Path, fresh: bool = False) -> Path:
     """Run every stage, from data to report."""
-    return _run(STAGES, config, out, fresh)
+    return _run("run", config, out, fresh)
 
 
 FLOWS = {
@@ -78,10 +77,10 @@ FLOWS = {
 listener: ContextVar[Reporter] = ContextVar("listener", default=SILENT)
 
 
-def _run(stages: Sequence[str], config: RunConfig, out: Path, fresh: bool) -> Path:
+def _run(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
     reporter = PrefectReporter(listener.get())
     with open_context(config, out, reporter, fresh=fresh) as context:
-        for name in stages:
+        for name in through(command, config):
             _stage_task(name, context)()
         publish(context)
         return context.folder.path

@@ -2,8 +2,9 @@
 
 A manifest's `genes` say, per gene, how its library is made up: runs of `[family, entries]` in
 the order of the indices; genes in a row that pick from one library and together make a set are
-described once, with their number. *Chance* is a family's share of the library. The best genomes of one
-search descend from each other, so their picks are no independent draws and carry no p-value.
+described once, with their number. *Chance* is a family's share of the library. The best genomes
+of one search descend from each other, so their picks are no independent draws and carry no
+p-value.
 """
 
 from __future__ import annotations
