@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 __all__ = ["one_thread"]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch compute on the calling thread alone, then as before.
+    """Have torch and BLAS compute on the calling thread alone, then as before.
 
     Sums that are split among threads differ in their last bits from machine to machine.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

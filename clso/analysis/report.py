@@ -24,10 +24,13 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.headline import make_headline, pick_contender
+from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
+from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families
 from clso.analysis.selection import FamilyPick, best_individuals, picked_families
 from clso.analysis.style import figure_svg
 from clso.analysis.tables import comparison_lines, result_lines
+from clso.analysis.warm_start import warm_start_sentence
 from clso.artifacts import Run, atomic_write_bytes, empty_table
 
 __all__ = ["BEST_SHARE", "render_report", "write_report"]
@@ -62,6 +65,15 @@ class SearchPart:
     sentences: list[str]
     steps: list[tuple[str, str]]
     pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class RivalsPart:
+    """The search held against simpler ones."""
+
+    sentence: str
+    lines: list[RivalLine]
+    picture: Picture
 
 
 def render_report(run: Run) -> str:
@@ -121,6 +133,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         ),
     }
     searches = _searches(run, results)
+    rivals = _rivals(run)
     page = _template().render(
         run_id=run.run_id,
         manifest=run.manifest,
@@ -135,17 +148,19 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         pictures=pictures,
         searches=searches,
         missing_search=_missing(run, "evaluations"),
+        rivals=rivals,
         energy=_energy_lines(energy),
         energy_sentences=sections.energy_sentences(results, energy.to_pylist()),
         source_notes=sections.source_notes(energy.to_pylist()),
         trials=sections.trial_lines(baseline),
         rate_sentence=sections.rate_sentence(baseline),
+        warm_start_sentence=warm_start_sentence(run.manifest),
         data=sections.data_lines(run.manifest.get("dataset", {})),
         fingerprints=_fingerprints(run.manifest.get("dataset", {})),
         settings=yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88),
     )
     drawn = [*pictures.values(), *(picture for part in searches for picture in part.pictures)]
-    return page, drawn
+    return page, drawn if rivals is None else [*drawn, rivals.picture]
 
 
 def _template() -> Any:  # noqa: ANN401 - a jinja2 template
@@ -245,6 +260,25 @@ def _searches(run: Run, results: Sequence[Row]) -> list[SearchPart]:
             )
         )
     return parts
+
+
+def _rivals(run: Run) -> RivalsPart | None:
+    note = run.manifest.get("rivals")
+    if note is None or not run.has("rivals"):
+        return None
+    found = duels(run.rivals, note["evaluations"])
+    caption = (
+        f"Best loss on the {note['searched_on']} by evaluations: median and range over "
+        f"{note['seeds']} seeds, mixtures of {note['slots']} out of {note['functions']} functions; "
+        "dotted: all of them at once."
+    )
+    picture = _picture(
+        f"rivals-{note['family']}",
+        rivals_figure(run.rivals),
+        "No search has a finite loss.",
+        caption=caption,
+    )
+    return RivalsPart(rivals_sentence(found), rival_lines(found), picture)
 
 
 def _convergence(

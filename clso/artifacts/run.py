@@ -45,10 +45,12 @@ _MADE_BY = {
     "evaluations": "clso search",
     "generations": "clso search",
     "baseline": "clso baseline",
+    "warm_start": "clso run",
     "results": "clso analyze",
     "comparisons": "clso analyze",
     "scores": "clso analyze",
     "energy": "clso run",
+    "rivals": "clso rivals",
 }
 
 
@@ -250,6 +252,11 @@ class Run:
         return self.table("baseline")
 
     @cached_property
+    def warm_start(self) -> pa.Table:
+        """One row per logged step of each AdamW trial from the found crystalline GPT."""
+        return self.table("warm_start")
+
+    @cached_property
     def results(self) -> pa.Table:
         """One row per model."""
         return self.table("results")
@@ -268,6 +275,11 @@ class Run:
     def energy(self) -> pa.Table:
         """One row per stage and device."""
         return self.table("energy")
+
+    @cached_property
+    def rivals(self) -> pa.Table:
+        """One row per step of the best loss of each search that was held against the others."""
+        return self.table("rivals")
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """Return a table as a pandas frame.

@@ -109,6 +109,31 @@ _FIELDS: dict[str, list[pa.Field]] = {
         *_DURATION,
         *_ENERGY,
     ],
+    # the same of AdamW from the found crystalline GPT
+    "warm_start": [
+        *_RUN,
+        _always("lr", pa.float64()),
+        _always("schedule", pa.string()),
+        _always("batch_size", pa.int32()),
+        _always("dropout", pa.float64()),
+        _always("passes", pa.int32()),
+        _always("step", pa.int64()),
+        _always("tokens", pa.int64()),
+        pa.field("train_loss", pa.float64()),
+        pa.field("validation_loss", pa.float64()),
+        *_DURATION,
+        *_ENERGY,
+    ],
+    # one row per evaluation of a search that lowered its loss, and its last; held_back_loss is that
+    # of the same genome on validation blocks that no search read
+    "rivals": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("method", pa.string()),
+        _always("evaluations", pa.int64()),
+        _always("loss", pa.float64()),
+        _always("held_back_loss", pa.float64()),
+    ],
     # one row per model
     "results": [
         *_RUN,

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import pairwise
 from threading import Event
 
@@ -35,6 +34,7 @@ from clso.gpt.model import CrystallineGpt, check_widths
 from clso.library import BasisLibrary, DenseCache
 from clso.problem import Evaluation
 from clso.scoring import Int64Array, NllArray
+from clso.threads import one_thread
 
 __all__ = ["GptProblem"]
 
@@ -187,7 +187,7 @@ class GptProblem:
         def work(batch: int, part: slice) -> None:
             nats[part, batch] = self._walk(genomes[part], batch, stop_early)
 
-        with _one_thread():
+        with one_thread():
             if self._workers == 1:
                 for unit in units:
                     work(*unit)
@@ -247,14 +247,3 @@ def _common_prefix(one: Sequence[object], other: Sequence[object]) -> int:
         if left != right:
             return position
     return min(len(one), len(other))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have torch compute on the calling thread alone, then as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -16,7 +16,6 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 
 from clso.artifacts import read_table, write_table
 from clso.errors import ArtifactError
@@ -60,10 +59,10 @@ class Columns:
         )
 
     @cached_property
-    def with_uniform(self) -> torch.Tensor:
+    def with_uniform(self) -> Float32Array:
         """The columns after that of the uniform function, `(N + 1, n)`."""
         uniform = np.full((1, self.values.shape[1]), 1.0 / self.vocab_size, dtype=np.float32)
-        return torch.from_numpy(np.concatenate([uniform, self.values]))
+        return np.concatenate([uniform, self.values])
 
     @cached_property
     def fingerprint(self) -> str:

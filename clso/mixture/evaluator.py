@@ -2,7 +2,8 @@
 
 All functions have been asked before (`clso.mixture.columns`); a genome picks K of their columns
 and the way contexts are divided into buckets. A loss is a pure function of genome and fidelity:
-every product runs on one thread, and each genome is scored on its own.
+every product runs on one thread, and each genome is scored on its own. Genomes are scored one
+after the other: the products are so small that more threads would mostly wait for each other.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-import torch
 
 from clso.energy import EnergyMonitor
 from clso.errors import DataError
@@ -52,11 +50,10 @@ class MixtureProblem:
         smoothing: alpha of `clso.mixture.weights`.
         steps: EM steps.
         monitor: measures each call of `evaluate`; `None`: time only.
-        workers: genomes scored at once.
 
     Raises:
         DataError: no targets in one of the splits.
-        ValueError: splits with different functions, or fewer than one worker.
+        ValueError: splits with different functions.
     """
 
     def __init__(
@@ -69,12 +66,9 @@ class MixtureProblem:
         smoothing: float,
         steps: int,
         monitor: EnergyMonitor | None = None,
-        workers: int = 1,
     ) -> None:
         if tune.columns.names != validation.columns.names:
             raise ValueError("tune and validation have columns of different functions")
-        if workers < 1:
-            raise ValueError(f"workers is {workers}, expected at least 1")
         for name, split in (("tune", tune), ("validation", validation)):
             if not split.columns.values.shape[1]:
                 raise DataError(f"there are no targets in {name}", remedy="give more text")
@@ -89,7 +83,6 @@ class MixtureProblem:
         self._smoothing = smoothing
         self._steps = steps
         self._monitor = EnergyMonitor() if monitor is None else monitor
-        self._workers = workers
         digest = hashlib.sha256(
             f"mixture {_ARITHMETIC} {slots} {self.bucketings} {smoothing!r} {steps}".encode()
         )
@@ -99,7 +92,7 @@ class MixtureProblem:
         ):
             digest.update(split.columns.fingerprint.encode())
             for order in orders:
-                digest.update(order.order.numpy().tobytes())
+                digest.update(order.order.tobytes())
                 digest.update(str(order.segments).encode())
         self._fingerprint = digest.hexdigest()
 
@@ -178,14 +171,7 @@ class MixtureProblem:
             return group(self._validation, (0, *picks(genome)), order).mean_nll(weights)
 
         with one_thread():
-            if self._workers == 1 or len(genomes) == 1:
-                return [loss(genome) for genome in genomes]
-            # a new thread starts with all cores, whatever the caller's setting is
-            pool = ThreadPoolExecutor(
-                self._workers, initializer=torch.set_num_threads, initargs=(1,)
-            )
-            with pool:
-                return list(pool.map(loss, genomes))
+            return [loss(genome) for genome in genomes]
 
     def _fit(self, genome: Genome, steps: int) -> MixtureWeights:
         grouped = group(self._tune, (0, *picks(genome)), self._tune_order[genome[-1]])

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from clso.artifacts import remove
 from clso.data import TokenSplit
 from clso.mixture.buckets import assign, n_buckets
@@ -70,8 +72,8 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         check = group(held_back, rows, Bucketed.of(assign(bucketing, features).ravel()))
         fits = []
         for discount in _DISCOUNTS:
-            discounted = columns.clone()
-            discounted[-1] *= math.exp(-discount)
+            discounted = columns.copy()
+            discounted[-1] *= np.float32(math.exp(-discount))
             weights = fit_weights(
                 group(discounted, rows, order),
                 n_buckets(bucketing),

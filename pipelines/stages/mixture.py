@@ -114,7 +114,6 @@ def open_problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
         smoothing=config.smoothing,
         steps=config.steps,
         monitor=context.monitor,
-        workers=context.workers,
     )
 
 
