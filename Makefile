@@ -11,7 +11,7 @@ SET     ?=
 PYTEST  := $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-slow check reproduce bench clean
+.PHONY: help install install-dev run test test-slow check reproduce results bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,18 @@ check: $(VENV)/.installed-dev  ## ruff, strict types, import direction
 reproduce: $(VENV)/.installed  ## the write-up's experiments, one after the other (DATA=hub for its own text)
 	@$(BIN)/clso run configs/original_quick.yaml --set data.source=$(DATA) $(SET)
 	@$(BIN)/clso run configs/original_full.yaml --set data.source=$(DATA) $(SET)
+
+# Each line is one run; the last line puts them into one figure. docs/results.md says what they gave.
+BUDGETS ?= 64000 256000 340000
+results: $(VENV)/.installed  ## the comparison at equal budgets and the figure over them (DATA=hub, or SET=... for files)
+	@$(BIN)/clso run configs/original_budget.yaml --set data.source=$(DATA) $(SET)
+	@for tokens in $(BUDGETS); do \
+	  $(BIN)/clso run configs/budgets.yaml --set data.source=$(DATA) $(SET) \
+	    --set data.train_tokens=$$tokens --set name=budget-$$tokens || exit 1; \
+	  $(BIN)/clso run configs/budgets.yaml --set data.source=$(DATA) $(SET) \
+	    --set data.train_tokens=$$tokens --set name=budget-$$tokens-4-passes --set baseline.passes=4 || exit 1; \
+	done
+	@$(BIN)/clso compare $(foreach t,$(BUDGETS),budget-$t budget-$t-4-passes) --figure artifacts/budgets.svg
 
 bench: $(VENV)/.installed-dev  ## the speed ratios that the README quotes
 	@$(BIN)/python -m benchmarks
