@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -121,13 +122,17 @@ def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
     out: Out = DEFAULT_OUT,
+    figure: Annotated[
+        Path | None,
+        typer.Option("--figure", metavar="FILE", help="Draw loss against energy there, as SVG."),
+    ] = None,
 ) -> None:
     """Compare runs: results side by side, paired intervals where the test text is the same."""
     from pipelines.inspect import compare_runs, find_run
 
     if len(set(runs)) < 2:
         raise ClsoError("compare needs two different runs", remedy="`clso ls` lists them")
-    compare_runs([find_run(name, out) for name in runs])
+    compare_runs([find_run(name, out) for name in runs], figure)
 
 
 class ExportFormat(StrEnum):
@@ -173,11 +178,12 @@ def generate(
     ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="The longest text.")] = 100,
     temperature: Annotated[
-        float, typer.Option("--temperature", help="0: always the most probable token.")
-    ] = 1.0,
+        float,
+        typer.Option("--temperature", help="1: as the model has it; 0: the most probable token."),
+    ] = 0.8,
     top_p: Annotated[
         float, typer.Option("--top-p", help="Draw from the most probable tokens of this mass.")
-    ] = 1.0,
+    ] = 0.95,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
     out: Out = DEFAULT_OUT,
 ) -> None:
@@ -193,6 +199,39 @@ def generate(
     except KeyboardInterrupt:
         typer.echo()
         raise typer.Exit(130) from None
+
+
+@app.command()
+def rivals(
+    config: Config,
+    overrides: Overrides = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Searches of each kind.")] = 10,
+    evaluations: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--evaluations",
+            min=1,
+            metavar="N",
+            help="Compare after so many; may be given again. By default 100, 150, 300, 600, "
+            "1,200 and as many as greedy selection takes.",
+        ),
+    ] = None,
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Hold the mixture's search against random search, greedy selection and all at once.
+
+    The same command again resumes and reuses what is finished.
+    """
+    from clso.config import load_config
+
+    with _interruptible():
+        path = _rivals(load_config(config, overrides or ()), out.resolve(), seeds, evaluations)
+    from clso.artifacts import load_run
+    from pipelines.console import console
+    from pipelines.inspect import show_rivals
+
+    show_rivals(load_run(path))
+    console.print(f"{path}", soft_wrap=True)
 
 
 @app.command()
@@ -215,17 +254,33 @@ def _execute(
 
     config = load_config(config_path, overrides or ())
     out = out.resolve()
-    try:
+    with _interruptible():
         if no_prefect:
             path = _plainly(command, config, out, fresh)
         else:
             path = _with_prefect(command, config, out, fresh)
-    except KeyboardInterrupt:
-        _tell("interrupted; the same command takes up where this one stopped")
-        raise typer.Exit(130) from None
     from pipelines.inspect import show_outcome
 
     show_outcome(path)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell("interrupted; the same command takes up where this one stopped")
+        raise typer.Exit(130) from None
+
+
+def _rivals(config: RunConfig, out: Path, seeds: int, evaluations: Sequence[int] | None) -> Path:
+    from pipelines.console import RichReporter
+    from pipelines.context import open_context
+
+    with open_context(config, out, RichReporter()) as context:
+        from pipelines.rivals import run_rivals
+
+        return run_rivals(context, seeds=seeds, evaluations=evaluations or ())
 
 
 def _plainly(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:

@@ -22,7 +22,7 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.shared import functions_home, open_dataset
 
-__all__ = ["class_maps", "run", "scored"]
+__all__ = ["class_maps", "run", "scored", "searched_blocks"]
 
 _SPLITS = ("tune", "validation")
 
@@ -57,7 +57,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         raise write_error(home, error) from error
     key = []
     for name in _SPLITS:
-        inputs, targets = splits[name].blocks(_searched(splits[name], context))
+        inputs, targets = splits[name].blocks(searched_blocks(splits[name], context))
         columns = compute_columns(
             functions, inputs, targets, dataset.vocab_size, name=name, reporter=reporter
         )
@@ -89,10 +89,10 @@ def _columns(home: Path, split: str) -> Path:
 
 
 def _inputs(split: TokenSplit, context: RunContext) -> Int64Array:
-    return split.blocks(_searched(split, context))[0]
+    return split.blocks(searched_blocks(split, context))[0]
 
 
-def _searched(split: TokenSplit, context: RunContext) -> Int64Array:
+def searched_blocks(split: TokenSplit, context: RunContext) -> Int64Array:
     """Return the blocks that genomes are scored on, spread evenly over a split."""
     tokens = context.config.mixture.search_tokens
     wanted = split.n_blocks if tokens is None else -(-tokens // split.block_size)

@@ -28,7 +28,7 @@ from search.evolution import run_search
 from search.result import Finalist
 from search.settings import SearchSettings
 
-__all__ = ["FAMILY", "clear", "open_problem", "refitted", "run", "tune_columns"]
+__all__ = ["FAMILY", "clear", "open_problem", "refitted", "run"]
 
 FAMILY = "mixture"
 _TABLES = ("evaluations", "generations")
@@ -39,7 +39,6 @@ def clear(context: RunContext) -> None:
     for table in _TABLES:
         context.folder.remove_family(table, FAMILY)
     remove(context.folder.model(FAMILY))
-    remove(tune_columns(context.folder))
     remove(_state(context.folder))
 
 
@@ -98,8 +97,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         },
     }
     tables = (folder.table(table) for table in _TABLES)
-    outputs = (*tables, tune_columns(folder), folder.model(FAMILY) / "model.safetensors")
-    return StageOutcome(outputs, notes)
+    return StageOutcome((*tables, folder.model(FAMILY) / "model.safetensors"), notes)
 
 
 def open_problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
@@ -166,11 +164,6 @@ def _validation_losses(
     return losses
 
 
-def tune_columns(folder: RunFolder) -> Path:
-    """Return where the found functions' columns of all of tune lie, for whoever joins them."""
-    return folder.state / f"{FAMILY}-tune.parquet"
-
-
 def _final_weights(
     context: RunContext, dataset: Dataset, picked: Sequence[str], bucketing: str
 ) -> MixtureWeights:
@@ -186,7 +179,6 @@ def _final_weights(
     )
     inputs, targets = splits["tune"].blocks(slice(None))
     columns = compute_columns(functions, inputs, targets, dataset.vocab_size, name="tune")
-    columns.save(tune_columns(context.folder))
     history = HistoryCounts.fit([splits["train"]], dataset.vocab_size).of(inputs)
     order = Bucketed.of(assign(bucketing, history).ravel())
     with one_thread():

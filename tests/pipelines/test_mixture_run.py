@@ -13,7 +13,9 @@ from clso.artifacts import Run, data_columns, load_run
 from clso.artifacts import run as artifacts_run
 from clso.data import Dataset
 from clso.mixture.checkpoint import load_mixture
+from clso.mixture.weights import MixtureWeights
 from pipelines.cli import app
+from pipelines.stages.hybrid import joined_weights
 
 SETS = (
     "families=[mixture]",
@@ -127,3 +129,24 @@ def test_a_killed_search_goes_on_and_both_families_share_the_tables(
     assert json.dumps(resumed.manifest["best"]["mixture"]) == json.dumps(
         mixture.manifest["best"]["mixture"]
     )
+
+
+def test_the_hybrids_weights_are_the_mixtures_times_its_share() -> None:
+    rng = np.random.default_rng(0)
+    own = rng.dirichlet(np.ones(5), 7)
+    shares = rng.dirichlet(np.ones(3), 7)
+    joined = joined_weights(
+        MixtureWeights(own.mean(axis=0), own), MixtureWeights(shares.mean(axis=0), shares)
+    )
+    assert joined.table.shape == (7, 6)
+    assert np.allclose(joined.table.sum(axis=1), 1.0, atol=1e-12)
+    assert np.allclose(joined.table[:, -1], shares[:, 2])
+    probabilities = rng.random((7, 5))
+    network = rng.random(7)
+    expected = (
+        shares[:, 0] * probabilities[:, 0]
+        + shares[:, 1] * (own * probabilities).sum(axis=1)
+        + shares[:, 2] * network
+    )
+    found = (joined.table * np.column_stack([probabilities, network])).sum(axis=1)
+    assert np.allclose(found, expected)
