@@ -7,10 +7,11 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
     whose canonical form was evaluated before takes a place as `cached`; one that stands in this
     generation already is dropped and another bred, within bounds (`search.breeding`).
  3. Screening, from generation `surrogate.start` on: the surrogate is fitted anew to all
-    evaluations and ranks the unknown children. A share of them is evaluated, the lowest
-    predictions and a random control; the rest stay `predicted`. Before, all are evaluated.
+    evaluations and ranks the unknown children, by mean minus `surrogate.optimism` spreads. A
+    share of them is evaluated, the first in that order and a random control; the rest stay
+    `predicted`. Before, all are evaluated.
  4. Local search, where due: one-gene neighbours of the incumbent that are neither evaluated nor
-    in this generation are evaluated, lowest prediction first, drawn uniformly before `start`.
+    in this generation are evaluated, in the same order, drawn uniformly before `start`.
     The control covers these evaluations too: step 3 draws ahead for them, and what it cannot
     is drawn among the neighbours, so the control's share holds after every generation.
  5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
@@ -55,7 +56,7 @@ from search.toolbox import WORST_LOSS, Operators, Parent
 
 __all__ = ["run_search"]
 
-_VERSION = 1  # raised when a change of the code changes a search; older states are refused
+_VERSION = 2  # raised when a change of the code changes a search; older states are refused
 _MIN_TRAINING = 2
 _SURROGATE, _CONTROL, _LOCAL = range(3)  # purposes of a generation's own random draws
 
@@ -139,6 +140,7 @@ class _Search:
             mutation_rate=settings.mutation_rate,
             tournament_size=settings.tournament_size,
             seed=run.seed,
+            exchangeable=self._space.exchangeable,
         )
         self._identity: dict[str, Any] = {
             "version": _VERSION,
@@ -242,12 +244,19 @@ class _Search:
         )
 
     def _choose(
-        self, predicted: FloatArray, places: int, *, fraction: float, purpose: int, follow: int = 0
+        self,
+        predictions: tuple[FloatArray, FloatArray],
+        places: int,
+        *,
+        fraction: float,
+        purpose: int,
+        follow: int = 0,
     ) -> Screening:
-        """Let predictions `(n,)` and the random control choose, and keep count of both."""
+        """Let means and spreads `(n,)` and the random control choose, and keep count of both."""
         state = self.state
+        mean, std = predictions
         chosen = screen(
-            predicted,
+            mean - self._settings.surrogate.optimism * std,
             places,
             limit=self._evaluations_left,
             follow=follow,
@@ -261,7 +270,7 @@ class _Search:
             evaluations + len(chosen.best) + len(chosen.random),
             at_random + len(chosen.random),
         )
-        if len(predicted) and state.surrogate_start is None:
+        if len(mean) and state.surrogate_start is None:
             state.surrogate_start = state.generations
         return chosen
 
@@ -270,7 +279,7 @@ class _Search:
     ) -> None:
         local_search = self._settings.local_search
         chosen = self._choose(
-            predictions[0],
+            predictions,
             places,
             fraction=self._settings.surrogate.full_eval_fraction,
             purpose=_CONTROL,
@@ -307,7 +316,7 @@ class _Search:
         else:
             for step, mean, std in zip(steps, *predictions, strict=True):
                 step.guess(mean, std)
-            chosen = self._choose(predictions[0], count, fraction=1.0, purpose=_LOCAL)
+            chosen = self._choose(predictions, count, fraction=1.0, purpose=_LOCAL)
             tried = [steps[index] for index in chosen.evaluated]
         self._evaluate(tried)
         return tried

@@ -22,26 +22,30 @@ class SurrogateSettings:
     """Who gets a real evaluation.
 
     Attributes:
-        kind: the write-up's embedding + MLP, a random forest, ridge regression, or none.
+        kind: the write-up's embedding + MLP, a random forest, ridge regression, a
+            Gaussian process, or none.
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
         random_fraction: share of all evaluations since then, local search included, that are
             drawn at random, as a control.
         pool_factor: offspring bred per place in a filtered generation.
+        optimism: spreads by which a prediction is lowered before candidates are ranked for
+            evaluation: above 0, what is little known is tried earlier.
 
     Raises:
         ConfigError: a value out of its range.
     """
 
-    kind: Literal["mlp", "random_forest", "ridge", "none"] = "mlp"
+    kind: Literal["mlp", "random_forest", "ridge", "gaussian_process", "none"] = "mlp"
     start: int = 5
     full_eval_fraction: float = 0.2
     random_fraction: float = 0.1
     pool_factor: float = 1.0
+    optimism: float = 0.0
 
     def __post_init__(self) -> None:
-        kinds = ("mlp", "random_forest", "ridge", "none")
+        kinds = ("mlp", "random_forest", "ridge", "gaussian_process", "none")
         _require(self.kind in kinds, "surrogate.kind", self.kind, f"one of {', '.join(kinds)}")
         _require(self.start >= 1, "surrogate.start", self.start, "at least 1")
         _require(
@@ -61,6 +65,12 @@ class SurrogateSettings:
             "surrogate.pool_factor",
             self.pool_factor,
             "a finite number of at least 1",
+        )
+        _require(
+            0 <= self.optimism < math.inf,
+            "surrogate.optimism",
+            self.optimism,
+            "a finite number of at least 0",
         )
 
 

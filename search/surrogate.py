@@ -20,6 +20,7 @@ from torch.nn import functional
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
 from search.encoding import MultiHot
+from search.gaussian_process import GaussianProcessSurrogate
 
 __all__ = [
     "FitnessPredictor",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.float64]
-SurrogateKind = Literal["mlp", "random_forest", "ridge", "none"]
+SurrogateKind = Literal["mlp", "random_forest", "ridge", "gaussian_process", "none"]
 
 
 class Surrogate(Protocol):
@@ -268,6 +269,7 @@ _KINDS: dict[str, SurrogateFactory] = {
     "mlp": MlpSurrogate,
     "random_forest": RandomForestSurrogate,
     "ridge": RidgeSurrogate,
+    "gaussian_process": GaussianProcessSurrogate,
 }
 
 

@@ -4,6 +4,10 @@ The only module that knows DEAP. Genomes enter and leave as tuples of int; insid
 lists, since DEAP's crossover works in place and would corrupt views. Fitness is a loss, lower
 is better, and is never NaN: DEAP compares NaN as better both ways round, so failures carry
 `WORST_LOSS` instead.
+
+Slots that together pick a set (`GenomeSpace.exchangeable`) are bred as a set. A pick that both
+parents have stands in the same slot of both before they are crossed, so that no child has it
+twice or not at all; what is drawn into such a slot is no pick that the genome has already.
 """
 
 from __future__ import annotations
@@ -72,6 +76,7 @@ class Operators:
         mutation_rate: probability that a gene is redrawn uniformly from its slot.
         tournament_size: parents drawn (with repetition) per tournament; the lowest loss wins.
         seed: of the generator that all of these draw from.
+        exchangeable: the slots that pick a set, option 0 being none; all have equally many options.
     """
 
     def __init__(
@@ -83,8 +88,10 @@ class Operators:
         mutation_rate: float,
         tournament_size: int,
         seed: int,
+        exchangeable: Sequence[int] = (),
     ) -> None:
         self._cardinalities = tuple(cardinalities)
+        self._set_slots = tuple(exchangeable)
         # a stretch between two points needs two genes
         self._crossover_rate = crossover_rate if len(self._cardinalities) > 1 else 0.0
         self._random = random.Random(seed)  # noqa: S311 - no secret depends on it
@@ -108,8 +115,10 @@ class Operators:
         )
 
     def random_genome(self) -> Genome:
-        """Draw every gene uniformly."""
-        return tuple(self._random.randrange(cardinality) for cardinality in self._cardinalities)
+        """Draw every gene uniformly, a set's picks without repetition; none may come repeatedly."""
+        genes = [self._random.randrange(cardinality) for cardinality in self._cardinalities]
+        self._redraw_repeated(genes)
+        return tuple(genes)
 
     def offspring(self, parents: Sequence[Parent]) -> Iterator[Child]:
         """Yield children without end: two parents by tournament, crossed, each child mutated.
@@ -124,6 +133,7 @@ class Operators:
             # selection returns references, and the same parent may come twice
             first, second = map(self._toolbox.clone, self._toolbox.select(individuals, k=2))
             if self._random.random() < self._crossover_rate:
+                self._align(second, first)
                 first, second = self._toolbox.mate(first, second)
             yield self._mutated(first)
             yield self._mutated(second)
@@ -132,7 +142,37 @@ class Operators:
         before = tuple(individual)
         (individual,) = self._toolbox.mutate(individual)
         after = tuple(individual)
+        if after != before:
+            self._redraw_repeated(individual)
+            after = tuple(individual)
         return Child(after, "crossover" if after == before else "mutation")
+
+    def _align(self, genes: list[int], pattern: Sequence[int]) -> None:
+        """Reorder a set's slots: what `pattern` has too to the slots it has it in."""
+        slot_of = {pattern[slot]: slot for slot in self._set_slots if pattern[slot]}
+        placed: dict[int, int] = {}
+        others = []
+        for slot in self._set_slots:
+            home = slot_of.get(genes[slot])
+            if home is None or home in placed:
+                others.append(genes[slot])
+            else:
+                placed[home] = genes[slot]
+        # who is swapped for whom must not depend on the slots that earlier swaps left them in
+        self._random.shuffle(others)
+        for slot in self._set_slots:
+            genes[slot] = placed[slot] if slot in placed else others.pop()
+
+    def _redraw_repeated(self, genes: list[int]) -> None:
+        """Give a slot whose pick an earlier slot has another one, while there are any left."""
+        picked: set[int] = set()
+        for slot in self._set_slots:
+            if genes[slot] in picked:
+                taken = picked.union(genes[slot] for slot in self._set_slots)
+                free = [one for one in range(self._cardinalities[slot]) if one not in taken]
+                genes[slot] = self._random.choice(free) if free else 0
+            if genes[slot]:
+                picked.add(genes[slot])
 
     def state(self) -> list[Any]:
         """Return the generator's state as JSON values."""

@@ -190,14 +190,20 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
     rivals = [duel for duel in found if duel.rival != "all_at_once"]
     if not rivals:
         return "There is nothing to compare at these numbers of evaluations."
-    ends = [(duel.fitness.low, duel.fitness.high) for duel in rivals]
-    better = sum(high is not None and high < 0 for _, high in ends)
-    worse = sum(low is not None and low > 0 for low, _ in ends)
+    fitness = _count([duel.fitness for duel in rivals])
+    held_back = _count([duel.held_back for duel in rivals])
     return (
         f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
-        f"the lower loss in {better} and the higher in {worse}; in {len(rivals) - better - worse} "
-        f"the {format_share(_CONFIDENCE)} interval contains zero."
+        f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
+        f"{format_share(_CONFIDENCE)} interval contains zero. On the blocks held back: "
+        f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} open."
     )
+
+
+def _count(differences: Sequence[Difference]) -> tuple[int, int, int]:
+    lower = sum(one.high is not None and one.high < 0 for one in differences)
+    higher = sum(one.low is not None and one.low > 0 for one in differences)
+    return lower, higher, len(differences) - lower - higher
 
 
 def rivals_table(found: Sequence[Duel]) -> Table:

@@ -635,8 +635,8 @@ def test_the_state_of_a_search_by_other_code_is_refused(
 ) -> None:
     state_path = tmp_path / "state.json"
     search(Watched(), state_path=state_path)
-    monkeypatch.setattr("search.evolution._VERSION", 2)
-    with pytest.raises(ArtifactError, match="version was 1, is 2"):
+    monkeypatch.setattr("search.evolution._VERSION", 99)
+    with pytest.raises(ArtifactError, match=r"version was \d+, is 99"):
         search(Watched(), state_path=state_path)
 
 
@@ -657,3 +657,29 @@ def test_without_a_monitor_energy_is_unmeasured_and_not_zero() -> None:
     assert result.surrogate_cost.duration_s > 0
     assert result.surrogate_energy_j is None
     assert {row["energy_j"] for row in generations} == {None}
+
+
+class Unsure:
+    """Guesses the same of all genomes and is the less sure the higher their first gene."""
+
+    def __init__(self, space: GenomeSpace, seed: int) -> None:
+        pass
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        pass
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        return np.full(len(genomes), 9.0), np.array([float(genome[0]) for genome in genomes])
+
+
+def test_optimism_tries_what_is_little_known_and_leaves_the_predictions_as_they_are() -> None:
+    mean_std = {}
+    for optimism in (0.0, 1.0):
+        surrogate = replace(SMALL.surrogate, optimism=optimism, pool_factor=4.0)
+        settings = replace(SMALL, surrogate=surrogate, mutation_rate=0.5)
+        _, rows, _ = search(Watched(), settings, surrogate=Unsure)
+        guessed = [row for row in rows if row["predicted_loss"] is not None]
+        assert {row["predicted_loss"] for row in guessed} == {9.0}
+        tried = [row["predicted_std"] for row in guessed if row["status"] == "evaluated"]
+        mean_std[optimism] = np.mean(tried)
+    assert mean_std[1.0] > mean_std[0.0] + 1.0

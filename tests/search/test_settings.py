@@ -40,6 +40,7 @@ def test_nested_values_survive_the_round_trip() -> None:
         ({"surrogate": {"full_eval_fraction": 0.0}}, "full_eval_fraction is 0.0"),
         ({"surrogate": {"random_fraction": 0.05}}, "random_fraction is 0.05"),
         ({"surrogate": {"pool_factor": 0.5}}, "pool_factor is 0.5"),
+        ({"surrogate": {"optimism": -0.5}}, "optimism is -0.5"),
         ({"local_search": {"every": 0}}, "local_search.every is 0"),
         ({"local_search": {"neighbours": 0}}, "local_search.neighbours is 0"),
     ],
@@ -58,3 +59,4 @@ def test_local_search_comes_after_every_so_many_generations() -> None:
 def test_defaults_are_the_write_ups() -> None:
     assert SurrogateSettings().start == 5
     assert SurrogateSettings().full_eval_fraction == 0.2
+    assert SurrogateSettings().optimism == 0.0

@@ -21,6 +21,7 @@ def operators(
     crossover_rate: float = 0.75,
     mutation_rate: float = 0.3,
     tournament_size: int = 3,
+    exchangeable: Sequence[int] = (),
 ) -> Operators:
     return Operators(
         cardinalities,
@@ -29,6 +30,7 @@ def operators(
         mutation_rate=mutation_rate,
         tournament_size=tournament_size,
         seed=seed,
+        exchangeable=exchangeable,
     )
 
 
@@ -139,3 +141,55 @@ def test_the_global_generator_is_neither_read_nor_moved() -> None:
         stop.set()
         thread.join()
     random.setstate(before)
+
+
+SET = [20] * 6
+
+
+@given(
+    size=st.integers(1, 8),
+    options=st.integers(1, 12),
+    crossover=st.sampled_from(["uniform", "two_point"]),
+    mutation_rate=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_bred_set_picks_nothing_twice(
+    size: int,
+    options: int,
+    crossover: Literal["uniform", "two_point"],
+    mutation_rate: float,
+    seed: int,
+) -> None:
+    made = operators(
+        [*[options] * size, 3],
+        seed=seed,
+        crossover=crossover,
+        mutation_rate=mutation_rate,
+        exchangeable=range(size),
+    )
+    genomes = [made.random_genome() for _ in range(4)]
+    bred = children(made, [Parent(genome, 1.0) for genome in genomes], 12)
+    for genome in [*genomes, *(child.genome for child in bred)]:
+        picked = [gene for gene in genome[:size] if gene]
+        assert len(set(picked)) == len(picked)
+        assert all(0 <= gene < options for gene in genome[:size])
+
+
+@pytest.mark.parametrize("crossover", ["uniform", "two_point"])
+def test_children_of_sets_keep_what_both_parents_pick_wherever_it_stands(
+    crossover: Literal["uniform", "two_point"],
+) -> None:
+    made = operators(SET, crossover=crossover, mutation_rate=0.0, exchangeable=range(6))
+    parents = [Parent((1, 2, 3, 4, 5, 6), 1.0), Parent((9, 8, 3, 1, 2, 7), 1.0)]
+    for child in children(made, parents, 100):
+        assert {1, 2, 3} < set(child.genome) <= {1, 2, 3, 4, 5, 6, 7, 8, 9}
+        assert len(set(child.genome)) == 6
+
+
+def test_parents_with_repeated_picks_still_breed() -> None:
+    made = operators(SET, mutation_rate=0.3, exchangeable=range(6))
+    parents = [Parent((4, 4, 4, 0, 0, 5), 1.0), Parent((5, 5, 0, 4, 4, 4), 1.0)]
+    for child in children(made, parents, 100):
+        assert len(child.genome) == 6
+        assert all(0 <= gene < 20 for gene in child.genome)

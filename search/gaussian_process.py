@@ -1,0 +1,137 @@
+r"""A Gaussian process over genomes: what options are worth, and how they depend on each other.
+
+Notation: n genomes as rows x of zeros and ones (`search.encoding`), centred rows c; h(x, y) the
+number of entries in which two rows differ. The prior covariance of two standardised losses is
+
+.. math::
+    k(x, y) = s \left( a \frac{c_x \cdot c_y}{m} + (1 - a) e^{-h(x, y) / (2 \ell^2)} \right)
+
+with m the mean of :math:`c \cdot c`, so that both parts have variance about 1, and noise of
+variance s r. The linear part is ridge regression; the other lets genomes that share most of their
+options have like losses, whatever each option is worth alone. Share a, length l and noise r are
+the combination of a grid with the highest marginal likelihood, s follows in closed form.
+
+Source: Rasmussen and Williams 2006, chapters 2 and 5; the kernel of Hamming distance as in
+Hutter, Hoos and Leyton-Brown 2011 (SMAC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from threadpoolctl import threadpool_limits
+
+from clso.genome import Genome, GenomeSpace
+from search.encoding import MultiHot
+
+__all__ = ["GaussianProcessSurrogate"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_LINEAR_SHARES = (0.0, 0.3, 0.6, 0.9, 1.0)
+_LENGTHS = (2.0, 4.0, 8.0)
+_NOISES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+_ROUNDING = 1e-9
+
+
+class _Prior(NamedTuple):
+    linear_share: float
+    length: float
+    noise: float
+
+
+class GaussianProcessSurrogate:
+    """Guesses losses by the posterior of a Gaussian process; the spread is its own.
+
+    Time grows with the cube of the genomes, so of more than `most` it learns from the best half as
+    many and from as many of the others, evenly spaced by rank: the best alone would not show what
+    makes a genome bad. Its prior is chosen by `tuned_on` of those, evenly spaced by rank.
+
+    Args:
+        space: the genomes to learn from.
+        seed: unused; nothing here is drawn.
+        most: genomes that the posterior is conditioned on.
+        tuned_on: genomes that the prior is chosen by.
+    """
+
+    def __init__(
+        self, space: GenomeSpace, seed: int, *, most: int = 1024, tuned_on: int = 192
+    ) -> None:
+        self._encode = MultiHot(space.cardinalities, space.exchangeable)
+        self._most = most
+        self._tuned_on = tuned_on
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        """Learn from evaluated genomes; see `Surrogate.fit`."""
+        every = np.asarray(losses, dtype=np.float64)
+        kept = _thinned(np.argsort(every, kind="stable"), self._most)
+        observed = every[kept]
+        rows = self._encode([genomes[index] for index in kept]).astype(np.float64)
+        self._mean, self._scale = float(observed.mean()), float(observed.std()) or 1.0
+        standard = (observed - self._mean) / self._scale
+        self._center = rows.mean(axis=0)
+        self._rows = rows
+        self._power = max(float(np.square(rows - self._center).sum(axis=1).mean()), _ROUNDING)
+        with threadpool_limits(limits=1, user_api="blas"):
+            step = -(-len(rows) // self._tuned_on)
+            self._prior = self._most_likely(rows[::step], standard[::step])
+            covariance = _mixed(*self._parts(rows, rows), self._prior)
+            covariance[np.diag_indices_from(covariance)] += self._prior.noise
+            self._factor = cholesky(covariance, lower=True)
+            self._weights = cho_solve((self._factor, True), standard)
+        self._variance = float(standard @ self._weights) / len(standard)
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        """Guess losses; see `Surrogate.predict`."""
+        if not genomes:
+            return np.empty(0), np.empty(0)
+        rows = self._encode(genomes).astype(np.float64)
+        with threadpool_limits(limits=1, user_api="blas"):
+            shared = _mixed(*self._parts(rows, self._rows), self._prior)
+            mean = shared @ self._weights
+            known = np.square(solve_triangular(self._factor, shared.T, lower=True)).sum(axis=0)
+        share = self._prior.linear_share
+        power = np.square(rows - self._center).sum(axis=1) / self._power
+        variance = np.maximum(share * power + 1.0 - share - known, 0.0) * self._variance
+        return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
+
+    def _parts(self, left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the linear part of k / s and the Hamming distances, `(n_left, n_right)` each."""
+        linear = (left - self._center) @ (right - self._center).T / self._power
+        return linear, left.sum(axis=1)[:, None] + right.sum(axis=1) - 2.0 * left @ right.T
+
+    def _most_likely(self, rows: FloatArray, standard: FloatArray) -> _Prior:
+        best, found = -np.inf, _Prior(1.0, _LENGTHS[0], _NOISES[-1])
+        parts = self._parts(rows, rows)
+        for share, length in product(_LINEAR_SHARES, _LENGTHS):
+            if share == 1.0 and length != _LENGTHS[0]:
+                continue  # without the other part its length says nothing
+            # one decomposition serves every noise
+            values, vectors = np.linalg.eigh(_mixed(*parts, _Prior(share, length, 0.0)))
+            projected = np.square(vectors.T @ standard)
+            for noise in _NOISES:
+                spread = np.maximum(values, 0.0) + noise
+                scale = max(float((projected / spread).mean()), _ROUNDING)
+                likelihood = -len(rows) * np.log(scale) - float(np.log(spread).sum())
+                if likelihood > best:
+                    best, found = likelihood, _Prior(share, length, noise)
+        return found
+
+
+def _mixed(linear: FloatArray, differing: FloatArray, prior: _Prior) -> FloatArray:
+    near = np.exp(differing / (-2.0 * prior.length**2))
+    covariance: FloatArray = prior.linear_share * linear + (1.0 - prior.linear_share) * near
+    return covariance
+
+
+def _thinned(ranked: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    if len(ranked) <= most:
+        return ranked
+    best, others = np.split(ranked, [most // 2])
+    spaced = np.linspace(0, len(others) - 1, most - len(best)).astype(np.int64)
+    return np.concatenate([best, others[spaced]])
