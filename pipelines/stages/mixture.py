@@ -64,12 +64,17 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     result.best  # noqa: B018 - raises, and says why, when every evaluation failed
     union = {name: None for f in result.finalists for name in problem.functions(f.canonical)}
     functions, history = refitted(context, dataset, tuple(union), reporter)
-    losses = _validation_losses(context, dataset, problem, result.finalists, functions, history)
+    # one alone leaves nothing to choose; the analysis scores it with all other models
+    losses: list[float] | list[None] = (
+        [None]
+        if len(result.finalists) == 1
+        else _validation_losses(context, dataset, problem, result.finalists, functions, history)
+    )
     finalists = [
         _described(problem, finalist, loss)
         for finalist, loss in zip(result.finalists, losses, strict=True)
     ]
-    chosen = min(range(len(losses)), key=losses.__getitem__)
+    chosen = min(range(len(losses)), key=lambda number: losses[number] or 0.0)
     genome = result.finalists[chosen].canonical
     picked = problem.functions(genome)
     bucketing = problem.bucketing(genome)
@@ -196,7 +201,7 @@ def _genes(problem: MixtureProblem) -> list[dict[str, Any]]:
 
 
 def _described(
-    problem: MixtureProblem, finalist: Finalist, validation_loss: float
+    problem: MixtureProblem, finalist: Finalist, validation_loss: float | None
 ) -> dict[str, Any]:
     return {
         "genome": list(finalist.canonical),

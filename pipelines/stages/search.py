@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -98,21 +99,8 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
         reporter=reporter,
     )
     result.best  # noqa: B018 - raises, and says why, when every evaluation failed
-    workers = context.workers if frame.device.type == "cpu" else 1
-    finalists = [
-        (
-            finalist,
-            _mean_nll(problem.model(finalist.canonical), splits["validation"], workers, reporter),
-        )
-        for finalist in result.finalists
-    ]
-    finite = [scored for scored in finalists if math.isfinite(scored[1])]
-    if not finite:
-        raise WorkError(
-            f"none of the {len(finalists)} finalists has a finite loss on all of validation",
-            remedy="the library makes every model overflow: lower gpt.library.gain",
-        )
-    best, validation_loss = min(finite, key=lambda scored: scored[1])
+    finalists = _rescored(context, problem, result.finalists, splits["validation"], reporter)
+    best, validation_loss = finalists[0]
     save_checkpoint(problem.model(best.canonical), dataset.tokenizer, context.folder.model("gpt"))
     return {
         "genes": {"gpt": genes},
@@ -122,13 +110,41 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
                 "stop_reason": result.stop_reason,
                 "generations": result.generations,
                 "random_control": result.n_random,
-                "finalists": [_described(*finalist) for finalist in finite],
+                "finalists": [_described(*finalist) for finalist in finalists],
             }
         },
     }
 
 
-def _described(finalist: Finalist, validation_loss: float) -> dict[str, Any]:
+def _rescored(
+    context: RunContext,
+    problem: GptProblem,
+    finalists: Sequence[Finalist],
+    validation: TokenSplit,
+    reporter: Reporter,
+) -> list[tuple[Finalist, float | None]]:
+    """Return the finalists with their losses on all of validation, the best first.
+
+    One alone leaves nothing to choose; the analysis scores it with all other models.
+    """
+    if len(finalists) == 1:
+        return [(finalists[0], None)]
+    workers = context.workers if problem.frame.device.type == "cpu" else 1
+    scored = [
+        (finalist, _mean_nll(problem.model(finalist.canonical), validation, workers, reporter))
+        for finalist in finalists
+    ]
+    finite = [pair for pair in scored if math.isfinite(pair[1])]
+    if not finite:
+        raise WorkError(
+            f"none of the {len(scored)} finalists has a finite loss on all of validation",
+            remedy="the library makes every model overflow: lower gpt.library.gain",
+        )
+    finite.sort(key=lambda pair: pair[1])
+    return [(finalist, loss) for finalist, loss in finite]
+
+
+def _described(finalist: Finalist, validation_loss: float | None) -> dict[str, Any]:
     return {
         "genome": list(finalist.canonical),
         "genome_hash": genome_hash(finalist.canonical),
