@@ -82,7 +82,7 @@ def budgets_figure(points: Sequence[BudgetPoint]) -> Figure | None:
             panels[point.text].append(point)
     if not panels:
         return None
-    figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.8 * len(panels), 4.2), layout="constrained")
     for axes, (text, found) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
@@ -119,7 +119,7 @@ def budgets_figure(points: Sequence[BudgetPoint]) -> Figure | None:
         axes.set_xlabel("energy, joules (further left is better)")
         axes.set_ylabel("test loss, nats per token (lower is better)")
         axes.set_title(text, loc="left")
-        axes.legend(loc="best")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
 
 
