@@ -11,6 +11,7 @@ from clso.artifacts.schemas import (
 )
 from clso.artifacts.store import (
     append_part,
+    atomic_file,
     atomic_write_bytes,
     atomic_write_json,
     compact,
@@ -32,6 +33,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "append_part",
+    "atomic_file",
     "atomic_write_bytes",
     "atomic_write_json",
     "compact",

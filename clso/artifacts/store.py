@@ -19,9 +19,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +38,7 @@ from clso.errors import ArtifactError
 
 __all__ = [
     "append_part",
+    "atomic_file",
     "atomic_write_bytes",
     "atomic_write_json",
     "compact",
@@ -81,8 +82,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all, making its folder if need be.
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place when all is written.
 
     Raises:
         ArtifactError: the folder cannot be written or the disk is full; the old file stays.
@@ -91,7 +93,7 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -101,6 +103,16 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
     _sync_folder(path.parent)
+
+
+def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, making its folder if need be.
+
+    Raises:
+        ArtifactError: as `atomic_file`.
+    """
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def atomic_write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -14,19 +14,17 @@ the probability that backing off gives.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clso.artifacts import write_error
+from clso.artifacts import atomic_file
 from clso.errors import ConfigError
 from clso.mixture.counts.count_table import FloatArray
 from clso.mixture.counts.kneser_ney import KneserNey
@@ -63,7 +61,8 @@ def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = No
     vocabulary = pa.array(_checked_words(words, function.vocab_size))
     grams = _Grams(function)
     order, added = grams.order, grams.added()
-    with _replacing(path) as file:
+    with atomic_file(path) as binary:
+        file = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
         file.write("\\data\\\n")
         for m in range(1, order + 1):
             file.write(f"ngram {m}={grams.number(m) + len(added[m]) + len(_SPECIAL) * (m == 1)}\n")
@@ -75,6 +74,8 @@ def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = No
                 backoff = grams.backoff(tokens) if m < order else None
                 file.writelines(_lines(tokens, grams.probability(tokens), backoff, vocabulary))
         file.write("\n\\end\\\n")
+        file.flush()
+        file.detach()  # closing is the owner's
 
 
 class _Grams:
@@ -185,21 +186,3 @@ def _checked_words(words: Sequence[str] | None, vocab_size: int) -> list[str]:
                 f"token {token} is written {word!r}, and so is {other}", remedy=_WORDS_REMEDY
             )
     return list(words)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """Open a file beside `path` that takes its place when it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
