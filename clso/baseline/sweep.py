@@ -207,10 +207,10 @@ def run_sweep(
     results: list[TrialResult] = []
     with _threads(threads):
         for number, trial in enumerate(_trials(grid, results)):
-            best_loss = min(map(_score, results), default=math.inf)
+            best_loss = min((result.score for result in results), default=math.inf)
             results.append(sweep.run(trial, best_loss))
             sink.append("baseline", number, _rows(results[-1], settings, run_id, seed))
-        best = min(results, key=_score)
+        best = min(results, key=lambda result: result.score)
         if best.loss is None:
             raise WorkError(
                 f"all {len(results)} AdamW trials diverged: no loss stayed finite",
@@ -247,7 +247,7 @@ class _Sweep:
         digest = self._digest(trial)
         stored = self.state / f"{digest}.json"
         if stored.exists():
-            return _read_result(stored)
+            return TrialResult.read(stored)
         unfinished = self.state / f"{digest}.safetensors"
         model = new_gpt2(
             self.shape,
@@ -265,7 +265,7 @@ class _Sweep:
             monitor=self.monitor,
             reporter=self.reporter,
         )
-        if _score(result) < best_loss:
+        if result.score < best_loss:
             save_gpt2(
                 model, self.tokenizer, self.checkpoint, {_DESCRIPTION: self._describe(result)}
             )
@@ -324,10 +324,12 @@ def _trials(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
 def _one_at_a_time(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
     yield grid.first
     before = math.inf
-    while (best := min(results, key=_score)).loss is not None and best.loss < before - _WORTHWHILE:
+    while (
+        best := min(results, key=lambda result: result.score)
+    ).loss is not None and best.loss < before - _WORTHWHILE:
         before = best.loss
         for place in range(len(grid.around(best.trial))):
-            around = grid.around(min(results, key=_score).trial)[place]
+            around = grid.around(min(results, key=lambda result: result.score).trial)[place]
             done = {result.trial for result in results}
             yield from (trial for trial in dict.fromkeys(around) if trial not in done)
             if place == 0:
@@ -337,7 +339,7 @@ def _one_at_a_time(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[
 def _beyond(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
     """Yield rates beyond the edge of those tried while the best of `results` lies on it."""
     for _ in range(grid.extend):
-        best = min(results, key=_score)
+        best = min(results, key=lambda result: result.score)
         if best.loss is None:
             return
         tried = [result.trial for result in results]
@@ -351,24 +353,11 @@ def _beyond(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
         yield replace(best.trial, lr=beyond)
 
 
-def _score(result: TrialResult) -> float:
-    return math.inf if result.loss is None else result.loss
-
-
 def _rows(
     result: TrialResult, settings: TrainingSettings, run_id: str, seed: int
 ) -> list[dict[str, Any]]:
     named = {"run_id": run_id, "seed": seed, **asdict(result.trial), "passes": settings.passes}
     return [{**named, **row} for row in result.rows]
-
-
-def _read_result(path: Path) -> TrialResult:
-    try:
-        return TrialResult.from_record(read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is damaged: {error!r}", remedy="delete it; the trial is trained again"
-        ) from error
 
 
 @contextmanager

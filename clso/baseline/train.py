@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
+from clso.artifacts import read_json
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.state import Progress, read_tensors, write_tensors
 from clso.baseline.step import TrainingStep
 from clso.energy import EnergyMonitor, Measurement, Window
-from clso.errors import DataError
+from clso.errors import ArtifactError, DataError
 from clso.progress import SILENT, ProgressTask, Reporter
 from clso.scoring import Int64Array
 
@@ -69,6 +70,11 @@ class TrialResult:
     validation: Measurement
 
     @property
+    def score(self) -> float:
+        """The loss, infinite if the trial diverged: what trials are ranked by."""
+        return math.inf if self.loss is None else self.loss
+
+    @property
     def measurement(self) -> Measurement:
         """Steps and validation together, without the writing of states."""
         return Measurement.total([self.training, self.validation])
@@ -84,6 +90,20 @@ class TrialResult:
             "training": self.training.to_record(),
             "validation": self.validation.to_record(),
         }
+
+    @classmethod
+    def read(cls, path: Path) -> TrialResult:
+        """Read a stored `to_record`.
+
+        Raises:
+            ArtifactError: the file is missing or damaged.
+        """
+        try:
+            return cls.from_record(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{path} is damaged: {error!r}", remedy="delete it; the trial is trained again"
+            ) from error
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> TrialResult:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import atomic_write_json
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.plan import TrainingPlan, TrainingSettings, Trial
 from clso.baseline.train import Blocks, TrialResult, train_trial
@@ -25,7 +25,7 @@ from clso.checkpoint import load_gpt2, save_gpt2
 from clso.config.schema import digest_of
 from clso.data.tokenizer import Tokenizer
 from clso.energy import EnergyMonitor, Measurement
-from clso.errors import ArtifactError, WorkError
+from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
 
 __all__ = ["WarmStartResult", "run_warm_start", "wake"]
@@ -167,7 +167,7 @@ def run_warm_start(
         digest = digest_of({**plan.to_record(), "data": fingerprint})[:16]
         stored, unfinished = state / f"{digest}.json", state / f"{digest}.safetensors"
         if stored.exists():
-            results.append(_read(stored))
+            results.append(TrialResult.read(stored))
             continue
         model = woken()
         result = train_trial(
@@ -179,13 +179,13 @@ def run_warm_start(
             monitor=monitor,
             reporter=reporter,
         )
-        if _score(result) < min(map(_score, results), default=math.inf):
+        if result.score < min((result.score for result in results), default=math.inf):
             described: Mapping[str, Any] = {"training.json": plan.to_record()}
             save_gpt2(model, tokenizer, checkpoint, described)
         atomic_write_json(stored, result.to_record())
         unfinished.unlink(missing_ok=True)
         results.append(result)
-    best = min(results, key=_score)
+    best = min(results, key=lambda result: result.score)
     if best.loss is None:
         raise WorkError(
             f"all {len(results)} trials from the found model diverged",
@@ -200,16 +200,3 @@ def _mean_nll(model: AdamwGpt2, split: Blocks) -> float:
         index = np.arange(start, min(start + _BLOCKS_AT_ONCE, split.n_blocks))
         sums.append(float(model.token_nll(*split.blocks(index)).sum()))
     return math.fsum(sums) / (split.n_blocks * split.block_size)
-
-
-def _score(result: TrialResult) -> float:
-    return math.inf if result.loss is None else result.loss
-
-
-def _read(path: Path) -> TrialResult:
-    try:
-        return TrialResult.from_record(read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is damaged: {error!r}", remedy="delete it; the trial is trained again"
-        ) from error
