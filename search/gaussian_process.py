@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from threadpoolctl import threadpool_limits
 
 from clso.genome import Genome, GenomeSpace
+from clso.threads import one_thread
 from search.encoding import MultiHot
 
 __all__ = ["GaussianProcessSurrogate"]
@@ -77,7 +77,7 @@ class GaussianProcessSurrogate:
         self._center = rows.mean(axis=0)
         self._rows = rows
         self._power = max(float(np.square(rows - self._center).sum(axis=1).mean()), _ROUNDING)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             step = -(-len(rows) // self._tuned_on)
             self._prior = self._most_likely(rows[::step], standard[::step])
             covariance = _mixed(*self._parts(rows, rows), self._prior)
@@ -91,7 +91,7 @@ class GaussianProcessSurrogate:
         if not genomes:
             return np.empty(0), np.empty(0)
         rows = self._encode(genomes).astype(np.float64)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             shared = _mixed(*self._parts(rows, self._rows), self._prior)
             mean = shared @ self._weights
             known = np.square(solve_triangular(self._factor, shared.T, lower=True)).sum(axis=0)

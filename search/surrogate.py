@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 
@@ -252,7 +251,7 @@ class RidgeSurrogate:
         observed = np.asarray(losses, dtype=np.float64)
         # its priors on the two variances assume values of order 1
         self._scale = float(observed.std()) or 1.0
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             self._ridge.fit(self._encode(genomes).astype(np.float64), observed / self._scale)
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
@@ -260,7 +259,7 @@ class RidgeSurrogate:
         if not genomes:
             return np.empty(0), np.empty(0)
         encoded = self._encode(genomes).astype(np.float64)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             mean, std = self._ridge.predict(encoded, return_std=True)
         return mean * self._scale, std * self._scale
 
