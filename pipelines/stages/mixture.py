@@ -28,7 +28,7 @@ from search.evolution import run_search
 from search.result import Finalist
 from search.settings import SearchSettings
 
-__all__ = ["FAMILY", "clear", "open_problem", "refitted", "run"]
+__all__ = ["FAMILY", "clear", "run"]
 
 FAMILY = "mixture"
 _TABLES = ("evaluations", "generations")
@@ -48,7 +48,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     if not _state(folder).exists():
         clear(context)
     dataset = open_dataset(context)
-    problem = open_problem(context, dataset)
+    problem = _problem(context, dataset)
     context.note(genes={FAMILY: _genes(problem)})
     result = run_search(
         problem,
@@ -63,7 +63,9 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     )
     result.best  # noqa: B018 - raises, and says why, when every evaluation failed
     union = {name: None for f in result.finalists for name in problem.functions(f.canonical)}
-    functions, history = refitted(context, dataset, tuple(union), reporter)
+    # The kept model counts train and tune. Its weights stay those of tune, where functions fitted
+    # on train alone were asked: a function that has seen tune would be trusted too much.
+    functions, history = _fitted(context, dataset, tuple(union), ("train", "tune"), reporter)
     # one alone leaves nothing to choose; the analysis scores it with all other models
     losses: list[float] | list[None] = (
         [None]
@@ -105,7 +107,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     return StageOutcome((*tables, folder.model(FAMILY) / "model.safetensors"), notes)
 
 
-def open_problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
+def _problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
     """Return the problem that the search solves: columns on tune and validation."""
     config = context.config.mixture
     columns = scored(context, dataset)
@@ -120,16 +122,16 @@ def open_problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
     )
 
 
-def refitted(
-    context: RunContext, dataset: Dataset, names: Sequence[str], reporter: Reporter = SILENT
+def _fitted(
+    context: RunContext,
+    dataset: Dataset,
+    names: Sequence[str],
+    splits: Sequence[str],
+    reporter: Reporter = SILENT,
 ) -> tuple[dict[str, BasisFunction], HistoryCounts]:
-    """Fit functions and bucket counts on train and tune, for the models that are kept.
-
-    Weights stay those of tune, where functions fitted on train alone were asked: a function that
-    has seen tune would be trusted too much.
-    """
-    splits = dataset.budget(context.config.data.train_tokens)
-    streams = [splits["train"], splits["tune"]]
+    """Fit functions and bucket counts on some splits of the budget."""
+    budget = dataset.budget(context.config.data.train_tokens)
+    streams = [budget[split] for split in splits]
     functions = fit_functions(
         names,
         streams,
@@ -174,17 +176,12 @@ def _final_weights(
 ) -> MixtureWeights:
     """Fit the found model's weights on all of tune, its functions asked as fitted on train."""
     config = context.config
-    splits = dataset.budget(config.data.train_tokens)
-    functions = fit_functions(
-        picked,
-        [splits["train"]],
-        dataset.vocab_size,
-        class_maps(context),
-        workspace=functions_home(context).parent,
+    functions, counts = _fitted(context, dataset, picked, ("train",))
+    inputs, targets = dataset.budget(config.data.train_tokens)["tune"].blocks(slice(None))
+    columns = compute_columns(
+        list(functions.values()), inputs, targets, dataset.vocab_size, name="tune"
     )
-    inputs, targets = splits["tune"].blocks(slice(None))
-    columns = compute_columns(functions, inputs, targets, dataset.vocab_size, name="tune")
-    history = HistoryCounts.fit([splits["train"]], dataset.vocab_size).of(inputs)
+    history = counts.of(inputs)
     order = Bucketed.of(assign(bucketing, history).ravel())
     with one_thread():
         return fit_weights(
