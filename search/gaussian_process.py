@@ -60,7 +60,7 @@ class GaussianProcessSurrogate:
     """
 
     def __init__(
-        self, space: GenomeSpace, seed: int, *, most: int = 1024, tuned_on: int = 192
+        self, space: GenomeSpace, seed: int, *, most: int = 512, tuned_on: int = 192
     ) -> None:
         self._encode = MultiHot(space.cardinalities, space.exchangeable)
         self._most = most

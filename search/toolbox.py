@@ -96,6 +96,7 @@ class Operators:
         self._crossover_rate = crossover_rate if len(self._cardinalities) > 1 else 0.0
         self._random = random.Random(seed)  # noqa: S311 - no secret depends on it
         self._toolbox: Any = base.Toolbox()
+        self._toolbox.register("clone", list)  # a child's loss is not known; genes are all it is
         mating = _private_copy("deap.tools.crossover", self._random)
         if crossover == "uniform":
             self._toolbox.register("mate", mating.cxUniform, indpb=0.5)
@@ -138,7 +139,7 @@ class Operators:
             yield self._mutated(first)
             yield self._mutated(second)
 
-    def _mutated(self, individual: _Individual) -> Child:
+    def _mutated(self, individual: list[int]) -> Child:
         before = tuple(individual)
         (individual,) = self._toolbox.mutate(individual)
         after = tuple(individual)

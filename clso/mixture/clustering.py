@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from clso.analysis.floors import TokenStream, count_pairs
 from clso.scoring import Int64Array
+from clso.threads import one_thread
 
 __all__ = ["NeighbourCounts", "cluster", "count_neighbours", "neighbour_vectors"]
 
@@ -114,7 +114,7 @@ def neighbour_vectors(
         weighted = (pmi * together / (together + 2)).astype(np.float32)
         shape = (len(counts), len(frequent))
         parts.append(sparse.csr_matrix((weighted, (x, column[y])), shape=shape))
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         vectors = _left_factors(sparse.hstack(parts, format="csr"), rng)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0))
@@ -142,7 +142,7 @@ def cluster(
         len(heavy), n_clusters, replace=False, p=weights[heavy] / weights[heavy].sum()
     )
     centres = points[np.sort(drawn)]
-    with threadpool_limits(1, "blas"):
+    with one_thread():
         for _ in range(_ITERATIONS):
             labels = _nearest(points, centres)
             members: SparseMatrix = sparse.csr_matrix(

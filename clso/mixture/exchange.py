@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from clso.mixture.clustering import NeighbourCounts
 from clso.scoring import Int64Array
+from clso.threads import one_thread
 
 __all__ = ["ShapePrior", "exchange"]
 
@@ -126,21 +126,21 @@ def exchange(
     Source: Dhillon, Mallela and Kumar 2003 (clustering by information); Clark 2003 (with the
     look of words).
     """
-    for _ in range(_SWEEPS):
-        following = [_log_following(labels, n_classes, pairs) for pairs in neighbours]
-        look = None if prior is None else prior.log_probabilities(labels, n_classes)
-        moved = np.empty_like(labels)
-        for start in range(0, len(labels), _ROWS):
-            rows = slice(start, min(start + _ROWS, len(labels)))
-            score = np.zeros((rows.stop - rows.start, n_classes), dtype=np.float32)
-            for pairs, log in zip(neighbours, following, strict=True):
-                counts = _class_counts(labels, n_classes, pairs, rows)
-                with threadpool_limits(1, "blas"):
+    with one_thread():
+        for _ in range(_SWEEPS):
+            following = [_log_following(labels, n_classes, pairs) for pairs in neighbours]
+            look = None if prior is None else prior.log_probabilities(labels, n_classes)
+            moved = np.empty_like(labels)
+            for start in range(0, len(labels), _ROWS):
+                rows = slice(start, min(start + _ROWS, len(labels)))
+                score = np.zeros((rows.stop - rows.start, n_classes), dtype=np.float32)
+                for pairs, log in zip(neighbours, following, strict=True):
+                    counts = _class_counts(labels, n_classes, pairs, rows)
                     score += counts @ log.T
-            if look is not None:
-                score += _SHAPE_WEIGHT * look.rows(rows)
-            moved[rows] = score.argmax(axis=1)
-        labels = moved
+                if look is not None:
+                    score += _SHAPE_WEIGHT * look.rows(rows)
+                moved[rows] = score.argmax(axis=1)
+            labels = moved
     return labels
 
 

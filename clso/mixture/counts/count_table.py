@@ -21,6 +21,10 @@ __all__ = ["CountTable", "FloatArray", "modified_discounts"]
 
 FloatArray = npt.NDArray[np.float64]
 
+_HALF = 32
+_LOW_BITS = (1 << _HALF) - 1
+_ONES_AND_TWOS = np.array([0, 1, 1 << _HALF, 0])
+
 
 def modified_discounts(counts: npt.NDArray[Any]) -> FloatArray:
     r"""Return what is taken off a count of 0, 1, 2, and 3 or more, `(4,)`.
@@ -72,12 +76,14 @@ class CountTable:
     @cached_property
     def totals(self) -> FloatArray:
         """c(h), `(n_contexts,)`."""
-        return self._row_sums(self.counts).astype(np.float64)
+        return self._row_sums(self.counts.astype(np.int64)).astype(np.float64)
 
     @cached_property
     def backoff(self) -> FloatArray:
         """gamma(h), `(n_contexts,)`."""
-        ones, twos = self._row_sums(self.counts == 1), self._row_sums(self.counts == 2)
+        # both numbers of a row in one pass, each in half of the bits
+        packed = self._row_sums(_ONES_AND_TWOS[np.minimum(self.counts, 3)])
+        ones, twos = packed & _LOW_BITS, packed >> _HALF
         more = self.rows.degrees - ones - twos
         _, d1, d2, d3 = self.discounts
         freed = d1 * ones + d2 * twos + d3 * more
@@ -85,7 +91,7 @@ class CountTable:
         np.divide(freed, self.totals, out=backoff, where=self.totals > 0)
         return backoff
 
-    def _row_sums(self, values: npt.NDArray[Any]) -> Int64Array:
+    def _row_sums(self, values: Int64Array) -> Int64Array:
         sums = np.zeros(len(values) + 1, dtype=np.int64)
         np.cumsum(values, out=sums[1:])
         starts = self.rows.starts
