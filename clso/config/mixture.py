@@ -109,7 +109,11 @@ class MixtureConfig(Section):
         smoothing: contexts that the shared weights count for in every bucket.
         steps: EM steps of a genome's evaluation.
         final_steps: EM steps of the found model's weights.
+        crystalline_gpt: whether the found crystalline GPT is one more function to pick, where
+            its family is searched too.
         hybrid: whether AdamW's GPT-2, once trained, joins the found model's functions.
+        hybrid_tokens: targets of validation that the network's weight in the hybrid is fitted on,
+            in blocks spread over the split.
         search: the genetic algorithm for this family; `None`: the run's `search`.
     """
 
@@ -119,7 +123,9 @@ class MixtureConfig(Section):
     smoothing: Positive = 10.0
     steps: Count = 8
     final_steps: Count = 60
+    crystalline_gpt: bool = False
     hybrid: bool = True
+    hybrid_tokens: Count = 4096
     library: FunctionGridConfig = FunctionGridConfig()
     search: SearchConfig | None = None
 

@@ -318,6 +318,14 @@ class RunConfig(Section):
     analysis: AnalysisConfig = AnalysisConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
+    @model_validator(mode="after")
+    def _network_is_searched(self) -> RunConfig:
+        if self.mixture.crystalline_gpt and "gpt" not in self.families:
+            raise ValueError(
+                "mixture.crystalline_gpt asks for a found crystalline GPT; add gpt to families"
+            )
+        return self
+
     def digest(self) -> str:
         """Return 64 hexadecimal digits of everything that can change a result.
 

@@ -119,9 +119,17 @@ def _own_ledger(stage: str, context: RunContext) -> StageLedger:
         root=context.folder.path,
         begun=context.folder.path / "stages" / f"{stage}.begun.json",
         needs={
-            name: context.records[name].key for name in _BUILT_ON[stage] if name in context.records
+            name: context.records[name].key
+            for name in _built_on(stage, context.config)
+            if name in context.records
         },
     )
+
+
+def _built_on(stage: str, config: RunConfig) -> tuple[str, ...]:
+    if stage == "mixture" and config.mixture.crystalline_gpt:
+        return (*_BUILT_ON[stage], "library", "search")
+    return _BUILT_ON[stage]
 
 
 def _run_or_reuse(stage: str, context: RunContext, ledger: StageLedger) -> None:

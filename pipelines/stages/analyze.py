@@ -98,7 +98,7 @@ def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageMod
         yield found_model(context, dataset), _spent(context, "library", "search")
     if "mixture" in context.config.families:
         mixture = load_mixture(context.folder.model("mixture"))
-        yield mixture, _spent(context, "functions", "mixture")
+        yield mixture, _spent(context, *_mixture_stages(context))
     if context.config.baseline.enabled:
         yield winner(context)
     if "warm_start" in context.records:
@@ -106,8 +106,14 @@ def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageMod
         yield continued, Measurement.total([_spent(context, "library", "search"), trained])
     if "hybrid" in context.records:
         _, trained = winner(context)
-        found = _spent(context, "functions", "mixture", "hybrid")
+        found = _spent(context, *_mixture_stages(context), "hybrid")
         yield load_mixture(context.folder.model("hybrid")), Measurement.total([found, trained])
+
+
+def _mixture_stages(context: RunContext) -> tuple[str, ...]:
+    """Return what the found mixture follows from."""
+    network = ("library", "search") if context.config.mixture.crystalline_gpt else ()
+    return (*network, "functions", "mixture")
 
 
 def _spent(context: RunContext, *stages: str) -> Measurement:

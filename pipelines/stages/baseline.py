@@ -8,11 +8,10 @@ from pathlib import Path
 from clso.artifacts import RunFolder, remove
 from clso.baseline import AdamwGpt2, SweepGrid, TrainingSettings, run_sweep
 from clso.energy import Measurement
-from clso.gpt import GptShape
 from clso.progress import Reporter
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
-from pipelines.stages.search import device
+from pipelines.stages.problems import device, gpt_shape
 from pipelines.stages.shared import open_dataset
 
 __all__ = ["clear", "run", "winner"]
@@ -34,11 +33,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     result = run_sweep(
         [splits["train"], splits["tune"]],
         splits["validation"],
-        shape=GptShape(
-            **config.model.model_dump(),
-            block_size=config.data.block_size,
-            vocab_size=dataset.vocab_size,
-        ),
+        shape=gpt_shape(config, dataset),
         grid=SweepGrid(
             learning_rates=grid.learning_rates,
             schedules=grid.schedules,

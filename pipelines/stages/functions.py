@@ -22,7 +22,7 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.shared import functions_home, open_dataset
 
-__all__ = ["class_maps", "run", "scored", "searched_blocks"]
+__all__ = ["class_maps", "run", "scored", "searched_blocks", "spread_blocks"]
 
 _SPLITS = ("tune", "validation")
 
@@ -94,7 +94,11 @@ def _inputs(split: TokenSplit, context: RunContext) -> Int64Array:
 
 def searched_blocks(split: TokenSplit, context: RunContext) -> Int64Array:
     """Return the blocks that genomes are scored on, spread evenly over a split."""
-    tokens = context.config.mixture.search_tokens
+    return spread_blocks(split, context.config.mixture.search_tokens)
+
+
+def spread_blocks(split: TokenSplit, tokens: int | None) -> Int64Array:
+    """Return blocks with at least so many targets, spread evenly over a split; `None`: all."""
     wanted = split.n_blocks if tokens is None else -(-tokens // split.block_size)
     count = min(wanted, split.n_blocks)
     return np.arange(count, dtype=np.int64) * split.n_blocks // max(count, 1)

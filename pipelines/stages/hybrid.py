@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
 
 from clso.artifacts import remove
-from clso.data import TokenSplit
-from clso.mixture.buckets import assign, n_buckets
 from clso.mixture.checkpoint import load_mixture, save_mixture
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.neural import Neural
-from clso.mixture.weights import Bucketed, Grouped, MixtureWeights, fit_weights, group
+from clso.mixture.weights import MixtureWeights
 from clso.progress import Reporter
-from clso.scoring import LanguageModel
-from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.baseline import winner
-from pipelines.stages.functions import scored, searched_blocks
+from pipelines.stages.functions import spread_blocks
 from pipelines.stages.mixture import FAMILY
 from pipelines.stages.shared import open_dataset
 
-__all__ = ["NAME", "clear", "joined_weights", "run"]
+__all__ = ["NAME", "best_share", "clear", "run", "with_share"]
 
 NAME = "hybrid"
-
-# What the network's probabilities on tune may be discounted by, in nats.
-_DISCOUNTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -41,53 +34,26 @@ def clear(context: RunContext) -> None:
 
 
 def run(context: RunContext, reporter: Reporter) -> StageOutcome:
-    """Fit what each bucket gives to the network and leaves to the mixture, then save the model.
+    """Fit the network's share, leave the rest to the mixture, and save the model.
 
-    Weights are fitted on the blocks of tune that genomes were scored on, where the mixture's
-    functions are asked as fitted on train. The network was trained on them and is too sure of
-    itself there: its probabilities count e^-h times. The discount h is one number, chosen on the
-    searched blocks of validation, as AdamW's rate is chosen on all of it.
+    The share is one number, fitted on blocks of validation, as AdamW's rate is chosen on all of
+    it: the network was trained on tune, where it would be trusted too much.
     """
-    config = context.config.mixture
     dataset = open_dataset(context)
-    splits = dataset.budget(context.config.data.train_tokens)
     network, _ = winner(context)
     mixture = load_mixture(context.folder.model(FAMILY))
-    buckets = n_buckets(mixture.bucketing)
+    split = dataset.splits["validation"]
+    inputs, targets = split.blocks(spread_blocks(split, context.config.mixture.hybrid_tokens))
     with reporter.task(NAME, total=2) as task:
-        tune = scored(context, dataset)["tune"]
-        names = [function.name for function in mixture.functions[1:]]
-        columns = tune.columns.chosen(names).with_uniform.astype(np.float64)
-        assigned = assign(mixture.bucketing, tune.history).ravel()
-        found = (mixture.weights.table[assigned] * columns.T).sum(axis=1)
-        asked = _asked(network, context, splits["tune"])
-        task.update(1, "tune")
-        inputs, targets = splits["validation"].blocks(
-            searched_blocks(splits["validation"], context)
-        )
-        features = mixture.history.of(inputs)
-        check = _grouped(
-            np.exp(-mixture.token_nll(inputs, targets)).ravel(),
-            _asked(network, context, splits["validation"]),
-            assign(mixture.bucketing, features).ravel(),
-            dataset.vocab_size,
-        )
-        task.update(2, "validation")
-    fits = []
-    with one_thread():
-        for discount in _DISCOUNTS:
-            shares = fit_weights(
-                _grouped(found, asked * math.exp(-discount), assigned, dataset.vocab_size),
-                buckets,
-                smoothing=config.smoothing,
-                steps=config.final_steps,
-            )
-            fits.append((check.mean_nll(shares), discount, shares))
-    _, discount, shares = min(fits, key=lambda fit: fit[0])
+        counted = np.exp(-mixture.token_nll(inputs, targets))
+        task.update(1, FAMILY)
+        asked = np.exp(-network.token_nll(inputs, targets))
+        share = best_share(counted.ravel(), asked.ravel())
+        task.update(2, f"share {share:.1%}")
     model = CrystallineMixture(
         NAME,
         [*mixture.functions[1:], Neural(network)],
-        joined_weights(mixture.weights, shares),
+        with_share(mixture.weights, share),
         mixture.bucketing,
         mixture.history,
         dataset.vocab_size,
@@ -97,43 +63,40 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     notes: dict[str, Any] = {
         NAME: {
             "functions": [function.name for function in model.functions[1:]],
-            "discount": discount,
-            "network_weight": float(shares.shared[-1]),
+            "network_weight": share,
         }
     }
     return StageOutcome((path / "model.safetensors",), notes)
 
 
-def joined_weights(mixture: MixtureWeights, shares: MixtureWeights) -> MixtureWeights:
-    """Return the weights of uniform, functions and network from a mixture's and the shares.
+def best_share(mixture: Probabilities, network: Probabilities) -> float:
+    r"""Return the share of a network that gives targets the highest likelihood.
+
+    .. math:: \arg\max_{0 \le s \le 1} \sum_i \log((1 - s) \, p_i + s \, q_i)
 
     Args:
-        mixture: of the uniform function and the mixture's functions, K + 1 per bucket.
-        shares: of the uniform function, the mixture as a whole, and the network.
-
-    Returns:
-        K + 2 weights per bucket: the mixture's times its share, and the network's share.
+        mixture: p, the targets' probabilities without the network, `(n,)`, above 0.
+        network: q, those of the network alone, `(n,)`.
     """
 
-    def join(own: Probabilities, share: Probabilities) -> Probabilities:
-        rows = np.concatenate([own * share[..., 1:2], share[..., 2:]], axis=-1)
-        rows[..., 0] += share[..., 0]
-        return rows
+    def mean_nll(share: float) -> float:
+        return -float(np.log((1.0 - share) * mixture + share * network).mean())
 
-    return MixtureWeights(join(mixture.shared, shares.shared), join(mixture.table, shares.table))
-
-
-def _asked(network: LanguageModel, context: RunContext, split: TokenSplit) -> Probabilities:
-    inputs, targets = split.blocks(searched_blocks(split, context))
-    return np.asarray(np.exp(-network.token_nll(inputs, targets)).ravel())
+    # concave in s; the bounds of the search are open, so that its ends are tried by themselves
+    inside = float(minimize_scalar(mean_nll, bounds=(0.0, 1.0), method="bounded").x)
+    return min((0.0, inside, 1.0 if network.all() else inside), key=mean_nll)
 
 
-def _grouped(
-    mixture: Probabilities,
-    network: Probabilities,
-    buckets: npt.NDArray[np.int64],
-    vocab_size: int,
-) -> Grouped:
-    uniform = np.full_like(mixture, 1.0 / vocab_size)
-    columns = np.stack([uniform, mixture, network]).astype(np.float32)
-    return group(columns, range(3), Bucketed.of(buckets))
+def with_share(weights: MixtureWeights, share: float) -> MixtureWeights:
+    """Return a mixture's weights times what the network leaves, and the network's share last.
+
+    Args:
+        weights: of the uniform function and the mixture's functions, K + 1 per bucket.
+        share: of the network, 0 to 1.
+    """
+
+    def joined(own: Probabilities) -> Probabilities:
+        last = np.full((*own.shape[:-1], 1), share)
+        return np.concatenate([own * (1.0 - share), last], axis=-1)
+
+    return MixtureWeights(joined(weights.shared), joined(weights.table))

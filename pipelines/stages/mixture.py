@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder, remove
@@ -17,20 +17,22 @@ from clso.mixture.function import BasisFunction
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import compute_columns, fit_functions
 from clso.mixture.model import CrystallineMixture
+from clso.mixture.neural import Neural
 from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
 from clso.progress import SILENT, Reporter
 from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.functions import class_maps, scored
+from pipelines.stages.neural import asked_gpt, kept_gpt, with_gpt
+from pipelines.stages.problems import mixture_problem, search_settings
 from pipelines.stages.shared import functions_home, open_dataset
 from search.evolution import run_search
 from search.result import Finalist
-from search.settings import SearchSettings
 
 __all__ = ["FAMILY", "clear", "run"]
 
-FAMILY = "mixture"
+FAMILY: Final = "mixture"
 _TABLES = ("evaluations", "generations")
 
 
@@ -48,11 +50,16 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     if not _state(folder).exists():
         clear(context)
     dataset = open_dataset(context)
-    problem = _problem(context, dataset)
+    # the functions that are no matter of counting; as asked, and as kept
+    asked = [asked_gpt(context, dataset)] if config.mixture.crystalline_gpt else []
+    columns = scored(context, dataset)
+    for network in asked:
+        columns = with_gpt(context, dataset, columns, network, reporter)
+    problem = mixture_problem(context, dataset, columns)
     context.note(genes={FAMILY: _genes(problem)})
     result = run_search(
         problem,
-        SearchSettings.from_mapping((config.mixture.search or config.search).model_dump()),
+        search_settings(config, FAMILY),
         seed=config.seed,
         family=FAMILY,
         run_id=context.run_id,
@@ -65,7 +72,8 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     union = {name: None for f in result.finalists for name in problem.functions(f.canonical)}
     # The kept model counts train and tune. Its weights stay those of tune, where functions fitted
     # on train alone were asked: a function that has seen tune would be trusted too much.
-    functions, history = _fitted(context, dataset, tuple(union), ("train", "tune"), reporter)
+    kept = [kept_gpt(context)] if asked else []
+    functions, history = _fitted(context, dataset, union, ("train", "tune"), kept, reporter)
     # one alone leaves nothing to choose; the analysis scores it with all other models
     losses: list[float] | list[None] = (
         [None]
@@ -83,7 +91,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     model = CrystallineMixture(
         FAMILY,
         [functions[name] for name in picked],
-        _final_weights(context, dataset, picked, bucketing),
+        _final_weights(context, dataset, picked, asked, bucketing),
         bucketing,
         history,
         dataset.vocab_size,
@@ -107,33 +115,21 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
     return StageOutcome((*tables, folder.model(FAMILY) / "model.safetensors"), notes)
 
 
-def _problem(context: RunContext, dataset: Dataset) -> MixtureProblem:
-    """Return the problem that the search solves: columns on tune and validation."""
-    config = context.config.mixture
-    columns = scored(context, dataset)
-    return MixtureProblem(
-        columns["tune"],
-        columns["validation"],
-        slots=config.slots,
-        bucketings=config.bucketings,
-        smoothing=config.smoothing,
-        steps=config.steps,
-        monitor=context.monitor,
-    )
-
-
 def _fitted(
     context: RunContext,
     dataset: Dataset,
-    names: Sequence[str],
+    names: Iterable[str],
     splits: Sequence[str],
+    networks: Sequence[Neural],
     reporter: Reporter = SILENT,
 ) -> tuple[dict[str, BasisFunction], HistoryCounts]:
-    """Fit functions and bucket counts on some splits of the budget."""
+    """Fit functions and bucket counts on some splits of the budget; networks stay as they are."""
     budget = dataset.budget(context.config.data.train_tokens)
     streams = [budget[split] for split in splits]
+    fitted: dict[str, BasisFunction] = {network.name: network for network in networks}
+    counted = [name for name in names if name not in fitted]
     functions = fit_functions(
-        names,
+        counted,
         streams,
         dataset.vocab_size,
         class_maps(context),
@@ -141,7 +137,8 @@ def _fitted(
         reporter=reporter,
     )
     history = HistoryCounts.fit(streams, dataset.vocab_size)
-    return dict(zip(names, functions, strict=True)), history
+    fitted |= dict(zip(counted, functions, strict=True))
+    return fitted, history
 
 
 def _validation_losses(
@@ -172,14 +169,18 @@ def _validation_losses(
 
 
 def _final_weights(
-    context: RunContext, dataset: Dataset, picked: Sequence[str], bucketing: str
+    context: RunContext,
+    dataset: Dataset,
+    picked: Sequence[str],
+    networks: Sequence[Neural],
+    bucketing: str,
 ) -> MixtureWeights:
     """Fit the found model's weights on all of tune, its functions asked as fitted on train."""
     config = context.config
-    functions, counts = _fitted(context, dataset, picked, ("train",))
+    functions, counts = _fitted(context, dataset, picked, ("train",), networks)
     inputs, targets = dataset.budget(config.data.train_tokens)["tune"].blocks(slice(None))
     columns = compute_columns(
-        list(functions.values()), inputs, targets, dataset.vocab_size, name="tune"
+        [functions[name] for name in picked], inputs, targets, dataset.vocab_size, name="tune"
     )
     history = counts.of(inputs)
     order = Bucketed.of(assign(bucketing, history).ravel())

@@ -10,27 +10,23 @@ from typing import Any
 
 import torch
 
-from clso.analysis.floors import count_targets, log_unigram
 from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder, remove
-from clso.config import RunConfig
 from clso.data import Dataset, TokenSplit
-from clso.data.batches import fixed_batches
-from clso.errors import ConfigError, WorkError
+from clso.errors import WorkError
 from clso.genome import genome_hash
-from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
+from clso.gpt import CrystallineGpt, GptProblem
 from clso.gpt.export import save_checkpoint
-from clso.library import BasisLibrary
 from clso.progress import Reporter
 from clso.scoring import LanguageModel
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
-from pipelines.stages.shared import open_dataset, open_library, residual_layout
+from pipelines.stages.problems import gpt_frame, gpt_problem, search_settings
+from pipelines.stages.shared import open_dataset, open_library
 from search.evolution import run_search
 from search.result import Finalist
-from search.settings import SearchSettings
 
-__all__ = ["clear", "device", "found_model", "run"]
+__all__ = ["clear", "found_model", "run"]
 
 _BLOCKS_AT_ONCE = 64
 _TABLES = ("evaluations", "generations")
@@ -46,7 +42,7 @@ def clear(context: RunContext) -> None:
 
 
 def run(context: RunContext, reporter: Reporter) -> StageOutcome:
-    """Search every family of the configuration."""
+    """Search, then keep the finalist with the lowest validation loss."""
     folder = context.folder
     if not _state(folder).exists():
         clear(context)
@@ -64,32 +60,15 @@ def _state(folder: RunFolder) -> Path:
 def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
     config = context.config
     dataset = open_dataset(context)
-    library = open_library(context)
-    splits = dataset.budget(config.data.train_tokens)
-    frame = _frame(config, dataset, splits)
-    inputs, targets = fixed_batches(
-        splits["validation"],
-        batch_size=config.evaluation.batch_size,
-        batches=config.evaluation.batches,
-        seed=config.seed,
-    )
-    problem = GptProblem(
-        library,
-        frame,
-        inputs,
-        targets,
-        share_layers=config.gpt.share_layers,
-        monitor=context.monitor,
-        workers=context.workers,
-    )
+    problem = gpt_problem(context, dataset)
     genes = describe_genes(
-        (slot.name, [entry.family for entry in library[slot.name.rpartition(".")[2]]])
+        (slot.name, [entry.family for entry in problem.library[slot.name.rpartition(".")[2]]])
         for slot in problem.space.slots
     )
     context.note(genes={"gpt": genes})
     result = run_search(
         problem,
-        SearchSettings.from_mapping(config.search.model_dump()),
+        search_settings(config, "gpt"),
         seed=config.seed,
         family="gpt",
         run_id=context.run_id,
@@ -99,7 +78,8 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
         reporter=reporter,
     )
     result.best  # noqa: B018 - raises, and says why, when every evaluation failed
-    finalists = _rescored(context, problem, result.finalists, splits["validation"], reporter)
+    validation = dataset.splits["validation"]
+    finalists = _rescored(context, problem, result.finalists, validation, reporter)
     best, validation_loss = finalists[0]
     save_checkpoint(problem.model(best.canonical), dataset.tokenizer, context.folder.model("gpt"))
     return {
@@ -155,42 +135,11 @@ def _described(finalist: Finalist, validation_loss: float | None) -> dict[str, A
 
 def found_model(context: RunContext, dataset: Dataset) -> CrystallineGpt:
     """Rebuild the model that the search found from its genome and the library."""
-    library: BasisLibrary = open_library(context)
     config = context.config
-    frame = _frame(config, dataset, dataset.budget(config.data.train_tokens))
     genome = context.manifest["best"]["gpt"]["genome"]
-    return CrystallineGpt(library, genome, frame, share_layers=config.gpt.share_layers)
-
-
-def device(config: RunConfig) -> str:
-    """Return where models live: a GPU if one is there and not declined.
-
-    Raises:
-        ConfigError: a GPU is asked for, and torch finds none.
-    """
-    if config.runtime.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "runtime.device is cuda, but torch finds no GPU that it can use",
-            remedy="set runtime.device to auto or cpu, or install a CUDA build of torch",
-        )
-    if config.runtime.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return config.runtime.device
-
-
-def _frame(config: RunConfig, dataset: Dataset, splits: dict[str, TokenSplit]) -> GptFrame:
-    bias = positions = None
-    if config.gpt.spectral.enabled:
-        positions = residual_layout(config).positions()
-    elif config.gpt.unigram_bias:
-        bias = log_unigram(count_targets([splits["train"], splits["tune"]], dataset.vocab_size))
-    shape = GptShape(
-        **config.model.model_dump(),
-        block_size=config.data.block_size,
-        vocab_size=dataset.vocab_size,
-    )
-    return GptFrame(
-        shape, seed=config.seed, log_unigram=bias, positions=positions, device=device(config)
+    frame = gpt_frame(config, dataset)
+    return CrystallineGpt(
+        open_library(context), genome, frame, share_layers=config.gpt.share_layers
     )
 
 

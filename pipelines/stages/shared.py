@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.ledger import StageOutcome
 
 __all__ = [
     "functions_home",
+    "generate_library",
     "make_dataset",
     "make_library",
     "open_dataset",
@@ -125,19 +127,9 @@ def functions_home(context: RunContext) -> Path:
 
 def make_library(context: RunContext, reporter: Reporter) -> StageOutcome:
     """Generate and store the library; its key is what is in it."""
-    config = context.config
     home = _library_home(context)
-    # matrices this small take a second thread's joules and none of the time
-    with reporter.task("library", total=1) as task, threadpool_limits(1):
-        library = BasisLibrary.generate(
-            config.model.n_embd,
-            config.gpt.library.size,
-            family_specs(config),
-            config.gpt.library.gain,
-            config.seed,
-        )
-        if config.gpt.spectral.enabled:
-            library = _add_spectral(context, library)
+    with reporter.task("library", total=1) as task:
+        library = generate_library(context, ("train", "tune"))
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -156,13 +148,30 @@ def residual_layout(config: RunConfig) -> ResidualLayout:
     )
 
 
-def _add_spectral(context: RunContext, library: BasisLibrary) -> BasisLibrary:
+def generate_library(context: RunContext, counted: Sequence[str]) -> BasisLibrary:
+    """Return the library whose derived entries follow from these splits of the budget."""
+    config = context.config
+    # matrices this small take a second thread's joules and none of the time
+    with threadpool_limits(1):
+        library = BasisLibrary.generate(
+            config.model.n_embd,
+            config.gpt.library.size,
+            family_specs(config),
+            config.gpt.library.gain,
+            config.seed,
+        )
+        return _add_spectral(context, library, counted) if config.gpt.spectral.enabled else library
+
+
+def _add_spectral(
+    context: RunContext, library: BasisLibrary, counted: Sequence[str]
+) -> BasisLibrary:
     config = context.config
     spectral = config.gpt.spectral
     dataset = open_dataset(context)
     splits = dataset.budget(config.data.train_tokens)
     factors = factorize(
-        [splits["train"], splits["tune"]],
+        [splits[split] for split in counted],
         dataset.vocab_size,
         residual_layout(config),
         recent_reach=spectral.recent_reach,
@@ -170,8 +179,8 @@ def _add_spectral(context: RunContext, library: BasisLibrary) -> BasisLibrary:
         seed=config.seed,
         source=context.data_fingerprint,
     )
-    counted = {"enabled", "recent_width", "topic_width", "recent_reach", "topic_reach"}
-    spec = SpectralSpec(**spectral.model_dump(exclude=counted))
+    reaches = {"enabled", "recent_width", "topic_width", "recent_reach", "topic_reach"}
+    spec = SpectralSpec(**spectral.model_dump(exclude=reaches))
     return with_spectral(library, factors, spec, n_head=config.model.n_head, seed=config.seed)
 
 

@@ -12,7 +12,7 @@ from clso.energy import Measurement
 from clso.progress import Reporter
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
-from pipelines.stages.search import device
+from pipelines.stages.problems import device
 from pipelines.stages.shared import open_dataset
 
 __all__ = ["NAME", "clear", "run", "warm_started"]

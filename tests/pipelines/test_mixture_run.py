@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from clso.artifacts import Run, data_columns, load_run
 from clso.artifacts import run as artifacts_run
 from clso.data import Dataset
+from clso.errors import ConfigError
 from clso.mixture.checkpoint import load_mixture
 from clso.mixture.weights import MixtureWeights
 from pipelines.cli import app
-from pipelines.stages.hybrid import joined_weights
+from pipelines.stages.hybrid import best_share, with_share
 
 SETS = (
     "families=[mixture]",
@@ -131,22 +132,71 @@ def test_a_killed_search_goes_on_and_both_families_share_the_tables(
     )
 
 
-def test_the_hybrids_weights_are_the_mixtures_times_its_share() -> None:
+def test_the_hybrids_weights_are_what_the_network_leaves_to_the_mixture() -> None:
     rng = np.random.default_rng(0)
     own = rng.dirichlet(np.ones(5), 7)
-    shares = rng.dirichlet(np.ones(3), 7)
-    joined = joined_weights(
-        MixtureWeights(own.mean(axis=0), own), MixtureWeights(shares.mean(axis=0), shares)
-    )
+    joined = with_share(MixtureWeights(own.mean(axis=0), own), 0.3)
     assert joined.table.shape == (7, 6)
     assert np.allclose(joined.table.sum(axis=1), 1.0, atol=1e-12)
-    assert np.allclose(joined.table[:, -1], shares[:, 2])
+    assert np.isclose(joined.shared.sum(), 1.0, atol=1e-12)
     probabilities = rng.random((7, 5))
     network = rng.random(7)
-    expected = (
-        shares[:, 0] * probabilities[:, 0]
-        + shares[:, 1] * (own * probabilities).sum(axis=1)
-        + shares[:, 2] * network
-    )
+    expected = 0.7 * (own * probabilities).sum(axis=1) + 0.3 * network
     found = (joined.table * np.column_stack([probabilities, network])).sum(axis=1)
     assert np.allclose(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("network", "end"),
+    [
+        ([0.1, 0.1, 0.1], 0.0),
+        ([0.4, 0.5, 0.6], 1.0),
+        ([0.8, 0.05, 0.2], None),
+        ([0.9, 0.9, 0.0], None),
+    ],
+)
+def test_the_networks_share_is_the_likeliest(network: list[float], end: float | None) -> None:
+    mixture, asked = np.array([0.2, 0.2, 0.2]), np.array(network)
+    found = best_share(mixture, asked)
+    tried = np.linspace(0.0, 1.0, 1001)[:-1]
+    likelihood = np.log(np.outer(1 - tried, mixture) + np.outer(tried, asked)).mean(axis=1)
+    assert np.log((1 - found) * mixture + found * asked).mean() >= likelihood.max() - 1e-9
+    assert found == end if end is not None else 0.0 < found < 1.0
+
+
+def test_the_found_gpt_can_be_a_function_that_mixtures_pick(
+    out: Path, smoke: Run, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    del smoke  # its data set lies there already
+    invoke(
+        *arguments(
+            smoke_yaml,
+            out,
+            "families=[gpt, mixture]",
+            "name=network",
+            "baseline.enabled=false",
+            "mixture.crystalline_gpt=true",
+            "mixture.slots=2",
+            "gpt.library.size=2",
+            "gpt.spectral={enabled: true, size: 4, embeddings: 2, readouts: 4, recent_width: 6,"
+            " topic_width: 6}",
+            "mixture.library={patterns: [], class_maps: [], class_targets: [], gated_maps: [],"
+            " cache_half_lives: [], induction_lengths: [], functions: []}",
+        )
+    )
+    (path,) = (out / "runs").glob("network-*")
+    run = load_run(path)
+    assert "neural(gpt)" in run.manifest["best"]["mixture"]["functions"]
+    model = load_mixture(path / "models" / "mixture")
+    dataset = Dataset.load(out / "datasets" / run.manifest["data_fingerprint"], block_size=32)
+    inputs, targets = dataset.splits["test"].blocks(slice(None))
+    nll = model.token_nll(inputs, targets).mean()
+    assert nll == pytest.approx(losses(run)["mixture"], abs=1e-6)
+    energy = {row["model"]: row["energy_j"] for row in run.results.to_pylist()}
+    assert energy["mixture"] > energy["gpt"]
+
+
+def test_a_network_that_is_not_searched_cannot_be_picked(tmp_path: Path, smoke_yaml: str) -> None:
+    command = arguments(smoke_yaml, tmp_path, "mixture.crystalline_gpt=true")
+    with pytest.raises(ConfigError, match="add gpt to families"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
