@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clso.errors import ClsoError
+from pipelines.options import (
+    DEFAULT_OUT,
+    Config,
+    Fresh,
+    NoPrefect,
+    Out,
+    Overrides,
+    RunName,
+    interruptible,
+    plain,
+    tell,
+)
+from pipelines.study_commands import add_commands
 
 if TYPE_CHECKING:
     from clso.config import RunConfig
@@ -32,35 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Config = Annotated[Path, typer.Argument(help="A YAML file, such as configs/quick.yaml.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a value of the configuration."),
-]
-
-
-def _folder(text: str | Path) -> Path:
-    # the default comes as a path, what is typed as a text
-    if not str(text).strip():
-        raise typer.BadParameter("the folder has no name")
-    return Path(text)
-
-
-Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", parser=_folder, help="Where artifacts go.")
-]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Delete this run's earlier results and start anew.")
-]
-NoPrefect = Annotated[
-    bool, typer.Option("--no-prefect", help="Run the same stages without Prefect.")
-]
-RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run id, the start of one, its folder, or 'latest'.")
-]
-DEFAULT_OUT = Path("artifacts")
-
 
 _STAGE_COMMANDS = {
     "run": "Run everything, end to end: data, library, search, baseline, energy and report.",
@@ -163,7 +146,7 @@ def export(
     from pipelines.inspect import find_run
 
     write = export_arpa if form is ExportFormat.ARPA else export_model
-    console.print(_plain(write(find_run(run, out), model, to)), soft_wrap=True)
+    console.print(plain(write(find_run(run, out), model, to)), soft_wrap=True)
 
 
 @app.command()
@@ -201,37 +184,7 @@ def generate(
         raise typer.Exit(130) from None
 
 
-@app.command()
-def rivals(
-    config: Config,
-    overrides: Overrides = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, help="Searches of each kind.")] = 10,
-    evaluations: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--evaluations",
-            min=1,
-            metavar="N",
-            help="Compare after so many; may be given again. By default 100, 150, 300, 600, "
-            "1,200 and as many as greedy selection takes.",
-        ),
-    ] = None,
-    out: Out = DEFAULT_OUT,
-) -> None:
-    """Hold the mixture's search against random search, greedy selection and all at once.
-
-    The same command again resumes and reuses what is finished.
-    """
-    from clso.config import load_config
-
-    with _interruptible():
-        path = _rivals(load_config(config, overrides or ()), out.resolve(), seeds, evaluations)
-    from clso.artifacts import load_run
-    from pipelines.console import console
-    from pipelines.inspect import show_rivals
-
-    show_rivals(load_run(path))
-    console.print(f"{path}", soft_wrap=True)
+add_commands(app)
 
 
 @app.command()
@@ -254,7 +207,7 @@ def _execute(
 
     config = load_config(config_path, overrides or ())
     out = out.resolve()
-    with _interruptible():
+    with interruptible():
         if no_prefect:
             path = _plainly(command, config, out, fresh)
         else:
@@ -262,25 +215,6 @@ def _execute(
     from pipelines.inspect import show_outcome
 
     show_outcome(path)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        _tell("interrupted; the same command takes up where this one stopped")
-        raise typer.Exit(130) from None
-
-
-def _rivals(config: RunConfig, out: Path, seeds: int, evaluations: Sequence[int] | None) -> Path:
-    from pipelines.console import RichReporter
-    from pipelines.context import open_context
-
-    with open_context(config, out, RichReporter()) as context:
-        from pipelines.rivals import run_rivals
-
-        return run_rivals(context, seeds=seeds, evaluations=evaluations or ())
 
 
 def _plainly(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
@@ -318,22 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except ClsoError as error:
-        _tell(f"[red]error:[/] {_plain(str(error))}")
+        tell(f"[red]error:[/] {plain(str(error))}")
         sys.exit(error.exit_status)
     except OSError as error:
         if error.filename is None:
             raise
-        _tell(f"[red]error:[/] {_plain(f'{error.filename}: {error.strerror}')}")
+        tell(f"[red]error:[/] {plain(f'{error.filename}: {error.strerror}')}")
         sys.exit(2)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _tell(text: str) -> None:
-    from pipelines.console import error_console
-
-    error_console.print(text, soft_wrap=True)
