@@ -111,7 +111,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare runs: results side by side, paired intervals where the test text is the same."""
-    from pipelines.inspect import compare_runs, find_run
+    from pipelines.compare import compare_runs
+    from pipelines.inspect import find_run
 
     if len(set(runs)) < 2:
         raise ClsoError("compare needs two different runs", remedy="`clso ls` lists them")

@@ -20,14 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from scipy import stats
 
 from clso.analysis.formats import format_count, format_interval, format_loss, format_share
+from clso.analysis.paired import CONFIDENCE, Difference
 
 __all__ = [
     "METHODS",
     "Curve",
-    "Difference",
     "Duel",
     "RivalLine",
     "curves_of",
@@ -52,25 +51,6 @@ METHODS: Final = {
 """Methods and what they are called; `search` is the one that the others are rivals of."""
 
 _DECIMALS = 4
-_CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean over seeds with its interval, whose ends are `None` for fewer than two seeds."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, values: FloatArray) -> Difference:
-        """Sum up paired differences, `(n_seeds,)`."""
-        mean = float(values.mean())
-        if len(values) < 2:
-            return cls(mean, None, None)
-        margin = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
-        return cls(mean, mean - margin, mean + margin)
 
 
 @dataclass(frozen=True)
@@ -195,7 +175,7 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
     return (
         f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
         f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
-        f"{format_share(_CONFIDENCE)} interval contains zero. On the blocks held back: "
+        f"{format_share(CONFIDENCE)} interval contains zero. On the blocks held back: "
         f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} open."
     )
 
@@ -212,7 +192,7 @@ def rivals_table(found: Sequence[Duel]) -> Table:
         title="the search against simpler ones, at equal numbers of evaluations",
         caption=(
             "nats per token; search minus rival, so a negative number favours the search; "
-            f"{format_share(_CONFIDENCE)} intervals over seeds; held back: blocks no search read"
+            f"{format_share(CONFIDENCE)} intervals over seeds; held back: blocks no search read"
         ),
         title_justify="left",
         caption_justify="left",

@@ -1,5 +1,6 @@
 """What users get wrong, and what they are told: one sentence, a remedy, status 2, no traceback."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,12 @@ def test_show_ls_compare_export_and_report_tell_what_is_there(
     compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
     assert "minus" in compared
     assert "+0.000" in compared
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["config"]["seed"] = 5
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
+    assert "over seeds 0, 5" in compared
+    assert "minus AdamW" in compared
     target = tmp_path / "exported"
     invoke("export", smoke.run_id, "--to", str(target), "--model", "adamw", "--out", str(out))
     assert (target / "config.json").exists()
