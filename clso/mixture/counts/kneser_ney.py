@@ -126,28 +126,6 @@ class KneserNey:
             return probability
         return probability[self.class_maps[self.pattern.target]] * self._within
 
-    def context_counts(self, inputs: Int64Array) -> Int64Array:
-        """Return how often the whole context was seen when fitted, `(B, T)`.
-
-        It is 0 where it was not seen, or reaches over the block's start.
-        """
-        inputs = self._checked(inputs)
-        counts = np.zeros(inputs.size, dtype=np.int64)
-        if not self.contexts:
-            counts[:] = int(self.levels[0].totals[0])
-        for level, active, rows in self.walk(inputs, np.arange(inputs.size)):
-            if level == len(self.contexts):
-                counts[active] = self.levels[level].totals[rows].astype(np.int64)
-        return counts.reshape(inputs.shape)
-
-    def matched_level(self, inputs: Int64Array) -> npt.NDArray[np.int8]:
-        """Return how many elements the longest seen prefix of the context has, `(B, T)`."""
-        inputs = self._checked(inputs)
-        matched = np.zeros(inputs.size, dtype=np.int8)
-        for level, active, _ in self.walk(inputs, np.arange(inputs.size)):
-            matched[active] = level
-        return matched.reshape(inputs.shape)
-
     def walk(
         self, inputs: Int64Array, positions: Int64Array
     ) -> Iterator[tuple[int, Int64Array, Int64Array]]:

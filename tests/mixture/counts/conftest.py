@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from clso.mixture.counts import Pattern
+from clso.mixture.counts import KneserNey, Pattern
 
 
 class Stream:
@@ -149,3 +149,25 @@ def markov() -> Callable[..., np.ndarray]:
         return tokens
 
     return text
+
+
+@pytest.fixture
+def walked() -> Callable[[KneserNey, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Say how often each whole context was seen, and how many elements its longest seen prefix has.
+
+    Both `(B, T)`; a context that reaches over the block's start was not seen.
+    """
+
+    def walk(function: KneserNey, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n_levels = len(function.levels) - 1
+        counts = np.zeros(inputs.size, dtype=np.int64)
+        levels = np.zeros(inputs.size, dtype=np.int64)
+        if not n_levels:
+            counts[:] = int(function.levels[0].totals[0])
+        for level, active, rows in function.walk(inputs, np.arange(inputs.size)):
+            levels[active] = level
+            if level == n_levels:
+                counts[active] = function.levels[level].totals[rows].astype(np.int64)
+        return counts.reshape(inputs.shape), levels.reshape(inputs.shape)
+
+    return walk

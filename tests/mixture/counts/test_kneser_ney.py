@@ -9,6 +9,7 @@ from clso.errors import ArtifactError, DataError
 from clso.mixture.counts import KneserNey, Pattern, fit_patterns
 from clso.mixture.counts.store import Tables
 
+Walked = Callable[[KneserNey, np.ndarray], tuple[np.ndarray, np.ndarray]]
 VOCAB = 12
 MAPS = {
     "three": np.arange(VOCAB) % 3,
@@ -105,15 +106,11 @@ class TestContract:
         text: np.ndarray,
         blocks: tuple[np.ndarray, np.ndarray],
         reference: type,
+        walked: Walked,
     ) -> None:
         inputs, _ = blocks
         plain = reference([text[:2000], text[2000:]], VOCAB, Pattern.parse(name), MAPS)
-        counts, levels = (
-            functions[name].context_counts(inputs),
-            functions[name].matched_level(inputs),
-        )
-        assert counts.dtype == np.int64
-        assert levels.dtype == np.int8
+        counts, levels = walked(functions[name], inputs)
         for (b, t), count in np.ndenumerate(counts):
             history = inputs[b, : t + 1].tolist()
             assert count == plain.count(history)
@@ -180,10 +177,10 @@ def test_functions_that_were_fitted_together_share_their_arrays(
 
 
 def test_a_context_before_the_block_is_not_there(
-    functions: dict[str, KneserNey],
+    functions: dict[str, KneserNey], walked: Walked
 ) -> None:
     inputs, targets = np.array([[4, 2]]), np.array([[2, 7]])
-    assert functions["kn(2)"].matched_level(inputs)[0].tolist() == [0, 1]
+    assert walked(functions["kn(2)"], inputs)[1].tolist() == [[0, 1]]
     first = functions["kn(1,2,3)"].target_probabilities(inputs, targets)[0, 0]
     assert first == functions["kn(1,2)"].target_probabilities(inputs, targets)[0, 0]
     # the continuation counts of the prefix, not the occurrences of the shorter pattern
