@@ -3,6 +3,7 @@
 from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary, slot_shape
 from clso.library.block_sparse import BlockSparse
 from clso.library.circulant import Circulant
+from clso.library.cosines import similarity
 from clso.library.dense_cache import DenseCache
 from clso.library.entry import LibraryEntry
 from clso.library.hadamard import Hadamard
@@ -32,5 +33,6 @@ __all__ = [
     "QuantizedLowRank",
     "ResidualLayout",
     "Zero",
+    "similarity",
     "slot_shape",
 ]
