@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from clso.config.families import BlockSparseConfig, FamilyConfig, QuantizedLowRankConfig
 from clso.config.mixture import MixtureConfig
 from clso.config.search import SearchConfig
 from clso.config.section import (
@@ -167,27 +168,6 @@ class ModelConfig(Section):
         return self
 
 
-class BlockSparseConfig(Section):
-    """Dense Gaussian blocks on a random subset of a block grid."""
-
-    family: Literal["block_sparse"] = "block_sparse"
-    share: Positive = 1.0
-    block: Count = 16
-    density: Share = 0.25
-
-
-class QuantizedLowRankConfig(Section):
-    """Product of two Gaussian factors, each quantized to `2**bits - 1` symmetric levels."""
-
-    family: Literal["quantized_low_rank"] = "quantized_low_rank"
-    share: Positive = 1.0
-    rank: Count = 8
-    bits: Annotated[int, Field(ge=2, le=8)] = 4
-
-
-FamilyConfig = Annotated[BlockSparseConfig | QuantizedLowRankConfig, Field(discriminator="family")]
-
-
 class LibraryConfig(Section):
     """N entries per slot, divided among the families in order by their shares.
 
@@ -324,6 +304,18 @@ class RunConfig(Section):
             raise ValueError(
                 "mixture.crystalline_gpt asks for a found crystalline GPT; add gpt to families"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _families_fit_the_width(self) -> RunConfig:
+        if "gpt" in self.families:
+            misfits = [
+                f"gpt.library.families.{index}: {problem}"
+                for index, family in enumerate(self.gpt.library.families)
+                if (problem := family.misfit(self.model.n_embd))
+            ]
+            if misfits:
+                raise ValueError("; ".join(misfits))
         return self
 
     def digest(self) -> str:

@@ -2,11 +2,18 @@
 
 from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary, slot_shape
 from clso.library.block_sparse import BlockSparse
+from clso.library.circulant import Circulant
+from clso.library.cosines import similarity
 from clso.library.dense_cache import DenseCache
 from clso.library.entry import LibraryEntry
+from clso.library.hadamard import Hadamard
+from clso.library.kronecker import Kronecker
+from clso.library.monarch import Monarch
+from clso.library.permutation import Permutation
 from clso.library.quantized_low_rank import QuantizedLowRank
 from clso.library.registry import DERIVED_FAMILIES, FAMILIES, FamilySpec
 from clso.library.residual_layout import ResidualLayout
+from clso.library.zero import Zero
 
 __all__ = [
     "DERIVED_FAMILIES",
@@ -15,10 +22,17 @@ __all__ = [
     "TOKEN_SLOTS",
     "BasisLibrary",
     "BlockSparse",
+    "Circulant",
     "DenseCache",
     "FamilySpec",
+    "Hadamard",
+    "Kronecker",
     "LibraryEntry",
+    "Monarch",
+    "Permutation",
     "QuantizedLowRank",
     "ResidualLayout",
+    "Zero",
+    "similarity",
     "slot_shape",
 ]

@@ -1,4 +1,4 @@
-r"""Matrices that are not drawn: they follow from a layout of the residual stream, or are zero.
+r"""Matrices that are not drawn: they follow from a layout of the residual stream.
 
 Notation: d = `n_embd`; positions s <= t; a head of d / H coordinates. With a position coordinate
 `step * s` and a query that is 1 at every position, a key of `rate * sqrt(d / H) / step` times that
@@ -23,7 +23,7 @@ from clso.errors import ConfigError
 from clso.library.entry import FloatMatrix, LibraryEntry, Shape
 from clso.library.residual_layout import ResidualLayout
 
-__all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention", "Zero", "check_heads"]
+__all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention", "check_heads"]
 
 
 class DerivedEntry(LibraryEntry):
@@ -39,32 +39,6 @@ class DerivedEntry(LibraryEntry):
             f"matrices of the family {cls.family} are not drawn",
             remedy="turn gpt.spectral.enabled on to have them in the library",
         )
-
-
-class Zero(DerivedEntry):
-    """No matrix at all: its slot is idle.
-
-    Arrays: none.
-    """
-
-    family = "zero"
-
-    @classmethod
-    def of(cls, shape: Shape) -> Self:
-        """Return the zero matrix of a shape."""
-        return cls(shape, {}, {})
-
-    def dense(self) -> FloatMatrix:
-        """Return W, `(in, out)` float32."""
-        return np.zeros(self.shape, dtype=np.float32)
-
-    @property
-    def flops(self) -> int:
-        """None."""
-        return 0
-
-    def _defect(self) -> str:
-        return "expected no arrays" if self.arrays else ""
 
 
 class RecencyAttention(DerivedEntry):

@@ -6,7 +6,7 @@ Every family scales its matrices to the same Frobenius norm,
     ||W||_F^2 = gain^2 * out,
 
 so that inputs of unit variance give outputs of variance gain^2 on average over the columns, and
-no family wins a slot by loudness alone.
+no family wins a slot by loudness alone. The zero matrix alone cannot have it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ import numpy.typing as npt
 
 from clso.errors import ArtifactError, ConfigError
 
-__all__ = ["FloatMatrix", "LibraryEntry", "Shape", "check_at_least_one", "norm_scale"]
+__all__ = [
+    "FloatMatrix",
+    "LibraryEntry",
+    "Shape",
+    "check_at_least_one",
+    "check_divides",
+    "norm_scale",
+]
 
 FloatMatrix = npt.NDArray[np.float32]
 Shape = tuple[int, int]
@@ -128,7 +135,7 @@ class LibraryEntry(ABC):
 
     @property
     def rank(self) -> int:
-        """Number of singular values above 1e-5 of the largest."""
+        """Number of singular values above 1e-5 of the largest; 0 where all are 0."""
         spectrum = self._spectrum
         return int(np.count_nonzero(spectrum > _RANK_TOLERANCE * spectrum[0]))
 
@@ -185,7 +192,8 @@ class LibraryEntry(ABC):
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value}" for key, value in self.parameters.items())
-        return f"{type(self).__name__}({self.shape[0]} x {self.shape[1]}, {settings})"
+        size = f"{self.shape[0]} x {self.shape[1]}"
+        return f"{type(self).__name__}({size}{', ' if settings else ''}{settings})"
 
 
 def norm_scale(squared_norm: float, shape: Shape, gain: float) -> float:
@@ -202,3 +210,20 @@ def check_at_least_one(family: str, **values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ConfigError(f"library family {family}: {name} is {value}, expected at least 1")
+
+
+def check_divides(family: str, shape: Shape, **values: int) -> None:
+    """Refuse block sizes or counts below 2, or that do not divide both sides of a matrix.
+
+    Raises:
+        ConfigError: names the family, the parameter, its value and the shape.
+    """
+    for name, value in values.items():
+        if value < 2:
+            raise ConfigError(f"library family {family}: {name} is {value}, expected at least 2")
+        if shape[0] % value or shape[1] % value:
+            raise ConfigError(
+                f"library family {family}: {name} is {value}, which does not divide both sides of "
+                f"a {shape[0]} x {shape[1]} matrix",
+                remedy=f"choose {name} as a divisor of n_embd",
+            )

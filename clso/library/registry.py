@@ -8,20 +8,36 @@ from typing import Any
 
 from clso.errors import ArtifactError, ConfigError
 from clso.library.block_sparse import BlockSparse
-from clso.library.derived import HeadMerge, RecencyAttention, Zero
+from clso.library.circulant import Circulant
+from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
+from clso.library.hadamard import Hadamard
+from clso.library.kronecker import Kronecker
+from clso.library.monarch import Monarch
+from clso.library.permutation import Permutation
 from clso.library.quantized_low_rank import QuantizedLowRank
 from clso.library.spectral import SpectralEmbedding, SpectralReadout
+from clso.library.zero import Zero
 
 __all__ = ["DERIVED_FAMILIES", "FAMILIES", "FamilySpec", "divide", "entry_from_record"]
 
 FAMILIES: dict[str, type[LibraryEntry]] = {
-    family.family: family for family in (BlockSparse, QuantizedLowRank)
+    family.family: family
+    for family in (
+        BlockSparse,
+        QuantizedLowRank,
+        Permutation,
+        Circulant,
+        Hadamard,
+        Kronecker,
+        Monarch,
+        Zero,
+    )
 }
 # These are not drawn: `clso.library.spectral_library` makes them.
 DERIVED_FAMILIES: dict[str, type[LibraryEntry]] = {
     family.family: family
-    for family in (Zero, RecencyAttention, HeadMerge, SpectralEmbedding, SpectralReadout)
+    for family in (RecencyAttention, HeadMerge, SpectralEmbedding, SpectralReadout)
 }
 
 

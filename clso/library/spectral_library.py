@@ -16,9 +16,10 @@ import numpy as np
 from clso.errors import ConfigError
 from clso.library.basis_library import SLOTS, BasisLibrary, slot_shape
 from clso.library.cooccurrence import SpectralFactors
-from clso.library.derived import HeadMerge, RecencyAttention, Zero
+from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
 from clso.library.spectral import SpectralEmbedding, SpectralReadout
+from clso.library.zero import Zero
 
 __all__ = ["Range", "SpectralSpec", "with_spectral"]
 

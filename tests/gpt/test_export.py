@@ -15,9 +15,15 @@ from clso.data.tokenizer import END_TOKEN, Tokenizer
 from clso.errors import ArtifactError, ConfigError
 from clso.gpt import CrystallineGpt, GptFrame, GptShape
 from clso.gpt.export import save_checkpoint, to_gpt2
-from clso.library import BasisLibrary
+from clso.library import FAMILIES, BasisLibrary, FamilySpec
 
 GENOME = (0, 1, 2, 3, 4, 5, 0, 1)
+PARAMETERS: dict[str, dict[str, float]] = {
+    "block_sparse": {"block": 5, "density": 0.4},
+    "quantized_low_rank": {"rank": 3, "bits": 4},
+    "kronecker": {"block": 3},
+    "monarch": {"blocks": 3},
+}
 
 
 @pytest.fixture
@@ -58,6 +64,21 @@ def test_plain_transformers_gives_the_same_loss(
     assert not gpt2.training
     assert (gpt2.config.bos_token_id, gpt2.config.eos_token_id) == (7, 7)
     assert gpt2.config.tie_word_embeddings is not model.frame.has_bias
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_exports_with_the_same_loss(
+    family: str, shape: GptShape, batches: tuple[np.ndarray, np.ndarray]
+) -> None:
+    specs = [FamilySpec(family, 1.0, PARAMETERS.get(family, {}))]
+    library = BasisLibrary.generate(shape.n_embd, 2, specs, 1.0, 0)
+    frame = GptFrame(shape, seed=4)
+    model = CrystallineGpt(library, (0, 1, 0, 1, 1, 0, 1, 0), frame, share_layers=False)
+    inputs, targets = (np.ascontiguousarray(part[0]) for part in batches)
+    expected = model.token_nll(inputs, targets)
+    assert np.isfinite(expected).all()
+    found = gpt2_nll(to_gpt2(model, end_token_id=7), inputs, targets)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_checkpoint_loads_with_plain_transformers(

@@ -1,0 +1,73 @@
+r"""Circulant matrices, cut to any shape.
+
+Notation: n = max(in, out); c the first row, n numbers. :math:`W_{ij} = c_{(j - i) \bmod n}`, so
+each row is the one above, moved one place to the right, and
+
+    x W = irfft(rfft(x) rfft(c))     x padded with zeros to n, the result cut to out
+
+is a circular convolution (Golub and Van Loan, Matrix Computations, 4th edition, section 4.8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from scipy.linalg import toeplitz
+
+from clso.library.entry import FloatMatrix, LibraryEntry, Shape, norm_scale
+
+__all__ = ["Circulant"]
+
+
+class Circulant(LibraryEntry):
+    """The first rows and columns of a circulant matrix with a Gaussian first row.
+
+    Arrays: `first_row` `(n,)` float32, n = max(in, out).
+
+    Parameters: none.
+    """
+
+    family = "circulant"
+    parameter_names = ()
+
+    @classmethod
+    def _draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    ) -> Self:
+        unit = rng.standard_normal(max(shape))
+        # all of c stands in every row of a wide matrix and in every column of a tall one
+        squared_norm = min(shape) * float(np.square(unit).sum())
+        first_row = unit * norm_scale(squared_norm, shape, gain)
+        return cls(shape, {"gain": gain}, {"first_row": first_row.astype(np.float32)})
+
+    def dense(self) -> FloatMatrix:
+        """Return W, `(in, out)` float32."""
+        first_row = self.arrays["first_row"]
+        first_column = first_row[-np.arange(self.shape[0]) % len(first_row)]
+        return np.ascontiguousarray(toeplitz(first_column, first_row[: self.shape[1]]))
+
+    @property
+    def flops(self) -> int:
+        """5 n log2 n for two real transforms, 6 for each of n/2 + 1 complex products.
+
+        A real transform of length n counts as 5/2 n log2 n, the convention of Frigo and Johnson
+        2005, "The Design and Implementation of FFTW3"; that of c is done before, once.
+        Where the plain product takes fewer, as it does for tiny matrices, it is that.
+        """
+        n = max(self.shape)
+        transforms = math.ceil(5 * n * math.log2(n))
+        return min(transforms + 6 * (n // 2 + 1), 2 * self.shape[0] * self.shape[1])
+
+    def _defect(self) -> str:
+        if self.arrays.keys() != {"first_row"}:
+            return "expected the array `first_row`"
+        first_row = self.arrays["first_row"]
+        if first_row.dtype != np.float32 or first_row.shape != (max(self.shape),):
+            return (
+                f"the first row is {first_row.dtype} {first_row.shape}, "
+                f"expected float32 ({max(self.shape)},)"
+            )
+        return ""
