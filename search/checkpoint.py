@@ -23,7 +23,7 @@ from search.toolbox import Parent
 
 __all__ = ["Guess", "SearchState", "StopReason", "load_state", "save_state"]
 
-_VERSION = 1
+_VERSION = 2
 _FRESH = "start the search anew with --fresh, or restore what the state was made with"
 
 StopReason = Literal["generations", "patience", "max_evaluations", "exhausted", "interrupted"]
@@ -54,6 +54,7 @@ class SearchState:
             of them that were drawn at random.
         surrogate_start: the first generation where it could; `None`: none so far.
         surrogate_cost: of fitting and predicting; `None`: it never ran.
+        n_predictions: genomes that it was asked about, a genome once for every time.
         lowest_guess: the lowest prediction recorded; `None`: there is none.
         stop_reason: why the search is over; `None`: it goes on.
     """
@@ -68,8 +69,24 @@ class SearchState:
     screened: tuple[int, int] = (0, 0)
     surrogate_start: int | None = None
     surrogate_cost: Measurement | None = None
+    n_predictions: int = 0
     lowest_guess: Guess | None = None
     stop_reason: StopReason | None = None
+
+    def count_screened(self, n_best: int, n_random: int) -> None:
+        """Add evaluations that the surrogate chose in this generation, and its random control."""
+        evaluations, at_random = self.screened
+        self.screened = (evaluations + n_best + n_random, at_random + n_random)
+        if self.surrogate_start is None:
+            self.surrogate_start = self.generations
+
+    def charge_surrogate(self, measurement: Measurement, n_predictions: int = 0) -> None:
+        """Add what fitting or predicting took, and how many genomes were asked about."""
+        cost = self.surrogate_cost
+        self.surrogate_cost = (
+            measurement if cost is None else Measurement.total((cost, measurement))
+        )
+        self.n_predictions += n_predictions
 
 
 def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> None:
@@ -97,6 +114,7 @@ def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> N
         "screened": list(state.screened),
         "surrogate_start": state.surrogate_start,
         "surrogate_cost": None if cost is None else cost.to_record(),
+        "n_predictions": state.n_predictions,
         "lowest_guess": None if state.lowest_guess is None else asdict(state.lowest_guess),
         "stop_reason": state.stop_reason,
     }
@@ -172,6 +190,7 @@ def _from_json(value: Mapping[str, Any]) -> SearchState:
         screened=(int(evaluations), int(at_random)),
         surrogate_start=value["surrogate_start"],
         surrogate_cost=None if cost is None else Measurement.from_record(cost),
+        n_predictions=int(value["n_predictions"]),
         lowest_guess=None
         if guess is None
         else Guess(tuple(guess["canonical"]), guess["generation"], guess["predicted_loss"]),

@@ -7,11 +7,11 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
     whose canonical form was evaluated before takes a place as `cached`; one that stands in this
     generation already is dropped and another bred, within bounds (`search.breeding`).
  3. Screening, from generation `surrogate.start` on: the surrogate is fitted anew to all
-    evaluations and ranks the unknown children, by mean minus `surrogate.optimism` spreads. A
-    share of them is evaluated, the first in that order and a random control; the rest stay
-    `predicted`. Before, all are evaluated.
+    evaluations and ranks the unknown children (`search.acquisition`). A share of them is
+    evaluated, the first in that order and a random control; the rest stay `predicted`. Before,
+    and in generations where the surrogate steps aside, all are evaluated.
  4. Local search, where due: one-gene neighbours of the incumbent that are neither evaluated nor
-    in this generation are evaluated, in the same order, drawn uniformly before `start`.
+    in this generation are evaluated, in the same order; drawn uniformly without a surrogate.
     The control covers these evaluations too: step 3 draws ahead for them, and what it cannot
     is drawn among the neighbours, so the control's share holds after every generation.
  5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
@@ -36,11 +36,13 @@ import numpy as np
 from clso.energy import EnergyMonitor, Measurement
 from clso.problem import Problem
 from clso.progress import SILENT, Reporter
+from search.acquisition import precedence
 from search.archive import Scored
 from search.breeding import breed, cached, draw
 from search.checkpoint import Guess, SearchState, StopReason, load_state, save_state
 from search.local_search import neighbours
 from search.records import (
+    Filtering,
     Individual,
     RecordSink,
     RunIdentity,
@@ -51,7 +53,7 @@ from search.records import (
 from search.result import SearchResult
 from search.screening import Screening, screen
 from search.settings import SearchSettings
-from search.surrogate import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
+from search.surrogates import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
 from search.toolbox import WORST_LOSS, Operators, Parent
 
 __all__ = ["run_search"]
@@ -101,7 +103,7 @@ def run_search(
         sink,
         state_path,
         monitor or EnergyMonitor(),
-        surrogate or surrogate_factory(settings.surrogate.kind),
+        surrogate or surrogate_factory(settings.surrogate),
     )
     state = search.state
     with reporter.task(f"search {family}", total=settings.generations) as task:
@@ -164,6 +166,7 @@ class _Search:
     def run_generation(self) -> None:
         """Breed, screen, evaluate, search locally, record, and save the state."""
         state = self.state
+        (chosen, at_random), discarded = state.screened, state.counts.n_discarded
         with self._monitor.window() as window:
             if state.generations == 0:
                 surrogate = None
@@ -175,7 +178,12 @@ class _Search:
                 individuals, surrogate = self._next_population(surrogate)
             if self._settings.local_search.due(state.generations):
                 individuals += self._local_search(individuals, surrogate)
-        self._record(individuals, window.measurement)
+        filtering = Filtering(
+            surrogate.kind if surrogate is not None and state.screened[0] > chosen else None,
+            n_random=state.screened[1] - at_random,
+            n_discarded=state.counts.n_discarded - discarded,
+        )
+        self._record(individuals, filtering, window.measurement)
         self._advance(individuals)
 
     def _rng(self, purpose: int) -> np.random.Generator:
@@ -215,6 +223,7 @@ class _Search:
         return elites + kept, surrogate
 
     def _fitted_surrogate(self) -> Surrogate | None:
+        """Return a surrogate of all evaluations; `None` too early, or if it steps aside."""
         if self._make_surrogate is None or self.state.generations < self._settings.surrogate.start:
             return None
         genomes, losses = self.state.archive.training_set()
@@ -224,8 +233,8 @@ class _Search:
         with self._monitor.window() as window:
             surrogate = self._make_surrogate(self._space, int(seed.generate_state(1)[0]))
             surrogate.fit(genomes, losses)
-        self._charge(window.measurement)
-        return surrogate
+        self.state.charge_surrogate(window.measurement)
+        return None if surrogate.kind is None else surrogate
 
     def _predict(
         self, surrogate: Surrogate, candidates: Sequence[Individual]
@@ -233,15 +242,9 @@ class _Search:
         """Return means and spreads; `None` if they are no finite numbers and say nothing."""
         with self._monitor.window() as window:
             mean, std = surrogate.predict([candidate.canonical for candidate in candidates])
-        self._charge(window.measurement)
+        self.state.charge_surrogate(window.measurement, n_predictions=len(candidates))
         finite = bool(np.isfinite(mean).all() and np.isfinite(std).all())
         return (mean, std) if finite else None
-
-    def _charge(self, measurement: Measurement) -> None:
-        cost = self.state.surrogate_cost
-        self.state.surrogate_cost = (
-            measurement if cost is None else Measurement.total((cost, measurement))
-        )
 
     def _choose(
         self,
@@ -255,23 +258,22 @@ class _Search:
         """Let means and spreads `(n,)` and the random control choose, and keep count of both."""
         state = self.state
         mean, std = predictions
+        settings, incumbent = self._settings.surrogate, state.archive.incumbent_loss
+        assert incumbent is not None  # a surrogate learned from finite losses
         chosen = screen(
-            mean - self._settings.surrogate.optimism * std,
+            precedence(
+                settings.acquisition, mean, std, incumbent=incumbent, optimism=settings.optimism
+            ),
             places,
             limit=self._evaluations_left,
             follow=follow,
             fraction=fraction,
-            random_fraction=self._settings.surrogate.random_fraction,
+            random_fraction=settings.random_fraction,
             already=state.screened,
             rng=self._rng(purpose),
         )
-        evaluations, at_random = state.screened
-        state.screened = (
-            evaluations + len(chosen.best) + len(chosen.random),
-            at_random + len(chosen.random),
-        )
-        if len(mean) and state.surrogate_start is None:
-            state.surrogate_start = state.generations
+        if len(mean):
+            state.count_screened(len(chosen.best), len(chosen.random))
         return chosen
 
     def _screen(
@@ -335,7 +337,9 @@ class _Search:
             individual.evaluation = evaluation
             self.state.archive.add(Scored(individual.genome, individual.canonical, loss))
 
-    def _record(self, individuals: Sequence[Individual], measurement: Measurement) -> None:
+    def _record(
+        self, individuals: Sequence[Individual], filtering: Filtering, measurement: Measurement
+    ) -> None:
         generation = self.state.generations
         self._sink.append(
             "evaluations",
@@ -346,7 +350,9 @@ class _Search:
             ],
         )
         best_loss = self.state.archive.incumbent_loss
-        row = generation_row(self._run, generation, individuals, best_loss, measurement)
+        row = generation_row(
+            self._run, generation, individuals, best_loss, measurement, filtering=filtering
+        )
         self._sink.append("generations", generation, [row])
 
     def _advance(self, individuals: Sequence[Individual]) -> None:

@@ -34,6 +34,7 @@ from clso.problem import Evaluation
 from search.screening import rank_correlation, topk_recall
 
 __all__ = [
+    "Filtering",
     "Individual",
     "MemorySink",
     "Origin",
@@ -147,6 +148,37 @@ class SearchCounts:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Filtering:
+    """What the surrogate did in one generation.
+
+    Attributes:
+        surrogate: the kind that chose; `None`: none did.
+        n_random: evaluations of the random control.
+        n_discarded: bred candidates that it ruled out before they became individuals.
+    """
+
+    surrogate: str | None = None
+    n_random: int = 0
+    n_discarded: int = 0
+
+    def spared_share(self, individuals: Iterable[Individual]) -> float | None:
+        """Return the share of the bred candidates it saw that were not scored.
+
+        Local search's neighbours are not among them: it spares none of those, as without it as
+        many would be tried. `None`: it saw none.
+        """
+        if self.surrogate is None:
+            return None
+        bred = [
+            individual.status == "predicted"
+            for individual in individuals
+            if individual.predicted_loss is not None and individual.origin != "local_search"
+        ]
+        seen = len(bred) + self.n_discarded
+        return (sum(bred) + self.n_discarded) / seen if seen else None
+
+
 def evaluation_row(
     identity: RunIdentity, generation: int, number: int, individual: Individual
 ) -> dict[str, Any]:
@@ -186,6 +218,8 @@ def generation_row(
     individuals: Sequence[Individual],
     best_loss: float | None,
     measurement: Measurement,
+    *,
+    filtering: Filtering,
 ) -> dict[str, Any]:
     """Return a generation's row of the generations table.
 
@@ -195,6 +229,7 @@ def generation_row(
         individuals: all of its rows in the evaluations table.
         best_loss: the incumbent's, over this and all earlier generations.
         measurement: of the whole generation, the surrogate included.
+        filtering: what the surrogate did.
 
     `mean_loss` and `std_loss` (of the population, not a sample's estimate) are over measured
     losses, evaluated and cached; `spearman` and `topk_recall` compare the predictions of this
@@ -223,6 +258,10 @@ def generation_row(
         "n_failed": counts.n_failed,
         "n_unique": len(set(genomes)),
         "mean_hamming": mean_hamming(genomes),
+        "surrogate": filtering.surrogate,
+        "n_discarded": filtering.n_discarded,
+        "n_random": filtering.n_random,
+        "spared_share": filtering.spared_share(individuals),
         "spearman": rank_correlation(predicted, evaluated),
         "topk_recall": topk_recall(predicted, evaluated),
         "duration_s": measurement.duration_s,

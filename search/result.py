@@ -55,6 +55,7 @@ class SearchResult:
         surrogate_start: the first generation (from 0) that the surrogate filtered; `None`: it
             never did.
         surrogate_cost: time and energy of fitting and predicting; `None`: it never ran.
+        n_predictions: genomes that it was asked about, a genome once for every time.
         n_random: evaluations spent on the random control.
         lowest_prediction: `None` if nothing was predicted.
     """
@@ -65,6 +66,7 @@ class SearchResult:
     counts: SearchCounts
     surrogate_start: int | None
     surrogate_cost: Measurement | None
+    n_predictions: int
     n_random: int
     lowest_prediction: LowestPrediction | None
 
@@ -86,6 +88,17 @@ class SearchResult:
     def surrogate_energy_j(self) -> float | None:
         """Joules of fitting and predicting; `None` = not measured, or the surrogate never ran."""
         return None if self.surrogate_cost is None else self.surrogate_cost.energy_j
+
+    @property
+    def energy_per_prediction_j(self) -> float | None:
+        """Joules per genome that the surrogate was asked about, its fitting included.
+
+        `None` = not measured, or it was asked about none.
+        """
+        energy_j = self.surrogate_energy_j
+        return (
+            energy_j / self.n_predictions if energy_j is not None and self.n_predictions else None
+        )
 
     @classmethod
     def of(cls, state: SearchState, finalists: int, stop_reason: StopReason) -> SearchResult:
@@ -111,6 +124,7 @@ class SearchResult:
             counts=state.counts,
             surrogate_start=state.surrogate_start,
             surrogate_cost=state.surrogate_cost,
+            n_predictions=state.n_predictions,
             n_random=state.screened[1],
             lowest_prediction=lowest,
         )

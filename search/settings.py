@@ -5,11 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from clso.errors import ConfigError
 
-__all__ = ["LocalSearchSettings", "SearchSettings", "SurrogateSettings"]
+__all__ = [
+    "Acquisition",
+    "LocalSearchSettings",
+    "SearchSettings",
+    "SurrogateKind",
+    "SurrogateSettings",
+]
+
+SurrogateKind = Literal[
+    "mlp", "random_forest", "ridge", "gaussian_process", "gradient_boosting", "auto", "none"
+]
+Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:
@@ -23,30 +34,38 @@ class SurrogateSettings:
 
     Attributes:
         kind: the write-up's embedding + MLP, a random forest, ridge regression, a
-            Gaussian process, or none.
+            Gaussian process, gradient boosting, in each generation whichever of them ranks
+            evaluations best that it was not shown (auto), or none.
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
         random_fraction: share of all evaluations since then, local search included, that are
             drawn at random, as a control.
         pool_factor: offspring bred per place in a filtered generation.
-        optimism: spreads by which a prediction is lowered before candidates are ranked for
-            evaluation: above 0, what is little known is tried earlier.
+        acquisition: what ranks candidates for evaluation: the predicted mean, that mean less
+            `optimism` spreads, or the improvement expected below the incumbent.
+        optimism: spreads by which the lower confidence bound lies below the mean: above 0, what
+            is little known is tried earlier. The other acquisitions have no use for it.
+        min_correlation: rank correlation with evaluations it was not shown, below which `auto`
+            steps aside: that generation is evaluated in full. The other kinds never do.
 
     Raises:
         ConfigError: a value out of its range.
     """
 
-    kind: Literal["mlp", "random_forest", "ridge", "gaussian_process", "none"] = "mlp"
+    kind: SurrogateKind = "mlp"
     start: int = 5
     full_eval_fraction: float = 0.2
     random_fraction: float = 0.1
     pool_factor: float = 1.0
+    acquisition: Acquisition = "lower_confidence_bound"
     optimism: float = 0.0
+    min_correlation: float = 0.2
 
     def __post_init__(self) -> None:
-        kinds = ("mlp", "random_forest", "ridge", "gaussian_process", "none")
-        _require(self.kind in kinds, "surrogate.kind", self.kind, f"one of {', '.join(kinds)}")
+        for name, choices in (("kind", SurrogateKind), ("acquisition", Acquisition)):
+            value, known = getattr(self, name), get_args(choices)
+            _require(value in known, f"surrogate.{name}", value, f"one of {', '.join(known)}")
         _require(self.start >= 1, "surrogate.start", self.start, "at least 1")
         _require(
             0 < self.full_eval_fraction <= 1,
@@ -71,6 +90,12 @@ class SurrogateSettings:
             "surrogate.optimism",
             self.optimism,
             "a finite number of at least 0",
+        )
+        _require(
+            0 <= self.min_correlation <= 1,
+            "surrogate.min_correlation",
+            self.min_correlation,
+            "0 to 1",
         )
 
 

@@ -26,7 +26,7 @@ from clso.analysis.formats import (
 from clso.analysis.headline import make_headline, pick_contender
 from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
-from clso.analysis.search_summary import SearchCounts, count_individuals, families
+from clso.analysis.search_summary import SearchCounts, count_individuals, families, filtered
 from clso.analysis.selection import FamilyPick, best_individuals, picked_families
 from clso.analysis.style import figure_svg
 from clso.analysis.tables import comparison_lines, result_lines
@@ -242,7 +242,8 @@ def _searches(run: Run, results: Sequence[Row]) -> list[SearchPart]:
         counts = count_individuals(evaluations, family)
         best_hash = run.manifest.get("best", {}).get(family, {}).get("genome_hash")
         genes = run.manifest.get("genes", {}).get(family, [])
-        stopped = run.manifest.get("search", {}).get(family, {}).get("stop_reason")
+        search = run.manifest.get("search", {}).get(family, {})
+        stopped = search.get("stop_reason")
         picks = picked_families(evaluations, genes, family, BEST_SHARE)
         parts.append(
             SearchPart(
@@ -250,6 +251,7 @@ def _searches(run: Run, results: Sequence[Row]) -> list[SearchPart]:
                 sentences=[
                     f"{sections.count_sentence(counts)} {sections.stop_sentence(stopped)}",
                     *sections.surrogate_sentences(evaluations, family, counts),
+                    *sections.filter_sentences(filtered(evaluations, generations, family), search),
                 ],
                 steps=sections.winner_steps(evaluations, results, family, best_hash),
                 pictures=[

@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 from scipy import stats
 
 __all__ = [
+    "Filtered",
     "LowestPrediction",
     "SearchCounts",
     "best_evaluated_loss",
     "count_individuals",
     "families",
+    "filtered",
     "lowest_prediction",
     "paired_predictions",
     "prediction_rank_correlation",
@@ -68,6 +70,25 @@ class LowestPrediction:
     failed: bool
 
 
+@dataclass(frozen=True)
+class Filtered:
+    """What a surrogate kept from being evaluated.
+
+    Attributes:
+        generations: generations it filtered, by its kind, the most frequent first.
+        seen: new candidates that it saw, those of local search apart.
+        spared: those of them that were not scored.
+        n_random: evaluations of the random control.
+        evaluation_energy_j: mean joules of an evaluation; `None`: not measured.
+    """
+
+    generations: dict[str, int]
+    seen: int
+    spared: int
+    n_random: int
+    evaluation_energy_j: float | None
+
+
 def families(table: pa.Table) -> list[str]:
     """Return the model families that a table of a search speaks of, sorted."""
     return sorted(table["family"].unique().to_pylist())
@@ -94,6 +115,26 @@ def count_individuals(evaluations: pa.Table, family: str) -> SearchCounts:
         failed=status.get("failed", 0),
         distinct_evaluated=len(evaluated["genome_hash"].unique()),
         surrogate_generation=pc.min(guessed["generation"]).as_py(),
+    )
+
+
+def filtered(evaluations: pa.Table, generations: pa.Table, family: str) -> Filtered:
+    """Sum up what the surrogate did over a family's generations."""
+    rows, own = _of(evaluations, family), _of(generations, family)
+    kinds = own["surrogate"].drop_null().value_counts().to_pylist()
+    bred = rows.filter(
+        pc.field("predicted_loss").is_valid() & (pc.field("origin") != "local_search")
+    )
+    n_discarded = pc.sum(own["n_discarded"]).as_py() or 0
+    return Filtered(
+        generations={
+            kind["values"]: kind["counts"]
+            for kind in sorted(kinds, key=lambda kind: (-kind["counts"], kind["values"]))
+        },
+        seen=bred.num_rows + n_discarded,
+        spared=bred.filter(pc.field("status") == "predicted").num_rows + n_discarded,
+        n_random=pc.sum(own["n_random"]).as_py() or 0,
+        evaluation_energy_j=pc.mean(rows["energy_j"]).as_py(),
     )
 
 

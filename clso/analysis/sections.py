@@ -28,6 +28,7 @@ from clso.analysis.formats import (
 from clso.analysis.headline import pick_contender
 from clso.analysis.plots import trial_curves
 from clso.analysis.search_summary import (
+    Filtered,
     LowestPrediction,
     SearchCounts,
     best_evaluated_loss,
@@ -45,6 +46,7 @@ __all__ = [
     "data_lines",
     "energy_lines",
     "energy_sentences",
+    "filter_sentences",
     "rate_sentence",
     "source_notes",
     "stop_sentence",
@@ -154,6 +156,34 @@ def surrogate_sentences(evaluations: pa.Table, family: str, counts: SearchCounts
         sentences.append(
             f"The lowest prediction of the search was {format_loss(lowest.predicted_loss)}"
             f"{spread}, in generation {lowest.generation}. {_fate(lowest)}"
+        )
+    return sentences
+
+
+def filter_sentences(filtered: Filtered, search: Mapping[str, Any]) -> list[str]:
+    """Say whom the surrogate kept from being scored, and what asking it cost.
+
+    Args:
+        filtered: over all generations.
+        search: the manifest's note on the search.
+    """
+    if not filtered.generations:
+        return []
+    kinds = ", ".join(
+        f"{kind.replace('_', ' ')} {count}" for kind, count in filtered.generations.items()
+    )
+    share = filtered.spared / filtered.seen if filtered.seen else None
+    sentences = [
+        f"Generations that it filtered, by kind: {kinds}. Of the {format_count(filtered.seen)} new "
+        f"candidates that it saw there, {format_share(share)} were not scored; "
+        f"{format_count(filtered.n_random)} evaluations were drawn at random, as its control."
+    ]
+    asked, energy_j = search.get("n_predictions"), search.get("surrogate_energy_j")
+    if asked and energy_j is not None and filtered.evaluation_energy_j is not None:
+        sentences.append(
+            f"It was asked for {format_count(asked)} predictions: "
+            f"{format_energy(energy_j / asked)} each, fitting included. An evaluation took "
+            f"{format_energy(filtered.evaluation_energy_j)}."
         )
     return sentences
 

@@ -16,22 +16,33 @@ class SurrogateConfig(Section):
 
     Attributes:
         kind: the write-up's embedding + MLP, a random forest, ridge regression, a
-            Gaussian process, or none.
+            Gaussian process, gradient boosting, in each generation whichever of them ranks
+            evaluations best that it was not shown (auto), or none.
         start: generations evaluated in full before the surrogate filters.
         full_eval_fraction: share of a generation's new individuals that are evaluated.
         random_fraction: share of all evaluations since then, local search included, that are
             drawn at random, as a control.
         pool_factor: offspring bred per place in the population, before filtering.
-        optimism: spreads by which a prediction is lowered before candidates are ranked for
-            evaluation: above 0, what is little known is tried earlier.
+        acquisition: what ranks candidates for evaluation: the predicted mean, that mean less
+            `optimism` spreads, or the improvement expected below the incumbent.
+        optimism: spreads by which the lower confidence bound lies below the mean: above 0, what
+            is little known is tried earlier. The other acquisitions have no use for it.
+        min_correlation: rank correlation with evaluations it was not shown, below which `auto`
+            steps aside: that generation is evaluated in full. The other kinds never do.
     """
 
-    kind: Literal["mlp", "random_forest", "ridge", "gaussian_process", "none"] = "mlp"
+    kind: Literal[
+        "mlp", "random_forest", "ridge", "gaussian_process", "gradient_boosting", "auto", "none"
+    ] = "mlp"
     start: Annotated[int, Field(ge=1)] = 5
     full_eval_fraction: Share = 0.2
     random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1
     pool_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
+    acquisition: Literal["mean", "lower_confidence_bound", "expected_improvement"] = (
+        "lower_confidence_bound"
+    )
     optimism: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    min_correlation: Probability = 0.2
 
 
 class LocalSearchConfig(Section):

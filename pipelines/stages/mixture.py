@@ -107,6 +107,8 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
                 "stop_reason": result.stop_reason,
                 "generations": result.generations,
                 "random_control": result.n_random,
+                "n_predictions": result.n_predictions,
+                "surrogate_energy_j": result.surrogate_energy_j,
                 "finalists": finalists,
             }
         },

@@ -90,6 +90,8 @@ def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
                 "stop_reason": result.stop_reason,
                 "generations": result.generations,
                 "random_control": result.n_random,
+                "n_predictions": result.n_predictions,
+                "surrogate_energy_j": result.surrogate_energy_j,
                 "finalists": [_described(*finalist) for finalist in finalists],
             }
         },

@@ -3,12 +3,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clso.analysis.search_summary import count_individuals
+from clso.analysis.search_summary import count_individuals, filtered
 from clso.analysis.sections import (
     count_sentence,
     data_lines,
     energy_lines,
     energy_sentences,
+    filter_sentences,
     rate_sentence,
     source_notes,
     stop_sentence,
@@ -70,6 +71,30 @@ def test_a_surrogate_that_never_started_is_said_not_to_have(run: Run) -> None:
     assert told(run.evaluations.slice(0, 5 * 16)) == [
         "The surrogate never started: every individual was scored or taken over."
     ]
+
+
+def test_the_filter_is_told_by_kind_with_its_control_and_what_asking_cost(run: Run) -> None:
+    rows = run.generations.to_pylist()
+    start = next(row["generation"] for row in rows if row["surrogate"])
+    rows[start] |= {"surrogate": "gaussian_process", "n_discarded": 20}
+    found = filtered(run.evaluations, table_from_rows(rows, "generations"), "gpt")
+    n_generations = len(rows) - start
+    assert found.generations == {"mlp": n_generations - 1, "gaussian_process": 1}
+    assert found.spared == 8 * n_generations + 20
+    asked = {"n_predictions": 1000, "surrogate_energy_j": 2.0}
+    control, cost = map(plain, filter_sentences(found, asked))
+    assert f"mlp {n_generations - 1}, gaussian process 1" in control
+    assert f"{n_generations} evaluations were drawn at random" in control
+    assert cost == (
+        "It was asked for 1,000 predictions: 2 mJ each, fitting included. An evaluation took 1.1 J."
+    )
+    assert len(filter_sentences(found, {"n_predictions": 10, "surrogate_energy_j": None})) == 1
+
+
+def test_a_search_that_nobody_filtered_says_nothing_of_a_filter(run: Run) -> None:
+    rows = [{**row, "surrogate": None} for row in run.generations.to_pylist()]
+    found = filtered(run.evaluations, table_from_rows(rows, "generations"), "gpt")
+    assert filter_sentences(found, {}) == []
 
 
 def test_the_winner_is_followed_from_search_to_test(run: Run) -> None:

@@ -28,6 +28,7 @@ def a_state() -> SearchState:
         screened=(9, 1),
         surrogate_start=3,
         surrogate_cost=Measurement(1.5, (DeviceEnergy("cpu", 3.0, "rapl", False),)),
+        n_predictions=123,
         lowest_guess=Guess((1, 2), 3, -0.7),
         stop_reason="patience",
     )

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from clso.artifacts import data_columns, table_from_rows
 from clso.energy import CpuModelMeter, EnergyMonitor
@@ -19,8 +22,8 @@ from search.evolution import run_search
 from search.records import MemorySink
 from search.rehearsal import TableProblem
 from search.result import SearchResult
-from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
-from search.surrogate import FloatArray
+from search.settings import Acquisition, LocalSearchSettings, SearchSettings, SurrogateSettings
+from search.surrogates import FloatArray
 
 CARDINALITIES = (12, 12, 12, 12)
 SMALL = SearchSettings(
@@ -66,6 +69,8 @@ class Watched(TableProblem):
 class Additive:
     """Guesses the sum of each option's mean deviation: quick to fit, and right about as often."""
 
+    kind: str | None = "additive"
+
     def __init__(self, space: GenomeSpace, seed: int) -> None:
         self.effects = [np.zeros(cardinality) for cardinality in space.cardinalities]
         self.mean = 0.0
@@ -87,6 +92,8 @@ class Additive:
 
 class Liar:
     """Predicts what no genome can have."""
+
+    kind: str | None = "liar"
 
     def __init__(self, space: GenomeSpace, seed: int, *, says: float = -1000.0) -> None:
         self.says = says
@@ -662,6 +669,8 @@ def test_without_a_monitor_energy_is_unmeasured_and_not_zero() -> None:
 class Unsure:
     """Guesses the same of all genomes and is the less sure the higher their first gene."""
 
+    kind: str | None = "unsure"
+
     def __init__(self, space: GenomeSpace, seed: int) -> None:
         pass
 
@@ -683,3 +692,141 @@ def test_optimism_tries_what_is_little_known_and_leaves_the_predictions_as_they_
         tried = [row["predicted_std"] for row in guessed if row["status"] == "evaluated"]
         mean_std[optimism] = np.mean(tried)
     assert mean_std[1.0] > mean_std[0.0] + 1.0
+
+
+def test_expected_improvement_tries_what_is_little_known_and_the_mean_does_not() -> None:
+    mean_std = {}
+    acquisitions: list[Acquisition] = ["mean", "expected_improvement"]
+    for acquisition in acquisitions:
+        # the mean has no use for optimism
+        surrogate = replace(SMALL.surrogate, acquisition=acquisition, optimism=1.0, pool_factor=4.0)
+        settings = replace(SMALL, surrogate=surrogate, mutation_rate=0.5)
+        _, rows, _ = search(Watched(), settings, surrogate=Unsure)
+        guessed = [row for row in rows if row["predicted_loss"] is not None]
+        tried = [row["predicted_std"] for row in guessed if row["status"] == "evaluated"]
+        mean_std[acquisition] = np.mean(tried)
+    assert mean_std["expected_improvement"] > mean_std["mean"] + 1.0
+
+
+class Moody(Additive):
+    """Steps aside when the number of genomes it learned from is odd."""
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        super().fit(genomes, losses)
+        self.kind = None if len(genomes) % 2 else "moody"
+
+
+def test_where_the_surrogate_steps_aside_everything_is_evaluated() -> None:
+    settings = replace(SMALL, generations=20, local_search=LocalSearchSettings(neighbours=3))
+    result, rows, generations = search(Watched(), settings, surrogate=Moody)
+    by_generation = [row["surrogate"] for row in generations]
+    assert by_generation[:2] == [None, None]
+    assert {None, "moody"} == set(by_generation[2:])
+    assert result.surrogate_start == by_generation.index("moody")
+    for row in generations:
+        own = [one for one in rows if one["generation"] == row["generation"]]
+        if row["surrogate"] is None:
+            assert row["n_predicted"] == row["n_random"] == row["n_discarded"] == 0
+            assert all(one["predicted_loss"] is None for one in own)
+
+
+def filtered_ones(
+    rows: list[dict[str, Any]], generations: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    return [
+        (row, [one for one in rows if one["generation"] == row["generation"]])
+        for row in generations
+        if row["surrogate"] is not None
+    ]
+
+
+@pytest.mark.parametrize("pool_factor", [1.0, 3.0])
+def test_a_generation_says_which_share_of_its_candidates_it_was_spared(pool_factor: float) -> None:
+    settings = replace(SMALL, surrogate=replace(SMALL.surrogate, pool_factor=pool_factor))
+    result, rows, generations = search(Watched(fails=lambda one: one[0] == 3), settings)
+    filtered = filtered_ones(rows, generations)
+    assert [row["generation"] for row, _ in filtered] == list(range(2, 7))
+    for row, own in filtered:
+        bred = [one for one in own if one["predicted_loss"] is not None]
+        bred = [one for one in bred if one["origin"] != "local_search"]
+        scored = sum(one["status"] in ("evaluated", "failed") for one in bred)
+        seen = len(bred) + row["n_discarded"]
+        assert row["spared_share"] == pytest.approx(1 - scored / seen)
+        assert row["surrogate"] == "additive"
+    assert (sum(row["n_discarded"] for row in generations) > 0) == (pool_factor > 1)
+    assert sum(row["n_discarded"] for row in generations) == result.counts.n_discarded
+    assert sum(row["n_random"] for row in generations) == result.n_random
+
+
+@given(
+    seed=st.integers(0, 99),
+    random_fraction=st.sampled_from([0.1, 0.3]),
+    pool_factor=st.sampled_from([1.0, 4.0]),
+    acquisition=st.sampled_from(["mean", "lower_confidence_bound", "expected_improvement"]),
+    make=st.sampled_from([Additive, Moody]),
+)
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_a_tenth_at_least_of_what_the_surrogate_could_choose_is_drawn_at_random(
+    seed: int,
+    random_fraction: float,
+    pool_factor: float,
+    acquisition: Any,  # noqa: ANN401 - a literal
+    make: Any,  # noqa: ANN401 - makes a surrogate
+) -> None:
+    surrogate = replace(
+        SMALL.surrogate,
+        random_fraction=random_fraction,
+        pool_factor=pool_factor,
+        acquisition=acquisition,
+    )
+    settings = replace(SMALL, surrogate=surrogate, generations=6)
+    _, rows, generations = search(Watched(), settings, surrogate=make, seed=seed)
+    scored = at_random = 0
+    for row, own in filtered_ones(rows, generations):
+        scored += sum(one["status"] in ("evaluated", "failed") for one in own)
+        at_random += row["n_random"]
+        assert at_random >= random_fraction * scored - 1e-9
+
+
+def test_every_prediction_is_counted(tmp_path: Path) -> None:
+    asked = 0
+
+    class Counting(Additive):
+        def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+            nonlocal asked
+            asked += len(genomes)
+            return super().predict(genomes)
+
+    monitor = EnergyMonitor([CpuModelMeter(10.0)])
+    state_path = tmp_path / "state.json"
+    result, _, _ = search(Watched(), surrogate=Counting, monitor=monitor, state_path=state_path)
+    assert result.n_predictions == asked > result.counts.n_predicted
+    assert result.surrogate_energy_j is not None
+    assert result.energy_per_prediction_j == pytest.approx(result.surrogate_energy_j / asked)
+    assert json.loads(state_path.read_text())["n_predictions"] == asked
+
+
+def test_a_search_without_predictions_has_no_joules_per_prediction() -> None:
+    result, _, _ = search(Watched(), FULL, monitor=EnergyMonitor([CpuModelMeter(10.0)]))
+    assert result.n_predictions == 0
+    assert result.energy_per_prediction_j is None
+
+
+def test_what_auto_picks_stands_in_the_records_and_survives_a_resumed_run(tmp_path: Path) -> None:
+    settings = replace(SMALL, surrogate=replace(SMALL.surrogate, kind="auto"), generations=5)
+    _, rows, generations = search(Watched(), settings, surrogate=None)
+    assert any(row["surrogate"] for row in generations)
+    sink, state_path = MemorySink(), tmp_path / "state.json"
+    for stop in (3, 5):
+        search(
+            Watched(),
+            settings,
+            surrogate=None,
+            sink=sink,
+            state_path=state_path,
+            should_stop=lambda stop=stop: len(sink.rows("generations")) >= stop,  # type: ignore[misc]
+        )
+    assert sink.rows("evaluations") == rows
+    assert [row["surrogate"] for row in sink.rows("generations")] == [
+        row["surrogate"] for row in generations
+    ]

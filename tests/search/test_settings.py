@@ -41,6 +41,11 @@ def test_nested_values_survive_the_round_trip() -> None:
         ({"surrogate": {"random_fraction": 0.05}}, "random_fraction is 0.05"),
         ({"surrogate": {"pool_factor": 0.5}}, "pool_factor is 0.5"),
         ({"surrogate": {"optimism": -0.5}}, "optimism is -0.5"),
+        ({"surrogate": {"min_correlation": 1.5}}, "min_correlation is 1.5, expected 0 to 1"),
+        (
+            {"surrogate": {"acquisition": "luck"}},
+            "surrogate.acquisition is 'luck', expected one of mean, lower_confidence_bound",
+        ),
         ({"local_search": {"every": 0}}, "local_search.every is 0"),
         ({"local_search": {"neighbours": 0}}, "local_search.neighbours is 0"),
     ],
@@ -60,3 +65,4 @@ def test_defaults_are_the_write_ups() -> None:
     assert SurrogateSettings().start == 5
     assert SurrogateSettings().full_eval_fraction == 0.2
     assert SurrogateSettings().optimism == 0.0
+    assert SurrogateSettings().acquisition == "lower_confidence_bound"

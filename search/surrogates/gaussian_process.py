@@ -28,10 +28,9 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
 from search.encoding import MultiHot
+from search.surrogates.interface import FloatArray
 
 __all__ = ["GaussianProcessSurrogate"]
-
-FloatArray = npt.NDArray[np.float64]
 
 _LINEAR_SHARES = (0.0, 0.3, 0.6, 0.9, 1.0)
 _LENGTHS = (2.0, 4.0, 8.0)
@@ -58,6 +57,8 @@ class GaussianProcessSurrogate:
         most: genomes that the posterior is conditioned on.
         tuned_on: genomes that the prior is chosen by.
     """
+
+    kind = "gaussian_process"
 
     def __init__(
         self, space: GenomeSpace, seed: int, *, most: int = 512, tuned_on: int = 192

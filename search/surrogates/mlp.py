@@ -1,52 +1,23 @@
-"""Models that guess a genome's loss from evaluated ones, so that fewer need evaluating.
+"""The write-up's surrogate: an embedding per gene and a 3-layer perceptron.
 
-Notation: n genomes of L genes; gene i has c_i options; S = sum of c_i; M ensemble members.
-A surrogate's mean and spread are guesses: they order candidates and are never results.
+Notation: n genomes of L genes; M ensemble members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
-from search.encoding import MultiHot
-from search.gaussian_process import GaussianProcessSurrogate
+from search.surrogates.interface import FloatArray
 
-__all__ = [
-    "FitnessPredictor",
-    "MlpSurrogate",
-    "RandomForestSurrogate",
-    "RidgeSurrogate",
-    "Surrogate",
-    "SurrogateFactory",
-    "surrogate_factory",
-]
-
-FloatArray = npt.NDArray[np.float64]
-SurrogateKind = Literal["mlp", "random_forest", "ridge", "gaussian_process", "none"]
-
-
-class Surrogate(Protocol):
-    """Guesses losses; equal seeds and equal training sets give equal guesses, bit for bit."""
-
-    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
-        """Learn from evaluated genomes `(n, L)` and their finite losses `(n,)`, n >= 2."""
-
-    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Return the mean and the spread (standard deviation, >= 0) of each loss, `(n,)` each."""
-
-
-SurrogateFactory = Callable[[GenomeSpace, int], Surrogate]
-"""Makes an untrained surrogate for a space from a seed."""
+__all__ = ["FitnessPredictor", "MlpSurrogate"]
 
 
 class FitnessPredictor(nn.Module):
@@ -134,6 +105,8 @@ class MlpSurrogate:
         weight_decay: AdamW's.
     """
 
+    kind = "mlp"
+
     def __init__(
         self,
         space: GenomeSpace,
@@ -193,85 +166,3 @@ class MlpSurrogate:
             outputs = self._network(torch.as_tensor(np.asarray(genomes, dtype=np.int64)))
         losses = outputs.double().numpy() * self._scale + self._center  # (M, n)
         return losses.mean(axis=0), losses.std(axis=0)
-
-
-class RandomForestSurrogate:
-    """Regression trees on one-hot genes; the spread is that of the trees.
-
-    Args:
-        space: the genomes to learn from.
-        seed: of bootstrap and feature choice.
-        trees: in the forest.
-    """
-
-    def __init__(self, space: GenomeSpace, seed: int, *, trees: int = 32) -> None:
-        # scikit-learn takes about a second to import, and searches without a forest need none
-        from sklearn.ensemble import RandomForestRegressor
-
-        self._encode = MultiHot(space.cardinalities, space.exchangeable)
-        self._forest: Any = RandomForestRegressor(
-            n_estimators=trees, max_features=1 / 3, random_state=seed, n_jobs=1
-        )
-
-    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
-        """Learn from evaluated genomes; see `Surrogate.fit`."""
-        self._forest.fit(self._encode(genomes), np.asarray(losses, dtype=np.float64))
-
-    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
-        if not genomes:
-            return np.empty(0), np.empty(0)
-        encoded = self._encode(genomes)
-        losses = np.stack([tree.predict(encoded) for tree in self._forest.estimators_])
-        return losses.mean(axis=0), losses.std(axis=0)
-
-
-class RidgeSurrogate:
-    """Linear regression on one-hot genes with the penalty that the evidence favours.
-
-    Its spread is that of the posterior. What a pick is worth must not depend on the other picks;
-    where that roughly holds, it learns from far fewer genomes than the others.
-
-    Args:
-        space: the genomes to learn from.
-        seed: unused; nothing here is drawn.
-
-    Source: MacKay 1992 (Bayesian interpolation).
-    """
-
-    def __init__(self, space: GenomeSpace, seed: int) -> None:
-        from sklearn.linear_model import BayesianRidge
-
-        self._encode = MultiHot(space.cardinalities, space.exchangeable)
-        self._ridge: Any = BayesianRidge(max_iter=100)
-        self._scale = 1.0
-
-    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
-        """Learn from evaluated genomes; see `Surrogate.fit`."""
-        observed = np.asarray(losses, dtype=np.float64)
-        # its priors on the two variances assume values of order 1
-        self._scale = float(observed.std()) or 1.0
-        with one_thread():
-            self._ridge.fit(self._encode(genomes).astype(np.float64), observed / self._scale)
-
-    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
-        if not genomes:
-            return np.empty(0), np.empty(0)
-        encoded = self._encode(genomes).astype(np.float64)
-        with one_thread():
-            mean, std = self._ridge.predict(encoded, return_std=True)
-        return mean * self._scale, std * self._scale
-
-
-_KINDS: dict[str, SurrogateFactory] = {
-    "mlp": MlpSurrogate,
-    "random_forest": RandomForestSurrogate,
-    "ridge": RidgeSurrogate,
-    "gaussian_process": GaussianProcessSurrogate,
-}
-
-
-def surrogate_factory(kind: SurrogateKind) -> SurrogateFactory | None:
-    """Return what makes surrogates of a kind; `None` for `"none"`."""
-    return _KINDS.get(kind)

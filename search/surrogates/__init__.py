@@ -1,0 +1,6 @@
+"""Models that guess a genome's loss from evaluated ones, so that fewer need evaluating."""
+
+from search.surrogates.factory import surrogate_factory
+from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
+
+__all__ = ["FloatArray", "Surrogate", "SurrogateFactory", "surrogate_factory"]

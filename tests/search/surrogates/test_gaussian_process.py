@@ -1,0 +1,46 @@
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from clso.genome import Genome, GenomeSpace, Slot
+from search.surrogates.gaussian_process import GaussianProcessSurrogate
+from search.surrogates.ridge import RidgeSurrogate
+
+Sampler = Callable[..., tuple[list[Genome], list[float]]]
+
+
+def test_a_gaussian_process_learns_that_picks_depend_on_each_other() -> None:
+    # of 10 options, number i says the same as number i + 5
+    space = GenomeSpace(tuple(Slot(f"pick{i}", 11) for i in range(5)), exchangeable=(0, 1, 2, 3, 4))
+    worth = np.random.default_rng(2).uniform(size=5)
+    genomes = list(combinations(range(1, 11), 5))
+    np.random.default_rng(0).shuffle(genomes)
+    losses = [float(-worth[sorted({(pick - 1) % 5 for pick in one})].sum()) for one in genomes]
+    errors = []
+    for surrogate in (RidgeSurrogate(space, 0), GaussianProcessSurrogate(space, 0)):
+        surrogate.fit(genomes[:150], losses[:150])
+        errors.append(np.abs(surrogate.predict(genomes[150:])[0] - losses[150:]).mean())
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_a_gaussian_process_is_sure_of_what_it_has_seen(
+    space: GenomeSpace, sample: Sampler
+) -> None:
+    genomes, losses = sample(60)
+    surrogate = GaussianProcessSurrogate(space, 0)
+    surrogate.fit(genomes[:40], losses[:40])
+    mean, std = surrogate.predict(genomes)
+    assert std[:40].mean() < std[40:].mean()
+    assert np.abs(mean[:40] - losses[:40]).mean() < np.abs(mean[40:] - losses[40:]).mean()
+
+
+def test_a_gaussian_process_that_may_not_learn_from_all_keeps_bad_ones_too(
+    space: GenomeSpace, sample: Sampler
+) -> None:
+    genomes, losses = sample(250)
+    surrogate = GaussianProcessSurrogate(space, 0, most=80, tuned_on=40)
+    surrogate.fit(genomes[:200], losses[:200])
+    mean, _ = surrogate.predict(genomes[200:])
+    assert spearmanr(mean, losses[200:]).statistic > 0.5
