@@ -196,7 +196,8 @@ class MixtureProblem:
         tune, validation = (orders[genome[-1]] for orders in self._parts[fidelity])
         weights = self._fit(genome, self._steps, tune)
         nats = group(self._validation, (0, *picks(genome)), validation).nll(weights)
-        sums: FloatArray = np.bincount(validation.order // self._block_size, weights=nats)
+        blocks = validation.order // self._block_size
+        sums: FloatArray = np.bincount(blocks, weights=nats).astype(np.float64)
         return tuple(sums[:: _STRIDES[fidelity]].tolist())
 
     def _fit(self, genome: Genome, steps: int, order: Bucketed | None = None) -> MixtureWeights:
