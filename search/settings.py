@@ -143,9 +143,9 @@ class AdaptivePopulationSettings:
     enabled: bool = False
     min: int = 8
     max: int = 64
-    shrink: float = 0.75
+    shrink: float = 0.9
     grow: float = 1.5
-    patience: int = 2
+    patience: int = 3
 
     def __post_init__(self) -> None:
         _require(self.min >= 2, "adaptive_population.min", self.min, "at least 2")

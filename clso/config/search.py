@@ -77,9 +77,9 @@ class AdaptivePopulationConfig(Section):
     enabled: bool = False
     min: Annotated[int, Field(ge=2)] = 8
     max: Annotated[int, Field(ge=2)] = 64
-    shrink: Share = 0.75
+    shrink: Share = 0.9
     grow: Annotated[float, Field(ge=1.0, le=100.0)] = 1.5
-    patience: Count = 2
+    patience: Count = 3
 
     @model_validator(mode="after")
     def _in_order(self) -> AdaptivePopulationConfig:
