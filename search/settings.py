@@ -116,7 +116,7 @@ class FidelitySettings:
     """
 
     kind: Literal["none", "successive_halving", "racing"] = "none"
-    eta: float = 2.0
+    eta: float = 4.0
     alpha: float = 0.05
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class FidelityConfig(Section):
     """
 
     kind: Literal["none", "successive_halving", "racing"] = "none"
-    eta: Annotated[float, Field(gt=1.0, le=100.0)] = 2.0
+    eta: Annotated[float, Field(gt=1.0, le=100.0)] = 4.0
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from scipy.stats import ttest_rel
 
 from clso.artifacts import data_columns, table_from_rows
 from clso.errors import ConfigError
-from clso.genome import Genome, GenomeSpace
+from clso.genome import Genome
 from clso.problem import Evaluation, Extendable
 from search.evolution import run_search
 from search.ladder import Ladder, Rung, is_worse
@@ -30,7 +29,6 @@ from search.settings import (
     SearchSettings,
     SurrogateSettings,
 )
-from search.surrogate import FloatArray
 
 N_BATCHES, BATCH_TOKENS = 16, 10
 HALVING = FidelitySettings(kind="successive_halving", eta=2.0)
@@ -269,80 +267,6 @@ def test_a_problem_of_one_fidelity_has_nothing_to_climb(fidelity: FidelitySettin
         fidelities = (1.0,)
 
     assert search(Plain(), replace(SMALL, fidelity=fidelity))[1] == search(Plain(), SMALL)[1]
-
-
-@pytest.mark.parametrize(
-    ("kind", "evaluations", "generations"),
-    [
-        ("none", "6ac4cc861f0d957f80319c6469370e26", "2e0821837ac39c204bf75a51d34e7dfb"),
-        ("ridge", "b4cf3d9fe4c8998e29bc5f85e72a3a95", "5f3bde4954d0c375eae98efed6e47dd2"),
-    ],
-)
-def test_without_a_ladder_the_records_are_those_of_searches_before_there_was_one(
-    kind: str, evaluations: str, generations: str
-) -> None:
-    asked = SearchSettings(
-        population=12,
-        generations=8,
-        mutation_rate=0.15,
-        max_evaluations=60,
-        surrogate=SurrogateSettings(kind=kind, start=2, full_eval_fraction=0.3, pool_factor=2.0),
-        local_search=LocalSearchSettings(neighbours=2),
-    )
-    sink = MemorySink()
-    run_search(
-        TableProblem((12,) * 4, interaction=0.4, seed=3),
-        asked,
-        seed=1,
-        family="gpt",
-        run_id="run",
-        sink=sink,
-        surrogate=None if kind == "none" else Additive,
-    )
-    assert digest(sink.rows("evaluations"), EVALUATION_COLUMNS) == evaluations
-    assert digest(sink.rows("generations"), GENERATION_COLUMNS) == generations
-
-
-EVALUATION_COLUMNS = (
-    "generation individual genome origin status predicted_loss predicted_std screening_loss "
-    "evaluated_loss fidelity tokens"
-)
-GENERATION_COLUMNS = (
-    "generation best_loss mean_loss std_loss n_evaluated n_predicted n_cached n_failed n_unique "
-    "mean_hamming spearman topk_recall"
-)
-
-
-def digest(rows: list[dict[str, Any]], columns: str) -> str:
-    """Return a digest of some columns, floats to 9 digits: processors differ in the last ones."""
-    kept = [
-        [round(row[name], 9) if isinstance(row[name], float) else row[name] for name in names]
-        for names in [columns.split()]
-        for row in rows
-    ]
-    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:32]
-
-
-class Additive:
-    """Guesses the sum of each option's mean deviation."""
-
-    def __init__(self, space: GenomeSpace, seed: int) -> None:
-        self.deviations: dict[tuple[int, int], list[float]] = {}
-        self.mean = 0.0
-
-    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
-        self.mean = sum(losses) / len(losses)
-        for genome, loss in zip(genomes, losses, strict=True):
-            for gene in enumerate(genome):
-                self.deviations.setdefault(gene, []).append(loss - self.mean)
-
-    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        known = [
-            [self.deviations[gene] for gene in enumerate(genome) if gene in self.deviations]
-            for genome in genomes
-        ]
-        guesses = [self.mean + sum(sum(one) / len(one) for one in own) for own in known]
-        return np.array(guesses, dtype=np.float64), np.full(len(genomes), 0.1)
 
 
 @given(
