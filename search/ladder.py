@@ -159,7 +159,7 @@ class Ladder:
             standing = {
                 index: rungs[index][number] for index in climbing if len(rungs[index]) > number
             }
-            climbing = self._climbing(standing, incumbent[number : number + 1])
+            climbing = self._survivors(standing, incumbent[number : number + 1])
         return [
             Climb(
                 rungs=tuple(own),
@@ -178,7 +178,7 @@ class Ladder:
             return self._problem.extend(genomes, begun, fidelity)
         return self._problem.evaluate(genomes, fidelity)
 
-    def _climbing(self, standing: dict[int, Rung], incumbent: Sequence[Rung]) -> list[int]:
+    def _survivors(self, standing: dict[int, Rung], incumbent: Sequence[Rung]) -> list[int]:
         """Return who of those on a rung climbs on, ascending."""
         if not standing:
             return []
