@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["Evaluation", "Problem"]
+__all__ = ["Evaluation", "Extendable", "Problem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,13 @@ class Evaluation:
     Attributes:
         loss: mean negative log-likelihood in nats per token; `None` if it failed.
         status: `"failed"` when the loss is not a finite number.
-        tokens: targets scored.
+        tokens: targets scored; by `Extendable.extend`: those that had not been scored before.
         duration_s: this genome's share of its batch's wall time.
         energy_j: this genome's share of its batch's joules; `None` = not measured.
         energy_source: the meter (`"rapl"`, `"nvml+rapl"`, `"cpu_model"`, ...); `None` = no meter.
+        batch_nats: of an evaluation on a part of the batches, the summed negative log-likelihood
+            of each of them (or of smaller pieces), the same pieces in the same order for every
+            genome; `None`: all batches were scored, or the problem does not tell.
     """
 
     loss: float | None
@@ -34,6 +37,7 @@ class Evaluation:
     duration_s: float
     energy_j: float | None
     energy_source: str | None
+    batch_nats: tuple[float, ...] | None = None
 
 
 class Problem(Protocol):
@@ -56,4 +60,22 @@ class Problem(Protocol):
         """Names everything a loss depends on besides the genome; guards resumption."""
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        """Score genomes on the first `fidelity` share of the fixed batches, in order."""
+        """Score genomes on a `fidelity` share of the fixed batches, the same for all genomes."""
+
+
+@runtime_checkable
+class Extendable(Problem, Protocol):
+    """A problem whose smaller shares of the batches are parts of the larger ones."""
+
+    def extend(
+        self, genomes: Sequence[Genome], begun: Sequence[Evaluation], fidelity: float
+    ) -> list[Evaluation]:
+        """Score genomes at a higher fidelity, on the batches that were not scored before.
+
+        The losses are those that `evaluate` gives, to the last bit.
+
+        Args:
+            genomes: as in `evaluate`.
+            begun: their evaluations, all at one lower fidelity.
+            fidelity: the higher one.
+        """

@@ -1,6 +1,7 @@
 """Every genome that was really evaluated; the hall of fame is its best.
 
-A prediction never enters here, so what is read from here is a result.
+Neither a prediction nor a loss on a part of the batches enters here, so what is read from here is
+a result. Of genomes that were screened out it is only known that they were.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Archive:
 
     def __init__(self) -> None:
         self._entries: dict[Genome, Scored] = {}
+        self._screened: dict[Genome, None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,6 +58,24 @@ class Archive:
         if scored.canonical in self._entries:
             raise ValueError(f"genome {scored.canonical} was evaluated twice")
         self._entries[scored.canonical] = scored
+
+    def screen_out(self, canonical: Genome) -> None:
+        """Note a genome that a part of the batches ruled out; it is not scored again."""
+        self._screened[canonical] = None
+
+    @property
+    def screened(self) -> list[Genome]:
+        """Those that were screened out, in canonical form, the earlier first."""
+        return list(self._screened)
+
+    def knows(self, canonical: Genome) -> bool:
+        """Return whether a genome was scored, on all batches or some."""
+        return canonical in self._entries or canonical in self._screened
+
+    @property
+    def n_known(self) -> int:
+        """How many genomes were scored, on all batches or some."""
+        return len(self._entries) + len(self._screened)
 
     def best(self, count: int) -> list[Scored]:
         """Return the `count` lowest losses; of equals the earlier first, failures never."""

@@ -19,7 +19,12 @@ _TRIES_PER_PLACE = 20
 def cached(scored: Scored, origin: Origin) -> Individual:
     """Return an individual that needs no evaluation, since its genome had one."""
     return Individual(
-        scored.genome, scored.canonical, origin, status="cached", evaluated_loss=scored.loss
+        scored.genome,
+        scored.canonical,
+        origin,
+        status="cached",
+        evaluated_loss=scored.loss,
+        fidelity=1.0,
     )
 
 
@@ -49,8 +54,9 @@ def breed(
 
     A child that was evaluated before takes a place as `cached`; every place left gets `factor`
     unknown children (status `None`), for the surrogate to choose from. A child that stands
-    among them already, is in `present`, or failed before is dropped and another bred; after 20
-    tries per child the rest are drawn uniformly, and after as many again stay missing.
+    among them already, is in `present`, or failed or was screened out before is dropped and
+    another bred; after 20 tries per child the rest are drawn uniformly, and after as many again
+    stay missing.
 
     Args:
         space: canonicalises.
@@ -73,9 +79,9 @@ def breed(
         if canonical in present or canonical in children:
             return
         scored = archive.get(canonical)
-        if scored is None:
+        if not archive.knows(canonical):
             children[canonical] = Individual(genome, canonical, origin)
-        elif scored.loss is not None and len(children) < places:
+        elif scored is not None and scored.loss is not None and len(children) < places:
             children[canonical] = cached(scored, origin)
             n_cached += 1
 

@@ -18,6 +18,7 @@ from clso.energy import Measurement
 from clso.errors import ArtifactError
 from clso.genome import Genome
 from search.archive import Archive, Scored
+from search.ladder import Rung
 from search.records import SearchCounts
 from search.toolbox import Parent
 
@@ -46,6 +47,9 @@ class SearchState:
         generations: how many are finished; also the number of the next one.
         parents: who may breed the next generation.
         archive: every genome evaluated so far.
+        population: places of the next generation.
+        spent: whole evaluations so far, screened genomes counted by what they cost.
+        incumbent_rungs: what the incumbent scored on parts of the batches.
         random_state: of the genetic operators.
         reference_loss: the last improvement that counted for patience.
         stale: generations in a row without one.
@@ -60,9 +64,12 @@ class SearchState:
     """
 
     random_state: list[Any]
+    population: int
     generations: int = 0
     parents: list[Parent] = field(default_factory=list)
     archive: Archive = field(default_factory=Archive)
+    spent: float = 0.0
+    incumbent_rungs: tuple[Rung, ...] = ()
     reference_loss: float | None = None
     stale: int = 0
     counts: SearchCounts = field(default_factory=SearchCounts)
@@ -108,6 +115,10 @@ def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> N
         "generations": state.generations,
         "parents": [[list(parent.genome), parent.loss] for parent in state.parents],
         "archive": [[list(one.genome), list(one.canonical), one.loss] for one in state.archive],
+        "screened_out": [list(canonical) for canonical in state.archive.screened],
+        "population": state.population,
+        "spent": state.spent,
+        "incumbent_rungs": [asdict(rung) for rung in state.incumbent_rungs],
         "reference_loss": state.reference_loss,
         "stale": state.stale,
         "counts": asdict(state.counts),
@@ -177,6 +188,8 @@ def _from_json(value: Mapping[str, Any]) -> SearchState:
     archive = Archive()
     for genome, canonical, loss in value["archive"]:
         archive.add(Scored(tuple(genome), tuple(canonical), loss))
+    for canonical in value["screened_out"]:
+        archive.screen_out(tuple(canonical))
     cost, guess = value["surrogate_cost"], value["lowest_guess"]
     evaluations, at_random = value["screened"]
     return SearchState(
@@ -184,6 +197,9 @@ def _from_json(value: Mapping[str, Any]) -> SearchState:
         generations=int(value["generations"]),
         parents=[Parent(tuple(genome), loss) for genome, loss in value["parents"]],
         archive=archive,
+        population=int(value["population"]),
+        spent=float(value["spent"]),
+        incumbent_rungs=tuple(_rung(rung) for rung in value["incumbent_rungs"]),
         reference_loss=value["reference_loss"],
         stale=int(value["stale"]),
         counts=SearchCounts(**value["counts"]),
@@ -196,3 +212,8 @@ def _from_json(value: Mapping[str, Any]) -> SearchState:
         else Guess(tuple(guess["canonical"]), guess["generation"], guess["predicted_loss"]),
         stop_reason=value["stop_reason"],
     )
+
+
+def _rung(value: Mapping[str, Any]) -> Rung:
+    nats = value["batch_nats"]
+    return Rung(value["fidelity"], value["loss"], None if nats is None else tuple(nats))

@@ -15,17 +15,20 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
     The control covers these evaluations too: step 3 draws ahead for them, and what it cannot
     is drawn among the neighbours, so the control's share holds after every generation.
  5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
-    plus its spread, but never below the incumbent's measured loss.
+    plus its spread, but never below the incumbent's measured loss (`search.succession`).
 
-Every genome is evaluated at most once, in canonical form, on all fixed batches. The incumbent,
-elites, finalists and the stop by patience read measured losses only. No decision reads a clock
+"Evaluated" means scored on all fixed batches. With a `fidelity` other than `none`, those chosen
+for it are scored on few batches first, and who is ruled out there is `screened` (`search.ladder`):
+such a one may breed as the predicted do, and is not scored again.
+
+Every genome is evaluated at most once, in canonical form. The incumbent, elites, finalists, the
+size of the population and the stop by patience read whole losses only. No decision reads a clock
 or a meter. Randomness is the operators' generator, whose state is saved, and generators made
 from (seed, generation, purpose), so a resumed search repeats an unbroken one bit for bit.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +42,8 @@ from clso.progress import SILENT, Reporter
 from search.acquisition import precedence
 from search.archive import Scored
 from search.breeding import breed, cached, draw
-from search.checkpoint import Guess, SearchState, StopReason, load_state, save_state
+from search.checkpoint import SearchState, load_state, save_state
+from search.ladder import Ladder
 from search.local_search import neighbours
 from search.records import (
     Filtering,
@@ -53,8 +57,9 @@ from search.records import (
 from search.result import SearchResult
 from search.screening import Screening, screen
 from search.settings import SearchSettings
+from search.succession import stop_reason, succeed
 from search.surrogates import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
-from search.toolbox import WORST_LOSS, Operators, Parent
+from search.toolbox import Operators
 
 __all__ = ["run_search"]
 
@@ -95,6 +100,7 @@ def run_search(
 
     Raises:
         ArtifactError: the saved state is damaged or of another search, or cannot be written.
+        ConfigError: `settings.fidelity` asks for what the problem or the budget does not allow.
     """
     search = _Search(
         problem,
@@ -135,6 +141,7 @@ class _Search:
         self._state_path = state_path
         self._monitor = monitor
         self._make_surrogate = make_surrogate
+        self._ladder = Ladder(problem, settings.fidelity, limit=settings.max_evaluations)
         self._operators = Operators(
             self._space.cardinalities,
             crossover=settings.crossover,
@@ -153,7 +160,9 @@ class _Search:
         }
         saved = None if state_path is None else load_state(state_path, self._identity)
         if saved is None:
-            self.state = SearchState(random_state=self._operators.state())
+            self.state = SearchState(
+                random_state=self._operators.state(), population=settings.population
+            )
         else:
             self.state = saved
             self._operators.restore(saved.random_state)
@@ -170,7 +179,7 @@ class _Search:
         with self._monitor.window() as window:
             if state.generations == 0:
                 surrogate = None
-                individuals = draw(self._space, self._operators, self._settings.population)
+                individuals = draw(self._space, self._operators, state.population)
                 individuals = individuals[: self._evaluations_left]
                 self._evaluate(individuals)
             else:
@@ -191,8 +200,7 @@ class _Search:
 
     @property
     def _evaluations_left(self) -> int | None:
-        limit = self._settings.max_evaluations
-        return None if limit is None else limit - len(self.state.archive)
+        return self._ladder.affordable(self.state.spent)
 
     def _next_population(
         self, surrogate: Surrogate | None
@@ -200,7 +208,7 @@ class _Search:
         """Return the generation before local search, and the surrogate if it screened it."""
         settings, archive = self._settings, self.state.archive
         elites = [cached(scored, "elite") for scored in archive.best(settings.elites)]
-        places = settings.population - len(elites)
+        places = self.state.population - len(elites)
         children = breed(
             self._space,
             self._operators,
@@ -304,7 +312,7 @@ class _Search:
             return []
         present = {individual.canonical for individual in individuals}
         candidates = neighbours(
-            self._space, incumbent.genome, lambda one: one in archive or one in present
+            self._space, incumbent.genome, lambda one: archive.knows(one) or one in present
         )
         steps = [Individual(one.genome, one.canonical, "local_search") for one in candidates]
         if not steps:
@@ -324,18 +332,23 @@ class _Search:
         return tried
 
     def _evaluate(self, individuals: Sequence[Individual]) -> None:
-        if not individuals:
-            return
-        evaluations = self._problem.evaluate([one.canonical for one in individuals], 1.0)
-        for individual, evaluation in zip(individuals, evaluations, strict=True):
-            loss = evaluation.loss
-            if evaluation.status == "failed" or loss is None or not math.isfinite(loss):
-                loss, individual.status = None, "failed"
-            else:
-                loss, individual.status = float(loss), "evaluated"
-            individual.evaluated_loss = loss
-            individual.evaluation = evaluation
-            self.state.archive.add(Scored(individual.genome, individual.canonical, loss))
+        state, archive = self.state, self.state.archive
+        climbs = self._ladder.climb([one.canonical for one in individuals], state.incumbent_rungs)
+        for individual, climb in zip(individuals, climbs, strict=True):
+            individual.evaluation, individual.fidelity = climb.evaluation, climb.fidelity
+            individual.screening_loss = climb.rungs[-1].loss if climb.rungs else None
+            state.spent += climb.cost
+            if climb.loss is not None and climb.fidelity < 1.0:
+                individual.status = "screened"
+                archive.screen_out(individual.canonical)
+                continue
+            individual.status = "failed" if climb.loss is None else "evaluated"
+            individual.evaluated_loss = climb.loss
+            archive.add(Scored(individual.genome, individual.canonical, climb.loss))
+        incumbent = archive.incumbent
+        for individual, climb in zip(individuals, climbs, strict=True):
+            if incumbent is not None and individual.canonical == incumbent.canonical:
+                state.incumbent_rungs = climb.rungs
 
     def _record(
         self, individuals: Sequence[Individual], filtering: Filtering, measurement: Measurement
@@ -351,50 +364,25 @@ class _Search:
         )
         best_loss = self.state.archive.incumbent_loss
         row = generation_row(
-            self._run, generation, individuals, best_loss, measurement, filtering=filtering
+            self._run,
+            generation,
+            individuals,
+            best_loss,
+            measurement,
+            filtering=filtering,
+            population=self.state.population,
         )
         self._sink.append("generations", generation, [row])
 
     def _advance(self, individuals: Sequence[Individual]) -> None:
-        state, settings = self.state, self._settings
-        best_loss = state.archive.incumbent_loss
-        state.parents = [
-            Parent(individual.genome, _believed_loss(individual, best_loss))
-            for individual in individuals
-        ]
-        for individual in individuals:
-            guess, lowest = individual.predicted_loss, state.lowest_guess
-            if guess is not None and (lowest is None or guess < lowest.predicted_loss):
-                state.lowest_guess = Guess(individual.canonical, state.generations, guess)
-        if best_loss is not None and (
-            state.reference_loss is None or best_loss < state.reference_loss - settings.min_delta
-        ):
-            state.reference_loss, state.stale = best_loss, 0
-        else:
-            state.stale += 1
-        state.counts += SearchCounts.of(individual.status for individual in individuals)
-        state.generations += 1
-        state.stop_reason = self._stop_reason()
+        state = self.state
+        succeed(state, individuals, self._settings)
+        state.stop_reason = stop_reason(
+            state,
+            self._settings,
+            space_size=self._space.size,
+            evaluations_left=self._evaluations_left,
+        )
         state.random_state = self._operators.state()
         if self._state_path is not None:
             save_state(self._state_path, state, self._identity)
-
-    def _stop_reason(self) -> StopReason | None:
-        settings = self._settings
-        if self.state.generations == settings.generations:
-            return "generations"
-        if self._evaluations_left == 0:
-            return "max_evaluations"
-        if len(self.state.archive) >= self._space.size:
-            return "exhausted"
-        if settings.patience is not None and self.state.stale >= settings.patience:
-            return "patience"
-        return None
-
-
-def _believed_loss(individual: Individual, best_loss: float | None) -> float:
-    """Return the finite loss that selection goes by; a guess never beats the incumbent."""
-    if individual.predicted_loss is not None and individual.status == "predicted":
-        guess = individual.predicted_loss + (individual.predicted_std or 0.0)
-        return min(max(guess, WORST_LOSS if best_loss is None else best_loss), WORST_LOSS)
-    return WORST_LOSS if individual.evaluated_loss is None else individual.evaluated_loss

@@ -15,8 +15,11 @@ Statuses say where its number comes from:
     failed        scored now, and the loss was no finite number; `evaluated_loss` is null
     cached        scored in an earlier generation; `evaluated_loss` repeats that measurement
     predicted     never scored so far; `predicted_loss` is a guess, `evaluated_loss` is null
+    screened      scored now, and ruled out by a part of the batches (`search.ladder`);
+                  `screening_loss` is the loss on that part, `evaluated_loss` is null
 
-A prediction that was made before an evaluation stays beside it in `predicted_loss`.
+A prediction that was made before an evaluation stays beside it in `predicted_loss`, and the loss
+on the last part of the batches before all of them in `screening_loss`.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ __all__ = [
 ]
 
 Origin = Literal["init", "crossover", "mutation", "random", "local_search", "elite"]
-Status = Literal["evaluated", "failed", "cached", "predicted"]
+Status = Literal["evaluated", "failed", "cached", "predicted", "screened"]
 _MODELLED = frozenset({"cpu_model", "replay"})  # meters that estimate rather than measure
 
 
@@ -96,6 +99,8 @@ class Individual:
     predicted_std: float | None = None
     evaluated_loss: float | None = None
     evaluation: Evaluation | None = None
+    screening_loss: float | None = None
+    fidelity: float | None = None
 
     def guess(self, mean: float, std: float) -> None:
         """Note what the surrogate says."""
@@ -115,15 +120,17 @@ class SearchCounts:
     n_cached: int = 0
     n_failed: int = 0
     n_discarded: int = 0
+    n_screened: int = 0
 
     @property
     def total(self) -> int:
         """Rows of the evaluations table."""
-        return self.n_evaluated + self.n_predicted + self.n_cached + self.n_failed
+        known = self.n_evaluated + self.n_cached + self.n_failed
+        return known + self.n_predicted + self.n_screened
 
     @property
     def share_evaluated(self) -> float | None:
-        """Real evaluations, failed ones included, per individual; `None` without individuals."""
+        """Whole evaluations, failed ones included, per individual; `None` without individuals."""
         return (self.n_evaluated + self.n_failed) / self.total if self.total else None
 
     @classmethod
@@ -136,6 +143,7 @@ class SearchCounts:
             n_cached=counted["cached"],
             n_failed=counted["failed"],
             n_discarded=n_discarded,
+            n_screened=counted["screened"],
         )
 
     def __add__(self, other: SearchCounts) -> SearchCounts:
@@ -145,6 +153,7 @@ class SearchCounts:
             self.n_cached + other.n_cached,
             self.n_failed + other.n_failed,
             self.n_discarded + other.n_discarded,
+            self.n_screened + other.n_screened,
         )
 
 
@@ -184,8 +193,8 @@ def evaluation_row(
 ) -> dict[str, Any]:
     """Return an individual's row of the evaluations table.
 
-    Costs (`tokens`, `duration_s`, `energy_j`) are those of a scoring that took place for this
-    row; cached and predicted rows have null there, not 0.
+    Costs (`tokens`, `duration_s`, `energy_j`) are those of all scoring that took place for this
+    row, at every fidelity; cached and predicted rows have null there, not 0.
     """
     scored = individual.evaluation
     source = scored.energy_source if scored is not None else None
@@ -201,9 +210,9 @@ def evaluation_row(
         "status": individual.status,
         "predicted_loss": individual.predicted_loss,
         "predicted_std": individual.predicted_std,
-        "screening_loss": None,
+        "screening_loss": individual.screening_loss,
         "evaluated_loss": individual.evaluated_loss,
-        "fidelity": None if individual.status == "predicted" else 1.0,
+        "fidelity": individual.fidelity,
         "tokens": scored.tokens if scored is not None else None,
         "duration_s": scored.duration_s if scored is not None else None,
         "energy_j": scored.energy_j if scored is not None else None,
@@ -220,6 +229,7 @@ def generation_row(
     measurement: Measurement,
     *,
     filtering: Filtering,
+    population: int,
 ) -> dict[str, Any]:
     """Return a generation's row of the generations table.
 
@@ -230,6 +240,7 @@ def generation_row(
         best_loss: the incumbent's, over this and all earlier generations.
         measurement: of the whole generation, the surrogate included.
         filtering: what the surrogate did.
+        population: places that it had, local search's apart.
 
     `mean_loss` and `std_loss` (of the population, not a sample's estimate) are over measured
     losses, evaluated and cached; `spearman` and `topk_recall` compare the predictions of this
@@ -256,6 +267,9 @@ def generation_row(
         "n_predicted": counts.n_predicted,
         "n_cached": counts.n_cached,
         "n_failed": counts.n_failed,
+        "n_screened": counts.n_screened,
+        "population": population,
+        "tokens": sum(one.evaluation.tokens for one in individuals if one.evaluation is not None),
         "n_unique": len(set(genomes)),
         "mean_hamming": mean_hamming(genomes),
         "surrogate": filtering.surrogate,

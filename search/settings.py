@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,8 @@ from clso.errors import ConfigError
 
 __all__ = [
     "Acquisition",
+    "AdaptivePopulationSettings",
+    "FidelitySettings",
     "LocalSearchSettings",
     "SearchSettings",
     "SurrogateKind",
@@ -121,6 +123,70 @@ class LocalSearchSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FidelitySettings:
+    """On how many of the batches a genome is scored; see `search.ladder`.
+
+    Attributes:
+        kind: all batches for everyone, the best 1/eta of every rung to the next, or everyone to
+            the next who is not significantly worse than the best.
+        eta: one in so many climbs on (`successive_halving`).
+        alpha: level of the test (`racing`).
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    kind: Literal["none", "successive_halving", "racing"] = "none"
+    eta: float = 4.0
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        kinds = ("none", "successive_halving", "racing")
+        _require(self.kind in kinds, "fidelity.kind", self.kind, f"one of {', '.join(kinds)}")
+        _require(1 < self.eta < math.inf, "fidelity.eta", self.eta, "a finite number above 1")
+        _require(0 < self.alpha < 0.5, "fidelity.alpha", self.alpha, "between 0 and 0.5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptivePopulationSettings:
+    """A population that shrinks on progress and grows on stagnation; see `search.population`.
+
+    Attributes:
+        min: places at least.
+        max: places at most.
+        shrink: factor after a generation that lowered the loss.
+        grow: factor after every `patience` generations in a row that did not.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    enabled: bool = False
+    min: int = 8
+    max: int = 64
+    shrink: float = 0.9
+    grow: float = 1.5
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        _require(self.min >= 2, "adaptive_population.min", self.min, "at least 2")
+        _require(
+            self.max >= self.min,
+            "adaptive_population.max",
+            self.max,
+            f"at least adaptive_population.min, {self.min}",
+        )
+        _require(0 < self.shrink <= 1, "adaptive_population.shrink", self.shrink, "0 to 1, not 0")
+        _require(
+            1 <= self.grow < math.inf,
+            "adaptive_population.grow",
+            self.grow,
+            "a finite number of at least 1",
+        )
+        _require(self.patience >= 1, "adaptive_population.patience", self.patience, "at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
     """The genetic algorithm.
 
@@ -130,8 +196,9 @@ class SearchSettings:
         elites: best evaluated individuals that enter the next generation unchanged.
         patience: generations in a row without a lower loss (by more than `min_delta`) before
             the search stops; `None`: never.
-        max_evaluations: real evaluations, failed ones included, after which the search stops;
-            `None`: no limit.
+        max_evaluations: whole evaluations, failed ones included, after which the search stops,
+            or before the next that it could not pay for; a genome scored on some batches only
+            counts by their share (`search.ladder`); `None`: no limit.
         finalists: how many of the best evaluated genomes the result names.
 
     Raises:
@@ -151,6 +218,10 @@ class SearchSettings:
     finalists: int = 3
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     local_search: LocalSearchSettings = field(default_factory=LocalSearchSettings)
+    fidelity: FidelitySettings = field(default_factory=FidelitySettings)
+    adaptive_population: AdaptivePopulationSettings = field(
+        default_factory=AdaptivePopulationSettings
+    )
 
     def __post_init__(self) -> None:
         _require(self.population >= 2, "population", self.population, "at least 2")
@@ -180,17 +251,39 @@ class SearchSettings:
             self.tournament_size,
             f"at most the population, {self.population}",
         )
+        adaptive = self.adaptive_population
+        if adaptive.enabled:
+            _require(
+                adaptive.min <= self.population <= adaptive.max,
+                "population",
+                self.population,
+                f"{adaptive.min} to {adaptive.max} (adaptive_population.min and max)",
+            )
+            _require(
+                adaptive.min > self.elites and adaptive.min >= self.tournament_size,
+                "adaptive_population.min",
+                adaptive.min,
+                f"more than the elites, {self.elites}, and at least the tournament_size, "
+                f"{self.tournament_size}",
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> SearchSettings:
         """Build settings from nested plain values, such as a dumped configuration section."""
         plain = dict(values)
-        if isinstance(plain.get("surrogate"), Mapping):
-            plain["surrogate"] = SurrogateSettings(**plain["surrogate"])
-        if isinstance(plain.get("local_search"), Mapping):
-            plain["local_search"] = LocalSearchSettings(**plain["local_search"])
+        for name, section in _SECTIONS.items():
+            if isinstance(plain.get(name), Mapping):
+                plain[name] = section(**plain[name])
         return cls(**plain)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the settings as nested plain values; `from_mapping` reverses it."""
         return asdict(self)
+
+
+_SECTIONS: dict[str, Callable[..., Any]] = {
+    "surrogate": SurrogateSettings,
+    "local_search": LocalSearchSettings,
+    "fidelity": FidelitySettings,
+    "adaptive_population": AdaptivePopulationSettings,
+}

@@ -24,6 +24,7 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.headline import make_headline, pick_contender
+from clso.analysis.optimism import optimism_sentence
 from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families, filtered
@@ -64,6 +65,7 @@ class SearchPart:
     label: str
     sentences: list[str]
     steps: list[tuple[str, str]]
+    optimism: str
     pictures: list[Picture]
 
 
@@ -240,7 +242,8 @@ def _searches(run: Run, results: Sequence[Row]) -> list[SearchPart]:
     parts = []
     for family in families(evaluations):
         counts = count_individuals(evaluations, family)
-        best_hash = run.manifest.get("best", {}).get(family, {}).get("genome_hash")
+        best = run.manifest.get("best", {})
+        best_hash = best.get(family, {}).get("genome_hash")
         genes = run.manifest.get("genes", {}).get(family, [])
         search = run.manifest.get("search", {}).get(family, {})
         stopped = search.get("stop_reason")
@@ -254,6 +257,7 @@ def _searches(run: Run, results: Sequence[Row]) -> list[SearchPart]:
                     *sections.filter_sentences(filtered(evaluations, generations, family), search),
                 ],
                 steps=sections.winner_steps(evaluations, results, family, best_hash),
+                optimism=optimism_sentence(best, results, family),
                 pictures=[
                     _convergence(generations, family, counts, floors),
                     _predictions(evaluations, family, counts),

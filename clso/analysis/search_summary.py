@@ -37,6 +37,8 @@ class SearchCounts:
         cached: scored before, so not again.
         predicted: never scored, only guessed.
         failed: scored, but the loss was not a finite number.
+        screened: scored on a part of the batches, and ruled out there.
+        tokens: targets scored, at every fidelity.
         distinct_evaluated: different models among the evaluated.
         surrogate_generation: the first generation with a prediction; `None`: never.
     """
@@ -47,6 +49,8 @@ class SearchCounts:
     cached: int
     predicted: int
     failed: int
+    screened: int
+    tokens: int
     distinct_evaluated: int
     surrogate_generation: int | None
 
@@ -61,6 +65,7 @@ class LowestPrediction:
         generation: when it was made.
         evaluated_loss: what the same model scored, then or later; `None`: it has no such loss.
         failed: whether it has none because its evaluation gave no finite one.
+        screened: whether it has none because a part of the batches ruled it out.
     """
 
     predicted_loss: float
@@ -68,6 +73,7 @@ class LowestPrediction:
     generation: int
     evaluated_loss: float | None
     failed: bool
+    screened: bool
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ def count_individuals(evaluations: pa.Table, family: str) -> SearchCounts:
         cached=status.get("cached", 0),
         predicted=status.get("predicted", 0),
         failed=status.get("failed", 0),
+        screened=status.get("screened", 0),
+        tokens=pc.sum(rows["tokens"]).as_py() or 0,
         distinct_evaluated=len(evaluated["genome_hash"].unique()),
         surrogate_generation=pc.min(guessed["generation"]).as_py(),
     )
@@ -164,6 +172,7 @@ def lowest_prediction(evaluations: pa.Table, family: str) -> LowestPrediction | 
         generation=lowest["generation"],
         evaluated_loss=pc.min(own["evaluated_loss"]).as_py(),
         failed="failed" in own["status"].to_pylist(),
+        screened="screened" in own["status"].to_pylist(),
     )
 
 

@@ -117,12 +117,16 @@ def count_sentence(counts: SearchCounts) -> str:
     scored = counts.evaluated + counts.failed
     share = scored / counts.individuals if counts.individuals else None
     failed = f", {format_count(counts.failed)} of them without a finite loss" * bool(counts.failed)
+    screened = f"{format_count(counts.screened)} ruled out on a part of the batches; " * bool(
+        counts.screened
+    )
     return (
         f"{format_count(counts.individuals)} individuals in {counts.generations} generations: "
         f"{format_count(scored)} ({format_share(share)}) scored for real in their generation"
-        f"{failed}; {format_count(counts.cached)} scored before and taken over; "
+        f"{failed}; {screened}{format_count(counts.cached)} scored before and taken over; "
         f"{format_count(counts.predicted)} only predicted. "
-        f"Different models with a loss: {format_count(counts.distinct_evaluated)}."
+        f"Different models with a loss: {format_count(counts.distinct_evaluated)}. "
+        f"Tokens scored: {format_count(counts.tokens)}."
     )
 
 
@@ -195,6 +199,11 @@ def _fate(lowest: LowestPrediction) -> str:
     if lowest.failed:
         return (
             "That model was evaluated, but its evaluation gave no finite loss, so the figure "
+            "counts for nothing."
+        )
+    if lowest.screened:
+        return (
+            "A part of the batches ruled that model out before a whole evaluation, so the figure "
             "counts for nothing."
         )
     return "That model was never evaluated, so the figure counts for nothing."

@@ -1,4 +1,4 @@
-"""The section `search`: the genetic algorithm, its surrogate and its local search."""
+"""The section `search`: the genetic algorithm, and who of its genomes is scored on what."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from pydantic import Field, model_validator
 
 from clso.config.section import Count, NotNegative, Probability, Section, Share
 
-__all__ = ["LocalSearchConfig", "SearchConfig", "SurrogateConfig"]
+__all__ = [
+    "AdaptivePopulationConfig",
+    "FidelityConfig",
+    "LocalSearchConfig",
+    "SearchConfig",
+    "SurrogateConfig",
+]
 
 
 class SurrogateConfig(Section):
@@ -53,6 +59,46 @@ class LocalSearchConfig(Section):
     neighbours: Count = 4
 
 
+class FidelityConfig(Section):
+    """On how many of the batches a genome is scored.
+
+    Attributes:
+        kind: `none`: on all. Else genomes climb a ladder of shares that the model family offers,
+            and only who reaches the whole has a result: `successive_halving` lets the best 1/eta
+            of every rung climb on, `racing` everyone who is not significantly worse than the best.
+        eta: one in so many climbs on.
+        alpha: level of the race's paired t test.
+    """
+
+    kind: Literal["none", "successive_halving", "racing"] = "none"
+    eta: Annotated[float, Field(gt=1.0, le=100.0)] = 4.0
+    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+
+
+class AdaptivePopulationConfig(Section):
+    """A population that shrinks on progress and grows on stagnation.
+
+    Attributes:
+        min: individuals at least.
+        max: individuals at most.
+        shrink: factor after a generation that lowered the best loss.
+        grow: factor after every `patience` generations in a row that did not.
+    """
+
+    enabled: bool = False
+    min: Annotated[int, Field(ge=2)] = 8
+    max: Annotated[int, Field(ge=2)] = 64
+    shrink: Share = 0.9
+    grow: Annotated[float, Field(ge=1.0, le=100.0)] = 1.5
+    patience: Count = 3
+
+    @model_validator(mode="after")
+    def _in_order(self) -> AdaptivePopulationConfig:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max} is below min {self.min}")
+        return self
+
+
 class SearchConfig(Section):
     """The genetic algorithm.
 
@@ -60,7 +106,8 @@ class SearchConfig(Section):
         mutation_rate: probability per gene.
         crossover_rate: probability per pair of parents.
         patience: generations without improvement by `min_delta` before stopping; `None`: never.
-        max_evaluations: real evaluations after which the search stops; `None`: no limit.
+        max_evaluations: whole evaluations after which the search stops, a genome scored on some
+            batches only counted by their share; `None`: no limit.
         finalists: evaluated individuals that are scored again on the whole validation split.
     """
 
@@ -77,6 +124,8 @@ class SearchConfig(Section):
     finalists: Count = 3
     surrogate: SurrogateConfig = SurrogateConfig()
     local_search: LocalSearchConfig = LocalSearchConfig()
+    fidelity: FidelityConfig = FidelityConfig()
+    adaptive_population: AdaptivePopulationConfig = AdaptivePopulationConfig()
 
     @model_validator(mode="after")
     def _fits_population(self) -> SearchConfig:
@@ -88,4 +137,16 @@ class SearchConfig(Section):
             raise ValueError(
                 f"tournament_size {self.tournament_size} exceeds population {self.population}"
             )
+        adaptive = self.adaptive_population
+        if adaptive.enabled:
+            if not adaptive.min <= self.population <= adaptive.max:
+                raise ValueError(
+                    f"population {self.population} must be within adaptive_population.min "
+                    f"{adaptive.min} and max {adaptive.max}"
+                )
+            if adaptive.min <= self.elites or adaptive.min < self.tournament_size:
+                raise ValueError(
+                    f"adaptive_population.min {adaptive.min} must exceed elites {self.elites} and "
+                    f"be at least tournament_size {self.tournament_size}"
+                )
         return self

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from threading import Event
@@ -46,7 +46,7 @@ _ARITHMETIC = 1
 
 
 class GptProblem:
-    """Crystalline GPTs on fixed batches; a `clso.problem.Problem`.
+    """Crystalline GPTs on fixed batches; a `clso.problem.Extendable` problem.
 
     Args:
         library: where the matrices come from.
@@ -141,51 +141,89 @@ class GptProblem:
             GenomeError: a genome that is not of this space.
             ValueError: a fidelity that is not offered.
         """
+        checked = [self._space.canonical(genome) for genome in genomes]
+        return self._extended(checked, dict.fromkeys(checked, ()), fidelity)
+
+    def extend(
+        self, genomes: Sequence[Genome], begun: Sequence[Evaluation], fidelity: float
+    ) -> list[Evaluation]:
+        """Score genomes on the batches that a lower fidelity left; see `Extendable.extend`.
+
+        Raises:
+            GenomeError: a genome that is not of this space.
+            ValueError: a fidelity that is not offered, or evaluations that are not at one lower.
+        """
+        checked = [self._space.canonical(genome) for genome in genomes]
+        known = {
+            genome: evaluation.batch_nats or ()
+            for genome, evaluation in zip(checked, begun, strict=True)
+        }
+        if len({len(nats) for nats in known.values()}) > 1 or not all(known.values()):
+            raise ValueError("begun evaluations are not all of one lower fidelity")
+        return self._extended(checked, known, fidelity)
+
+    def _extended(
+        self,
+        genomes: Sequence[Genome],
+        known: Mapping[Genome, tuple[float, ...]],
+        fidelity: float,
+    ) -> list[Evaluation]:
+        """Score what `known` lacks of the first batches, equally many for each genome."""
         if fidelity not in self._fidelities:
             raise ValueError(f"fidelity is {fidelity}, expected one of {self._fidelities}")
-        checked = [self._space.canonical(genome) for genome in genomes]
-        if not checked:
+        if not genomes:
             return []
-        n_batches = self._n_batches(fidelity)
-        tokens = n_batches * self._inputs[0].numel()
+        batches = range(len(known[genomes[0]]), self._n_batches(fidelity))
+        if not batches:
+            raise ValueError(f"fidelity {fidelity} is not above that of the begun evaluations")
+        batch_tokens = self._inputs[0].numel()
         with self._monitor.window() as window:
-            distinct = sorted(set(checked))
-            nats = self._nats(distinct, n_batches)
+            distinct = sorted(set(genomes))
+            nats = {
+                genome: (*known[genome], *row)
+                for genome, row in zip(
+                    distinct, self._nats(distinct, batches).tolist(), strict=True
+                )
+            }
             losses = {
-                genome: math.fsum(row) / tokens if np.isfinite(row).all() else None
-                for genome, row in zip(distinct, nats, strict=True)
+                genome: math.fsum(row) / (batches.stop * batch_tokens)
+                if np.isfinite(row).all()
+                else None
+                for genome, row in nats.items()
             }
         spent = window.measurement
-        share = 1.0 / len(checked)
+        share = 1.0 / len(genomes)
         return [
             Evaluation(
                 loss=losses[genome],
                 status="evaluated" if losses[genome] is not None else "failed",
-                tokens=tokens,
+                tokens=len(batches) * batch_tokens,
                 duration_s=spent.duration_s * share,
                 energy_j=None if spent.energy_j is None else spent.energy_j * share,
                 energy_source=spent.energy_source,
+                batch_nats=nats[genome] if batches.stop < len(self._inputs) else None,
             )
-            for genome in checked
+            for genome in genomes
         ]
 
     def _n_batches(self, fidelity: float) -> int:
         return math.ceil(fidelity * len(self._inputs))
 
-    def _nats(self, genomes: Sequence[Genome], n_batches: int) -> NllArray:
+    def _nats(self, genomes: Sequence[Genome], batches: range) -> NllArray:
         """Return the summed nll of sorted, distinct genomes on each batch, `(n, n_batches)`."""
+        n_batches = len(batches)
         n_parts = -(-_UNITS_PER_WORKER * self._workers // n_batches) if self._workers > 1 else 1
         bounds = np.linspace(0, len(genomes), min(n_parts, len(genomes)) + 1).astype(int)
         units = [
-            (batch, slice(start, stop))
+            (column, slice(start, stop))
             for start, stop in pairwise(bounds)
-            for batch in range(n_batches)
+            for column in range(n_batches)
         ]
         nats = np.empty((len(genomes), n_batches), dtype=np.float64)
         stop_early = Event()
 
-        def work(batch: int, part: slice) -> None:
-            nats[part, batch] = self._walk(genomes[part], batch, stop_early)
+        def work(column: int, part: slice) -> None:
+            nats[part, column] = self._walk(genomes[part], batches[column], stop_early)
 
         with one_thread():
             if self._workers == 1:

@@ -72,11 +72,9 @@ class Bucketed:
         )
         return cls(order, segments)
 
-    def head(self, n: int) -> Bucketed:
-        """Return the division of the first `n` contexts alone."""
-        if n >= len(self.order):
-            return self
-        kept = self.order < n
+    def part(self, chosen: npt.NDArray[np.bool_]) -> Bucketed:
+        """Return the division of some contexts alone; `chosen` is `(n,)`, as they came."""
+        kept = chosen[self.order]
         ends = np.cumsum(kept)
         segments, start = [], 0
         for bucket, _, stop in self.segments:
@@ -98,6 +96,14 @@ class Grouped:
 
     columns: Float32Array
     segments: tuple[tuple[int, int, int], ...]
+
+    def nll(self, weights: MixtureWeights) -> FloatArray:
+        """Return -log p of the contexts, in nats, `(n,)`, in the order of their buckets."""
+        nats = np.empty(self.columns.shape[1])
+        for bucket, start, stop in self.segments:
+            row = weights.table[bucket].astype(np.float32)
+            nats[start:stop] = -np.log(row @ self.columns[:, start:stop])
+        return nats
 
     def mean_nll(self, weights: MixtureWeights) -> float:
         """Return the mean of -log p over the contexts, in nats, summed in float64."""

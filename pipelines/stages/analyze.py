@@ -14,6 +14,7 @@ from clso.analysis.comparison import (
     summarize_scores,
 )
 from clso.analysis.floors import Bigram, Uniform, Unigram
+from clso.analysis.optimism import winners_optimism
 from clso.analysis.report import write_report
 from clso.analysis.scores import score_split
 from clso.artifacts import load_run, part_path, write_table
@@ -71,13 +72,15 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         if model_a not in FLOORS and model_b != "uniform"
     ]
     with reporter.task("confidence intervals", total=1 + len(pairs)) as task:
-        context.folder.write_rows("results", summarize_scores(scores, costs, **options))
+        results = summarize_scores(scores, costs, **options)
+        context.folder.write_rows("results", results)
         rows = []
         for done, (model_a, model_b) in enumerate(pairs, 1):
             task.update(done, f"{model_a} against {model_b}")
             rows += compare_models(scores, model_a, model_b, **options)
         context.folder.write_rows("comparisons", rows)
-    return StageOutcome(tuple(context.folder.table(table) for table in _TABLES))
+    notes = {"optimism": winners_optimism(context.manifest.get("best", {}), results)}
+    return StageOutcome(tuple(context.folder.table(table) for table in _TABLES), notes)
 
 
 def _models(context: RunContext, dataset: Dataset) -> Iterator[tuple[LanguageModel, Measurement]]:

@@ -135,7 +135,7 @@ def generation_rows(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
         best = min(best, *losses)
         counts = {
             f"n_{status}": sum(row["status"] == status for row in own)
-            for status in ("evaluated", "predicted", "cached", "failed")
+            for status in ("evaluated", "predicted", "cached", "failed", "screened")
         }
         rows.append(
             {
@@ -147,6 +147,8 @@ def generation_rows(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "mean_loss": float(np.mean(losses)),
                 "std_loss": float(np.std(losses)),
                 **counts,
+                "population": 16,
+                "tokens": sum(row["tokens"] or 0 for row in own),
                 "n_unique": len({row["genome_hash"] for row in own}),
                 "mean_hamming": 3.1,
                 "surrogate": "mlp" if counts["n_predicted"] else None,

@@ -13,6 +13,7 @@ from clso.analysis.search_summary import (
     paired_predictions,
     prediction_rank_correlation,
 )
+from clso.analysis.sections import count_sentence, surrogate_sentences
 from clso.artifacts import Run, empty_table, table_from_rows
 
 MakeRun = Callable[..., Run]
@@ -117,3 +118,24 @@ def test_families_are_kept_apart(run: Run, other: str) -> None:
     best = best_evaluated_loss(table, "gpt")
     assert best is not None
     assert best > 1.0
+
+
+def test_who_was_ruled_out_on_a_part_of_the_batches_is_counted_and_told(run: Run) -> None:
+    last = run.evaluations.num_rows - 1
+    screened = changed(
+        run.evaluations,
+        last,
+        status="screened",
+        screening_loss=6.6,
+        fidelity=0.25,
+        tokens=1280,
+    )
+    counts = count_individuals(screened, "gpt")
+    assert counts.screened == 1
+    assert counts.tokens == count_individuals(run.evaluations, "gpt").tokens + 1280
+    assert "1 ruled out on a part of the batches" in count_sentence(counts)
+    lowest = lowest_prediction(screened, "gpt")
+    assert lowest is not None
+    assert (lowest.screened, lowest.evaluated_loss) == (True, None)
+    told = surrogate_sentences(screened, "gpt", counts)[-1]
+    assert "A part of the batches ruled that model out" in told

@@ -120,6 +120,45 @@ def test_no_genomes_give_no_evaluations(make: Make) -> None:
     assert make().evaluate([]) == []
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_going_on_from_a_lower_fidelity_changes_no_bit_and_scores_the_rest_only(
+    make: Make, workers: int
+) -> None:
+    problem = make(workers=workers)
+    genomes = population(problem, 6)
+    begun = problem.evaluate(genomes, 0.25)
+    tokens = begun[0].tokens
+    for fidelity in (0.5, 1.0):
+        at_once = problem.evaluate(genomes, fidelity)
+        begun = problem.extend(genomes, begun, fidelity)
+        assert [one.loss for one in begun] == [one.loss for one in at_once]
+        assert [one.batch_nats for one in begun] == [one.batch_nats for one in at_once]
+        tokens += begun[0].tokens
+        assert tokens == at_once[0].tokens
+    assert {one.batch_nats for one in begun} == {None}
+
+
+def test_a_part_tells_its_batches(make: Make) -> None:
+    problem = make()
+    for one in problem.evaluate(population(problem, 3), 0.5):
+        assert one.batch_nats is not None
+        assert len(one.batch_nats) == 3
+        assert sum(one.batch_nats) / one.tokens == pytest.approx(one.loss)
+
+
+def test_what_cannot_be_gone_on_from_is_refused(make: Make) -> None:
+    problem = make()
+    genomes = population(problem, 2)
+    half, whole = (problem.evaluate(genomes, fidelity) for fidelity in (0.5, 1.0))
+    quarter = problem.evaluate(genomes, 0.25)
+    with pytest.raises(ValueError, match="not above that of the begun"):
+        problem.extend(genomes, half, 0.5)
+    with pytest.raises(ValueError, match="not all of one lower fidelity"):
+        problem.extend(genomes, whole, 1.0)
+    with pytest.raises(ValueError, match="not all of one lower fidelity"):
+        problem.extend(genomes, [half[0], quarter[1]], 1.0)
+
+
 def test_losses_differ_between_genomes(make: Make) -> None:
     genomes = sorted(set(population(make(), 20)))
     assert len(set(losses(make(), genomes))) == len(genomes)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import DataError, GenomeError
 from clso.mixture.buckets import assign
 from clso.mixture.evaluator import MixtureProblem, Scored
-from clso.mixture.history import HistoryCounts
+from clso.mixture.history import History, HistoryCounts
 from clso.mixture.library import compute_columns, fit_functions
 
 VOCAB = 12
@@ -77,7 +79,30 @@ def test_more_functions_fit_tune_no_worse(splits: dict[str, Scored]) -> None:
     assert losses[0] > losses[1] > losses[2]  # type: ignore[operator]  # all are numbers
 
 
-def test_a_fidelity_scores_the_first_share_of_validation(splits: dict[str, Scored]) -> None:
+def test_a_fidelity_takes_blocks_spread_over_tune_and_validation(
+    splits: dict[str, Scored],
+) -> None:
+    def thinned(scored: Scored, stride: int) -> Scored:
+        columns, history = scored.columns, scored.history
+        blocks = columns.values.reshape(len(columns.names), -1, 16)[:, ::stride]
+        values = np.ascontiguousarray(blocks).reshape(len(columns.names), -1)
+        seen = tuple(counts[::stride] for counts in history.seen)
+        return Scored(replace(columns, values=values), History(seen, history.match[::stride]))
+
+    for fidelity, stride in ((0.25, 4), (0.5, 2)):
+        fewer = problem({name: thinned(split, stride) for name, split in splits.items()})
+        for part, whole in zip(
+            problem(splits).evaluate(GENOMES, fidelity), fewer.evaluate(GENOMES), strict=True
+        ):
+            assert part.loss == pytest.approx(whole.loss, rel=1e-6)
+            assert part.tokens == whole.tokens
+            assert part.batch_nats is not None
+            assert len(part.batch_nats) == part.tokens // 16
+            assert sum(part.batch_nats) / part.tokens == pytest.approx(part.loss)
+            assert whole.batch_nats is None
+
+
+def test_a_fidelity_scores_its_share_of_validation(splits: dict[str, Scored]) -> None:
     mine = problem(splits)
     assert [mine.evaluate(GENOMES[:1], f)[0].tokens for f in mine.fidelities] == [256, 512, 1024]
     with pytest.raises(ValueError, match=r"fidelity is 0\.3"):

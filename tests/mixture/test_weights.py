@@ -89,11 +89,21 @@ def test_the_loss_is_that_of_the_formula_whatever_the_order() -> None:
 
 @given(n=st.integers(0, 40), seed=st.integers(0, 50))
 @settings(max_examples=25, deadline=None)
-def test_the_head_of_a_division_is_the_division_of_the_head(n: int, seed: int) -> None:
-    buckets = np.random.default_rng(seed).integers(0, 4, 40)
-    head, direct = Bucketed.of(buckets).head(n), Bucketed.of(buckets[:n])
-    assert np.array_equal(head.order, direct.order)
-    assert head.segments == direct.segments
+def test_a_part_of_a_division_is_the_division_of_the_part(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    buckets = rng.integers(0, 4, 40)
+    chosen = np.zeros(40, dtype=bool)
+    chosen[rng.permutation(40)[:n]] = True
+    part, direct = Bucketed.of(buckets).part(chosen), Bucketed.of(buckets[chosen])
+    assert np.array_equal(part.order, np.flatnonzero(chosen)[direct.order])
+    assert part.segments == direct.segments
+
+
+def test_the_mean_is_that_of_the_contexts_nats() -> None:
+    order = Bucketed.of(np.random.default_rng(1).integers(0, 3, 40))
+    grouped = group(columns(0, 3, 40), range(3), order)
+    weights = fit_weights(grouped, 3, smoothing=1.0, steps=3)
+    assert grouped.nll(weights).mean() == pytest.approx(grouped.mean_nll(weights), rel=1e-6)
 
 
 def test_no_context_at_all_leaves_equal_weights() -> None:

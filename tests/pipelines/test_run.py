@@ -81,6 +81,9 @@ def test_the_best_genome_was_evaluated_and_is_what_the_model_says(smoke: Run) ->
     assert losses == {best["search_loss"]}
     validation = {row["model"]: row["validation_loss"] for row in smoke.results.to_pylist()}
     assert validation["gpt"] == pytest.approx(best["validation_loss"], abs=1e-9)
+    optimism = smoke.manifest["optimism"]["gpt"]
+    assert optimism["search_loss"] == best["search_loss"]
+    assert optimism["validation_minus_search"] == validation["gpt"] - best["search_loss"]
 
 
 def test_energy_names_its_meter_and_no_missing_joule_is_zero(smoke: Run) -> None:

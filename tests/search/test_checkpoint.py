@@ -7,6 +7,7 @@ from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ArtifactError
 from search.archive import Archive, Scored
 from search.checkpoint import Guess, SearchState, load_state, save_state
+from search.ladder import Rung
 from search.records import SearchCounts
 from search.toolbox import Parent
 
@@ -17,14 +18,18 @@ def a_state() -> SearchState:
     archive = Archive()
     archive.add(Scored((2, 1), (1, 2), 0.1 + 0.2))
     archive.add(Scored((0, 0), (0, 0), None))
+    archive.screen_out((1, 1))
     return SearchState(
         random_state=[3, [1, 2, 3], None],
+        population=6,
+        spent=4.25,
+        incumbent_rungs=(Rung(0.25, 0.1 + 0.2, (0.1, 1 / 3)), Rung(0.5, 0.3, None)),
         generations=4,
         parents=[Parent((2, 1), 0.1 + 0.2), Parent((0, 0), 1.7976931348623157e308)],
         archive=archive,
         reference_loss=1 / 3,
         stale=2,
-        counts=SearchCounts(1, 2, 3, 4, 5),
+        counts=SearchCounts(1, 2, 3, 4, 5, 6),
         screened=(9, 1),
         surrogate_start=3,
         surrogate_cost=Measurement(1.5, (DeviceEnergy("cpu", 3.0, "rapl", False),)),
@@ -41,13 +46,14 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     loaded = load_state(path, IDENTITY)
     assert loaded is not None
     assert list(loaded.archive) == list(state.archive)
+    assert loaded.archive.screened == state.archive.screened == [(1, 1)]
     loaded.archive = state.archive
     assert loaded == state
 
 
 def test_a_first_state_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    save_state(path, SearchState(random_state=[]), IDENTITY)
+    save_state(path, SearchState(random_state=[], population=4), IDENTITY)
     loaded = load_state(path, IDENTITY)
     assert loaded is not None
     assert loaded.generations == 0
@@ -87,6 +93,7 @@ def test_a_torn_state_is_refused_by_name(tmp_path: Path, keep: int) -> None:
         {"counts": {"n_sung": 1}},
         {"parents": None},
         {"screened": []},
+        {"incumbent_rungs": [{"fidelity": 0.25}]},
     ],
 )
 def test_a_state_that_makes_no_sense_is_refused_by_name(

@@ -58,7 +58,7 @@ def test_a_row_says_whether_its_joules_are_modelled(
 def test_a_generation_of_predictions_only_has_no_losses() -> None:
     one = Individual((1,), (1,), "crossover", status="predicted")
     one.guess(1.0, 0.1)
-    row = generation_row(RUN, 3, [one], None, Measurement(0.5), filtering=Filtering())
+    row = generation_row(RUN, 3, [one], None, Measurement(0.5), filtering=Filtering(), population=1)
     assert (row["mean_loss"], row["std_loss"], row["best_loss"]) == (None, None, None)
     table_from_rows([row], "generations")
 
@@ -70,7 +70,9 @@ def test_means_are_over_measured_losses_of_evaluated_and_cached() -> None:
         Individual((3,), (3,), "mutation", status="predicted", predicted_loss=-50.0),
         Individual((4,), (4,), "mutation", status="failed"),
     ]
-    row = generation_row(RUN, 0, individuals, 1.0, Measurement(0.5), filtering=Filtering())
+    row = generation_row(
+        RUN, 0, individuals, 1.0, Measurement(0.5), filtering=Filtering(), population=4
+    )
     assert (row["mean_loss"], row["std_loss"]) == (2.0, 1.0)
 
 
