@@ -1,6 +1,8 @@
 """Typed configuration: YAML plus dotted overrides, every mistake reported at once."""
 
-from clso.config.load import load_config
+from clso.config.ablate import AblateConfig, FactorConfig, SavingsConfig
+from clso.config.arms import Arm, ablation_arms, savings_arms
+from clso.config.load import load_config, with_overrides
 from clso.config.mixture import FunctionGridConfig, MixtureConfig
 from clso.config.schema import (
     AnalysisConfig,
@@ -27,12 +29,15 @@ from clso.config.spectral import SpectralConfig
 from clso.config.warm_start import WarmStartConfig
 
 __all__ = [
+    "AblateConfig",
     "AnalysisConfig",
+    "Arm",
     "BaselineConfig",
     "BlockSparseConfig",
     "DataConfig",
     "EnergyConfig",
     "EvaluationConfig",
+    "FactorConfig",
     "FamilyConfig",
     "FilesConfig",
     "FunctionGridConfig",
@@ -46,11 +51,15 @@ __all__ = [
     "QuantizedLowRankConfig",
     "RunConfig",
     "RuntimeConfig",
+    "SavingsConfig",
     "SearchConfig",
     "SpectralConfig",
     "SplitFractions",
     "SurrogateConfig",
     "TokenizerConfig",
     "WarmStartConfig",
+    "ablation_arms",
     "load_config",
+    "savings_arms",
+    "with_overrides",
 ]
