@@ -15,19 +15,17 @@ from itertools import groupby
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from scipy import stats
 
 from clso.analysis.formats import format_count, format_interval, format_loss, format_share
+from clso.analysis.paired import CONFIDENCE, Difference, tally
+from clso.analysis.study_table import study_table
 
 __all__ = [
     "METHODS",
     "Curve",
-    "Difference",
     "Duel",
     "RivalLine",
     "curves_of",
@@ -38,7 +36,6 @@ __all__ = [
     "rivals_table",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 Curve = list[tuple[int, float, float]]
 """Evaluations, loss and held-back loss at each step, ascending."""
 
@@ -52,25 +49,6 @@ METHODS: Final = {
 """Methods and what they are called; `search` is the one that the others are rivals of."""
 
 _DECIMALS = 4
-_CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean over seeds with its interval, whose ends are `None` for fewer than two seeds."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, values: FloatArray) -> Difference:
-        """Sum up paired differences, `(n_seeds,)`."""
-        mean = float(values.mean())
-        if len(values) < 2:
-            return cls(mean, None, None)
-        margin = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
-        return cls(mean, mean - margin, mean + margin)
 
 
 @dataclass(frozen=True)
@@ -190,36 +168,22 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
     rivals = [duel for duel in found if duel.rival != "all_at_once"]
     if not rivals:
         return "There is nothing to compare at these numbers of evaluations."
-    fitness = _count([duel.fitness for duel in rivals])
-    held_back = _count([duel.held_back for duel in rivals])
+    fitness = tally([duel.fitness for duel in rivals])
+    held_back = tally([duel.held_back for duel in rivals])
     return (
         f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
         f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
-        f"{format_share(_CONFIDENCE)} interval contains zero. On the blocks held back: "
+        f"{format_share(CONFIDENCE)} interval contains zero. On the blocks held back: "
         f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} open."
     )
 
 
-def _count(differences: Sequence[Difference]) -> tuple[int, int, int]:
-    lower = sum(one.high is not None and one.high < 0 for one in differences)
-    higher = sum(one.low is not None and one.low > 0 for one in differences)
-    return lower, higher, len(differences) - lower - higher
-
-
 def rivals_table(found: Sequence[Duel]) -> Table:
     """Return duels as a table for the terminal; it fits 80 columns."""
-    table = Table(
-        title="the search against simpler ones, at equal numbers of evaluations",
-        caption=(
-            "nats per token; search minus rival, so a negative number favours the search; "
-            f"{format_share(_CONFIDENCE)} intervals over seeds; held back: blocks no search read"
-        ),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0,
+    table = study_table(
+        "the search against simpler ones, at equal numbers of evaluations",
+        "nats per token; search minus rival, so a negative number favours the search; "
+        f"{format_share(CONFIDENCE)} intervals over seeds; held back: blocks no search read",
     )
     table.add_column("rival")
     for name in ("search", "rival", "difference", "won", "held back"):

@@ -92,13 +92,15 @@ class SavingsConfig(Section):
     evaluations: Count = 300
     seeds: Seeds = 10
     reference: str = "unfiltered"
-    arms: Annotated[dict[str, Overrides], Named, Field(min_length=2)] = {
-        "unfiltered": {"surrogate.kind": "none"},
-        "gaussian_process": {"surrogate.kind": "gaussian_process"},
-        "ridge": {"surrogate.kind": "ridge"},
-        "random_forest": {"surrogate.kind": "random_forest"},
-        "mlp": {"surrogate.kind": "mlp"},
-    }
+    arms: Annotated[dict[str, Overrides], Named, Field(min_length=2)] = Field(
+        default={
+            "unfiltered": {"surrogate.kind": "none"},
+            "gaussian_process": {"surrogate.kind": "gaussian_process"},
+            "ridge": {"surrogate.kind": "ridge"},
+            "random_forest": {"surrogate.kind": "random_forest"},
+            "mlp": {"surrogate.kind": "mlp"},
+        }
+    )
 
     @model_validator(mode="after")
     def _one_search_apart_from_the_surrogate(self) -> SavingsConfig:

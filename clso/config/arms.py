@@ -15,7 +15,7 @@ from clso.errors import ConfigError
 __all__ = ["Arm", "ablation_arms", "savings_arms"]
 
 Family = Literal["gpt", "mixture"]
-_JOINT = " × "
+_JOINT = " + "
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Arm:
     Attributes:
         name: unique in the study.
         config: the run's, with the arm's overrides and without the studies' sections.
-        factor: what differs from the base, several joined by a cross; `None`: nothing does.
+        factor: what differs from the base, several joined by `+`; `None`: nothing does.
         level: the levels that it has instead.
     """
 

@@ -87,8 +87,7 @@ def _validated(values: dict[str, Any], where: str, remedy: str) -> RunConfig:
         lines = [_describe(detail) for detail in _causes(error.errors())]
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise ConfigError(
-            f"{where}: {count} in the configuration\n"
-            + "\n".join(f"  - {line}" for line in lines),
+            f"{where}: {count} in the configuration\n" + "\n".join(f"  - {line}" for line in lines),
             remedy=remedy,
         ) from error
 
