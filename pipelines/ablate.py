@@ -67,8 +67,13 @@ def run_ablation(
 
 
 def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
-    finalists = [list(finalist.canonical) for finalist in search.result.finalists]
-    return {"factor": arm.factor, "level": arm.level, "finalists": finalists}
+    finalists = search.result.finalists
+    return {
+        "factor": arm.factor,
+        "level": arm.level,
+        "n_finalists": len(finalists),
+        "finalists": [gene for finalist in finalists for gene in finalist.canonical],
+    }
 
 
 def _similarity(context: RunContext, base: Arm, family: Family) -> Similarity | None:

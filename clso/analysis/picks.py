@@ -110,7 +110,10 @@ def selection_rows(
     rows = []
     for arm, described in genes.items():
         own = ablations.filter((pc.field("family") == family) & (pc.field("arm") == arm))
-        finalists = [np.asarray(one, dtype=np.int64) for one in own["finalists"].to_pylist()]
+        finalists = [
+            np.asarray(row["finalists"], dtype=np.int64).reshape(row["n_finalists"], -1)
+            for row in own.select(["n_finalists", "finalists"]).to_pylist()
+        ]
         stops = np.cumsum([gene["genes"] for gene in described]).tolist()
         found = [
             _Gene(gene["slot"], _entries(gene), [one[:, start:stop] for one in finalists])

@@ -59,7 +59,9 @@ def savings_figure(savings: pa.Table, family: str, reference: str, budget: int) 
         losses = np.array([_loss_at(row, grid) for row in rows])
         low, median, high = np.quantile(losses, [0.25, 0.5, 0.75], axis=0)
         look = _look(number, arm == reference)
-        axes.fill_between(grid, low, high, color=look["color"], alpha=0.13, linewidth=0)
+        axes.fill_between(
+            grid, low, high, step="post", color=look["color"], alpha=0.13, linewidth=0
+        )
         axes.step(grid, median, where="post", label=arm.replace("_", " "), **look)
         # the first draws lie far above all that differs between the arms
         shown += [float(low.min()), float(median[len(grid) // 10])]

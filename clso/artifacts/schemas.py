@@ -146,7 +146,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("held_back_loss", pa.float64()),
     ],
     # one row per search of an ablation; the base's has no factor and no level; finalists are
-    # genomes, best first
+    # so many genomes in a row, best first
     "ablations": [
         *_RUN,
         _always("family", pa.string()),
@@ -154,7 +154,8 @@ _FIELDS: dict[str, list[pa.Field]] = {
         pa.field("factor", pa.string()),
         pa.field("level", pa.string()),
         *_SEARCHED,
-        _always("finalists", pa.list_(pa.list_(pa.int32()))),
+        _always("n_finalists", pa.int32()),
+        _always("finalists", pa.list_(pa.int32())),
     ],
     # one row per arm, gene and family of the library, over an ablation's seeds; no slot: all genes
     "selections": [

@@ -50,7 +50,8 @@ def row(arm: str, seed: int, loss: float, **values: object) -> dict[str, Any]:
         "energy_source": "rapl",
         "estimated": False,
         "surrogate_energy_j": None,
-        "finalists": [[3, 0], [0, 1]],
+        "n_finalists": 2,
+        "finalists": [3, 0, 0, 1],
         **values,
     }
 
