@@ -57,8 +57,9 @@ def run_ablation(
             {"run_id": context.run_id, "seed": config.seed, "family": family, **row}
             for row in selection_rows(table, family, searches.genes, similarity)
         ]
-        context.folder.replace_family("ablations", family, table)
+        # who finds the searches finds what they picked
         context.folder.replace_family("selections", family, table_from_rows(selected, "selections"))
+        context.folder.replace_family("ablations", family, table)
         note = {"seeds": count, "evaluations": budget, "grid": config.ablate.model_dump()}
         context.note(ablations={family: note})
     run = load_run(context.folder.path)
