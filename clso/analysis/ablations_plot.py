@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, SymmetricalLogLocator
 
 from clso.analysis.ablations import BASE, effects
 from clso.analysis.picks import ALL_GENES
@@ -18,6 +19,7 @@ from clso.analysis.style import INK, MODEL_COLORS, MUTED, new_figure, styled
 __all__ = ["ablations_figure", "selections_figure"]
 
 _ROW_IN = 0.2
+_FAR = 20.0  # times the median end of an interval: from there on the scale is logarithmic
 _GAP = 1.2  # rows from a group's last line to the next one's name
 
 
@@ -39,6 +41,13 @@ def ablations_figure(ablations: pa.Table, family: str) -> Figure | None:
     axes.plot(means, heights, "o", markersize=5, color=color, label="held back")
     searched = [one.searched.mean for one in found]
     axes.plot(searched, heights, "o", ms=5, mfc="none", mec=MUTED, label="searched")
+    ends = np.abs([*lows, *highs, *searched])
+    typical = float(np.median(ends))
+    if ends.max() > _FAR * typical > 0:
+        # a model that is broken must not press all others onto the line at zero
+        axes.set_xscale("symlog", linthresh=2 * typical, linscale=4)
+        axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=2 * typical))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\u2212"))
     axes.set_xlabel("arm minus base, nats per token (further left is better)")
     figure.legend(loc="outside upper right", ncols=2)
     return figure

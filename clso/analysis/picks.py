@@ -2,11 +2,13 @@ r"""Which families of the library searches of many seeds end on, against picking
 
 Searches with different seeds are independent draws, given the library, where the best genomes of
 one search descend from each other. So a seed counts once: it gives the share s of its finalists'
-genes that picked a family. With k = sum of s over n seeds, the interval is Clopper and Pearson's,
+genes that picked a family. Of one gene, with k = sum of s over n seeds, the interval is Clopper
+and Pearson's,
 
 .. math:: \left[B^{-1}(\alpha/2;\, k,\, n - k + 1),\; B^{-1}(1 - \alpha/2;\, k + 1,\, n - k)\right]
 
-exact for seeds that say yes or no and wider than need be for shares, which vary less.
+exact for seeds that say yes or no and wider than need be for shares, which vary less. Of several
+genes together it is Student's t over the seeds' shares, unless they are all the same.
 
 Sources: Clopper and Pearson 1934; Korn and Graubard 1998 (counts that are no whole numbers).
 """
@@ -26,7 +28,7 @@ from scipy import stats
 
 from clso.analysis.ablations import BASE
 from clso.analysis.formats import NOT_MEASURED, format_share, model_label
-from clso.analysis.paired import CONFIDENCE, FloatArray
+from clso.analysis.paired import CONFIDENCE, Difference, FloatArray
 from clso.analysis.study_table import study_table
 
 __all__ = [
@@ -139,7 +141,7 @@ def _row(
 ) -> Row:
     weights = [gene.n_genes for gene in genes]
     shares = np.average([gene.shares(family) for gene in genes], axis=0, weights=weights)
-    low, high = binomial_interval(float(shares.sum()), len(shares))
+    low, high = _interval(shares, sum(weights))
     similar = library_similar = None
     if compare is not None and slot is not None:
         (gene,) = genes
@@ -157,6 +159,13 @@ def _row(
         "similarity": similar,
         "library_similarity": library_similar,
     }
+
+
+def _interval(shares: FloatArray, n_genes: int) -> tuple[float, float]:
+    spread = Difference.of(shares)
+    if n_genes == 1 or not np.ptp(shares) or spread.low is None or spread.high is None:
+        return binomial_interval(float(shares.sum()), len(shares))
+    return max(0.0, spread.low), min(1.0, spread.high)
 
 
 def binomial_interval(successes: float, n: int) -> tuple[float, float]:
@@ -214,9 +223,9 @@ def selections_table(selections: pa.Table, family: str) -> Table:
     """Return the base's selections as a table for the terminal; it fits 80 columns."""
     table = study_table(
         f"families of the library that the {model_label(family)}'s finalists picked",
-        f"share of genes, mean over seeds; {format_share(CONFIDENCE)} exact binomial intervals, "
-        "a seed counts once; similarity: mean absolute cosine between what two seeds picked / "
-        "between any two entries",
+        f"share of genes, mean over seeds; {format_share(CONFIDENCE)} intervals, exact binomial "
+        "for one gene and t for several, a seed counts once; similarity: mean absolute cosine "
+        "between what two seeds picked / between any two entries",
     )
     for name in ("gene", "family"):
         table.add_column(name, overflow="fold")

@@ -95,9 +95,10 @@ def _ablation_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
             StudyFigure(
                 f"selections-{family}",
                 selections_figure(run.selections, family),
-                "Share of the finalists' genes that picked each family, with exact binomial "
-                f"{format_share(CONFIDENCE)} intervals in which a seed counts once; the tick is "
-                "the family's share of the library. All seeds pick from one library.",
+                "Share of the finalists' genes that picked each family, with "
+                f"{format_share(CONFIDENCE)} intervals in which a seed counts once (exact binomial "
+                "for one gene, t for several); the tick is the family's share of the library. All "
+                "seeds pick from one library.",
             ),
         ],
         tables=[

@@ -143,6 +143,21 @@ def test_a_seed_gives_the_share_of_its_finalists_and_counts_once() -> None:
     assert (every["picked"], every["chance"]) == (0.25, 0.125)
 
 
+def test_several_genes_together_have_an_interval_over_the_seeds_shares() -> None:
+    genes = [{"slot": "functions", "genes": 2, "families": [["count", 3], ["pointer", 1]]}]
+    rows = [
+        row("base", seed, 5.0, n_finalists=1, finalists=finalist)
+        for seed, finalist in enumerate(([0, 1], [0, 3], [2, 1], [3, 1]))
+    ]
+    table = table_from_rows(rows, "ablations")
+    count, _ = selection_rows(table, "gpt", {"base": genes})
+    shares = [1.0, 0.5, 1.0, 0.5]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(shares), scale=stats.sem(shares))
+    assert (count["ci_low"], count["ci_high"]) == pytest.approx((low, min(1.0, high)))
+    one_seed = selection_rows(table.slice(0, 1), "gpt", {"base": genes})[0]
+    assert (one_seed["ci_low"], one_seed["ci_high"]) == binomial_interval(1, 1)
+
+
 def test_genes_without_a_choice_are_not_shown() -> None:
     assert {line.slot for line in selection_lines(selections(), "gpt")} == {"all genes", "up"}
 
@@ -187,3 +202,13 @@ def test_the_figures_name_every_level_and_family() -> None:
     assert "low rank" in figure_svg(figure, "selections", "shares")
     assert ablations_figure(empty_table("ablations"), "gpt") is None
     assert selections_figure(empty_table("selections"), "gpt") is None
+
+
+def test_an_arm_that_is_broken_leaves_the_others_to_be_told_apart() -> None:
+    def scale(losses: Mapping[str, Sequence[float]]) -> str:
+        figure = ablations_figure(table_of(losses), "gpt")
+        assert figure is not None
+        return figure.axes[0].get_xscale()
+
+    assert scale(STUDY) == "linear"
+    assert scale({**STUDY, "bias=off": [15.0, 15.1, 15.2]}) == "symlog"
