@@ -13,7 +13,7 @@ weights near where they began; all at once, the reference, has the steps of a fi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ from search.evolution import run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings
-from search.standings import Standing, Watched
+from search.standings import Standing, Watched, falling
 
 __all__ = ["run_rivals"]
 
@@ -223,7 +223,7 @@ class _Study:
             "top_weight": partial(self._weigh, watched),
             "all_at_once": self._take_all,
         }
-        steps = list(_steps(run[method]()))
+        steps = list(falling(run[method]()))
         arena = self._arena
         held_back = arena.unlimited_held_back if method == "all_at_once" else arena.held_back
         unread = held_back.evaluate([step.canonical for step in steps if step.canonical])
@@ -283,17 +283,3 @@ class _Study:
         """Evaluations that a mixture of all functions is worth, at equal steps."""
         searched = self._arena.searched
         return cost_of_all(len(searched.names), len(searched.space.exchangeable))
-
-
-def _steps(standings: Iterable[Standing]) -> Iterator[Standing]:
-    """Return the standings that are lower than all before, and the last."""
-    best = last = None
-    for standing in standings:
-        if standing.loss is None:
-            continue
-        if best is None or best.loss is None or standing.loss < best.loss:
-            best = standing
-            yield standing
-        last = standing
-    if last is not None and last is not best:
-        yield last

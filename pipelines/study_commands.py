@@ -4,21 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipelines.options import DEFAULT_OUT, Config, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
+    from clso.artifacts import Run
     from clso.config import RunConfig
 
 __all__ = ["add_commands"]
 
+Families = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--family",
+        metavar="FAMILY",
+        help="Search this one only; may be given again. By default all of the configuration.",
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=2, help="Searches of each arm, instead of the configuration's."),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--evaluations", min=1, metavar="N", help="Of each search, instead of the configuration's."
+    ),
+]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add every study to the command line."""
-    for command in (rivals,):
+    for command in (rivals, ablate, savings):
         app.command()(command)
 
 
@@ -62,3 +82,84 @@ def _rivals(config: RunConfig, out: Path, seeds: int, evaluations: Sequence[int]
         from pipelines.rivals import run_rivals
 
         return run_rivals(context, seeds=seeds, evaluations=evaluations or ())
+
+
+def ablate(
+    config: Config,
+    overrides: Overrides = None,
+    family: Families = None,
+    seeds: Seeds = None,
+    evaluations: Budget = None,
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Change one thing about the search at a time, and say what each is worth.
+
+    What is changed stands in the configuration's section `ablate`. The same command again resumes
+    and reuses what is finished.
+    """
+    from clso.config import load_config
+
+    with interruptible():
+        run = _study(
+            "ablate", load_config(config, overrides or ()), out, family, seeds, evaluations
+        )
+    from pipelines.console import console
+    from pipelines.inspect import show_ablations
+
+    show_ablations(run)
+    console.print(f"{run.path}", soft_wrap=True)
+
+
+def savings(
+    config: Config,
+    overrides: Overrides = None,
+    family: Families = None,
+    seeds: Seeds = None,
+    evaluations: Budget = None,
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Count the evaluations that a surrogate spares a search for the loss it has without one.
+
+    Which surrogates are compared stands in the section `savings`, if there is one. The same
+    command again resumes and reuses what is finished.
+    """
+    from clso.config import load_config
+
+    with interruptible():
+        run = _study(
+            "savings", load_config(config, overrides or ()), out, family, seeds, evaluations
+        )
+    from pipelines.console import console
+    from pipelines.inspect import show_savings
+
+    show_savings(run)
+    console.print(f"{run.path}", soft_wrap=True)
+
+
+def _study(
+    name: Literal["ablate", "savings"],
+    config: RunConfig,
+    out: Path,
+    families: Sequence[str] | None,
+    seeds: int | None,
+    evaluations: int | None,
+) -> Run:
+    from clso.artifacts import load_run
+    from clso.errors import ConfigError
+    from pipelines.console import RichReporter
+    from pipelines.context import open_context
+
+    missing = [family for family in families or () if family not in config.families]
+    if missing:
+        raise ConfigError(
+            f"the configuration's families are {', '.join(config.families)}, "
+            f"without {', '.join(missing)}",
+            remedy="--set families=[gpt, mixture] adds one of these two",
+        )
+    chosen = [one for one in config.families if one in (families or config.families)]
+    with open_context(config, out.resolve(), RichReporter()) as context:
+        from pipelines.ablate import run_ablation
+        from pipelines.savings import run_savings
+
+        run = run_ablation if name == "ablate" else run_savings
+        return load_run(run(context, chosen, seeds=seeds, evaluations=evaluations))

@@ -6,14 +6,14 @@ evaluation: how many there were, and the best of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clso.genome import Genome, GenomeSpace
 from clso.problem import Evaluation, Problem
 from search.archive import Archive, Scored
 
-__all__ = ["Standing", "Watched"]
+__all__ = ["Standing", "Watched", "falling"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,17 @@ class Watched:
         if scored.loss is not None and (best.loss is None or scored.loss < best.loss):
             best = Standing(0, scored.loss, scored.canonical)
         self.standings.append(Standing(len(self.archive), best.loss, best.canonical))
+
+
+def falling(standings: Iterable[Standing]) -> Iterator[Standing]:
+    """Return the standings that are lower than all before, and the last."""
+    best = last = None
+    for standing in standings:
+        if standing.loss is None:
+            continue
+        if best is None or best.loss is None or standing.loss < best.loss:
+            best = standing
+            yield standing
+        last = standing
+    if last is not None and last is not best:
+        yield last

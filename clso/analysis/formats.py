@@ -13,6 +13,7 @@ __all__ = [
     "format_energy",
     "format_interval",
     "format_loss",
+    "format_p",
     "format_perplexity",
     "format_power",
     "format_ratio",
@@ -57,6 +58,13 @@ def format_interval(
         return NOT_MEASURED
     ends = (format_loss(end, signed=signed, decimals=decimals) for end in (low, high))
     return " to ".join(ends)
+
+
+def format_p(value: float | None) -> str:
+    """The p of a test, to three decimals."""
+    if value is None:
+        return NOT_MEASURED
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def format_perplexity(value: float | None) -> str:

@@ -29,6 +29,7 @@ from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families, filtered
 from clso.analysis.selection import FamilyPick, best_individuals, picked_families
+from clso.analysis.study_parts import StudyPart, StudyTable, ablation_parts, savings_parts
 from clso.analysis.style import figure_svg
 from clso.analysis.tables import comparison_lines, result_lines
 from clso.analysis.warm_start import warm_start_sentence
@@ -76,6 +77,17 @@ class RivalsPart:
     sentence: str
     lines: list[RivalLine]
     picture: Picture
+
+
+@dataclass(frozen=True)
+class StudySection:
+    """A study of the search, its figures drawn."""
+
+    anchor: str
+    title: str
+    sentences: list[str]
+    pictures: list[Picture]
+    tables: list[StudyTable]
 
 
 def render_report(run: Run) -> str:
@@ -136,6 +148,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     }
     searches = _searches(run, results)
     rivals = _rivals(run)
+    studies = [_study(part) for part in (*ablation_parts(run), *savings_parts(run))]
     page = _template().render(
         run_id=run.run_id,
         manifest=run.manifest,
@@ -151,6 +164,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         searches=searches,
         missing_search=_missing(run, "evaluations"),
         rivals=rivals,
+        studies=studies,
         energy=_energy_lines(energy),
         energy_sentences=sections.energy_sentences(results, energy.to_pylist()),
         source_notes=sections.source_notes(energy.to_pylist()),
@@ -162,6 +176,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         settings=yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88),
     )
     drawn = [*pictures.values(), *(picture for part in searches for picture in part.pictures)]
+    drawn += [picture for part in studies for picture in part.pictures]
     return page, drawn if rivals is None else [*drawn, rivals.picture]
 
 
@@ -285,6 +300,14 @@ def _rivals(run: Run) -> RivalsPart | None:
         caption=caption,
     )
     return RivalsPart(rivals_sentence(found), rival_lines(found), picture)
+
+
+def _study(part: StudyPart) -> StudySection:
+    pictures = [
+        _picture(one.name, one.figure, "There is nothing to compare.", caption=one.caption)
+        for one in part.figures
+    ]
+    return StudySection(part.anchor, part.title, part.sentences, pictures, part.tables)
 
 
 def _convergence(

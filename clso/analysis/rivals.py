@@ -15,14 +15,13 @@ from itertools import groupby
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clso.analysis.formats import format_count, format_interval, format_loss, format_share
-from clso.analysis.paired import CONFIDENCE, Difference
+from clso.analysis.paired import CONFIDENCE, Difference, tally
+from clso.analysis.study_table import study_table
 
 __all__ = [
     "METHODS",
@@ -37,7 +36,6 @@ __all__ = [
     "rivals_table",
 ]
 
-FloatArray = npt.NDArray[np.float64]
 Curve = list[tuple[int, float, float]]
 """Evaluations, loss and held-back loss at each step, ascending."""
 
@@ -170,8 +168,8 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
     rivals = [duel for duel in found if duel.rival != "all_at_once"]
     if not rivals:
         return "There is nothing to compare at these numbers of evaluations."
-    fitness = _count([duel.fitness for duel in rivals])
-    held_back = _count([duel.held_back for duel in rivals])
+    fitness = tally([duel.fitness for duel in rivals])
+    held_back = tally([duel.held_back for duel in rivals])
     return (
         f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
         f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
@@ -180,26 +178,12 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
     )
 
 
-def _count(differences: Sequence[Difference]) -> tuple[int, int, int]:
-    lower = sum(one.high is not None and one.high < 0 for one in differences)
-    higher = sum(one.low is not None and one.low > 0 for one in differences)
-    return lower, higher, len(differences) - lower - higher
-
-
 def rivals_table(found: Sequence[Duel]) -> Table:
     """Return duels as a table for the terminal; it fits 80 columns."""
-    table = Table(
-        title="the search against simpler ones, at equal numbers of evaluations",
-        caption=(
-            "nats per token; search minus rival, so a negative number favours the search; "
-            f"{format_share(CONFIDENCE)} intervals over seeds; held back: blocks no search read"
-        ),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0,
+    table = study_table(
+        "the search against simpler ones, at equal numbers of evaluations",
+        "nats per token; search minus rival, so a negative number favours the search; "
+        f"{format_share(CONFIDENCE)} intervals over seeds; held back: blocks no search read",
     )
     table.add_column("rival")
     for name in ("search", "rival", "difference", "won", "held back"):

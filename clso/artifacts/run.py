@@ -51,6 +51,9 @@ _MADE_BY = {
     "scores": "clso analyze",
     "energy": "clso run",
     "rivals": "clso rivals",
+    "ablations": "clso ablate",
+    "selections": "clso ablate",
+    "savings": "clso savings",
 }
 
 
@@ -156,6 +159,11 @@ class RunFolder:
         remove(self.parts(name) / family)
         if self.table(name).exists():
             write_table(self.table(name), self._without(name, family), name)
+
+    def replace_family(self, name: str, family: str, rows: pa.Table) -> None:
+        """Write one family's rows of a table, after the others'."""
+        table = pa.concat_tables([self._without(name, family), rows])
+        write_table(self.table(name), table, name)
 
     def _without(self, name: str, family: str) -> pa.Table:
         if not self.table(name).exists():
@@ -280,6 +288,21 @@ class Run:
     def rivals(self) -> pa.Table:
         """One row per step of the best loss of each search that was held against the others."""
         return self.table("rivals")
+
+    @cached_property
+    def ablations(self) -> pa.Table:
+        """One row per search of an ablation."""
+        return self.table("ablations")
+
+    @cached_property
+    def selections(self) -> pa.Table:
+        """One row per arm of an ablation, gene and family of the library."""
+        return self.table("selections")
+
+    @cached_property
+    def savings(self) -> pa.Table:
+        """One row per search, with and without a surrogate."""
+        return self.table("savings")
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """Return a table as a pandas frame.

@@ -4,8 +4,8 @@ A schema's name and version stand in the Parquet footer, so that a file says wha
 are in the names (`energy_j`, `duration_s`, `stored_bytes`); losses are nats per token. A null is
 "not measured"; a column that is never unmeasured is declared not null.
 
-*Data columns* are all but `duration_s`, `energy_j` and `mean_power_w`: two runs with one seed
-agree in them, not in what a clock or a meter read.
+*Data columns* are all but `duration_s`, `energy_j`, `surrogate_energy_j` and `mean_power_w`: two
+runs with one seed agree in them, not in what a clock or a meter read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
-MEASURED_COLUMNS = frozenset({"duration_s", "energy_j", "mean_power_w"})
+MEASURED_COLUMNS = frozenset({"duration_s", "energy_j", "mean_power_w", "surrogate_energy_j"})
 
 
 def _always(name: str, kind: pa.DataType) -> pa.Field:
@@ -43,6 +43,17 @@ _ENERGY = [
     pa.field("energy_j", pa.float64()),
     pa.field("energy_source", pa.string()),
     pa.field("estimated", pa.bool_()),
+]
+# the outcome and the costs of one search of a study
+_SEARCHED = [
+    _always("loss", pa.float64()),
+    _always("held_back_loss", pa.float64()),
+    _always("evaluations", pa.int64()),
+    _always("predictions", pa.int64()),
+    _always("tokens", pa.int64()),
+    *_DURATION,
+    *_ENERGY,
+    pa.field("surrogate_energy_j", pa.float64()),
 ]
 _INTERVAL = [pa.field("ci_low", pa.float64()), pa.field("ci_high", pa.float64())]
 _ARRAY = pa.struct(
@@ -140,6 +151,43 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("evaluations", pa.int64()),
         _always("loss", pa.float64()),
         _always("held_back_loss", pa.float64()),
+    ],
+    # one row per search of an ablation; the base's has no factor and no level; finalists are
+    # so many genomes in a row, best first
+    "ablations": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("arm", pa.string()),
+        pa.field("factor", pa.string()),
+        pa.field("level", pa.string()),
+        *_SEARCHED,
+        _always("n_finalists", pa.int32()),
+        _always("finalists", pa.list_(pa.int32())),
+    ],
+    # one row per arm, gene and family of the library, over an ablation's seeds; no slot: all genes
+    "selections": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("arm", pa.string()),
+        pa.field("slot", pa.string()),
+        _always("entry_family", pa.string()),
+        _always("picked", pa.float64()),
+        _always("ci_low", pa.float64()),
+        _always("ci_high", pa.float64()),
+        _always("chance", pa.float64()),
+        _always("n_seeds", pa.int64()),
+        pa.field("similarity", pa.float64()),
+        pa.field("library_similarity", pa.float64()),
+    ],
+    # one row per search that differs in its surrogate; steps are the evaluations that lowered the
+    # loss, step_losses the losses since
+    "savings": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("arm", pa.string()),
+        *_SEARCHED,
+        _always("steps", pa.list_(pa.int64())),
+        _always("step_losses", pa.list_(pa.float64())),
     ],
     # one row per model
     "results": [

@@ -1,5 +1,7 @@
 """Typed configuration: YAML plus dotted overrides, every mistake reported at once."""
 
+from clso.config.ablate import AblateConfig, FactorConfig, SavingsConfig
+from clso.config.arms import Arm, ablation_arms, savings_arms
 from clso.config.families import (
     BlockSparseConfig,
     CirculantConfig,
@@ -11,7 +13,7 @@ from clso.config.families import (
     QuantizedLowRankConfig,
     ZeroConfig,
 )
-from clso.config.load import load_config
+from clso.config.load import load_config, with_overrides
 from clso.config.mixture import FunctionGridConfig, MixtureConfig
 from clso.config.schema import (
     AnalysisConfig,
@@ -35,13 +37,16 @@ from clso.config.spectral import SpectralConfig
 from clso.config.warm_start import WarmStartConfig
 
 __all__ = [
+    "AblateConfig",
     "AnalysisConfig",
+    "Arm",
     "BaselineConfig",
     "BlockSparseConfig",
     "CirculantConfig",
     "DataConfig",
     "EnergyConfig",
     "EvaluationConfig",
+    "FactorConfig",
     "FamilyConfig",
     "FilesConfig",
     "FunctionGridConfig",
@@ -59,6 +64,7 @@ __all__ = [
     "QuantizedLowRankConfig",
     "RunConfig",
     "RuntimeConfig",
+    "SavingsConfig",
     "SearchConfig",
     "SpectralConfig",
     "SplitFractions",
@@ -66,5 +72,8 @@ __all__ = [
     "TokenizerConfig",
     "WarmStartConfig",
     "ZeroConfig",
+    "ablation_arms",
     "load_config",
+    "savings_arms",
+    "with_overrides",
 ]

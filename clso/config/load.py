@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from clso.config.schema import RunConfig
 from clso.errors import ConfigError
 
-__all__ = ["load_config"]
+__all__ = ["load_config", "with_overrides"]
 
 
 # pydantic's words for what has plainer ones in a YAML file
@@ -60,14 +60,35 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     values.setdefault("name", path.stem)
     for override in overrides:
         _apply(values, override)
+    return _validated(values, str(path), "correct the file, or the --set that gave the value")
+
+
+def with_overrides(config: RunConfig, overrides: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Return a configuration with some values replaced.
+
+    Args:
+        config: stays as it is.
+        overrides: by dotted path; values as plain as YAML gives them.
+        where: what gave the overrides, for messages.
+
+    Raises:
+        ConfigError: a path that does not exist, or a value that is wrong.
+    """
+    values = config.model_dump()
+    for path, value in overrides.items():
+        _assign(values, path.split("."), value, f"{where}: {path}")
+    return _validated(values, where, "correct the override")
+
+
+def _validated(values: dict[str, Any], where: str, remedy: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         lines = [_describe(detail) for detail in _causes(error.errors())]
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise ConfigError(
-            f"{path}: {count} in the configuration\n" + "\n".join(f"  - {line}" for line in lines),
-            remedy="correct the file, or the --set that gave the value",
+            f"{where}: {count} in the configuration\n" + "\n".join(f"  - {line}" for line in lines),
+            remedy=remedy,
         ) from error
 
 
@@ -118,6 +139,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(
             f"--set {override!r}: the value is not valid YAML", remedy="quote it"
         ) from error
+    _assign(values, keys, value, f"--set {override!r}")
+
+
+def _assign(values: dict[str, Any], keys: Sequence[str], value: object, where: str) -> None:
     section = values
     for depth, key in enumerate(keys[:-1]):
         inner = section.get(key)
@@ -125,7 +150,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
             inner = section[key] = {}
         if not isinstance(inner, dict):
             raise ConfigError(
-                f"--set {override!r}: {'.'.join(keys[: depth + 1])} is a value, not a section",
+                f"{where}: {'.'.join(keys[: depth + 1])} is a value, not a section",
                 remedy="set the value itself, or a key of another section",
             )
         section = inner

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from clso.config.ablate import AblateConfig, SavingsConfig
 from clso.config.families import BlockSparseConfig, FamilyConfig, QuantizedLowRankConfig
 from clso.config.mixture import MixtureConfig
 from clso.config.search import SearchConfig
@@ -297,6 +298,8 @@ class RunConfig(Section):
     energy: EnergyConfig = EnergyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    ablate: AblateConfig | None = None
+    savings: SavingsConfig | None = None
 
     @model_validator(mode="after")
     def _network_is_searched(self) -> RunConfig:
@@ -321,9 +324,11 @@ class RunConfig(Section):
     def digest(self) -> str:
         """Return 64 hexadecimal digits of everything that can change a result.
 
-        `runtime` is left out: workers and threads change how long a run takes.
+        `runtime` is left out: workers and threads change how long a run takes. So are the
+        studies: they add tables to a run and change none of its own.
         """
-        return digest_of(self.model_dump(mode="json", exclude={"runtime", "name"}))
+        apart = {"runtime", "name", "ablate", "savings"}
+        return digest_of(self.model_dump(mode="json", exclude=apart))
 
 
 def digest_of(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search.surrogates import FloatArray
 
 from clso.genome import Genome, GenomeSpace
 from search.evolution import run_search
 from search.records import MemorySink
 from search.rehearsal import TableProblem
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
+from search.surrogates import FloatArray
 
 EVALUATION_COLUMNS = (
     "generation individual genome origin status predicted_loss predicted_std screening_loss "
@@ -39,6 +39,8 @@ def digest(rows: list[dict[str, Any]], columns: str) -> str:
 
 class Additive:
     """Guesses the sum of each option's mean deviation."""
+
+    kind = "ridge"
 
     def __init__(self, space: GenomeSpace, seed: int) -> None:
         self.deviations: dict[tuple[int, int], list[float]] = {}

@@ -1,0 +1,205 @@
+"""The report's sections on studies of the search, each as plain text, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from clso.analysis.ablations import (
+    ablation_families,
+    ablation_sentence,
+    base_loss,
+    effect_lines,
+    effects,
+)
+from clso.analysis.ablations_plot import ablations_figure, selections_figure
+from clso.analysis.formats import format_loss, format_share, model_label
+from clso.analysis.paired import CONFIDENCE
+from clso.analysis.picks import selection_lines
+from clso.analysis.savings import savings_of
+from clso.analysis.savings_plot import arrivals_figure, savings_figure
+from clso.analysis.savings_table import saving_lines, savings_sentence
+from clso.artifacts import Run
+
+__all__ = ["StudyFigure", "StudyPart", "StudyTable", "ablation_parts", "savings_parts"]
+
+_HALVES = (
+    "Searches see the first half of the validation blocks; held back is the second half, which "
+    "none of them reads."
+)
+
+
+@dataclass(frozen=True)
+class StudyFigure:
+    """A figure before it is drawn as SVG; `name` is its file's."""
+
+    name: str
+    figure: Figure | None
+    caption: str
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """Rows of cells, the first of which names the row; a pair is a value and what is below it."""
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str | tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class StudyPart:
+    """A section: title, paragraphs, figures, tables."""
+
+    anchor: str
+    title: str
+    sentences: list[str]
+    figures: list[StudyFigure]
+    tables: list[StudyTable]
+
+
+def ablation_parts(run: Run) -> list[StudyPart]:
+    """Return a section per family that `clso ablate` has searched."""
+    notes = run.manifest.get("ablations", {})
+    if not notes or not run.has("ablations") or not run.has("selections"):
+        return []
+    return [
+        _ablation_part(run, family, notes[family])
+        for family in ablation_families(run.ablations)
+        if family in notes
+    ]
+
+
+def _ablation_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
+    found = effects(run.ablations, family)
+    base = format_loss(base_loss(run.ablations, family), decimals=4)
+    selections = selection_lines(run.selections, family)
+    return StudyPart(
+        anchor=f"ablations-{family}",
+        title=f"The {model_label(family)}'s search, ablated",
+        sentences=[
+            f"{note['seeds']} seeds per arm, {note['evaluations']} evaluations per search. "
+            f"The base has a mean held-back loss of {base}. {_HALVES}",
+            ablation_sentence(found),
+        ],
+        figures=[
+            StudyFigure(
+                f"ablations-{family}",
+                ablations_figure(run.ablations, family),
+                "Paired differences to the base over seeds with their "
+                f"{format_share(CONFIDENCE)} t intervals; hollow: on what both searched.",
+            ),
+            StudyFigure(
+                f"selections-{family}",
+                selections_figure(run.selections, family),
+                "Share of the finalists' genes that picked each family, with "
+                f"{format_share(CONFIDENCE)} intervals in which a seed counts once (exact binomial "
+                "for one gene, t for several); the tick is the family's share of the library. All "
+                "seeds pick from one library.",
+            ),
+        ],
+        tables=[
+            StudyTable(
+                "Arm minus base, nats per token; p of the paired t test, below it that of "
+                "Wilcoxon's signed ranks, both with Holm's correction",
+                ("arm", "held-back loss", "difference", "p", "searched", "energy ratio"),
+                [
+                    (
+                        (line.level, line.factor.replace("_", " ")),
+                        line.loss,
+                        (line.difference, line.interval),
+                        (line.p_value, line.signed_rank_p),
+                        line.searched,
+                        line.energy,
+                    )
+                    for line in effect_lines(found)
+                ],
+            ),
+            *(
+                [
+                    StudyTable(
+                        "What the base's finalists picked; similarity: mean absolute cosine "
+                        "between the entries of two seeds / between any two entries",
+                        ("gene", "family", "picked", "chance", "similarity"),
+                        [
+                            (
+                                line.slot,
+                                line.family,
+                                (line.picked, line.interval),
+                                line.chance,
+                                line.similarity,
+                            )
+                            for line in selections
+                        ],
+                    )
+                ]
+                if selections
+                else []
+            ),
+        ],
+    )
+
+
+def savings_parts(run: Run) -> list[StudyPart]:
+    """Return a section per family that `clso savings` has searched."""
+    notes = run.manifest.get("savings", {})
+    if not notes or not run.has("savings"):
+        return []
+    return [
+        _savings_part(run, family, note)
+        for family, note in notes.items()
+        if family in set(run.savings["family"].to_pylist())
+    ]
+
+
+def _savings_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
+    reference, budget = note["reference"], note["evaluations"]
+    found = savings_of(run.savings, family, reference, budget)
+    return StudyPart(
+        anchor=f"savings-{family}",
+        title=f"What a surrogate saves the {model_label(family)}'s search",
+        sentences=[
+            savings_sentence(found),
+            f"{note['seeds']} seeds, up to {budget} evaluations each; operators, settings and "
+            "de-duplication are the same on all sides, and a genome is evaluated at most once. "
+            "The target is the median loss of the unfiltered searches at their budget; a search "
+            "that does not reach it is censored there.",
+        ],
+        figures=[
+            StudyFigure(
+                f"arrivals-{family}",
+                arrivals_figure(run.savings, family, reference, budget),
+                "Share of seeds that have reached the target by evaluations (Kaplan-Meier).",
+            ),
+            StudyFigure(
+                f"savings-{family}",
+                savings_figure(run.savings, family, reference, budget),
+                "Best loss by evaluations, median and quartiles over seeds; dotted: the target.",
+            ),
+        ],
+        tables=[
+            StudyTable(
+                "Median evaluations to the target, their share of the reference's with its "
+                f"{format_share(CONFIDENCE)} bootstrap interval, mean restricted to the budget, p "
+                "of the log-rank test with Holm's correction, loss at the end against the "
+                "reference's, and the predictions that an evaluation's joules pay for",
+                ("arm", "reached", "median", "share", "mean", "p", "loss", "predictions"),
+                [
+                    (
+                        line.arm,
+                        line.reached,
+                        line.median,
+                        (line.share, line.interval),
+                        line.restricted_mean,
+                        line.p_value,
+                        (line.loss, line.loss_interval),
+                        (line.per_evaluation, line.costs),
+                    )
+                    for line in saving_lines(found)
+                ],
+            )
+        ],
+    )

@@ -1,0 +1,89 @@
+"""The study `clso ablate`: what each choice of a search is worth, arm by arm around a base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clso.analysis.picks import Similarity, mean_similarity, selection_rows
+from clso.analysis.study_parts import ablation_parts
+from clso.artifacts import load_run, table_from_rows
+from clso.config import Arm, ablation_arms
+from clso.gpt import GptProblem
+from clso.library import similarity as cosines
+from pipelines.arm_problems import open_arm
+from pipelines.arm_searches import ArmSearch, ArmSearches
+from pipelines.context import RunContext
+from pipelines.stages import run_stage
+from pipelines.stages.problems import Family
+from pipelines.study_figures import write_figures
+
+__all__ = ["run_ablation"]
+
+
+def run_ablation(
+    context: RunContext,
+    families: Sequence[Family],
+    *,
+    seeds: int | None = None,
+    evaluations: int | None = None,
+) -> Path:
+    """Run every arm for every seed; write tables, figures and the manifest's note.
+
+    Args:
+        context: of the run whose configuration is the grid's.
+        families: the ones to search.
+        seeds: searches of each arm; `None`: as many as `ablate.seeds`.
+        evaluations: budget of each; `None`: `ablate.evaluations`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ConfigError: the grid is missing or wrong, or two of its arms are the same search.
+    """
+    config = context.config
+    arms = {family: ablation_arms(config, family) for family in families}
+    assert config.ablate is not None, "there are no arms without a grid"
+    count, budget = seeds or config.ablate.seeds, evaluations or config.ablate.evaluations
+    run_stage("prepare", context)
+    for family in families:
+        searches = ArmSearches(context, "ablations", family, budget, _columns)
+        table = searches.table(arms[family], range(config.seed, config.seed + count))
+        similarity = _similarity(context, arms[family][0], family)
+        selected = [
+            {"run_id": context.run_id, "seed": config.seed, "family": family, **row}
+            for row in selection_rows(table, family, searches.genes, similarity)
+        ]
+        # who finds the searches finds what they picked
+        context.folder.replace_family("selections", family, table_from_rows(selected, "selections"))
+        context.folder.replace_family("ablations", family, table)
+        note = {"seeds": count, "evaluations": budget, "grid": config.ablate.model_dump()}
+        context.note(ablations={family: note})
+    run = load_run(context.folder.path)
+    write_figures(run, ablation_parts(run))
+    return run.path
+
+
+def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
+    finalists = search.result.finalists
+    return {
+        "factor": arm.factor,
+        "level": arm.level,
+        "n_finalists": len(finalists),
+        "finalists": [gene for finalist in finalists for gene in finalist.canonical],
+    }
+
+
+def _similarity(context: RunContext, base: Arm, family: Family) -> Similarity | None:
+    problem = open_arm(context, base.config, family).searched
+    if not isinstance(problem, GptProblem):
+        return None
+    library = problem.library
+
+    def similarity(slot: str, options: Sequence[int]) -> float | None:
+        entries = library[slot.rpartition(".")[2]]
+        return mean_similarity(cosines([entries[option] for option in options]))
+
+    return similarity

@@ -1,0 +1,193 @@
+"""Many searches, arm by arm and seed by seed, each stored as a part once it has ended.
+
+Arms that solve the same problem share its evaluations, and each is charged as if it had paid for
+its own: evaluations, tokens and joules are those of the genomes that it asked for, from when they
+were computed. What is finished is reused, whichever other arms a study has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from clso.artifacts import append_part, part_path, read_table
+from clso.config import Arm
+from clso.config.schema import digest_of
+from clso.energy import Measurement
+from clso.errors import ConfigError
+from pipelines.arm_problems import ArmProblem, open_arm, problem_key
+from pipelines.context import RunContext
+from pipelines.stages.problems import Family, search_settings
+from search.evolution import run_search
+from search.records import MemorySink
+from search.result import SearchResult
+from search.settings import SearchSettings
+from search.standings import Standing, Watched
+
+__all__ = ["ArmSearch", "ArmSearches"]
+
+# Raised whenever a change of code changes what a stored part would hold.
+_VERSION = 1
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ArmSearch:
+    """One search that has ended.
+
+    Attributes:
+        result: what it handed back.
+        standings: the best after each of its evaluations.
+        evaluation_rows: its rows of genomes that were scored, with what each cost.
+    """
+
+    result: SearchResult
+    standings: list[Standing]
+    evaluation_rows: list[Row]
+
+    @property
+    def costs(self) -> Row:
+        """Columns of what the search took; energy is `None` where a part was not measured."""
+        rows = self.evaluation_rows
+        surrogate = self.result.surrogate_cost or Measurement(0.0)
+        joules = [row["energy_j"] for row in rows]
+        sources = {row["energy_source"] for row in rows}
+        if self.result.surrogate_cost is not None:
+            joules.append(surrogate.energy_j)
+            sources.add(surrogate.energy_source)
+        measured = None not in joules
+        return {
+            "evaluations": len(self.standings),
+            "predictions": self.result.n_predictions,
+            "tokens": sum(row["tokens"] for row in rows),
+            "duration_s": sum(row["duration_s"] for row in rows) + surrogate.duration_s,
+            "energy_j": sum(joules) if measured else None,
+            "surrogate_energy_j": surrogate.energy_j,
+            "energy_source": "+".join(sorted(sources)) if measured else None,
+            "estimated": any(row["estimated"] for row in rows) if measured else None,
+        }
+
+
+class ArmSearches:
+    """The searches of one study.
+
+    Args:
+        context: of the run that is studied.
+        study: its name, and that of the table that its rows are of.
+        family: the one searched.
+        evaluations: budget of each search.
+        columns: returns what its table has of a search besides arm, losses and costs.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        study: str,
+        family: Family,
+        evaluations: int,
+        columns: Callable[[Arm, ArmSearch], Row],
+    ) -> None:
+        self._context = context
+        self._study = study
+        self._family = family
+        self._evaluations = evaluations
+        self._columns = columns
+        self.genes: dict[str, list[Row]] = {}
+
+    def table(self, arms: Sequence[Arm], seeds: Sequence[int]) -> pa.Table:
+        """Return the rows of all arms and seeds, running what is not stored.
+
+        Raises:
+            ConfigError: two arms are the same search.
+        """
+        keys = {arm.name: problem_key(arm.config, self._family) for arm in arms}
+        self._check_different(arms, keys)
+        tables: dict[str, pa.Table] = {}
+        for key in dict.fromkeys(keys.values()):
+            # one problem at a time: a library's dense matrices fill the memory
+            alike = [arm for arm in arms if keys[arm.name] == key]
+            problem = open_arm(self._context, alike[0].config, self._family)
+            for arm in alike:
+                self.genes[arm.name] = problem.genes
+                tables[arm.name] = self._arm_table(problem, arm, seeds)
+        return pa.concat_tables([tables[arm.name] for arm in arms])
+
+    def _arm_table(self, problem: ArmProblem, arm: Arm, seeds: Sequence[int]) -> pa.Table:
+        parts = self._context.folder.state / self._study / self._part_key(problem, arm)
+        tables = []
+        with self._context.reporter.task(arm.name, total=len(seeds)) as task:
+            for number, seed in enumerate(seeds):
+                path = part_path(parts, seed)
+                if not path.exists():
+                    append_part(parts, seed, [self._searched(problem, arm, seed)], self._study)
+                tables.append(read_table(path, self._study))
+                task.update(number + 1, f"seed {seed}: {tables[-1]['loss'][0].as_py():.4f}")
+        return pa.concat_tables(tables)
+
+    def settings(self, arm: Arm) -> SearchSettings:
+        """Return an arm's search, which lasts as long as the study says."""
+        # a generation without anything new to evaluate ends no search, so bound their number
+        return replace(
+            search_settings(arm.config, self._family),
+            generations=self._evaluations,
+            patience=None,
+            max_evaluations=self._evaluations,
+        )
+
+    def _check_different(self, arms: Sequence[Arm], keys: dict[str, str]) -> None:
+        seen: dict[tuple[str, str], str] = {}
+        for arm in arms:
+            what = (keys[arm.name], digest_of(self.settings(arm).to_mapping()))
+            if what in seen:
+                raise ConfigError(
+                    f"the arms {seen[what]!r} and {arm.name!r} are the same search of the "
+                    f"{self._family} family",
+                    remedy="override something that it reads (mixture.search, where there is "
+                    "one, stands in for search), or drop one of them",
+                )
+            seen[what] = arm.name
+
+    def _part_key(self, problem: ArmProblem, arm: Arm) -> str:
+        return digest_of(
+            {
+                "version": _VERSION,
+                "searched": problem.searched.fingerprint,
+                "held_back": problem.held_back.fingerprint,
+                "search": self.settings(arm).to_mapping(),
+                "arm": [arm.name, arm.factor, arm.level],
+            }
+        )[:16]
+
+    def _searched(self, problem: ArmProblem, arm: Arm, seed: int) -> Row:
+        settings = self.settings(arm)
+        watched = Watched(problem.searched, problem.known)
+        sink = MemorySink()
+        result = run_search(
+            watched,
+            settings,
+            seed=seed,
+            family=self._family,
+            run_id=self._context.run_id,
+            sink=sink,
+            monitor=self._context.monitor,
+        )
+        search = ArmSearch(
+            result,
+            watched.standings,
+            [row for row in sink.rows("evaluations") if row["status"] in ("evaluated", "failed")],
+        )
+        (held_back_loss,) = problem.held_back_losses([result.best.canonical])
+        return {
+            "run_id": self._context.run_id,
+            "seed": seed,
+            "family": self._family,
+            "arm": arm.name,
+            "loss": result.best.loss,
+            "held_back_loss": held_back_loss,
+            **search.costs,
+            **self._columns(arm, search),
+        }

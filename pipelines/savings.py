@@ -1,0 +1,74 @@
+"""The study `clso savings`: how many evaluations a surrogate spares a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from clso.analysis.savings import target_of
+from clso.analysis.study_parts import savings_parts
+from clso.artifacts import load_run
+from clso.config import Arm, SavingsConfig, savings_arms
+from pipelines.arm_searches import ArmSearch, ArmSearches
+from pipelines.context import RunContext
+from pipelines.stages import run_stage
+from pipelines.stages.problems import Family
+from pipelines.study_figures import write_figures
+from search.standings import falling
+
+__all__ = ["run_savings"]
+
+
+def run_savings(
+    context: RunContext,
+    families: Sequence[Family],
+    *,
+    seeds: int | None = None,
+    evaluations: int | None = None,
+) -> Path:
+    """Run every arm for every seed; write table, figures and the manifest's note.
+
+    Args:
+        context: of the run whose searches are studied.
+        families: the ones to search.
+        seeds: searches of each arm; `None`: as many as `savings.seeds`.
+        evaluations: budget of each; `None`: `savings.evaluations`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ConfigError: an arm's override is wrong, or two arms are the same search.
+    """
+    config = context.config
+    settings = config.savings or SavingsConfig()
+    arms = {family: savings_arms(config, family) for family in families}
+    count, budget = seeds or settings.seeds, evaluations or settings.evaluations
+    run_stage("prepare", context)
+    for family in families:
+        searches = ArmSearches(context, "savings", family, budget, _columns)
+        table = searches.table(arms[family], range(config.seed, config.seed + count))
+        context.folder.replace_family("savings", family, table)
+        reference = table.filter(pc.field("arm") == settings.reference).to_pylist()
+        note = {
+            "seeds": count,
+            "evaluations": budget,
+            "reference": settings.reference,
+            "target": target_of(reference),
+            "arms": {arm.name: searches.settings(arm).to_mapping() for arm in arms[family]},
+        }
+        context.note(savings={family: note})
+    run = load_run(context.folder.path)
+    write_figures(run, savings_parts(run))
+    return run.path
+
+
+def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
+    steps = list(falling(search.standings))
+    return {
+        "steps": [step.evaluations for step in steps],
+        "step_losses": [step.loss for step in steps],
+    }

@@ -1,0 +1,190 @@
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy import stats
+
+from clso.analysis.savings import Times, arm_times, medians, savings_of, survival, target_of
+from clso.analysis.savings_plot import arrivals_figure, savings_figure
+from clso.analysis.savings_table import saving_lines, savings_sentence, savings_table
+from clso.analysis.style import figure_svg
+from clso.artifacts import empty_table, table_from_rows
+
+BUDGET = 100
+Curve = Sequence[tuple[int, float]]
+
+
+def row(arm: str, seed: int, curve: Curve, **values: object) -> dict[str, Any]:
+    return {
+        "run_id": "run",
+        "seed": seed,
+        "family": "mixture",
+        "arm": arm,
+        "loss": curve[-1][1],
+        "held_back_loss": curve[-1][1],
+        "evaluations": curve[-1][0],
+        "predictions": 0 if arm == "unfiltered" else 1000,
+        "tokens": 100,
+        "duration_s": 1.0,
+        "energy_j": 50.0 if arm == "unfiltered" else 60.0,
+        "energy_source": "rapl",
+        "estimated": False,
+        "surrogate_energy_j": None if arm == "unfiltered" else 10.0,
+        "steps": [at for at, _ in curve],
+        "step_losses": [loss for _, loss in curve],
+        **values,
+    }
+
+
+def table_of(arms: Mapping[str, Sequence[Curve]], **values: object) -> pa.Table:
+    rows = [
+        row(arm, seed, curve, **values)
+        for arm, curves in arms.items()
+        for seed, curve in enumerate(curves)
+    ]
+    return table_from_rows(rows, "savings")
+
+
+PLAIN = [[(1, 9.0), (at, loss), (BUDGET, loss)] for at, loss in ((80, 5), (60, 4), (90, 6))]
+STUDY = {
+    "unfiltered": PLAIN,
+    "quick": [
+        [(1, 9.0), (20, 5.0), (BUDGET, 3.0)],
+        [(10, 4.0), (BUDGET, 4.0)],
+        [(30, 5.0), (99, 5.0)],
+    ],
+    "slow": [[(1, 9.0), (BUDGET, 8.0)]] * 3,
+}
+
+
+def times_of(evaluations: Sequence[int], reached: Sequence[bool]) -> Times:
+    return Times(np.array(evaluations), np.array(reached))
+
+
+def test_the_target_is_the_median_of_the_unfiltered_losses() -> None:
+    assert target_of(table_of({"unfiltered": PLAIN}).to_pylist()) == 5.0
+    assert target_of(table_of({"unfiltered": PLAIN[:2]}).to_pylist()) == 4.5
+
+
+def test_a_search_arrives_at_its_first_loss_at_the_target_or_is_censored_at_its_end() -> None:
+    rows = table_of({"quick": STUDY["quick"], "slow": STUDY["slow"]}).to_pylist()
+    times = arm_times(rows, 5.0)
+    assert times.evaluations.tolist() == [20, 10, 30, 100, 100, 100]
+    assert times.reached.tolist() == [True] * 3 + [False] * 3
+
+
+def test_kaplan_and_meier_by_hand() -> None:
+    # 10: 1 of 6 arrives; 15: one leaves; 20: 2 of 4 arrive; 30: the last two leave
+    times = times_of([10, 15, 20, 20, 30, 30], [True, False, True, True, False, False])
+    at, without = survival(times)
+    assert at.tolist() == [10, 15, 20, 30]
+    assert without == pytest.approx([5 / 6, 5 / 6, 5 / 12, 5 / 12])
+    assert medians(times, np.ones((1, 6), dtype=np.int64)).tolist() == [20]
+
+
+def test_the_median_is_where_half_have_arrived_in_spite_of_rounding() -> None:
+    ten = times_of([*range(1, 6), *[100] * 5], [True] * 5 + [False] * 5)
+    assert medians(ten, np.ones((1, 10), dtype=np.int64)).tolist() == [5]
+
+
+def test_nobody_arrives() -> None:
+    nobody = times_of([100, 100], [False, False])
+    assert medians(nobody, np.ones((2, 2), dtype=np.int64)).tolist() == [math.inf, math.inf]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=8), st.data())
+def test_medians_of_resamples_are_those_of_scipys_estimate(
+    found: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    times = times_of([at for at, _ in found], [reached for _, reached in found])
+    picks = data.draw(st.lists(st.integers(0, len(found) - 1), min_size=1, max_size=8))
+    counts = np.bincount(picks, minlength=len(found))[None]
+    sample = times_of(times.evaluations[picks].tolist(), times.reached[picks].tolist())
+    estimate = stats.ecdf(sample.censored()).sf
+    below = estimate.quantiles[estimate.probabilities <= 0.5 + 1e-9]
+    expected = below[0] if len(below) else math.inf
+    assert medians(times, counts).tolist() == [expected]
+
+
+def test_arms_are_held_against_the_reference() -> None:
+    plain, quick, slow = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    assert (plain.arm, plain.n_reached, plain.median, plain.ratio) == ("unfiltered", 2, 80, 1)
+    assert (quick.n_reached, quick.median, quick.ratio) == (3, 20, 0.25)
+    assert quick.ratio_low <= quick.ratio <= quick.ratio_high < math.inf
+    assert quick.restricted_mean == pytest.approx((10 + 20 + 30) / 3)
+    # 60 + 80 + 100: a third is still without it when the budget ends
+    assert plain.restricted_mean == pytest.approx((60 + 80 + 100) / 3)
+    assert (slow.n_reached, slow.median, slow.restricted_mean) == (0, math.inf, 100)
+    assert slow.ratio_low == slow.ratio_high == math.inf
+    assert quick.loss is not None
+    assert quick.loss.mean == pytest.approx(np.mean([-2, 0, -1]))
+    assert plain.p_value is None
+
+
+def test_what_is_the_reference_itself_has_the_ratio_one_in_every_resample() -> None:
+    _, twin = savings_of(
+        table_of({"unfiltered": PLAIN, "twin": PLAIN}), "mixture", "unfiltered", BUDGET
+    )
+    assert (twin.ratio_low, twin.ratio, twin.ratio_high) == (1, 1, 1)
+    assert twin.p_value == pytest.approx(1.0)
+
+
+def test_an_evaluation_is_priced_in_predictions() -> None:
+    plain, quick, _ = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    assert plain.predictions_per_evaluation is None
+    assert quick.evaluation_j == pytest.approx(3 * 50 / 299)
+    assert quick.prediction_j == pytest.approx(10 / 1000)
+    assert quick.predictions_per_evaluation == pytest.approx(3 * 50 / 299 * 100)
+
+
+def test_unmeasured_energy_prices_nothing() -> None:
+    unmeasured = {"energy_j": None, "energy_source": None, "estimated": None}
+    table = table_of(STUDY, surrogate_energy_j=None, **unmeasured)
+    assert all(
+        one.predictions_per_evaluation is None and one.evaluation_j is None
+        for one in savings_of(table, "mixture", "unfiltered", BUDGET)
+    )
+
+
+def test_arms_with_other_seeds_are_not_compared() -> None:
+    study = {"unfiltered": PLAIN, "quick": STUDY["quick"][:2]}
+    (only,) = savings_of(table_of(study), "mixture", "unfiltered", BUDGET)
+    assert only.arm == "unfiltered"
+    assert savings_of(empty_table("savings"), "mixture", "unfiltered", BUDGET) == []
+
+
+def test_the_sentence_stands_beside_the_write_ups_claims() -> None:
+    found = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    sentence = savings_sentence(found)
+    assert "quick takes 25" in sentence
+    assert "19" in sentence
+    assert "635" in sentence
+    assert "No arm reaches" in savings_sentence([found[0], found[2]])
+    assert "no arm" in savings_sentence(found[:1])
+
+
+def test_the_table_fits_80_columns_and_says_never() -> None:
+    found = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    console = Console(width=80, record=True, file=None)
+    with console.capture() as capture:
+        console.print(savings_table(found, "mixture", 5.0))
+    printed = capture.get()
+    assert "…" not in printed
+    assert "3 of 3" in printed
+    assert saving_lines(found)[2].median == "never"
+
+
+def test_the_figures_name_every_arm() -> None:
+    for draw in (arrivals_figure, savings_figure):
+        figure = draw(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+        assert figure is not None
+        svg = figure_svg(figure, "savings", "curves")
+        assert all(arm in svg for arm in STUDY)
+        assert draw(empty_table("savings"), "mixture", "unfiltered", BUDGET) is None

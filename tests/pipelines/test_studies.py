@@ -1,0 +1,258 @@
+"""The studies of arms: `clso ablate` and `clso savings`, on libraries of a few entries."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+
+from clso.analysis.report import render_report
+from clso.artifacts import Run, data_columns, load_run
+from clso.config import ablation_arms, load_config
+from clso.progress import SILENT
+from pipelines import arm_searches
+from pipelines.arm_problems import open_arm
+from pipelines.cli import main
+from pipelines.context import open_context
+from search.evolution import run_search
+from search.records import MemorySink
+from search.settings import SearchSettings
+from search.standings import Watched
+
+Invoke = Callable[..., str]
+
+TINY = """
+families: [gpt, mixture]
+data: {source: package, train_tokens: 16000, block_size: 32}
+tokenizer: {kind: bpe, vocab_size: 512, train_bytes: 200_000}
+model: {n_layer: 1, n_head: 2, n_embd: 32}
+gpt: {share_layers: true, library: {size: 8}}
+evaluation: {batch_size: 4, batches: 2}
+search: {population: 6, surrogate: {kind: none, start: 1, full_eval_fraction: 0.5, pool_factor: 2}}
+mixture:
+  slots: 3
+  bucketings: [none, position]
+  steps: 3
+  library:
+    {patterns: [[1], [2], [3]], class_maps: [], class_targets: [], class_patterns: [],
+     functions: [], gated_maps: [], cache_half_lives: [8, 32, inf], cache_idf: [0],
+     induction_lengths: [1, 2], induction_decays: [1.0]}
+ablate:
+  evaluations: 14
+  seeds: 3
+  factors:
+    size: {family: gpt, base: 8, levels: {8: {}, 16: {gpt.library.size: 16}}}
+    slots: {family: mixture, base: 3, levels: {3: {}, 2: {mixture.slots: 2}}}
+    surrogate: {base: none, levels: {none: {}, ridge: {search.surrogate.kind: ridge}}}
+savings:
+  evaluations: 14
+  seeds: 3
+  arms: {unfiltered: {surrogate.kind: none}, ridge: {surrogate.kind: ridge}}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, tiny: str, invoke: Invoke) -> Run:
+    out = tmp_path_factory.mktemp("studies")
+    printed = invoke("ablate", tiny, "--out", str(out))
+    assert "Of 2 arms against the base" in printed
+    assert "quantized low rank" in printed
+    printed = invoke("savings", tiny, "--family", "mixture", "--out", str(out))
+    assert "the write-up says" in printed or "No arm reaches" in printed
+    (path,) = (out / "runs").iterdir()
+    return load_run(path)
+
+
+def rows_of(run: Run, table: str, **where: object) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = run.table(table).to_pylist()
+    return [row for row in rows if all(row[name] == value for name, value in where.items())]
+
+
+def test_every_arm_has_a_row_per_seed_and_its_whole_budget(study: Run) -> None:
+    arms = {"gpt": ["base", "surrogate=ridge", "size=16"]}
+    arms["mixture"] = ["base", "surrogate=ridge", "slots=2"]
+    for family, names in arms.items():
+        for arm in names:
+            rows = rows_of(study, "ablations", family=family, arm=arm)
+            assert [row["seed"] for row in rows] == [0, 1, 2]
+            assert {row["evaluations"] for row in rows} == {14}
+            assert all(row["tokens"] % 14 == 0 and row["tokens"] for row in rows)
+            assert all((row["predictions"] > 0) == ("ridge" in arm) for row in rows)
+    assert {row["arm"] for row in rows_of(study, "ablations")} == {*arms["gpt"], *arms["mixture"]}
+
+
+def test_an_arm_pays_for_what_another_had_evaluated_before(study: Run) -> None:
+    base, ridge = (
+        rows_of(study, "ablations", family="mixture", arm=arm, seed=0)[0]
+        for arm in ("base", "surrogate=ridge")
+    )
+    # both begin with the same genomes, which were computed for the base alone
+    assert ridge["tokens"] == base["tokens"]
+    assert ridge["energy_j"] is not None
+    assert base["surrogate_energy_j"] is None
+    assert 0 < ridge["surrogate_energy_j"] < ridge["energy_j"]
+
+
+@pytest.mark.parametrize("family", ["gpt", "mixture"])
+def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: str) -> None:
+    config = load_config(tiny)
+    base = ablation_arms(config, family)[0]
+    settings = SearchSettings.from_mapping(
+        {
+            **base.config.search.model_dump(),
+            "generations": 14,
+            "max_evaluations": 14,
+        }
+    )
+    with open_context(config, study.path.parents[1], SILENT) as context:
+        problem = open_arm(context, base.config, family)
+        for row in rows_of(study, "ablations", family=family, arm="base"):
+            plain = run_search(
+                problem.searched,
+                settings,
+                seed=row["seed"],
+                family=family,
+                run_id="plain",
+                sink=MemorySink(),
+            )
+            assert plain.best.loss == row["loss"]
+            assert [gene for one in plain.finalists for gene in one.canonical] == row["finalists"]
+            assert problem.held_back_losses([plain.best.canonical]) == [row["held_back_loss"]]
+            assert row["held_back_loss"] != row["loss"]
+
+
+def test_the_first_half_is_searched_and_the_second_held_back(study: Run, tiny: str) -> None:
+    config = load_config(tiny)
+    with open_context(config, study.path.parents[1], SILENT) as context:
+        for family in ("gpt", "mixture"):
+            problem = open_arm(context, config, family)
+            assert problem.searched.fingerprint != problem.held_back.fingerprint
+
+
+def test_counting_predictions_and_sharing_evaluations_change_no_search(
+    study: Run, tiny: str
+) -> None:
+    config = load_config(tiny)
+    arm = next(one for one in ablation_arms(config, "mixture") if one.name == "surrogate=ridge")
+    settings = SearchSettings.from_mapping(
+        {**arm.config.search.model_dump(), "generations": 14, "max_evaluations": 14}
+    )
+    with open_context(config, study.path.parents[1], SILENT) as context:
+        problem = Watched(open_arm(context, arm.config, "mixture").searched)
+        plain = run_search(
+            problem, settings, seed=1, family="mixture", run_id="plain", sink=MemorySink()
+        )
+    (row,) = rows_of(study, "ablations", family="mixture", arm=arm.name, seed=1)
+    assert [gene for one in plain.finalists for gene in one.canonical] == row["finalists"]
+    (row,) = rows_of(study, "savings", arm="ridge", seed=1)
+    lowest = [standing.loss for standing in problem.standings]
+    assert [lowest[at - 1] for at in row["steps"]] == row["step_losses"]
+
+
+def test_a_killed_study_goes_on_where_it_stopped(
+    study: Run, tiny: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    searches = []
+
+    def killed(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as run_search has them
+        if len(searches) == 4:
+            raise KeyboardInterrupt
+        searches.append(options["seed"])
+        return run_search(*arguments, **options)
+
+    for shared in ("datasets", "libraries"):
+        shutil.copytree(study.path.parents[1] / shared, tmp_path / shared)
+    command = ["savings", tiny, "--family", "mixture", "--out", str(tmp_path)]
+    monkeypatch.setattr(arm_searches, "run_search", killed)
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 130
+    monkeypatch.setattr(arm_searches, "run_search", run_search)
+    parts = list(tmp_path.rglob("state/savings/*/part-*.parquet"))
+    stamps = {part: part.stat().st_mtime_ns for part in parts}
+    assert len(stamps) == 4
+    invoke(*command)
+    assert {part: part.stat().st_mtime_ns for part in parts} == stamps
+    (path,) = (tmp_path / "runs").iterdir()
+    assert data_columns(load_run(path).savings).equals(data_columns(study.savings))
+
+
+def test_more_seeds_and_arms_keep_what_is_there(study: Run, tiny: str, invoke: Invoke) -> None:
+    parts = {
+        part: part.stat().st_mtime_ns for part in study.path.rglob("state/savings/*/part-*.parquet")
+    }
+    before = study.savings
+    more = (
+        "savings.arms={unfiltered: {surrogate.kind: none}, ridge: {surrogate.kind: ridge}, "
+        "pool: {surrogate.kind: ridge, surrogate.pool_factor: 4}}"
+    )
+    invoke(
+        "savings", tiny, "--family", "mixture", "--out", str(study.path.parents[1]), "--seeds", "4",
+        "--set", more,
+    )  # fmt: skip
+    after = load_run(study.path).savings
+    assert {part: part.stat().st_mtime_ns for part in parts} == parts
+    kept = after.filter((pc.field("seed") < 3) & (pc.field("arm") != "pool"))
+    assert kept.equals(before)
+    assert after.num_rows == 12
+
+
+def test_figures_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
+    names = ("ablations-gpt", "ablations-mixture", "selections-gpt", "savings-mixture")
+    for name in (*names, "arrivals-mixture"):
+        assert (study.folder.figures / f"{name}.svg").read_text().startswith("<svg")
+    page = render_report(study)
+    assert "The crystalline GPT&#39;s search, ablated" in page
+    assert "What a surrogate saves the crystalline mixture&#39;s search" in page
+    assert "quantized low rank" in page
+    shown = invoke("show", str(study.path))
+    assert "Of 2 arms against the base" in shown
+    assert "evaluations of the crystalline mixture" in shown
+
+
+def test_the_searches_of_arms_are_no_runs_of_their_own(study: Run) -> None:
+    assert list(study.path.parent.iterdir()) == [study.path]
+    assert study.config["gpt"]["library"]["size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        ("ablate", ["ablate=null"], "no section `ablate`"),
+        ("ablate", ["ablate.factors.size.levels={8: {}, 9: {gpt.libary: 1}}"], "did you mean"),
+        ("ablate", ["ablate.factors.size.levels={8: {}, 9: {}}"], "are the same search"),
+        ("ablate", ["mixture.search={population: 6}"], "stands in for search"),
+        ("savings", ["savings.arms={unfiltered: {}, a: {}}"], "are the same search"),
+    ],
+)
+def test_mistakes_end_with_status_2_before_any_search(
+    study: Run,
+    tiny: str,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    options: list[str],
+    said: str,
+) -> None:
+    values = [part for option in options for part in ("--set", option)]
+    with pytest.raises(SystemExit) as ended:
+        main([command, tiny, "--out", str(study.path.parents[1]), *values])
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_family_that_the_configuration_has_not_is_refused(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["savings", tiny, "--family", "gtp", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "without gtp" in capsys.readouterr().err
