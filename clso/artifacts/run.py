@@ -51,6 +51,8 @@ _MADE_BY = {
     "scores": "clso analyze",
     "energy": "clso run",
     "rivals": "clso rivals",
+    "pareto": "clso pareto",
+    "pareto_generations": "clso pareto",
 }
 
 
@@ -280,6 +282,16 @@ class Run:
     def rivals(self) -> pa.Table:
         """One row per step of the best loss of each search that was held against the others."""
         return self.table("rivals")
+
+    @cached_property
+    def pareto(self) -> pa.Table:
+        """One row per genome that the search for loss and costs evaluated."""
+        return self.table("pareto")
+
+    @cached_property
+    def pareto_generations(self) -> pa.Table:
+        """One row per generation of that search."""
+        return self.table("pareto_generations")
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """Return a table as a pandas frame.
