@@ -44,7 +44,7 @@ _PACKAGES = (
 )
 
 # Entries of the manifest that hold a value per model family.
-_BY_FAMILY = frozenset({"best", "genes", "search"})
+_BY_FAMILY = frozenset({"best", "genes", "pareto", "search"})
 
 
 @dataclass

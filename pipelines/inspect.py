@@ -20,6 +20,7 @@ from clso.analysis.formats import (
     format_loss,
     model_label,
 )
+from clso.analysis.pareto import front_rows, front_sentences, front_table, pareto_families
 from clso.analysis.rivals import duels, rivals_sentence, rivals_table
 from clso.analysis.tables import comparison_table, result_table
 from clso.artifacts import Run, atomic_write_bytes, list_runs, load_run
@@ -32,6 +33,7 @@ __all__ = [
     "find_run",
     "runs_table",
     "show_outcome",
+    "show_pareto",
     "show_rivals",
     "show_run",
 ]
@@ -155,6 +157,8 @@ def show_run(run: Run) -> None:
         console.print(_energy_table(run.energy))
     if run.has("rivals"):
         show_rivals(run)
+    if run.has("pareto"):
+        show_pareto(run)
 
 
 def show_rivals(run: Run) -> None:
@@ -166,6 +170,23 @@ def show_rivals(run: Run) -> None:
     found = duels(run.rivals, run.manifest["rivals"]["evaluations"])
     console.print(rivals_table(found))
     console.print(rivals_sentence(found))
+
+
+def show_pareto(run: Run, family: str | None = None) -> None:
+    """Print the run's fronts of loss and costs.
+
+    Args:
+        run: where to look.
+        family: one of its fronts; `None`: all.
+
+    Raises:
+        ArtifactError: `clso pareto` has not been run.
+    """
+    for found in pareto_families(run.pareto) if family is None else [family]:
+        console.print(front_table(front_rows(run.pareto, found), found))
+        objectives = run.manifest["pareto"][found]["objectives"]
+        for text in front_sentences(run.pareto, run.pareto_generations, found, objectives):
+            console.print(text)
 
 
 def _energy_table(energy: pa.Table) -> Table:

@@ -154,7 +154,7 @@ def read_identified(
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is damaged: {type(error).__name__} {error}",
-            remedy="start the search anew with --fresh",
+            remedy="delete it, or start the search anew with --fresh",
         ) from error
 
 

@@ -68,21 +68,24 @@ def crowded_order(points: Sequence[Point], count: int) -> list[int]:
     return [member.index for member in chosen]
 
 
-def hypervolume(points: Iterable[Point], reference: Point) -> float:
-    r"""Return the share of the box from 0 to `reference` that some point dominates.
+def hypervolume(points: Iterable[Point], best: Point, worst: Point) -> float:
+    """Return how much of the objectives' space is dominated by some point, up to `worst`.
 
-    Objectives are divided by the reference's, so that none outweighs another; what lies beyond
-    the reference counts for nothing.
+    The unit is the box from `best` to `worst`, so that no objective outweighs another; an
+    objective in which the two are equal counts by its own unit. What lies beyond `worst` counts
+    for nothing, points below `best` may make it more than 1.
 
-    Args:
-        points: of non-negative values.
-        reference: the worst corner, positive.
+    Source: Zitzler and Thiele 1998.
     """
+    spans = [high - low or 1.0 for low, high in zip(best, worst, strict=True)]
     scaled = [
-        tuple(value / worst for value, worst in zip(point, reference, strict=True))
+        tuple((value - low) / span for value, low, span in zip(point, best, spans, strict=True))
         for point in points
     ]
-    inside = [point for point in scaled if max(point) < 1.0]
-    if not inside:
-        return 0.0
-    return float(deap_hypervolume(_placed(inside), ref=[1.0] * len(reference)))
+    corner = [(high - low) / span for low, high, span in zip(best, worst, spans, strict=True)]
+    inside = [
+        point
+        for point in scaled
+        if all(value < end for value, end in zip(point, corner, strict=True))
+    ]
+    return float(deap_hypervolume(_placed(inside), ref=corner)) if inside else 0.0

@@ -130,7 +130,7 @@ class _State:
     generations: int = 0
     population: list[Genome] = field(default_factory=list)
     archive: Archive = field(default_factory=Archive)
-    reference: Point | None = None
+    bounds: tuple[Point, Point] | None = None
     stop_reason: Literal["generations", "exhausted"] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class _State:
             "generations": self.generations,
             "population": [list(genome) for genome in self.population],
             "archive": [[list(one.genome), list(one.canonical), one.loss] for one in self.archive],
-            "reference": self.reference,
+            "bounds": self.bounds,
             "stop_reason": self.stop_reason,
         }
 
@@ -148,12 +148,13 @@ class _State:
         archive = Archive()
         for genome, canonical, loss in value["archive"]:
             archive.add(Scored(tuple(genome), tuple(canonical), loss))
+        bounds = value["bounds"]
         return cls(
             random_state=value["random_state"],
             generations=int(value["generations"]),
             population=[tuple(genome) for genome in value["population"]],
             archive=archive,
-            reference=None if value["reference"] is None else tuple(value["reference"]),
+            bounds=None if bounds is None else (tuple(bounds[0]), tuple(bounds[1])),
             stop_reason=value["stop_reason"],
         )
 
@@ -281,12 +282,12 @@ class _ParetoSearch:
         self._front = [
             self._front[index] for index in front([self._points[genome] for genome in self._front])
         ]
-        if self.state.reference is None and self._points:
-            worst = (max(values) for values in zip(*self._points.values(), strict=True))
-            self.state.reference = tuple(value or 1.0 for value in worst)
+        if self.state.bounds is None and self._points:
+            columns = list(zip(*self._points.values(), strict=True))
+            self.state.bounds = tuple(map(min, columns)), tuple(map(max, columns))
 
     def _record(self, n_new: int, n_failed: int, measurement: Measurement) -> None:
-        reference = self.state.reference
+        bounds = self.state.bounds
         row = {
             "run_id": self._run.run_id,
             "seed": self._run.seed,
@@ -296,8 +297,8 @@ class _ParetoSearch:
             "n_failed": n_failed,
             "n_front": len(self._front),
             "hypervolume": None
-            if reference is None
-            else hypervolume((self._points[genome] for genome in self._front), reference),
+            if bounds is None
+            else hypervolume((self._points[genome] for genome in self._front), *bounds),
             "best_loss": self.state.archive.incumbent_loss,
             "duration_s": measurement.duration_s,
             "energy_j": measurement.energy_j,
@@ -320,7 +321,7 @@ class _ParetoSearch:
         return ParetoResult(
             members=tuple(members),
             objectives=self._objectives,
-            reference=self.state.reference,
+            bounds=self.state.bounds,
             generations=self.state.generations,
             n_failed=len(self.state.archive) - len(members),
             stop_reason=stop_reason,

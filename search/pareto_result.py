@@ -32,8 +32,8 @@ class ParetoResult:
     Attributes:
         members: every genome with a loss; the front first, each part by loss.
         objectives: what was minimised.
-        reference: the objectives' worst values in the first generation with a finite loss;
-            hypervolumes are shares of the box below it. `None` without any.
+        bounds: the objectives' best and worst values in the first generation with a finite loss,
+            between which hypervolume is counted; `None` without any.
         generations: how many were run.
         n_failed: evaluations without a finite loss.
         stop_reason: why no more were.
@@ -41,7 +41,7 @@ class ParetoResult:
 
     members: tuple[ParetoMember, ...]
     objectives: tuple[str, ...]
-    reference: Point | None
+    bounds: tuple[Point, Point] | None
     generations: int
     n_failed: int
     stop_reason: ParetoStop

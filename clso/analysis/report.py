@@ -24,6 +24,14 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.headline import make_headline, pick_contender
+from clso.analysis.pareto import (
+    FrontLine,
+    front_lines,
+    front_rows,
+    front_sentences,
+    pareto_families,
+)
+from clso.analysis.pareto_plot import pareto_figures
 from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families
@@ -74,6 +82,17 @@ class RivalsPart:
     sentence: str
     lines: list[RivalLine]
     picture: Picture
+
+
+@dataclass(frozen=True)
+class FrontPart:
+    """One family's front of loss and costs."""
+
+    label: str
+    sentences: list[str]
+    scored_on: str
+    lines: list[FrontLine]
+    pictures: list[Picture]
 
 
 def render_report(run: Run) -> str:
@@ -134,6 +153,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     }
     searches = _searches(run, results)
     rivals = _rivals(run)
+    fronts = _fronts(run)
     page = _template().render(
         run_id=run.run_id,
         manifest=run.manifest,
@@ -149,6 +169,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         searches=searches,
         missing_search=_missing(run, "evaluations"),
         rivals=rivals,
+        fronts=fronts,
         energy=_energy_lines(energy),
         energy_sentences=sections.energy_sentences(results, energy.to_pylist()),
         source_notes=sections.source_notes(energy.to_pylist()),
@@ -160,6 +181,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
         settings=yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88),
     )
     drawn = [*pictures.values(), *(picture for part in searches for picture in part.pictures)]
+    drawn += [picture for part in fronts for picture in part.pictures]
     return page, drawn if rivals is None else [*drawn, rivals.picture]
 
 
@@ -279,6 +301,29 @@ def _rivals(run: Run) -> RivalsPart | None:
         caption=caption,
     )
     return RivalsPart(rivals_sentence(found), rival_lines(found), picture)
+
+
+def _fronts(run: Run) -> list[FrontPart]:
+    if not run.has("pareto"):
+        return []
+    parts = []
+    for family in pareto_families(run.pareto):
+        note = run.manifest["pareto"][family]
+        parts.append(
+            FrontPart(
+                label=model_label(family),
+                sentences=front_sentences(
+                    run.pareto, run.pareto_generations, family, note["objectives"]
+                ),
+                scored_on=note["scored_on"],
+                lines=front_lines(front_rows(run.pareto, family)),
+                pictures=[
+                    _picture(drawn.name, drawn.figure, "", caption=drawn.caption)
+                    for drawn in pareto_figures(run.pareto, family)
+                ],
+            )
+        )
+    return parts
 
 
 def _convergence(
