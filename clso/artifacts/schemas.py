@@ -54,7 +54,6 @@ _ARRAY = pa.struct(
         _always("data", pa.large_binary()),
     ]
 )
-_ARRAY_SIZE = pa.struct([_always("name", pa.string()), _always("stored_bytes", pa.int64())])
 
 _FIELDS: dict[str, list[pa.Field]] = {
     # one row per individual and generation
@@ -244,7 +243,8 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("index", pa.int32()),
         _always("name", pa.string()),
         _always("flops_per_token", pa.int64()),
-        _always("arrays", pa.list_(_ARRAY_SIZE)),
+        _always("array_names", pa.list_(pa.string())),
+        _always("array_bytes", pa.list_(pa.int64())),
     ],
     "splits": [
         _always("document", pa.int64()),

@@ -4,12 +4,15 @@ Notation: d = `n_embd`, L layers, T positions per block, V tokens. Counted are t
 in the structured form of its library entry, as a kernel for that family would run it:
 
 .. math::
-    \sum_{l=1}^{L} \Bigl( \sum_{s} flops(library_s[g_{l,s}]) + 2 d (T + 1) \Bigr) + head
+    \sum_{l=1}^{L} \bigl( flops(W^{qkv}_l) + 2 d (T + 1) + flops(W^{out}_l) \bigr)
+        + \bigl( flops(W^{up}_l) + flops(W^{down}_l) \bigr) + head
 
-The second term is attention: position t = 0 .. T - 1 sees t + 1 keys, a product with each and a
-weighted sum of as many values, 4 d (t + 1), which is 2 d (T + 1) on average. The head is 2 V d, or
-the readout entry's own. The embedding is looked up, and what acts element by element (LayerNorm,
-activation, softmax, residual sums) is the same for all genomes of a shape; neither is counted.
+The term in T is attention: position t = 0 .. T - 1 sees t + 1 keys, a product with each and a
+weighted sum of as many values, 4 d (t + 1), which is 2 d (T + 1) on average. A branch (either pair
+of brackets) with a zero matrix adds nothing to the residual stream and is not run. The head is
+2 V d, or the readout entry's own. The embedding is looked up, and what acts element by element
+(LayerNorm, activation, softmax, residual sums) is the same for all genomes of a shape; neither is
+counted.
 
 Source: Kaplan et al. 2020, section 2.1 (the convention).
 """
@@ -36,15 +39,20 @@ def gpt_cost(library: BasisLibrary, frame: GptFrame, genome: Genome) -> GenomeCo
         genome: of this library's space, each gene in range.
     """
     shape = frame.shape
-    body = sum(library[slot][index].flops for slot, index in matrices(genome, shape.n_layer))
-    attention = shape.n_layer * 2 * shape.n_embd * (shape.block_size + 1)
+    attention = 2 * shape.n_embd * (shape.block_size + 1)
+    body = 0
+    flops = [library[slot][index].flops for slot, index in matrices(genome, shape.n_layer)]
+    for layer in range(shape.n_layer):
+        qkv, out, up, down = flops[4 * layer : 4 * layer + 4]
+        body += qkv + attention + out if qkv and out else 0
+        body += up + down if up and down else 0
     genes = token_genes(genome)
     head = (
         2 * shape.vocab_size * shape.n_embd
         if genes is None
         else library[TOKEN_SLOTS[1]][genes[1]].flops
     )
-    return GenomeCost(stored_bytes(library, frame, genome), body + attention + head)
+    return GenomeCost(stored_bytes(library, frame, genome), body + head)
 
 
 def stored_bytes(library: BasisLibrary, frame: GptFrame, genome: Genome) -> int:

@@ -117,9 +117,8 @@ def save_function_costs(path: Path, costs: Sequence[FunctionCost]) -> None:
             "index": index,
             "name": cost.name,
             "flops_per_token": cost.flops_per_token,
-            "arrays": [
-                {"name": name, "stored_bytes": size} for name, size in sorted(cost.arrays.items())
-            ],
+            "array_names": list(cost.arrays),
+            "array_bytes": list(cost.arrays.values()),
         }
         for index, cost in enumerate(costs, 1)
     ]
@@ -136,7 +135,7 @@ def load_function_costs(path: Path) -> tuple[FunctionCost, ...]:
         FunctionCost(
             row["name"],
             row["flops_per_token"],
-            {array["name"]: array["stored_bytes"] for array in row["arrays"]},
+            dict(zip(row["array_names"], row["array_bytes"], strict=True)),
         )
         for row in read_table(path, "function_costs").to_pylist()
     )
