@@ -83,7 +83,7 @@ def study_front(
     objectives: Sequence[str],
     population: int,
     generations: int,
-) -> Run:
+) -> tuple[Run, Family]:
     """Search for a family's front, measure its models; write tables, figures and the note.
 
     The same call again resumes what is unfinished and reuses what is finished.
@@ -95,6 +95,9 @@ def study_front(
         objectives: of `search.objectives`.
         population: models of a generation.
         generations: of the search, the initial population included.
+
+    Returns:
+        The run, and the family whose front was searched for.
 
     Raises:
         ConfigError: objectives that make no front, or a family that the run has not.
@@ -148,7 +151,7 @@ def study_front(
     for drawn in pareto_figures(run.pareto, family):
         svg = figure_svg(drawn.figure, drawn.name, drawn.caption)
         atomic_write_bytes(run.folder.figures / f"{drawn.name}.svg", svg.encode())
-    return run
+    return run, family
 
 
 def _chosen(context: RunContext, family: Family | None) -> Family:

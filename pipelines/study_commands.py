@@ -100,7 +100,7 @@ def pareto(
     ):
         from pipelines.pareto import study_front
 
-        run = study_front(
+        run, found = study_front(
             context,
             family=None if family is None else family.value,
             objectives=[name.strip() for name in objectives.split(",")],
@@ -109,7 +109,7 @@ def pareto(
         )
     from pipelines.inspect import show_pareto
 
-    show_pareto(run)
+    show_pareto(run, found)
     console.print(f"{run.path}", soft_wrap=True)
 
 

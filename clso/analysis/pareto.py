@@ -40,6 +40,7 @@ Row = Mapping[str, Any]
 _LINES: Final = 10
 _DECIMALS: Final = 4
 _NEAR: Final = 0.01  # "nearly as good": within this share of the lowest loss
+_WORTH_SAYING: Final = 0.95  # of a saving: the share that is left
 _OBJECTIVES: Final = {
     "loss": "loss",
     "stored_bytes": "stored bytes",
@@ -133,7 +134,7 @@ def _front_sentence(pareto: pa.Table, family: str, objectives: Sequence[str]) ->
     savings = [
         f"{format_share(share)} of its {_OBJECTIVES[name]}"
         for name, share in shares.items()
-        if share < 1
+        if share < _WORTH_SAYING
     ]
     saved = (
         f" Within {format_share(_NEAR)} of that loss there are models with "

@@ -68,9 +68,7 @@ def pareto_figures(pareto: pa.Table, family: str) -> Iterator[ParetoFigure]:
             grey = "" if cost == "energy_j_per_token" else "; grey: models beaten by another"
             ceiling, rows = _ceiling(pareto, family), _rows(pareto, family)
             hidden = sum(row["loss"] > ceiling for row in rows if row[cost] is not None)
-            above = f" {format_count(hidden)} models with higher losses are not shown." * (
-                hidden > 0
-            )
+            above = f" Higher losses, not shown: {format_count(hidden)}." * (hidden > 0)
             yield ParetoFigure(
                 f"pareto-{family}-{cost.replace('_', '-')}",
                 figure,
