@@ -7,7 +7,8 @@ The test split is not read.
 A row's genome is the model: `front_models` builds it again, by the run's configuration, from the
 matrices or functions that it picks. A mixture is built as the search knew it, its functions
 counted on train alone and its weights fitted on the searched blocks of tune with the steps of an
-evaluation; `stored_bytes` and the loss are those of that very model.
+evaluation; `stored_bytes` and the loss are those of that very model. The found GPT, which
+`mixture.crystalline_gpt` lets mixtures pick, is not among the functions here.
 """
 
 from __future__ import annotations

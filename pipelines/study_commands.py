@@ -85,8 +85,9 @@ def pareto(
 ) -> None:
     """Search for the models that are best for their size and work: a Pareto front.
 
-    Joules per token are measured for the models of the front afterwards. The same command again
-    resumes and reuses what is finished.
+    Joules per token are measured for its models afterwards; no search reads them.
+
+    The same command again resumes and reuses what is finished.
     """
     from clso.config import load_config
     from pipelines.console import RichReporter, console

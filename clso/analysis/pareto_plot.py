@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from clso.analysis.formats import format_bytes, format_count, format_energy_per_token, model_label
 from clso.analysis.pareto import front_rows, staircase
@@ -20,7 +20,10 @@ __all__ = ["ParetoFigure", "pareto_figures"]
 
 Row = Mapping[str, Any]
 
-_SHOWN = 0.9  # share of the losses, and of the front's, that lie within the frame
+_SHOWN = 0.9  # share of the front that surely lies within the frame
+_HEADROOM = 1.2  # the frame's height in terms of what that share takes
+_LEAST_HEIGHT = 0.01  # nats
+_WIDE = 3.0  # costs that differ by more than this factor are drawn on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ def pareto_figures(pareto: pa.Table, family: str) -> Iterator[ParetoFigure]:
         figure = _figure(pareto, family, cost)
         if figure is not None:
             grey = "" if cost == "energy_j_per_token" else "; grey: models beaten by another"
-            ceiling, rows = _ceiling(pareto, family), _rows(pareto, family)
-            hidden = sum(row["loss"] > ceiling for row in rows if row[cost] is not None)
+            ceiling = _ceiling(front_rows(pareto, family))
+            priced = [row for row in _rows(pareto, family) if row[cost] is not None]
+            hidden = sum(row["loss"] > ceiling for row in priced)
             above = f" Higher losses, not shown: {format_count(hidden)}." * (hidden > 0)
             yield ParetoFigure(
                 f"pareto-{family}-{cost.replace('_', '-')}",
@@ -83,11 +87,11 @@ def _rows(pareto: pa.Table, family: str) -> list[Row]:
     return rows
 
 
-def _ceiling(pareto: pa.Table, family: str) -> float:
+def _ceiling(front: list[Row]) -> float:
     """Return the loss up to which there is much to see: the cheapest models are far above."""
-    rows = _rows(pareto, family)
-    losses = [row["loss"] for row in rows], [row["loss"] for row in rows if row["on_front"]]
-    return max(float(np.quantile(some, _SHOWN)) for some in losses)
+    lowest = front[0]["loss"]
+    high = float(np.quantile([row["loss"] for row in front], _SHOWN))
+    return float(lowest + max(_HEADROOM * (high - lowest), _LEAST_HEIGHT))
 
 
 @styled
@@ -95,7 +99,12 @@ def _figure(pareto: pa.Table, family: str, cost: str) -> Figure | None:
     rows = [row for row in front_rows(pareto, family) if row[cost] is not None]
     if not rows:
         return None
-    beaten = [row for row in _rows(pareto, family) if not row["on_front"] and row[cost] is not None]
+    floor, ceiling = rows[0]["loss"], _ceiling(rows)
+    beaten = [
+        row
+        for row in _rows(pareto, family)
+        if not row["on_front"] and row[cost] is not None and row["loss"] <= ceiling
+    ]
     axis, color = _AXES[cost], MODEL_COLORS[family]
     figure, axes = new_figure(3.2, grid="both")
     axes.scatter(
@@ -122,11 +131,13 @@ def _figure(pareto: pa.Table, family: str, cost: str) -> Figure | None:
             linewidths=1.0,
             zorder=3,
         )
-    ceiling, floor = _ceiling(pareto, family), rows[0]["loss"]
-    margin = 0.05 * (ceiling - floor) + 1e-4
-    axes.set_ylim(floor - margin, ceiling + margin)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.set_ylim(floor - 0.06 * (ceiling - floor), ceiling)
+    costs = [row[cost] for row in (*rows, *beaten)]
+    if max(costs) > _WIDE * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(lambda value, _: axis.write(value))
     axes.minorticks_off()
     axes.set_xlabel(axis.label)
