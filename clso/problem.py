@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["Evaluation", "Extendable", "Problem"]
+__all__ = ["CostedProblem", "Evaluation", "Extendable", "GenomeCost", "Problem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Problem(Protocol):
         """Names everything a loss depends on besides the genome; guards resumption."""
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        """Score genomes on a `fidelity` share of the fixed batches, the same for all genomes."""
+        """Score genomes on the first `fidelity` share of the fixed batches, in order."""
 
 
 @runtime_checkable
@@ -79,3 +79,28 @@ class Extendable(Problem, Protocol):
             begun: their evaluations, all at one lower fidelity.
             fidelity: the higher one.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class GenomeCost:
+    """What a genome's model costs to keep and to use, counted, not measured.
+
+    Attributes:
+        stored_bytes: the built model's own `stored_bytes`.
+        flops_per_token: operations that price one target given its context, averaged over the
+            positions of a block. A multiplication and an addition are two, a comparison in
+            a search through a table is one.
+    """
+
+    stored_bytes: int
+    flops_per_token: int
+
+
+class CostedProblem(Problem, Protocol):
+    """A problem that knows what its models cost; what searches for small and fast ones needs.
+
+    A cost is a pure function of the genome: no clock and no meter is read.
+    """
+
+    def cost(self, genome: Sequence[int]) -> GenomeCost:
+        """Return what a genome's model costs; all genomes of one canonical form cost the same."""

@@ -44,7 +44,7 @@ _PACKAGES = (
 )
 
 # Entries of the manifest that hold a value per model family.
-_BY_FAMILY = frozenset({"ablations", "best", "genes", "savings", "search"})
+_BY_FAMILY = frozenset({"ablations", "best", "genes", "pareto", "savings", "search"})
 
 
 @dataclass

@@ -23,6 +23,7 @@ from clso.analysis.formats import (
     format_loss,
     model_label,
 )
+from clso.analysis.pareto import front_rows, front_sentences, front_table, pareto_families
 from clso.analysis.picks import selections_table
 from clso.analysis.rivals import duels, rivals_sentence, rivals_table
 from clso.analysis.savings import savings_of
@@ -38,6 +39,7 @@ __all__ = [
     "runs_table",
     "show_ablations",
     "show_outcome",
+    "show_pareto",
     "show_rivals",
     "show_run",
     "show_savings",
@@ -166,6 +168,8 @@ def show_run(run: Run) -> None:
         show_ablations(run)
     if run.has("savings"):
         show_savings(run)
+    if run.has("pareto"):
+        show_pareto(run)
 
 
 def show_rivals(run: Run) -> None:
@@ -202,6 +206,23 @@ def show_savings(run: Run) -> None:
         found = savings_of(run.savings, family, note["reference"], note["evaluations"])
         console.print(savings_table(found, family, note["target"]))
         console.print(savings_sentence(found))
+
+
+def show_pareto(run: Run, family: str | None = None) -> None:
+    """Print the run's fronts of loss and costs.
+
+    Args:
+        run: where to look.
+        family: one of its fronts; `None`: all.
+
+    Raises:
+        ArtifactError: `clso pareto` has not been run.
+    """
+    for found in pareto_families(run.pareto) if family is None else [family]:
+        console.print(front_table(front_rows(run.pareto, found), found))
+        objectives = run.manifest["pareto"][found]["objectives"]
+        for text in front_sentences(run.pareto, run.pareto_generations, found, objectives):
+            console.print(text)
 
 
 def _energy_table(energy: pa.Table) -> Table:

@@ -8,10 +8,10 @@ surrogate, the random control) is not in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from clso.artifacts.store import atomic_write_bytes, read_json
 from clso.energy import Measurement
@@ -22,11 +22,20 @@ from search.ladder import Rung
 from search.records import SearchCounts
 from search.toolbox import Parent
 
-__all__ = ["Guess", "SearchState", "StopReason", "load_state", "save_state"]
+__all__ = [
+    "Guess",
+    "SearchState",
+    "StopReason",
+    "load_state",
+    "read_identified",
+    "save_state",
+    "write_identified",
+]
 
 _VERSION = 2
 _FRESH = "start the search anew with --fresh, or restore what the state was made with"
 
+State = TypeVar("State")
 StopReason = Literal["generations", "patience", "max_evaluations", "exhausted", "interrupted"]
 
 
@@ -109,8 +118,6 @@ def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> N
     """
     cost = state.surrogate_cost
     value = {
-        "version": _VERSION,
-        "identity": dict(identity),
         "random_state": state.random_state,
         "generations": state.generations,
         "parents": [[list(parent.genome), parent.loss] for parent in state.parents],
@@ -129,8 +136,18 @@ def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> N
         "lowest_guess": None if state.lowest_guess is None else asdict(state.lowest_guess),
         "stop_reason": state.stop_reason,
     }
+    write_identified(path, value, identity)
+
+
+def write_identified(path: Path, value: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Write JSON values and whose they are, whole or not at all.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    named = {"version": _VERSION, "identity": dict(identity), **value}
     # without indentation: the archive of a long search would take a line per gene
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(named, separators=(",", ":"), allow_nan=False)
     atomic_write_bytes(path, text.encode())
 
 
@@ -140,6 +157,17 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> SearchState | None:
     Raises:
         ArtifactError: the file is damaged, of another version, or of a search with another
             problem, seed or settings; the message names what differs.
+    """
+    return read_identified(path, identity, _from_json)
+
+
+def read_identified(
+    path: Path, identity: Mapping[str, Any], parse: Callable[[Mapping[str, Any]], State]
+) -> State | None:
+    """Read what `write_identified` wrote for this very search; `None` if there is nothing yet.
+
+    Raises:
+        ArtifactError: as for `load_state`.
     """
     if not path.exists():
         return None
@@ -151,11 +179,11 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> SearchState | None:
         )
     _demand(path, value.get("identity"), dict(identity))
     try:
-        return _from_json(value)
+        return parse(value)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is damaged: {type(error).__name__} {error}",
-            remedy="start the search anew with --fresh",
+            remedy="delete it, or start the search anew with --fresh",
         ) from error
 
 

@@ -1,13 +1,15 @@
 """DEAP's operators on genomes, with a random generator of their own.
 
-The only module that knows DEAP. Genomes enter and leave as tuples of int; inside they are
-lists, since DEAP's crossover works in place and would corrupt views. Fitness is a loss, lower
-is better, and is never NaN: DEAP compares NaN as better both ways round, so failures carry
-`WORST_LOSS` instead.
+With `search.nsga2` the only module that knows DEAP. Genomes enter and leave as tuples of int;
+inside they are lists, since DEAP's crossover works in place and would corrupt views. Fitness is a
+loss, lower is better, and is never NaN: DEAP compares NaN as better both ways round, so failures
+carry `WORST_LOSS` instead.
 
 Slots that together pick a set (`GenomeSpace.exchangeable`) are bred as a set. A pick that both
 parents have stands in the same slot of both before they are crossed, so that no child has it
-twice or not at all; what is drawn into such a slot is no pick that the genome has already.
+twice or not at all; what is drawn into such a slot is no pick that the genome has already. Option
+0 being one of many, a set that is drawn so is nearly always full. Where small sets matter
+(`any_size`), the number of picks is drawn too, and a slot that mutates is emptied half of the time.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from clso.genome import Genome
 __all__ = ["WORST_LOSS", "Child", "Operators", "Parent"]
 
 WORST_LOSS = sys.float_info.max
+_EMPTIED = 0.5  # share of a set's mutated slots that are emptied, where sets of all sizes are bred
 
 
 class Parent(NamedTuple):
@@ -77,6 +80,7 @@ class Operators:
         tournament_size: parents drawn (with repetition) per tournament; the lowest loss wins.
         seed: of the generator that all of these draw from.
         exchangeable: the slots that pick a set, option 0 being none; all have equally many options.
+        any_size: draw and breed sets of all sizes.
     """
 
     def __init__(
@@ -89,9 +93,11 @@ class Operators:
         tournament_size: int,
         seed: int,
         exchangeable: Sequence[int] = (),
+        any_size: bool = False,
     ) -> None:
         self._cardinalities = tuple(cardinalities)
         self._set_slots = tuple(exchangeable)
+        self._any_size = any_size
         # a stretch between two points needs two genes
         self._crossover_rate = crossover_rate if len(self._cardinalities) > 1 else 0.0
         self._random = random.Random(seed)  # noqa: S311 - no secret depends on it
@@ -119,6 +125,10 @@ class Operators:
         """Draw every gene uniformly, a set's picks without repetition; none may come repeatedly."""
         genes = [self._random.randrange(cardinality) for cardinality in self._cardinalities]
         self._redraw_repeated(genes)
+        if self._any_size:
+            size = self._random.randrange(len(self._set_slots) + 1)
+            for slot in self._set_slots[size:]:
+                genes[slot] = 0
         return tuple(genes)
 
     def offspring(self, parents: Sequence[Parent]) -> Iterator[Child]:
@@ -144,6 +154,10 @@ class Operators:
         (individual,) = self._toolbox.mutate(individual)
         after = tuple(individual)
         if after != before:
+            if self._any_size:
+                for slot in self._set_slots:
+                    if after[slot] != before[slot] and self._random.random() < _EMPTIED:
+                        individual[slot] = 0
             self._redraw_repeated(individual)
             after = tuple(individual)
         return Child(after, "crossover" if after == before else "mutation")

@@ -11,6 +11,7 @@ __all__ = [
     "format_count",
     "format_duration",
     "format_energy",
+    "format_energy_per_token",
     "format_interval",
     "format_loss",
     "format_p",
@@ -117,6 +118,13 @@ def format_energy(energy_j: float | None) -> str:
     if 0 < energy_j < 0.0995:
         return f"{1000 * energy_j:.3g}{_SPACE}mJ" if energy_j >= 1e-3 else f"<1{_SPACE}mJ"
     return _scaled(energy_j, ("J", "kJ", "MJ", "GJ"))
+
+
+def format_energy_per_token(energy_j_per_token: float | None) -> str:
+    """Microjoules to joules, to three figures."""
+    if energy_j_per_token is None:
+        return NOT_MEASURED
+    return _scaled(1e6 * energy_j_per_token, ("µJ", "mJ", "J"))
 
 
 def format_power(power_w: float | None) -> str:

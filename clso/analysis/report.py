@@ -29,7 +29,13 @@ from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families, filtered
 from clso.analysis.selection import FamilyPick, best_individuals, picked_families
-from clso.analysis.study_parts import StudyPart, StudyTable, ablation_parts, savings_parts
+from clso.analysis.study_parts import (
+    StudyPart,
+    StudyTable,
+    ablation_parts,
+    pareto_parts,
+    savings_parts,
+)
 from clso.analysis.style import figure_svg
 from clso.analysis.tables import comparison_lines, result_lines
 from clso.analysis.warm_start import warm_start_sentence
@@ -148,7 +154,9 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     }
     searches = _searches(run, results)
     rivals = _rivals(run)
-    studies = [_study(part) for part in (*ablation_parts(run), *savings_parts(run))]
+    studies = [
+        _study(part) for part in (*ablation_parts(run), *savings_parts(run), *pareto_parts(run))
+    ]
     page = _template().render(
         run_id=run.run_id,
         manifest=run.manifest,

@@ -18,13 +18,22 @@ from clso.analysis.ablations import (
 from clso.analysis.ablations_plot import ablations_figure, selections_figure
 from clso.analysis.formats import format_loss, format_share, model_label
 from clso.analysis.paired import CONFIDENCE
+from clso.analysis.pareto import front_lines, front_rows, front_sentences, pareto_families
+from clso.analysis.pareto_plot import pareto_figures
 from clso.analysis.picks import selection_lines
 from clso.analysis.savings import savings_of
 from clso.analysis.savings_plot import arrivals_figure, savings_figure
 from clso.analysis.savings_table import saving_lines, savings_sentence
 from clso.artifacts import Run
 
-__all__ = ["StudyFigure", "StudyPart", "StudyTable", "ablation_parts", "savings_parts"]
+__all__ = [
+    "StudyFigure",
+    "StudyPart",
+    "StudyTable",
+    "ablation_parts",
+    "pareto_parts",
+    "savings_parts",
+]
 
 _HALVES = (
     "Searches see the first half of the validation blocks; held back is the second half, which "
@@ -199,6 +208,48 @@ def _savings_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
                         (line.per_evaluation, line.costs),
                     )
                     for line in saving_lines(found)
+                ],
+            )
+        ],
+    )
+
+
+def pareto_parts(run: Run) -> list[StudyPart]:
+    """Return a section per family that `clso pareto` has searched."""
+    if not run.has("pareto"):
+        return []
+    return [
+        _pareto_part(run, family, run.manifest["pareto"][family])
+        for family in pareto_families(run.pareto)
+    ]
+
+
+def _pareto_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
+    lines = front_lines(front_rows(run.pareto, family))
+    return StudyPart(
+        anchor=f"pareto-{family}",
+        title=f"Loss against size and work: {model_label(family)}",
+        sentences=front_sentences(run.pareto, run.pareto_generations, family, note["objectives"]),
+        figures=[
+            StudyFigure(drawn.name, drawn.figure, drawn.caption)
+            for drawn in pareto_figures(run.pareto, family)
+        ],
+        tables=[
+            StudyTable(
+                "Models of the front, evenly by loss; all of them, with their genomes, are in "
+                "pareto.parquet, and a genome with this run's configuration is the model. The "
+                "loss is the one that the search selected by; below it that on "
+                f"{note['scored_on']}",
+                ("genome", "loss", "stored", "operations per token", "energy per token"),
+                [
+                    (
+                        line.genome_hash,
+                        (line.loss, line.validation_loss),
+                        line.stored,
+                        line.flops,
+                        line.energy,
+                    )
+                    for line in lines
                 ],
             )
         ],

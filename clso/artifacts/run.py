@@ -54,6 +54,8 @@ _MADE_BY = {
     "ablations": "clso ablate",
     "selections": "clso ablate",
     "savings": "clso savings",
+    "pareto": "clso pareto",
+    "pareto_generations": "clso pareto",
 }
 
 
@@ -303,6 +305,16 @@ class Run:
     def savings(self) -> pa.Table:
         """One row per search, with and without a surrogate."""
         return self.table("savings")
+
+    @cached_property
+    def pareto(self) -> pa.Table:
+        """One row per genome that the search for loss and costs evaluated."""
+        return self.table("pareto")
+
+    @cached_property
+    def pareto_generations(self) -> pa.Table:
+        """One row per generation of that search."""
+        return self.table("pareto_generations")
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """Return a table as a pandas frame.

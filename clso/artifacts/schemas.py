@@ -4,8 +4,8 @@ A schema's name and version stand in the Parquet footer, so that a file says wha
 are in the names (`energy_j`, `duration_s`, `stored_bytes`); losses are nats per token. A null is
 "not measured"; a column that is never unmeasured is declared not null.
 
-*Data columns* are all but `duration_s`, `energy_j`, `surrogate_energy_j` and `mean_power_w`: two
-runs with one seed agree in them, not in what a clock or a meter read.
+*Data columns* are all but `duration_s`, `energy_j`, `energy_j_per_token`, `surrogate_energy_j` and
+`mean_power_w`: two runs with one seed agree in them, not in what a clock or a meter read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ __all__ = [
 SCHEMA_VERSION = 1
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
-MEASURED_COLUMNS = frozenset({"duration_s", "energy_j", "mean_power_w", "surrogate_energy_j"})
+MEASURED_COLUMNS = frozenset(
+    {"duration_s", "energy_j", "energy_j_per_token", "mean_power_w", "surrogate_energy_j"}
+)
 
 
 def _always(name: str, kind: pa.DataType) -> pa.Field:
@@ -189,6 +191,36 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("steps", pa.list_(pa.int64())),
         _always("step_losses", pa.list_(pa.float64())),
     ],
+    # one row per genome that a search for loss and costs evaluated; what comes after on_front is
+    # that of the front's models, built and scored on validation once the search has ended
+    "pareto": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("genome", pa.list_(pa.int32())),
+        _always("genome_hash", pa.string()),
+        _always("loss", pa.float64()),
+        _always("stored_bytes", pa.int64()),
+        _always("flops_per_token", pa.int64()),
+        _always("on_front", pa.bool_()),
+        pa.field("validation_loss", pa.float64()),
+        pa.field("tokens", pa.int64()),
+        pa.field("energy_j_per_token", pa.float64()),
+        *_DURATION,
+        *_ENERGY,
+    ],
+    # one row per generation of such a search
+    "pareto_generations": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("generation", pa.int32()),
+        _always("n_evaluated", pa.int32()),
+        _always("n_failed", pa.int32()),
+        _always("n_front", pa.int32()),
+        pa.field("hypervolume", pa.float64()),
+        pa.field("best_loss", pa.float64()),
+        *_DURATION,
+        *_ENERGY,
+    ],
     # one row per model
     "results": [
         *_RUN,
@@ -262,6 +294,14 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("family", pa.string()),
         _always("vocab_size", pa.int64()),
         _always("probabilities", pa.large_list(pa.float32())),
+    ],
+    # one row per basis function: what it keeps and what asking it takes
+    "function_costs": [
+        _always("index", pa.int32()),
+        _always("name", pa.string()),
+        _always("flops_per_token", pa.int64()),
+        _always("array_names", pa.list_(pa.string())),
+        _always("array_bytes", pa.list_(pa.int64())),
     ],
     "splits": [
         _always("document", pa.int64()),

@@ -27,12 +27,13 @@ from clso.energy import EnergyMonitor
 from clso.errors import DataError
 from clso.genome import Genome, GenomeSpace
 from clso.gpt.body import State, first_state, step
+from clso.gpt.cost import gpt_cost
 from clso.gpt.frame import GptFrame
 from clso.gpt.genome import gpt_space, matrices, token_genes
 from clso.gpt.head import TiledHead
 from clso.gpt.model import CrystallineGpt, check_widths
 from clso.library import BasisLibrary, DenseCache
-from clso.problem import Evaluation
+from clso.problem import Evaluation, GenomeCost
 from clso.scoring import Int64Array, NllArray
 from clso.threads import one_thread
 
@@ -46,7 +47,7 @@ _ARITHMETIC = 1
 
 
 class GptProblem:
-    """Crystalline GPTs on fixed batches; a `clso.problem.Extendable` problem.
+    """Crystalline GPTs on fixed batches; a problem both `Extendable` and `CostedProblem`.
 
     Args:
         library: where the matrices come from.
@@ -126,6 +127,10 @@ class GptProblem:
     def model(self, genome: Sequence[int]) -> CrystallineGpt:
         """Return the model that a genome stands for."""
         return CrystallineGpt(self.library, genome, self.frame, share_layers=self.share_layers)
+
+    def cost(self, genome: Sequence[int]) -> GenomeCost:
+        """Return what a genome's model costs; see `clso.gpt.cost`."""
+        return gpt_cost(self.library, self.frame, self._space.canonical(genome))
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Score genomes on the first batches, in the order given.

@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Sequence
 
 from clso.genome import Genome, GenomeSpace, Slot
-from clso.library import SLOTS, BasisLibrary, LibraryEntry
+from clso.library import SLOTS, TOKEN_SLOTS, BasisLibrary, LibraryEntry
 
-__all__ = ["gpt_space", "matrices", "token_genes"]
+__all__ = ["gpt_space", "matrices", "token_entries", "token_genes"]
 
 
 def gpt_space(library: BasisLibrary, n_layer: int, *, share_layers: bool) -> GenomeSpace:
@@ -54,6 +54,12 @@ def matrices(genome: Genome, n_layer: int) -> tuple[tuple[str, int], ...]:
 def token_genes(genome: Genome) -> tuple[int, int] | None:
     """Return the genes of embedding and readout; `None` for a genome of body genes alone."""
     return (genome[0], genome[-1]) if len(genome) % len(SLOTS) else None
+
+
+def token_entries(genome: Genome) -> tuple[tuple[str, int], ...]:
+    """Return embedding and readout as (slot, index); nothing for a genome of body genes alone."""
+    genes = token_genes(genome)
+    return () if genes is None else tuple(zip(TOKEN_SLOTS, genes, strict=True))
 
 
 def _first_alike(entries: Sequence[LibraryEntry]) -> tuple[int, ...]:

@@ -10,10 +10,11 @@ import torch
 
 from clso.errors import ConfigError
 from clso.gpt.body import first_state, step
+from clso.gpt.cost import stored_bytes
 from clso.gpt.frame import GptFrame
-from clso.gpt.genome import gpt_space, matrices, token_genes
+from clso.gpt.genome import gpt_space, matrices, token_entries
 from clso.gpt.head import TiledHead
-from clso.library import TOKEN_SLOTS, BasisLibrary
+from clso.library import BasisLibrary
 from clso.scoring import Int64Array, NllArray
 
 __all__ = ["CrystallineGpt", "check_widths"]
@@ -62,10 +63,8 @@ class CrystallineGpt:
         }
         self.weights = tuple(dense[key] for key in self.matrices)
         self.wte, self.head = frame.wte, frame.head
-        self._token_entries: tuple[tuple[str, int], ...] = ()
-        genes = token_genes(self.genome)
-        if genes is not None:
-            self._token_entries = tuple(zip(TOKEN_SLOTS, genes, strict=True))
+        self._token_entries = token_entries(self.genome)
+        if self._token_entries:
             wte, readout = (
                 torch.from_numpy(library[slot][index].dense()).to(frame.device)
                 for slot, index in self._token_entries
@@ -85,8 +84,7 @@ class CrystallineGpt:
     @property
     def stored_bytes(self) -> int:
         """Compact size of the distinct entries in use, plus the frame and the genome."""
-        entries = sum(self.library[slot][index].stored_bytes for slot, index in set(self.entries))
-        return entries + self.frame.stored_bytes + 4 * len(self.genome)
+        return stored_bytes(self.library, self.frame, self.genome)
 
     def _hidden(self, inputs: Int64Array) -> torch.Tensor:
         """Return what the head takes, `(B T, d)`."""

@@ -13,6 +13,12 @@ from clso.data import Dataset, TokenSplit
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.evaluator import Scored
+from clso.mixture.function_cost import (
+    FunctionCost,
+    function_cost,
+    load_function_costs,
+    save_function_costs,
+)
 from clso.mixture.grid import class_maps_of, function_names
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import ClassMaps, compute_columns, fit_functions
@@ -22,7 +28,14 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.shared import functions_home, open_dataset
 
-__all__ = ["class_maps", "run", "scored", "searched_blocks", "spread_blocks"]
+__all__ = [
+    "class_maps",
+    "function_costs",
+    "run",
+    "scored",
+    "searched_blocks",
+    "spread_blocks",
+]
 
 _SPLITS = ("tune", "validation")
 
@@ -55,6 +68,10 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         save_file(maps, home / "classes.safetensors")
     except OSError as error:
         raise write_error(home, error) from error
+    save_function_costs(
+        _costs(home),
+        [function_cost(function, context.config.data.block_size) for function in functions],
+    )
     key = []
     for name in _SPLITS:
         inputs, targets = splits[name].blocks(searched_blocks(splits[name], context))
@@ -63,7 +80,8 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         )
         columns.save(_columns(home, name))
         key.append(columns.fingerprint)
-    outputs = (home / "classes.safetensors", *(_columns(home, name) for name in _SPLITS))
+    columns_of = (_columns(home, name) for name in _SPLITS)
+    outputs = (home / "classes.safetensors", _costs(home), *columns_of)
     return StageOutcome(outputs, {"functions": len(names)}, key=digest_of(key))
 
 
@@ -78,6 +96,11 @@ def scored(context: RunContext, dataset: Dataset) -> dict[str, Scored]:
     }
 
 
+def function_costs(context: RunContext) -> tuple[FunctionCost, ...]:
+    """Load what the functions cost as they were fitted on train, in the order of the columns."""
+    return load_function_costs(_costs(functions_home(context)))
+
+
 def class_maps(context: RunContext) -> ClassMaps:
     """Load the token classes that the functions were fitted with."""
     maps: ClassMaps = load_file(functions_home(context) / "classes.safetensors")
@@ -86,6 +109,10 @@ def class_maps(context: RunContext) -> ClassMaps:
 
 def _columns(home: Path, split: str) -> Path:
     return home / f"columns-{split}.parquet"
+
+
+def _costs(home: Path) -> Path:
+    return home / "costs.parquet"
 
 
 def _inputs(split: TokenSplit, context: RunContext) -> Int64Array:

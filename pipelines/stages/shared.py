@@ -33,8 +33,8 @@ __all__ = [
 
 # Raised whenever a change of code changes the matrices that a configuration stands for.
 _LIBRARY_VERSION = 1
-# The same for the columns of basis functions.
-_FUNCTIONS_VERSION = 1
+# The same for the columns and costs of basis functions.
+_FUNCTIONS_VERSION = 2
 
 
 def shared_home(stage: str, context: RunContext) -> Path | None:

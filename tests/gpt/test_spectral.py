@@ -221,3 +221,23 @@ def test_positions_must_fit_the_shape() -> None:
         GptFrame(SHAPE, seed=0, positions=np.zeros((4, N_EMBD), np.float32))
     with pytest.raises(ValueError, match="bias of its own"):
         GptFrame(SHAPE, seed=0, positions=LAYOUT.positions(), log_unigram=np.zeros(VOCAB_SIZE))
+
+
+def test_a_genome_costs_what_its_embedding_readout_and_busy_branches_do(
+    library: BasisLibrary, frame: GptFrame, batches: tuple[np.ndarray, np.ndarray]
+) -> None:
+    mine = problem(library, frame, batches)
+    idle = (1, *IDLE, *IDLE, 2)
+    entries = library["embedding"][1], library["readout"][2]
+    cost = mine.cost(idle)
+    assert cost.stored_bytes == mine.model(idle).stored_bytes
+    assert cost.stored_bytes == sum(e.stored_bytes for e in entries) + frame.stored_bytes + 40
+    assert cost.flops_per_token == entries[1].flops
+    # a matrix before or after a zero one is kept and never multiplied with
+    half = mine.cost((1, 0, 5, 5, 5, *IDLE, 2))
+    assert half.flops_per_token == cost.flops_per_token
+    assert half.stored_bytes > cost.stored_bytes
+    busy = mine.cost((1, 0, 1, 5, 5, *IDLE, 2))
+    attention = 2 * N_EMBD * (BLOCK + 1)
+    used = library["attn_qkv"][0].flops + library["attn_out"][1].flops + attention
+    assert busy.flops_per_token == cost.flops_per_token + used

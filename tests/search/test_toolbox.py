@@ -193,3 +193,32 @@ def test_parents_with_repeated_picks_still_breed() -> None:
     for child in children(made, parents, 100):
         assert len(child.genome) == 6
         assert all(0 <= gene < 20 for gene in child.genome)
+
+
+def test_sets_of_any_size_are_drawn_and_stay_balanced_under_mutation_alone() -> None:
+    made = Operators(
+        [30] * 8 + [3],
+        crossover="uniform",
+        crossover_rate=0.0,
+        mutation_rate=0.5,
+        tournament_size=2,
+        seed=5,
+        exchangeable=range(8),
+        any_size=True,
+    )
+
+    def size(genome: Sequence[int]) -> int:
+        return sum(gene > 0 for gene in genome[:8])
+
+    drawn = [made.random_genome() for _ in range(300)]
+    assert {size(genome) for genome in drawn} == set(range(9))
+    for genome in drawn:
+        picked = [gene for gene in genome[:8] if gene]
+        assert len(picked) == len(set(picked))
+    # a child of the full and of the empty set loses and gains about as much
+    lost, gained = (
+        [size(child.genome) for child in children(made, [Parent(parent, 0.0)], 300)]
+        for parent in ((*range(1, 9), 0), (0,) * 9)
+    )
+    assert 8 - sum(lost) / 300 == pytest.approx(2.0, abs=0.3)
+    assert sum(gained) / 300 == pytest.approx(2.0, abs=0.3)
