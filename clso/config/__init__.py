@@ -24,13 +24,23 @@ from clso.config.schema import (
 )
 from clso.config.search import LocalSearchConfig, SearchConfig, SurrogateConfig
 from clso.config.spectral import SpectralConfig
+from clso.config.tune import (
+    BudgetConfig,
+    DimensionConfig,
+    LocalSearchSpaceConfig,
+    SearchSpaceConfig,
+    SurrogateSpaceConfig,
+    TuneConfig,
+)
 from clso.config.warm_start import WarmStartConfig
 
 __all__ = [
     "AnalysisConfig",
     "BaselineConfig",
     "BlockSparseConfig",
+    "BudgetConfig",
     "DataConfig",
+    "DimensionConfig",
     "EnergyConfig",
     "EvaluationConfig",
     "FamilyConfig",
@@ -40,6 +50,7 @@ __all__ = [
     "HubConfig",
     "LibraryConfig",
     "LocalSearchConfig",
+    "LocalSearchSpaceConfig",
     "MixtureConfig",
     "ModelConfig",
     "PackageConfig",
@@ -47,10 +58,13 @@ __all__ = [
     "RunConfig",
     "RuntimeConfig",
     "SearchConfig",
+    "SearchSpaceConfig",
     "SpectralConfig",
     "SplitFractions",
     "SurrogateConfig",
+    "SurrogateSpaceConfig",
     "TokenizerConfig",
+    "TuneConfig",
     "WarmStartConfig",
     "load_config",
 ]

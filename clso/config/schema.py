@@ -26,6 +26,7 @@ from clso.config.section import (
     Threads,
 )
 from clso.config.spectral import SpectralConfig
+from clso.config.tune import TuneConfig
 from clso.config.warm_start import WarmStartConfig
 
 
@@ -317,6 +318,7 @@ class RunConfig(Section):
     energy: EnergyConfig = EnergyConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    tune: TuneConfig | None = None
 
     @model_validator(mode="after")
     def _network_is_searched(self) -> RunConfig:
@@ -329,9 +331,10 @@ class RunConfig(Section):
     def digest(self) -> str:
         """Return 64 hexadecimal digits of everything that can change a result.
 
-        `runtime` is left out: workers and threads change how long a run takes.
+        `runtime` is left out, since workers and threads change how long a run takes, and `tune`,
+        which is about other runs than this one.
         """
-        return digest_of(self.model_dump(mode="json", exclude={"runtime", "name"}))
+        return digest_of(self.model_dump(mode="json", exclude={"runtime", "name", "tune"}))
 
 
 def digest_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
