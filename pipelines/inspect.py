@@ -22,6 +22,16 @@ from clso.analysis.formats import (
 )
 from clso.analysis.rivals import duels, rivals_sentence, rivals_table
 from clso.analysis.tables import comparison_table, result_table
+from clso.analysis.tuning import (
+    arm_lines,
+    check_of,
+    check_sentence,
+    check_table,
+    front_table,
+    param_lines,
+    param_table,
+    trial_lines,
+)
 from clso.artifacts import Run, atomic_write_bytes, list_runs, load_run
 from clso.errors import ArtifactError
 from pipelines.console import console
@@ -34,6 +44,7 @@ __all__ = [
     "show_outcome",
     "show_rivals",
     "show_run",
+    "show_tuning",
 ]
 
 
@@ -155,6 +166,8 @@ def show_run(run: Run) -> None:
         console.print(_energy_table(run.energy))
     if run.has("rivals"):
         show_rivals(run)
+    if run.has("trials"):
+        show_tuning(run)
 
 
 def show_rivals(run: Run) -> None:
@@ -166,6 +179,26 @@ def show_rivals(run: Run) -> None:
     found = duels(run.rivals, run.manifest["rivals"]["evaluations"])
     console.print(rivals_table(found))
     console.print(rivals_sentence(found))
+
+
+def show_tuning(run: Run) -> None:
+    """Print what a study found, and how it stands against the run's own settings.
+
+    Raises:
+        ArtifactError: the study has not come to its end.
+    """
+    note = run.manifest.get("tune")
+    if note is None:
+        raise ArtifactError(
+            f"the study in {run.path} has not come to its end",
+            remedy="`clso tune CONFIG` goes on with it",
+        )
+    checks, check = run.table("checks"), check_of(run.table("checks"))
+    if len(note["objectives"]) > 1:
+        console.print(front_table(trial_lines(run.table("trials").to_pylist())))
+    console.print(param_table(param_lines(note, run.table("importances").to_pylist())))
+    console.print(check_table(arm_lines(checks), check))
+    console.print(check_sentence(check))
 
 
 def _energy_table(energy: pa.Table) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.options import DEFAULT_OUT, Config, Out, Overrides, interruptible
+from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
     from clso.config import RunConfig
@@ -18,7 +18,7 @@ __all__ = ["add_commands"]
 
 def add_commands(app: typer.Typer) -> None:
     """Add every study to the command line."""
-    for command in (rivals,):
+    for command in (rivals, tune):
         app.command()(command)
 
 
@@ -62,3 +62,49 @@ def _rivals(config: RunConfig, out: Path, seeds: int, evaluations: Sequence[int]
         from pipelines.rivals import run_rivals
 
         return run_rivals(context, seeds=seeds, evaluations=evaluations or ())
+
+
+def tune(
+    config: Config,
+    overrides: Overrides = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="In place of tune.trials.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="URL",
+            help="Optuna's, such as postgresql://host/name; by default an SQLite file beside the "
+            "results.",
+        ),
+    ] = None,
+    out: Out = DEFAULT_OUT,
+    fresh: Fresh = False,
+) -> None:
+    """Tune a search's hyperparameters with Optuna, and check what it found on other seeds.
+
+    The same command again goes on with the study; started more than once at a time, the processes
+    share it.
+    """
+    from clso.config import load_config
+
+    with interruptible():
+        from pipelines.console import RichReporter, console
+        from pipelines.tune import run_tune
+
+        path = run_tune(
+            load_config(config, overrides or ()),
+            out.resolve(),
+            RichReporter(),
+            trials=trials,
+            storage=storage,
+            fresh=fresh,
+        )
+    from clso.artifacts import load_run
+    from pipelines.inspect import show_tuning
+
+    study = load_run(path)
+    show_tuning(study)
+    console.print(f"report: {study.folder.report_path}", soft_wrap=True)
+    console.print(f"tuned configuration: {path / 'best.yaml'}", soft_wrap=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from clso.analysis import plots, sections
@@ -24,6 +22,7 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.headline import make_headline, pick_contender
+from clso.analysis.page import Picture, page_template
 from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families
@@ -38,23 +37,6 @@ __all__ = ["BEST_SHARE", "render_report", "write_report"]
 BEST_SHARE = 0.1
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page; without one, `missing` says why.
-
-    Attributes:
-        name: unique in the page, and the file's name.
-        svg: the drawing; `None` if there is nothing to draw.
-        caption: what stands below it, if anything.
-        missing: why it is not there.
-    """
-
-    name: str
-    svg: str | None
-    caption: str
-    missing: str
 
 
 @dataclass(frozen=True)
@@ -134,7 +116,7 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     }
     searches = _searches(run, results)
     rivals = _rivals(run)
-    page = _template().render(
+    page = page_template("report.html.j2").render(
         run_id=run.run_id,
         manifest=run.manifest,
         finished=max(_stage_times(run), default=""),
@@ -161,14 +143,6 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     )
     drawn = [*pictures.values(), *(picture for part in searches for picture in part.pictures)]
     return page, drawn if rivals is None else [*drawn, rivals.picture]
-
-
-def _template() -> Any:  # noqa: ANN401 - a jinja2 template
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = files("clso.analysis").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)
 
 
 def _stage_times(run: Run) -> list[str]:

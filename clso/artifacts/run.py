@@ -51,6 +51,9 @@ _MADE_BY = {
     "scores": "clso analyze",
     "energy": "clso run",
     "rivals": "clso rivals",
+    "trials": "clso tune",
+    "importances": "clso tune",
+    "checks": "clso tune",
 }
 
 

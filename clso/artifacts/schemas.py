@@ -184,6 +184,44 @@ _FIELDS: dict[str, list[pa.Field]] = {
         pa.field("estimated", pa.bool_()),
         _always("reused", pa.bool_()),
     ],
+    # one row per trial of a study
+    "trials": [
+        *_RUN,
+        _always("study", pa.string()),
+        _always("number", pa.int32()),
+        _always("state", pa.string()),
+        _always("is_best", pa.bool_()),
+        pa.field("loss", pa.float64()),
+        _always("seed_losses", pa.list_(pa.float64())),
+        _always("search_losses", pa.list_(pa.float64())),
+        _always("evaluations", pa.int64()),
+        *_DURATION,
+        *_ENERGY,
+        _always("params", pa.string()),
+        pa.field("retry_of", pa.int32()),
+        pa.field("error", pa.string()),
+    ],
+    # one row per objective, method and tuned dimension of a study
+    "importances": [
+        *_RUN,
+        _always("study", pa.string()),
+        _always("objective", pa.string()),
+        _always("evaluator", pa.string()),
+        _always("parameter", pa.string()),
+        _always("importance", pa.float64()),
+        _always("n_trials", pa.int32()),
+    ],
+    # one row per search with the tuned settings or the run's own, on seeds that tuned nothing
+    "checks": [
+        *_RUN,
+        _always("study", pa.string()),
+        _always("arm", pa.string()),
+        pa.field("loss", pa.float64()),
+        pa.field("search_loss", pa.float64()),
+        _always("evaluations", pa.int64()),
+        *_DURATION,
+        *_ENERGY,
+    ],
     # one row per structured matrix; `arrays` is its payload, bytes in C order
     "library": [
         _always("slot", pa.string()),

@@ -52,8 +52,8 @@ class DimensionConfig(Section):
         choices: the values to choose from; one alone is fixed.
     """
 
-    low: float | None = None
-    high: float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
     log: bool = False
     choices: Annotated[tuple[Scalar, ...], Field(min_length=1)] | None = None
 

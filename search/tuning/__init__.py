@@ -1,7 +1,7 @@
 """Optuna tunes the evolution's hyperparameters; nothing outside this package knows Optuna."""
 
 from search.tuning.settings import TuningSettings
-from search.tuning.space import Choices, Range, SearchSpace
+from search.tuning.space import Choices, Params, Range, SearchSpace
 from search.tuning.study import Tuning, open_tuning
 
-__all__ = ["Choices", "Range", "SearchSpace", "Tuning", "TuningSettings", "open_tuning"]
+__all__ = ["Choices", "Params", "Range", "SearchSpace", "Tuning", "TuningSettings", "open_tuning"]

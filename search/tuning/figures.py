@@ -16,6 +16,7 @@ import optuna
 from matplotlib import pyplot as plt
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.visualization import matplotlib as plots
 
 from clso.analysis.style import INK, STYLE
@@ -100,6 +101,11 @@ def _drawn(plot: Callable[[], Any], *, height: float = 3.2) -> Figure:
         one.set_axisbelow(True)
         one.xaxis.label.set_color(INK)
         one.yaxis.label.set_color(INK)
+        for axis in (one.xaxis, one.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter(lambda value, _: f"{value:g}")
+                axis.set_minor_formatter(NullFormatter())
         if one.get_legend() is not None:
             # beside the plot it would take a third of the width
             one.legend(loc="best")

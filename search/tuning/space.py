@@ -8,7 +8,7 @@ The conditions are Optuna's define-by-run ones: a trial that has no surrogate ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
@@ -102,7 +102,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         known = set(_flat(self.base))
-        unknown = [name for name in self._own if name not in known]
+        unknown = [name for name in self.dimensions if name not in known and not _of_library(name)]
         if unknown:
             raise ConfigError(
                 f"there is no hyperparameter {unknown[0]!r} to tune",
@@ -119,9 +119,9 @@ class SearchSpace:
                 )
 
     @property
-    def _own(self) -> Iterator[str]:
-        """The dimensions of the search; the others are the library's."""
-        return (name for name in self.dimensions if not _of_library(name))
+    def own(self) -> Params:
+        """The values of the run's own search, by their names."""
+        return _flat(self.base)
 
     def bounds(self, name: str) -> tuple[float, float]:
         """Return the least and the greatest number that a hyperparameter may have."""
@@ -162,7 +162,7 @@ class SearchSpace:
         Args:
             library: the run's own values of the library's dimensions.
         """
-        own = {**_flat(self.base), **library}
+        own = {**self.own, **library}
         return {
             name: own[name]
             for name, dimension in self.dimensions.items()
