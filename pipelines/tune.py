@@ -40,7 +40,7 @@ from pipelines.stages.problems import Family
 from pipelines.stages.shared import open_dataset
 from pipelines.tuned import TunedProblems, own_library, search_space, tuned_config, tuned_yaml
 from search.settings import SearchSettings
-from search.tuning import Params, Tuning, TuningSettings, open_tuning
+from search.tuning import Params, Tuning, TuningSettings, check_budget, open_tuning
 from search.tuning.storage import hidden_url
 from search.validated import Budget, Halves, validated_search
 
@@ -48,6 +48,7 @@ __all__ = ["run_tune"]
 
 # Raised whenever a change of code changes what a stored part would hold.
 _VERSION = 1
+_DATABASE = "study.db"
 _STAGES = {"mixture": ("prepare", "functions"), "gpt": ("prepare", "library")}
 
 
@@ -91,16 +92,18 @@ def run_tune(
         retries=tune.retries,
         seed=config.seed,
     )
+    check_budget(space, settings.budget)
+    joules = settings.budget.energy_j is not None or "energy_j" in settings.objectives
+    if joules and config.energy.meter == "none":
+        raise ConfigError(
+            "the study weighs joules, but energy.meter is none",
+            remedy="set energy.meter to auto, or leave joules out of tune",
+        )
     with _open_study(config, out, reporter, fresh=fresh) as context:
-        if not context.monitor.meters and "energy_j" in (*tune.objectives, _budgeted(tune)):
-            raise ConfigError(
-                "the study weighs joules, but energy.meter is none",
-                remedy="set energy.meter to auto, or leave joules out of tune",
-            )
         for stage in _STAGES[family]:
             run_stage(stage, context)
         problems = TunedProblems(context, open_dataset(context), family)
-        url = storage or tune.storage or f"sqlite:///{context.folder.path / 'study.db'}"
+        url = storage or tune.storage or f"sqlite:///{context.folder.path / _DATABASE}"
         with open_tuning(
             url,
             config.name,
@@ -134,10 +137,6 @@ def _family(config: RunConfig, tune: TuneConfig) -> Family:
     return tune.family
 
 
-def _budgeted(tune: TuneConfig) -> str:
-    return "evaluations" if tune.budget.energy_j is None else "energy_j"
-
-
 @contextmanager
 def _open_study(
     config: RunConfig, out: Path, reporter: Reporter, *, fresh: bool
@@ -149,7 +148,10 @@ def _open_study(
     manifest: dict[str, Any] = {}
     if folder.manifest_path.exists():
         manifest = load_run(folder.path).manifest
-        if manifest["run_id"] != run_id:
+        begun = "tune" in manifest or (folder.path / _DATABASE).exists()
+        if manifest["run_id"] != run_id and not begun:
+            manifest = {}
+        elif manifest["run_id"] != run_id:
             raise ArtifactError(
                 f"{folder.path} holds a study of another configuration: that of "
                 f"{manifest['run_id']}, and this is {run_id}",

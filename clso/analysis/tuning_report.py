@@ -26,8 +26,8 @@ __all__ = ["FIGURES", "render_tuning_report", "write_tuning_report"]
 FIGURES: Final = {
     "history": "Loss of each complete trial, and the lowest so far; pruned trials have none.",
     "pareto": "Loss and joules of each trial; on the front, nothing is lower in both.",
-    "importances": "What the best tenth of the trials have in common: importance of each "
-    "hyperparameter for a low loss (PED-ANOVA).",
+    "importances": "What the best trials have in common: importance of each hyperparameter for "
+    "a low loss (PED-ANOVA).",
     "importances-energy_j": "The same for few joules.",
     "slice": "Loss by the hyperparameters that matter most; later trials are darker.",
     "parallel": "Each line is a trial: its loss, then its hyperparameters; the darker, the better.",

@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.visualization import matplotlib as plots
 
 from clso.analysis.style import INK, STYLE
-from search.tuning.results import by_objective, few_trials
+from search.tuning.results import by_objective, few_trials, ped_anova
 from search.tuning.settings import Objective
 from search.tuning.storage import experimental
 
@@ -60,20 +60,25 @@ def study_figures(
             name = "importances" if objective == "loss" else f"importances-{objective}"
             found[name] = _drawn(
                 lambda one=one, objective=objective: plots.plot_param_importances(  # type: ignore[misc]  # bound now
-                    one, target_name=_NAMES[objective]
+                    one, evaluator=ped_anova(len(one.trials)), target_name=_NAMES[objective]
                 ),
                 height=1.0 + 0.24 * len(ranked),
             )
         sliced = list(ranked[:_SLICED])
         found["slice"] = _drawn(
-            lambda: plots.plot_slice(loss, params=sliced, target_name=label), height=2.6
+            lambda: plots.plot_slice(loss, params=sliced, target_name=label), height=2.8
         )
+        for axes in found["slice"].axes:
+            # side by side, the names need two lines
+            axes.set_xlabel(axes.get_xlabel().replace(".", ".\n"))
         if len(common) > 1:
             parallel = common[:_PARALLEL]
             found["parallel"] = _drawn(
                 lambda: plots.plot_parallel_coordinate(loss, params=parallel, target_name=label),
                 height=3.6,
             )
+            for axes in found["parallel"].axes:
+                axes.grid(False)
             found["rank"] = _drawn(
                 lambda: plots.plot_rank(loss, params=common[:2], target_name=label), height=3.4
             )
@@ -106,7 +111,11 @@ def _drawn(plot: Callable[[], Any], *, height: float = 3.2) -> Figure:
                 axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
                 axis.set_minor_formatter(NullFormatter())
-        if one.get_legend() is not None:
-            # beside the plot it would take a third of the width
-            one.legend(loc="best")
+        legend = one.get_legend()
+        if legend is not None:
+            # beside the plot it would take a third of the width, and of one kind it says nothing
+            shown = len(legend.get_texts()) > 1
+            legend.remove()
+            if shown:
+                one.legend(loc="best")
     return figure

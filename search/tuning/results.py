@@ -20,10 +20,20 @@ from optuna.trial import FrozenTrial, TrialState
 from search.tuning.judge import ERROR, SEARCHES
 from search.tuning.settings import Objective
 
-__all__ = ["FEWEST", "by_objective", "few_trials", "history_of", "importance_rows", "trial_row"]
+__all__ = [
+    "FEWEST",
+    "by_objective",
+    "few_trials",
+    "history_of",
+    "importance_rows",
+    "ped_anova",
+    "trial_row",
+]
 
 # fewer trials than this say nothing about any dimension
 FEWEST = 4
+# and fewer than this say little of what good ones have in common
+_BEST = 5
 
 
 def trial_row(trial: FrozenTrial, params: Mapping[str, Any], is_best: bool) -> dict[str, Any]:
@@ -65,7 +75,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def history_of(trial: FrozenTrial) -> list[int]:
     """Return the trials that a trial repeats, the first one first."""
-    numbers: list[int] = trial.system_attrs.get("retryhistory_of", [])
+    numbers: list[int] = trial.system_attrs.get("retry_history", [])
     return numbers
 
 
@@ -96,7 +106,7 @@ def importance_rows(
     """Return how much of the objectives each tuned dimension explains, by two methods.
 
     PED-ANOVA (Watanabe et al., IJCAI 2023; for conditional dimensions KDD 2026) asks what the best
-    tenth of the complete trials has in common; fANOVA (Hutter et al., ICML 2014) how much of the
+    of the complete trials have in common; fANOVA (Hutter et al., ICML 2014) how much of the
     variance of all of them a dimension explains, and knows only those that every trial has.
 
     Args:
@@ -114,11 +124,17 @@ def importance_rows(
         }
         for objective, single in by_objective(study, objectives).items()
         for name, evaluator in (
-            ("ped_anova", PedAnovaImportanceEvaluator()),
+            ("ped_anova", ped_anova(len(single.trials))),
             ("fanova", FanovaImportanceEvaluator(seed=seed)),
         )
         for parameter, importance in _importances(single, evaluator).items()
     ]
+
+
+def ped_anova(n_trials: int) -> PedAnovaImportanceEvaluator:
+    """Return PED-ANOVA over the best tenth of so many trials, or the best five if that is more."""
+    share = min(max(0.1, _BEST / max(n_trials, 1)), 0.5)
+    return PedAnovaImportanceEvaluator(target_quantile=share)
 
 
 def _importances(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> dict[str, float]:

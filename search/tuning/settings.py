@@ -18,7 +18,7 @@ from search.tuning.space import SearchSpace
 from search.tuning.storage import experimental
 from search.validated import Budget
 
-__all__ = ["Objective", "TuningSettings", "pruner_of", "sampler_of"]
+__all__ = ["Objective", "TuningSettings", "check_budget", "pruner_of", "sampler_of"]
 
 Objective = Literal["loss", "energy_j"]
 
@@ -69,6 +69,21 @@ class TuningSettings:
                 f"pruner is {self.pruner}, but a study of several objectives prunes nothing",
                 remedy="set tune.pruner to none, or leave energy_j out of tune.objectives",
             )
+
+
+def check_budget(space: SearchSpace, budget: Budget) -> None:
+    """Refuse a budget that ends before anything has been bred.
+
+    Raises:
+        ConfigError: the largest population does not fit in.
+    """
+    most = int(space.bounds("population")[1])
+    if budget.evaluations is not None and budget.evaluations < most:
+        raise ConfigError(
+            f"a budget of {budget.evaluations} evaluations ends within the first generation of a "
+            f"population of {most}",
+            remedy="raise tune.budget.evaluations, or lower tune.space.population",
+        )
 
 
 def pruner_of(space: SearchSpace, settings: TuningSettings) -> BasePruner:

@@ -24,14 +24,14 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clso.energy import EnergyMonitor
-from clso.errors import ArtifactError, ConfigError, WorkError
+from clso.errors import ArtifactError, WorkError
 from clso.progress import SILENT, Reporter
 from search.tuning.judge import ERROR, Judge
 from search.tuning.results import history_of, importance_rows, trial_row
-from search.tuning.settings import TuningSettings, pruner_of, sampler_of
+from search.tuning.settings import TuningSettings, check_budget, pruner_of, sampler_of
 from search.tuning.space import Params, SearchSpace
 from search.tuning.storage import HEARTBEAT_S, experimental, hidden_url, open_storage, retry
-from search.validated import Budget, Halves
+from search.validated import Halves
 
 __all__ = ["Tuning", "open_tuning"]
 
@@ -70,7 +70,7 @@ def open_tuning(
         ArtifactError: the storage cannot be opened, or holds another study of this name.
         ConfigError: the budget is too small for the largest population.
     """
-    _check_budget(space, settings.budget)
+    check_budget(space, settings.budget)
     own = problems({})
     identity = {
         "version": _VERSION,
@@ -97,16 +97,6 @@ def open_tuning(
         if not study.get_trials(deepcopy=False):
             study.enqueue_trial(space.own_values(own_library or {}), skip_if_exists=True)
         yield Tuning(study, Judge(space, settings, problems, monitor or EnergyMonitor()))
-
-
-def _check_budget(space: SearchSpace, budget: Budget) -> None:
-    most = int(space.bounds("population")[1])
-    if budget.evaluations is not None and budget.evaluations < most:
-        raise ConfigError(
-            f"a budget of {budget.evaluations} evaluations ends within the first generation of a "
-            f"population of {most}",
-            remedy="raise tune.budget.evaluations, or lower tune.space.population",
-        )
 
 
 def _claim(study: optuna.Study, identity: dict[str, Any], place: str) -> None:
