@@ -267,7 +267,7 @@ def count_sentence(trials: Sequence[Row], note: Row) -> str:
 def param_table(lines: Sequence[ParamLine]) -> Table:
     """Return what was tuned as a table for the terminal."""
     table = _table("best settings", "importance: PED-ANOVA, shares of one")
-    table.add_column("hyperparameter")
+    table.add_column("hyperparameter", overflow="fold")
     for name in ("tuned", "default", "importance"):
         table.add_column(name, justify="right")
     for line in lines:
