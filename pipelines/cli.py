@@ -93,12 +93,15 @@ def show(run: RunName, out: Out = DEFAULT_OUT) -> None:
 
 @app.command()
 def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
-    """Write a run's HTML report and figures again."""
+    """Write a run's HTML report and figures again, or a study's report, named by its folder."""
     from clso.analysis.report import write_report
+    from clso.analysis.tuning_report import write_tuning_report
     from pipelines.console import console
     from pipelines.inspect import find_run
 
-    console.print(f"report: {write_report(find_run(run, out))}", soft_wrap=True)
+    found = find_run(run, out)
+    write = write_tuning_report if found.has("trials") else write_report
+    console.print(f"report: {write(found)}", soft_wrap=True)
 
 
 @app.command()

@@ -25,7 +25,7 @@ from clso.errors import ArtifactError
 from clso.progress import Reporter
 from pipelines.ledger import StageRecord
 
-__all__ = ["RunContext", "open_context", "versions"]
+__all__ = ["RunContext", "open_context", "run_identity", "versions"]
 
 _PACKAGES = (
     "clso",
@@ -132,6 +132,17 @@ class RunContext:
         self.note(stages=stages)
 
 
+def run_identity(config: RunConfig) -> tuple[str, str]:
+    """Return a run's id, and the name of its data set.
+
+    Raises:
+        DataError: the text cannot be found.
+    """
+    fingerprint = dataset_fingerprint(config.data, config.tokenizer, config.seed)
+    key = hashlib.sha256(f"{config.digest()}:{fingerprint}".encode()).hexdigest()[:10]
+    return f"{config.name}-{key}", fingerprint
+
+
 @contextmanager
 def open_context(
     config: RunConfig, out: Path, reporter: Reporter, *, fresh: bool = False
@@ -147,9 +158,7 @@ def open_context(
         DataError: the text cannot be found.
         MeterError: the meter asked for is not there.
     """
-    fingerprint = dataset_fingerprint(config.data, config.tokenizer, config.seed)
-    key = hashlib.sha256(f"{config.digest()}:{fingerprint}".encode()).hexdigest()[:10]
-    run_id = f"{config.name}-{key}"
+    run_id, fingerprint = run_identity(config)
     path = out / "runs" / run_id
     locks = out / ".locks"
     try:

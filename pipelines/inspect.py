@@ -10,39 +10,24 @@ import pyarrow as pa
 from rich.markup import escape
 from rich.table import Table
 
-from clso.analysis.ablations import (
-    ablation_families,
-    ablation_sentence,
-    ablations_table,
-    base_loss,
-    effects,
-)
 from clso.analysis.formats import (
     format_duration,
     format_energy,
     format_loss,
     model_label,
 )
-from clso.analysis.pareto import front_rows, front_sentences, front_table, pareto_families
-from clso.analysis.picks import selections_table
-from clso.analysis.rivals import duels, rivals_sentence, rivals_table
-from clso.analysis.savings import savings_of
-from clso.analysis.savings_table import savings_sentence, savings_table
 from clso.analysis.tables import comparison_table, result_table
 from clso.artifacts import Run, list_runs, load_run
 from clso.errors import ArtifactError
 from pipelines.console import console
+from pipelines.show_studies import show_studies
 
 __all__ = [
     "find_model",
     "find_run",
     "runs_table",
-    "show_ablations",
     "show_outcome",
-    "show_pareto",
-    "show_rivals",
     "show_run",
-    "show_savings",
 ]
 
 
@@ -162,67 +147,7 @@ def show_run(run: Run) -> None:
         console.print(comparison_table(run))
     if run.has("energy"):
         console.print(_energy_table(run.energy))
-    if run.has("rivals"):
-        show_rivals(run)
-    if run.has("ablations"):
-        show_ablations(run)
-    if run.has("savings"):
-        show_savings(run)
-    if run.has("pareto"):
-        show_pareto(run)
-
-
-def show_rivals(run: Run) -> None:
-    """Print how the run's search stands against simpler ones.
-
-    Raises:
-        ArtifactError: `clso rivals` has not been run.
-    """
-    found = duels(run.rivals, run.manifest["rivals"]["evaluations"])
-    console.print(rivals_table(found))
-    console.print(rivals_sentence(found))
-
-
-def show_ablations(run: Run) -> None:
-    """Print what each arm of the run's ablation changes, and which families were picked.
-
-    Raises:
-        ArtifactError: `clso ablate` has not been run.
-    """
-    for family in ablation_families(run.ablations):
-        found = effects(run.ablations, family)
-        console.print(ablations_table(found, family, base_loss(run.ablations, family)))
-        console.print(ablation_sentence(found))
-        console.print(selections_table(run.selections, family))
-
-
-def show_savings(run: Run) -> None:
-    """Print how many evaluations each surrogate of the run's searches saves.
-
-    Raises:
-        ArtifactError: `clso savings` has not been run.
-    """
-    for family, note in run.manifest.get("savings", {}).items():
-        found = savings_of(run.savings, family, note["reference"], note["evaluations"])
-        console.print(savings_table(found, family, note["target"]))
-        console.print(savings_sentence(found))
-
-
-def show_pareto(run: Run, family: str | None = None) -> None:
-    """Print the run's fronts of loss and costs.
-
-    Args:
-        run: where to look.
-        family: one of its fronts; `None`: all.
-
-    Raises:
-        ArtifactError: `clso pareto` has not been run.
-    """
-    for found in pareto_families(run.pareto) if family is None else [family]:
-        console.print(front_table(front_rows(run.pareto, found), found))
-        objectives = run.manifest["pareto"][found]["objectives"]
-        for text in front_sentences(run.pareto, run.pareto_generations, found, objectives):
-            console.print(text)
+    show_studies(run)
 
 
 def _energy_table(energy: pa.Table) -> Table:

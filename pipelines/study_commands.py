@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.options import DEFAULT_OUT, Config, Out, Overrides, interruptible
+from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
     from clso.artifacts import Run
@@ -39,7 +39,7 @@ Budget = Annotated[
 
 def add_commands(app: typer.Typer) -> None:
     """Add every study to the command line."""
-    for command in (rivals, ablate, savings, pareto):
+    for command in (rivals, tune, ablate, savings, pareto):
         app.command()(command)
 
 
@@ -69,7 +69,7 @@ def rivals(
         path = _rivals(load_config(config, overrides or ()), out.resolve(), seeds, evaluations)
     from clso.artifacts import load_run
     from pipelines.console import console
-    from pipelines.inspect import show_rivals
+    from pipelines.show_studies import show_rivals
 
     show_rivals(load_run(path))
     console.print(f"{path}", soft_wrap=True)
@@ -128,7 +128,7 @@ def pareto(
             population=population,
             generations=generations,
         )
-    from pipelines.inspect import show_pareto
+    from pipelines.show_studies import show_pareto
 
     show_pareto(run, found)
     console.print(f"{run.path}", soft_wrap=True)
@@ -142,6 +142,52 @@ def _rivals(config: RunConfig, out: Path, seeds: int, evaluations: Sequence[int]
         from pipelines.rivals import run_rivals
 
         return run_rivals(context, seeds=seeds, evaluations=evaluations or ())
+
+
+def tune(
+    config: Config,
+    overrides: Overrides = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="In place of tune.trials.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="URL",
+            help="Optuna's, such as postgresql://host/name; by default an SQLite file beside the "
+            "results.",
+        ),
+    ] = None,
+    out: Out = DEFAULT_OUT,
+    fresh: Fresh = False,
+) -> None:
+    """Tune a search's hyperparameters with Optuna, and check what it found on other seeds.
+
+    The same command again goes on with the study; started more than once at a time, the processes
+    share it.
+    """
+    from clso.config import load_config
+
+    with interruptible():
+        from pipelines.console import RichReporter, console
+        from pipelines.tune import run_tune
+
+        path = run_tune(
+            load_config(config, overrides or ()),
+            out.resolve(),
+            RichReporter(),
+            trials=trials,
+            storage=storage,
+            fresh=fresh,
+        )
+    from clso.artifacts import load_run
+    from pipelines.show_studies import show_tuning
+
+    study = load_run(path)
+    show_tuning(study)
+    console.print(f"report: {study.folder.report_path}", soft_wrap=True)
+    console.print(f"tuned configuration: {path / 'best.yaml'}", soft_wrap=True)
 
 
 def ablate(
@@ -164,7 +210,7 @@ def ablate(
             "ablate", load_config(config, overrides or ()), out, family, seeds, evaluations
         )
     from pipelines.console import console
-    from pipelines.inspect import show_ablations
+    from pipelines.show_studies import show_ablations
 
     show_ablations(run)
     console.print(f"{run.path}", soft_wrap=True)
@@ -190,7 +236,7 @@ def savings(
             "savings", load_config(config, overrides or ()), out, family, seeds, evaluations
         )
     from pipelines.console import console
-    from pipelines.inspect import show_savings
+    from pipelines.show_studies import show_savings
 
     show_savings(run)
     console.print(f"{run.path}", soft_wrap=True)

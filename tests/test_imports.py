@@ -47,7 +47,13 @@ def test_deap_is_imported_in_two_places() -> None:
     assert modules_importing("deap") == {"search/toolbox.py", "search/nsga2.py"}
 
 
-@pytest.mark.parametrize("heavy", ["torch", "prefect", "transformers", "datasets", "matplotlib"])
+def test_optuna_is_imported_in_one_package() -> None:
+    assert all(path.startswith("search/tuning/") for path in modules_importing("optuna"))
+
+
+@pytest.mark.parametrize(
+    "heavy", ["torch", "prefect", "transformers", "datasets", "matplotlib", "optuna"]
+)
 def test_the_command_line_starts_without_heavy_imports(heavy: str) -> None:
     code = f"import sys, pipelines.cli; sys.exit({heavy!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from clso.analysis import plots, sections
@@ -25,6 +23,7 @@ from clso.analysis.formats import (
 )
 from clso.analysis.headline import make_headline, pick_contender
 from clso.analysis.optimism import optimism_sentence
+from clso.analysis.page import Picture, page_template
 from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
 from clso.analysis.rivals_plot import rivals_figure
 from clso.analysis.search_summary import SearchCounts, count_individuals, families, filtered
@@ -46,23 +45,6 @@ __all__ = ["BEST_SHARE", "render_report", "write_report"]
 BEST_SHARE = 0.1
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page; without one, `missing` says why.
-
-    Attributes:
-        name: unique in the page, and the file's name.
-        svg: the drawing; `None` if there is nothing to draw.
-        caption: what stands below it, if anything.
-        missing: why it is not there.
-    """
-
-    name: str
-    svg: str | None
-    caption: str
-    missing: str
 
 
 @dataclass(frozen=True)
@@ -154,10 +136,9 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     }
     searches = _searches(run, results)
     rivals = _rivals(run)
-    studies = [
-        _study(part) for part in (*ablation_parts(run), *savings_parts(run), *pareto_parts(run))
-    ]
-    page = _template().render(
+    parts = (*ablation_parts(run), *savings_parts(run), *pareto_parts(run))
+    studies = [_study(part) for part in parts]
+    page = page_template("report.html.j2").render(
         run_id=run.run_id,
         manifest=run.manifest,
         finished=max(_stage_times(run), default=""),
@@ -186,14 +167,6 @@ def _render(run: Run) -> tuple[str, list[Picture]]:
     drawn = [*pictures.values(), *(picture for part in searches for picture in part.pictures)]
     drawn += [picture for part in studies for picture in part.pictures]
     return page, drawn if rivals is None else [*drawn, rivals.picture]
-
-
-def _template() -> Any:  # noqa: ANN401 - a jinja2 template
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = files("clso.analysis").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)
 
 
 def _stage_times(run: Run) -> list[str]:

@@ -16,7 +16,16 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["FAMILY_COLORS", "INK", "MODEL_COLORS", "MUTED", "figure_svg", "new_figure", "styled"]
+__all__ = [
+    "FAMILY_COLORS",
+    "INK",
+    "MODEL_COLORS",
+    "MUTED",
+    "STYLE",
+    "figure_svg",
+    "new_figure",
+    "styled",
+]
 
 INK = "#1f2328"
 MUTED = "#6e7781"
@@ -35,7 +44,7 @@ MODEL_COLORS = {
 FAMILY_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 # Any: matplotlib types the keys as literals, and not the same ones in every version
-_SETTINGS: Any = {
+STYLE: Any = {
     "axes.edgecolor": _RULE,
     "axes.facecolor": "white",
     "axes.grid": True,
@@ -64,7 +73,7 @@ _SETTINGS: Any = {
 }
 
 
-styled = mpl.rc_context(_SETTINGS)
+styled = mpl.rc_context(STYLE)
 """Decorator: the function draws with these settings and leaves the user's own alone."""
 
 

@@ -56,6 +56,9 @@ _MADE_BY = {
     "savings": "clso savings",
     "pareto": "clso pareto",
     "pareto_generations": "clso pareto",
+    "trials": "clso tune",
+    "importances": "clso tune",
+    "checks": "clso tune",
 }
 
 

@@ -34,6 +34,14 @@ from clso.config.schema import (
 )
 from clso.config.search import LocalSearchConfig, SearchConfig, SurrogateConfig
 from clso.config.spectral import SpectralConfig
+from clso.config.tune import (
+    BudgetConfig,
+    DimensionConfig,
+    LocalSearchSpaceConfig,
+    SearchSpaceConfig,
+    SurrogateSpaceConfig,
+    TuneConfig,
+)
 from clso.config.warm_start import WarmStartConfig
 
 __all__ = [
@@ -42,8 +50,10 @@ __all__ = [
     "Arm",
     "BaselineConfig",
     "BlockSparseConfig",
+    "BudgetConfig",
     "CirculantConfig",
     "DataConfig",
+    "DimensionConfig",
     "EnergyConfig",
     "EvaluationConfig",
     "FactorConfig",
@@ -56,6 +66,7 @@ __all__ = [
     "KroneckerConfig",
     "LibraryConfig",
     "LocalSearchConfig",
+    "LocalSearchSpaceConfig",
     "MixtureConfig",
     "ModelConfig",
     "MonarchConfig",
@@ -66,10 +77,13 @@ __all__ = [
     "RuntimeConfig",
     "SavingsConfig",
     "SearchConfig",
+    "SearchSpaceConfig",
     "SpectralConfig",
     "SplitFractions",
     "SurrogateConfig",
+    "SurrogateSpaceConfig",
     "TokenizerConfig",
+    "TuneConfig",
     "WarmStartConfig",
     "ZeroConfig",
     "ablation_arms",

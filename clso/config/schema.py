@@ -28,6 +28,7 @@ from clso.config.section import (
     Threads,
 )
 from clso.config.spectral import SpectralConfig
+from clso.config.tune import TuneConfig
 from clso.config.warm_start import WarmStartConfig
 
 
@@ -300,6 +301,7 @@ class RunConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
     ablate: AblateConfig | None = None
     savings: SavingsConfig | None = None
+    tune: TuneConfig | None = None
 
     @model_validator(mode="after")
     def _network_is_searched(self) -> RunConfig:
@@ -325,9 +327,9 @@ class RunConfig(Section):
         """Return 64 hexadecimal digits of everything that can change a result.
 
         `runtime` is left out: workers and threads change how long a run takes. So are the
-        studies: they add tables to a run and change none of its own.
+        studies: they add tables to a run or are about other runs, and change none of its own.
         """
-        apart = {"runtime", "name", "ablate", "savings"}
+        apart = {"runtime", "name", "ablate", "savings", "tune"}
         return digest_of(self.model_dump(mode="json", exclude=apart))
 
 

@@ -1,0 +1,255 @@
+"""The section `tune`: what Optuna may change of a search, at which budget, judged by what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from clso.config.search import LocalSearchConfig, SearchConfig, SurrogateConfig
+from clso.config.section import Count, Positive, Section
+
+__all__ = [
+    "BudgetConfig",
+    "DimensionConfig",
+    "FunctionGroup",
+    "LocalSearchSpaceConfig",
+    "SearchSpaceConfig",
+    "SurrogateSpaceConfig",
+    "TuneConfig",
+]
+
+Scalar = bool | int | float | str
+FunctionGroup = Literal[
+    "patterns",
+    "class_patterns",
+    "cache_half_lives",
+    "gated_maps",
+    "induction_lengths",
+    "functions",
+]
+
+# Signed ranks over n seeds have p of at least 1 / 2^n, and the pruner asks for less than 0.1.
+_WILCOXON_SEEDS = 5
+
+
+class DimensionConfig(Section):
+    """One hyperparameter's values: a range, a list to choose from, or a single fixed value.
+
+    In YAML `{low: 8, high: 64, log: true}`, `[uniform, two_point]` or `0.75`.
+
+    Attributes:
+        low: the least value, included.
+        high: the greatest, included.
+        log: whether the range is searched by factors rather than by differences.
+        choices: the values to choose from; one alone is fixed.
+    """
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: Annotated[tuple[Scalar, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, dict | DimensionConfig):
+            return value
+        return {"choices": value if isinstance(value, list | tuple) else [value]}
+
+    @model_validator(mode="after")
+    def _one_form(self) -> DimensionConfig:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("a list of values has no low, high or log")
+        elif self.low is None or self.high is None:
+            raise ValueError("a range needs both low and high")
+        elif self.low > self.high:
+            raise ValueError(f"the range from {self.low:g} to {self.high:g} is empty")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"a range by factors begins above 0, not at {self.low:g}")
+        return self
+
+
+Dimension = DimensionConfig | None
+
+
+def _range(low: float, high: float, *, log: bool = False) -> DimensionConfig:
+    return DimensionConfig(low=low, high=high, log=log)
+
+
+def _every(section: type[Section], field: str) -> DimensionConfig:
+    return DimensionConfig(choices=get_args(section.model_fields[field].annotation))
+
+
+class _Space(Section):
+    """Dimensions that are named after the fields of another section, and keep its ranges."""
+
+    tuned: ClassVar[type[Section]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed_truth_values(cls, values: object) -> object:
+        # a section refuses truth values for what is none; here they are fixed dimensions
+        if not isinstance(values, dict):
+            return values
+        return {key: [value] if isinstance(value, bool) else value for key, value in values.items()}
+
+    @field_validator("*")
+    @classmethod
+    def _values_fit(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.tuned.model_fields.get(info.field_name or "")
+        if field is None or not isinstance(value, DimensionConfig):
+            return value
+        kind: Any = Annotated[field.annotation, field]
+        return _typed(value, TypeAdapter(kind))
+
+
+def _typed(dimension: DimensionConfig, adapter: TypeAdapter[Any]) -> DimensionConfig:
+    """Return a dimension whose values are what the field takes."""
+    kind = adapter.json_schema().get("type")
+    if dimension.choices is None and kind not in ("integer", "number"):
+        raise ValueError("it is no number, so it has no range; expected a list of values")
+    try:
+        if dimension.choices is not None:
+            for choice in dimension.choices:
+                # YAML reads `on` as true, which would pass for the number 1
+                if isinstance(choice, bool) and kind != "boolean":
+                    raise ValueError(f"{str(choice).lower()} is not a value of it")
+            typed = tuple(adapter.validate_python(choice) for choice in dimension.choices)
+            return dimension.model_copy(update={"choices": typed})
+        ends = (adapter.validate_python(dimension.low), adapter.validate_python(dimension.high))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise ValueError(f"{detail['input']!r}: {detail['msg'].lower()}") from None
+    return dimension.model_copy(update=dict(zip(("low", "high"), ends, strict=True)))
+
+
+class SurrogateSpaceConfig(_Space):
+    """The surrogate's; all but `kind` only matter, and are only drawn, where there is one."""
+
+    tuned = SurrogateConfig
+
+    kind: Dimension = _every(SurrogateConfig, "kind")
+    start: Dimension = _range(1, 6)
+    full_eval_fraction: Dimension = _range(0.05, 0.6, log=True)
+    random_fraction: Dimension = None
+    pool_factor: Dimension = _range(1.0, 16.0, log=True)
+    optimism: Dimension = _range(0.0, 2.0)
+
+
+class LocalSearchSpaceConfig(_Space):
+    """Local search's; all but `enabled` are only drawn where it is."""
+
+    tuned = LocalSearchConfig
+
+    enabled: Dimension = DimensionConfig(choices=(True, False))
+    every: Dimension = _range(1, 4)
+    neighbours: Dimension = _range(1, 16, log=True)
+
+
+class SearchSpaceConfig(_Space):
+    """What may be tuned; `null` leaves a dimension out, as the run's own search has it.
+
+    Attributes:
+        slots: functions that a mixture may pick, out of the same library.
+        groups: lists of `mixture.library` whose functions are kept or left out as a whole.
+        shares: shares of families in `gpt.library`, by their names.
+    """
+
+    tuned = SearchConfig
+
+    population: Dimension = _range(8, 48, log=True)
+    mutation_rate: Dimension = _range(0.01, 0.5, log=True)
+    crossover: Dimension = _every(SearchConfig, "crossover")
+    crossover_rate: Dimension = _range(0.2, 1.0)
+    tournament_size: Dimension = _range(2, 6)
+    elites: Dimension = _range(0, 4)
+    surrogate: SurrogateSpaceConfig = SurrogateSpaceConfig()
+    local_search: LocalSearchSpaceConfig = LocalSearchSpaceConfig()
+    slots: Dimension = None
+    groups: tuple[FunctionGroup, ...] = ()
+    shares: dict[str, DimensionConfig] = Field(default_factory=dict)
+
+    @field_validator("slots")
+    @classmethod
+    def _slots_are_counted(cls, value: Dimension) -> Dimension:
+        whole: TypeAdapter[Any] = TypeAdapter(Annotated[int, Field(ge=1, le=256)])
+        return None if value is None else _typed(value, whole)
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_are_positive(cls, value: dict[str, DimensionConfig]) -> dict[str, DimensionConfig]:
+        share: TypeAdapter[Any] = TypeAdapter(Positive)
+        return {name: _typed(dimension, share) for name, dimension in value.items()}
+
+
+class BudgetConfig(Section):
+    """What one search may spend; one of the two.
+
+    Attributes:
+        evaluations: real evaluations.
+        energy_j: measured joules, looked at between generations: what a search finds then
+            depends on the meter, and repeats only about.
+    """
+
+    evaluations: Count | None = None
+    energy_j: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> BudgetConfig:
+        if (self.evaluations is None) == (self.energy_j is None):
+            raise ValueError("give either evaluations or energy_j")
+        return self
+
+
+class TuneConfig(Section):
+    """A study of the evolution's hyperparameters, for one model family.
+
+    Attributes:
+        family: whose search is tuned; `None`: the only one in `families`.
+        trials: settings tried, pruned ones included.
+        seeds: searches per trial, with the run's seed and those that follow.
+        check_seeds: searches of the best settings and of the run's own, with the seeds after.
+        budget: of every search.
+        objectives: what is minimized; with both, the Pareto set is what a study finds.
+        pruner: `hyperband` between generations, `wilcoxon` between seeds; `None`: hyperband for
+            one objective, none for two.
+        retries: times that a trial is tried again that failed or whose process died.
+        storage: of the study, an SQLAlchemy URL; `None`: an SQLite file in the study's folder.
+        space: what may be tuned.
+    """
+
+    family: Literal["gpt", "mixture"] | None = None
+    trials: Count = 30
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    check_seeds: Annotated[int, Field(ge=2, le=1000)] = 5
+    budget: BudgetConfig = BudgetConfig(evaluations=150)
+    objectives: Annotated[tuple[Literal["loss", "energy_j"], ...], Field(min_length=1)] = ("loss",)
+    pruner: Literal["hyperband", "wilcoxon", "none"] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    storage: str | None = None
+    space: SearchSpaceConfig = SearchSpaceConfig()
+
+    @model_validator(mode="after")
+    def _pruning_fits(self) -> TuneConfig:
+        if "loss" not in self.objectives:
+            raise ValueError("objectives must have loss in them")
+        if len(self.objectives) > 1 and self.pruner not in (None, "none"):
+            raise ValueError(
+                f"pruner is {self.pruner}, but a study of several objectives prunes nothing; "
+                "leave pruner out"
+            )
+        if self.pruner == "wilcoxon" and self.seeds < _WILCOXON_SEEDS:
+            raise ValueError(
+                f"the wilcoxon pruner is sure of nothing before {_WILCOXON_SEEDS - 1} seeds, so "
+                f"seeds must be at least {_WILCOXON_SEEDS} for it to spare any"
+            )
+        return self

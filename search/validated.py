@@ -1,0 +1,272 @@
+"""One search at a fixed budget, judged by a loss that it did not select by.
+
+The search reads one half of the validation blocks; what it found is then scored on the other. A
+genome is computed once however many searches ask for it, but each search is charged as if it had
+paid for all of its evaluations itself: its time and joules are
+
+    measured around it  -  what its new evaluations took  +  what all its evaluations took when new
+
+so that searches compare, whichever came first. Scoring on the other half is nobody's cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from clso.energy import EnergyMonitor
+from clso.errors import ConfigError, MeterError
+from clso.genome import Genome, GenomeSpace
+from clso.problem import Evaluation, Problem
+from search.evolution import run_search
+from search.records import MemorySink
+from search.settings import SearchSettings
+from search.standings import Watched
+
+__all__ = ["Budget", "Halves", "Progress", "ValidatedLoss", "validated_search"]
+
+# By this a search ends that finds nothing new and spends hardly anything.
+_MOST_GENERATIONS = 10_000
+_THOUSANDTHS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one search may spend; exactly one of the two.
+
+    Attributes:
+        evaluations: real evaluations.
+        energy_j: joules, looked at between generations. A meter never repeats itself, so neither
+            does such a search, not to the last bit.
+
+    Raises:
+        ConfigError: neither is given, or both, or less than nothing.
+    """
+
+    evaluations: int | None = None
+    energy_j: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.evaluations, self.energy_j) if value is not None]
+        if len(given) != 1 or given[0] <= 0:
+            raise ConfigError(
+                f"a budget is {self}, expected a number above 0 for one of the two",
+                remedy="give tune.budget.evaluations or tune.budget.energy_j",
+            )
+
+    def settings(self, settings: SearchSettings) -> SearchSettings:
+        """Return a search that ends when the budget is spent, and not before."""
+        return replace(
+            settings,
+            # a generation without anything new to evaluate ends no search, so bound their number
+            generations=self.evaluations or _MOST_GENERATIONS,
+            patience=None,
+            max_evaluations=self.evaluations,
+            finalists=1,
+        )
+
+    @property
+    def whole(self) -> int:
+        """What `spent` comes to in the end: evaluations, or thousandths of the joules."""
+        return self.evaluations or _THOUSANDTHS
+
+    def spent(self, evaluations: int, energy_j: float | None) -> int:
+        """Return how much of `whole` is used up."""
+        if self.evaluations is not None:
+            return min(evaluations, self.evaluations)
+        assert self.energy_j is not None
+        return min(int(_THOUSANDTHS * (energy_j or 0.0) / self.energy_j), _THOUSANDTHS)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The same genomes on both halves of the validation blocks.
+
+    Attributes:
+        searched: what the search reads.
+        held_back: what it is judged by.
+        known: evaluations of both, by the problems' fingerprints; shared, so none is repeated.
+    """
+
+    searched: Problem
+    held_back: Problem
+    known: dict[str, dict[Genome, Evaluation]] = field(default_factory=dict)
+
+    def known_of(self, problem: Problem) -> dict[Genome, Evaluation]:
+        """Return what is known of one of the two."""
+        return self.known.setdefault(problem.fingerprint, {})
+
+    def judged(self, canonical: Genome) -> float | None:
+        """Return a genome's loss on the half held back; `None` if it has no finite one."""
+        known = self.known_of(self.held_back)
+        if canonical not in known:
+            (known[canonical],) = self.held_back.evaluate([canonical])
+        return known[canonical].loss
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands between two generations.
+
+    Attributes:
+        spent: of the budget, in units of `Budget.whole`.
+        loss: of the incumbent on the half held back; `None` while it has none.
+    """
+
+    spent: int
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedLoss:
+    """What one search came to.
+
+    Attributes:
+        seed: of the search.
+        loss: of what it found, on the half held back; `None`: nothing has a finite loss.
+        search_loss: the same on the half that was searched.
+        evaluations: real ones, failed ones included.
+        duration_s: as if it had computed all of them itself.
+        energy_j: the same in joules; `None` = not measured.
+        energy_source: the meters behind it.
+        estimated: whether they estimate.
+        complete: false if it was stopped before its budget was spent.
+    """
+
+    seed: int
+    loss: float | None
+    search_loss: float | None
+    evaluations: int
+    duration_s: float
+    energy_j: float | None
+    energy_source: str | None
+    estimated: bool | None
+    complete: bool
+
+
+class _Computed:
+    """A problem that notes what it had to compute."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.new: list[Evaluation] = []
+
+    @property
+    def space(self) -> GenomeSpace:
+        """See `Problem.space`."""
+        return self._problem.space
+
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        """See `Problem.fidelities`."""
+        return self._problem.fidelities
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Problem.fingerprint`."""
+        return self._problem.fingerprint
+
+    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
+        """See `Problem.evaluate`."""
+        evaluations = self._problem.evaluate(genomes, fidelity)
+        self.new += evaluations
+        return evaluations
+
+
+def validated_search(
+    halves: Halves,
+    settings: SearchSettings,
+    budget: Budget,
+    *,
+    seed: int,
+    family: str,
+    monitor: EnergyMonitor | None = None,
+    should_stop: Callable[[Progress], bool] | None = None,
+) -> ValidatedLoss:
+    """Search one half for as long as the budget lasts, and score what is found on the other.
+
+    Args:
+        halves: the problem.
+        settings: of the search; how long it lasts is the budget's to say.
+        budget: of the search.
+        seed: of the search.
+        family: the name of what is searched.
+        monitor: measures; a budget of joules needs one.
+        should_stop: told between generations; true ends the search there.
+
+    Raises:
+        MeterError: a budget of joules without a meter that sees them.
+    """
+    monitor = monitor or EnergyMonitor()
+    computed = _Computed(halves.searched)
+    known = halves.known_of(halves.searched)
+    watched = Watched(computed, known)
+    aside_s = aside_j = 0.0
+    stopped = False
+
+    def asked() -> list[Evaluation]:
+        return [known[scored.canonical] for scored in watched.archive]
+
+    def charge_j(measured_j: float | None) -> float | None:
+        paid = [_joules(computed.new), _joules(asked())]
+        if measured_j is None or paid[0] is None or paid[1] is None:
+            return None
+        return measured_j - aside_j - paid[0] + paid[1]
+
+    def stop() -> bool:
+        nonlocal aside_s, aside_j, stopped
+        if not watched.standings:
+            return False
+        energy_j = charge_j(window.so_far().energy_j)
+        if budget.energy_j is not None:
+            if energy_j is None:
+                raise MeterError(
+                    "the budget is in joules, but the meter saw none of a generation's",
+                    remedy="give tune.budget.evaluations, or another energy.meter",
+                )
+            if energy_j >= budget.energy_j:
+                return True
+        if should_stop is None:
+            return False
+        with monitor.window() as aside:
+            best = watched.standings[-1]
+            loss = None if best.canonical is None else halves.judged(best.canonical)
+            spent = budget.spent(best.evaluations, energy_j)
+            stopped = should_stop(Progress(spent, loss))
+        aside_s += aside.measurement.duration_s
+        # what was too short for the meter to see is nothing to take off
+        aside_j += aside.measurement.energy_j or 0.0
+        return stopped
+
+    with monitor.window() as window:
+        run_search(
+            watched,
+            budget.settings(settings),
+            seed=seed,
+            family=family,
+            run_id="validated",
+            sink=MemorySink(),
+            monitor=monitor,
+            should_stop=stop,
+        )
+    measured, best = window.measurement, watched.standings[-1]
+    duration_s = measured.duration_s - aside_s
+    duration_s += sum(one.duration_s for one in asked())
+    duration_s -= sum(one.duration_s for one in computed.new)
+    energy_j = charge_j(measured.energy_j)
+    return ValidatedLoss(
+        seed=seed,
+        loss=None if best.canonical is None else halves.judged(best.canonical),
+        search_loss=best.loss,
+        evaluations=best.evaluations,
+        duration_s=duration_s,
+        energy_j=energy_j,
+        energy_source=None if energy_j is None else measured.energy_source,
+        estimated=None if energy_j is None else measured.estimated,
+        complete=not stopped,
+    )
+
+
+def _joules(evaluations: Iterable[Evaluation]) -> float | None:
+    joules = [evaluation.energy_j for evaluation in evaluations]
+    return sum(one for one in joules if one is not None) if None not in joules else None
