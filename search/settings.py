@@ -36,8 +36,8 @@ class SurrogateSettings:
 
     Attributes:
         kind: the write-up's embedding + MLP, a random forest, ridge regression, a
-            Gaussian process, gradient boosting, in each generation whichever of them ranks
-            evaluations best that it was not shown (auto), or none.
+            Gaussian process, gradient boosting, in each generation the one that ranks
+            evaluations well which it was not shown (auto), or none.
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.

@@ -22,8 +22,8 @@ class SurrogateConfig(Section):
 
     Attributes:
         kind: the write-up's embedding + MLP, a random forest, ridge regression, a
-            Gaussian process, gradient boosting, in each generation whichever of them ranks
-            evaluations best that it was not shown (auto), or none.
+            Gaussian process, gradient boosting, in each generation the one that ranks
+            evaluations well which it was not shown (auto), or none.
         start: generations evaluated in full before the surrogate filters.
         full_eval_fraction: share of a generation's new individuals that are evaluated.
         random_fraction: share of all evaluations since then, local search included, that are

@@ -5,7 +5,8 @@ Notation: n evaluated genomes in the order of their evaluation.
 Each candidate kind learns twice from every other genome and guesses the ones between, so that
 every genome is once held back. Its figure is Spearman's correlation of guesses and losses over
 the newer half of the genomes: bred by the search, and better than most, as those are that it will
-be asked about. The kind with the highest figure learns anew from all n.
+be asked about. The first candidate, the best on the whole, learns anew from all n, unless another
+is clearly ahead: over some tens of genomes, small leads are chance.
 
 The last generation held back instead would look like the next one too, but it misleads: whom a
 surrogate chose for evaluation lies within a narrow range of its own guesses, so its figure there
@@ -30,13 +31,13 @@ from search.surrogates.ridge import RidgeSurrogate
 
 __all__ = ["AutoSurrogate"]
 
-# Of equals the first is taken, so the best ranked on the whole come first; forest and perceptron
-# ranked lower than these at a higher cost.
+# Forest and perceptron ranked lower than boosting, at about its cost.
 _CANDIDATES: tuple[SurrogateFactory, ...] = (
     GaussianProcessSurrogate,
     RidgeSurrogate,
     GradientBoostingSurrogate,
 )
+_CLEAR_LEAD = 0.1
 _FEWEST_JUDGED = 8  # a correlation over fewer is as good as drawn
 
 
@@ -69,9 +70,12 @@ class AutoSurrogate:
         self._chosen = None
         figures = [self._figure(make, genomes, losses) for make in _CANDIDATES]
         best = int(np.argmax(figures))
-        if figures[best] >= self._min_correlation:
-            self._chosen = _CANDIDATES[best](self._space, self._seed)
-            self._chosen.fit(genomes, losses)
+        if figures[best] < self._min_correlation:
+            return
+        if figures[0] >= max(self._min_correlation, figures[best] - _CLEAR_LEAD):
+            best = 0
+        self._chosen = _CANDIDATES[best](self._space, self._seed)
+        self._chosen.fit(genomes, losses)
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         """Guess losses; see `Surrogate.predict`."""

@@ -53,14 +53,22 @@ def test_the_kind_that_ranks_best_is_taken_and_learns_from_all(
     assert surrogate._chosen.seen == list(truth)
 
 
-def test_of_equals_the_first_is_taken(
-    space: GenomeSpace, sample: Sampler, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "demanded", "taken"), [(0.0, 0.2, "one"), (0.3, 0.2, "one"), (0.3, 0.9999, "two")]
+)
+def test_the_first_is_taken_if_it_will_do_and_no_other_is_clearly_ahead(
+    space: GenomeSpace,
+    sample: Sampler,
+    monkeypatch: pytest.MonkeyPatch,
+    error: float,
+    demanded: float,
+    taken: str,
 ) -> None:
     truth = distinct(sample, 40)
-    monkeypatch.setattr(auto, "_CANDIDATES", (told("one", truth, 0.0), told("two", truth, 0.0)))
-    surrogate = AutoSurrogate(space, 0)
+    monkeypatch.setattr(auto, "_CANDIDATES", (told("one", truth, error), told("two", truth, 0.0)))
+    surrogate = AutoSurrogate(space, 0, min_correlation=demanded)
     surrogate.fit(list(truth), list(truth.values()))
-    assert surrogate.kind == "one"
+    assert surrogate.kind == taken
 
 
 def test_no_genome_is_judged_by_who_learned_from_it_and_only_the_newer_are(
