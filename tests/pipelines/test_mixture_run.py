@@ -85,8 +85,8 @@ def test_the_report_and_the_manifest_name_the_functions(mixture: Run) -> None:
 def test_another_search_reuses_the_columns(
     mixture: Run, out: Path, smoke_yaml: str, invoke: Callable[..., str]
 ) -> None:
-    invoke(*arguments(smoke_yaml, out, "name=other", "mixture.slots=3", "baseline.enabled=false"))
-    (path,) = (out / "runs").glob("other-*")
+    invoke(*arguments(smoke_yaml, out, "name=fewer", "mixture.slots=3", "baseline.enabled=false"))
+    (path,) = (out / "runs").glob("fewer-*")
     reused = {row["stage"]: row["reused"] for row in load_run(path).energy.to_pylist()}
     assert reused["functions"]
     assert not reused["mixture"]
