@@ -1,7 +1,8 @@
 """Every genome that was really evaluated; the hall of fame is its best.
 
 Neither a prediction nor a loss on a part of the batches enters here, so what is read from here is
-a result. Of genomes that were screened out it is only known that they were.
+a result. Of genomes that were screened out the loss on that part is kept apart: an estimate of
+the whole one follows from it, for the surrogate to learn from and for selection to go by.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clso.genome import Genome
+from search.ladder import Rung
 
-__all__ = ["Archive", "Scored"]
+__all__ = ["Archive", "Scored", "Screened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,32 @@ class Scored:
     loss: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A genome that a part of the batches ruled out.
+
+    Attributes:
+        canonical: the representative that was scored.
+        fidelity: which part.
+        loss: nats per token on it.
+    """
+
+    canonical: Genome
+    fidelity: float
+    loss: float
+
+
 class Archive:
-    """Evaluated genomes in the order of their evaluation, one entry per canonical form."""
+    """Evaluated genomes in the order of their evaluation, one entry per canonical form.
+
+    Attributes:
+        incumbent_rungs: what the incumbent scored on parts of the batches.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[Genome, Scored] = {}
-        self._screened: dict[Genome, None] = {}
+        self._screened: dict[Genome, Screened] = {}
+        self.incumbent_rungs: tuple[Rung, ...] = ()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,14 +81,26 @@ class Archive:
             raise ValueError(f"genome {scored.canonical} was evaluated twice")
         self._entries[scored.canonical] = scored
 
-    def screen_out(self, canonical: Genome) -> None:
+    def screen_out(self, screened: Screened) -> None:
         """Note a genome that a part of the batches ruled out; it is not scored again."""
-        self._screened[canonical] = None
+        self._screened[screened.canonical] = screened
 
     @property
-    def screened(self) -> list[Genome]:
-        """Those that were screened out, in canonical form, the earlier first."""
-        return list(self._screened)
+    def screened(self) -> list[Screened]:
+        """Those that were screened out, the earlier first."""
+        return list(self._screened.values())
+
+    def estimated_loss(self, fidelity: float, loss: float) -> float | None:
+        """Estimate a whole loss from one on a part; `None` without an incumbent scored there.
+
+        A part of the batches is easier or harder than all of them, for every genome: what is
+        taken over is how far the incumbent was ahead on the same part.
+        """
+        whole = self.incumbent_loss
+        for rung in self.incumbent_rungs:
+            if rung.fidelity == fidelity and whole is not None:
+                return whole + (loss - rung.loss)
+        return None
 
     def knows(self, canonical: Genome) -> bool:
         """Return whether a genome was scored, on all batches or some."""
@@ -94,10 +128,19 @@ class Archive:
         return None if incumbent is None else incumbent.loss
 
     def training_set(self) -> tuple[list[Genome], list[float]]:
-        """Return what a surrogate learns from; failures count as the worst loss seen."""
+        """Return what a surrogate learns from; failures count as the worst loss seen.
+
+        Genomes that were screened out come last, with their estimates.
+        """
         worst = max((entry.loss for entry in self if entry.loss is not None), default=None)
         if worst is None:
             return [], []
         entries = list(self)
         losses = [worst if entry.loss is None else entry.loss for entry in entries]
-        return [entry.canonical for entry in entries], losses
+        genomes = [entry.canonical for entry in entries]
+        for one in self._screened.values():
+            estimate = self.estimated_loss(one.fidelity, one.loss)
+            if estimate is not None:
+                genomes.append(one.canonical)
+                losses.append(estimate)
+        return genomes, losses

@@ -17,7 +17,7 @@ from clso.artifacts.store import atomic_write_bytes, read_json
 from clso.energy import Measurement
 from clso.errors import ArtifactError
 from clso.genome import Genome
-from search.archive import Archive, Scored
+from search.archive import Archive, Scored, Screened
 from search.ladder import Rung
 from search.records import SearchCounts
 from search.toolbox import Parent
@@ -58,7 +58,6 @@ class SearchState:
         archive: every genome evaluated so far.
         population: places of the next generation.
         spent: whole evaluations so far, screened genomes counted by what they cost.
-        incumbent_rungs: what the incumbent scored on parts of the batches.
         random_state: of the genetic operators.
         reference_loss: the last improvement that counted for patience.
         stale: generations in a row without one.
@@ -78,7 +77,6 @@ class SearchState:
     parents: list[Parent] = field(default_factory=list)
     archive: Archive = field(default_factory=Archive)
     spent: float = 0.0
-    incumbent_rungs: tuple[Rung, ...] = ()
     reference_loss: float | None = None
     stale: int = 0
     counts: SearchCounts = field(default_factory=SearchCounts)
@@ -122,10 +120,12 @@ def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> N
         "generations": state.generations,
         "parents": [[list(parent.genome), parent.loss] for parent in state.parents],
         "archive": [[list(one.genome), list(one.canonical), one.loss] for one in state.archive],
-        "screened_out": [list(canonical) for canonical in state.archive.screened],
+        "screened_out": [
+            [list(one.canonical), one.fidelity, one.loss] for one in state.archive.screened
+        ],
         "population": state.population,
         "spent": state.spent,
-        "incumbent_rungs": [asdict(rung) for rung in state.incumbent_rungs],
+        "incumbent_rungs": [asdict(rung) for rung in state.archive.incumbent_rungs],
         "reference_loss": state.reference_loss,
         "stale": state.stale,
         "counts": asdict(state.counts),
@@ -216,8 +216,9 @@ def _from_json(value: Mapping[str, Any]) -> SearchState:
     archive = Archive()
     for genome, canonical, loss in value["archive"]:
         archive.add(Scored(tuple(genome), tuple(canonical), loss))
-    for canonical in value["screened_out"]:
-        archive.screen_out(tuple(canonical))
+    for canonical, fidelity, loss in value["screened_out"]:
+        archive.screen_out(Screened(tuple(canonical), fidelity, loss))
+    archive.incumbent_rungs = tuple(_rung(rung) for rung in value["incumbent_rungs"])
     cost, guess = value["surrogate_cost"], value["lowest_guess"]
     evaluations, at_random = value["screened"]
     return SearchState(
@@ -227,7 +228,6 @@ def _from_json(value: Mapping[str, Any]) -> SearchState:
         archive=archive,
         population=int(value["population"]),
         spent=float(value["spent"]),
-        incumbent_rungs=tuple(_rung(rung) for rung in value["incumbent_rungs"]),
         reference_loss=value["reference_loss"],
         stale=int(value["stale"]),
         counts=SearchCounts(**value["counts"]),

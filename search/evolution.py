@@ -19,7 +19,8 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
 
 "Evaluated" means scored on all fixed batches. With a `fidelity` other than `none`, those chosen
 for it are scored on few batches first, and who is ruled out there is `screened` (`search.ladder`):
-such a one may breed as the predicted do, and is not scored again.
+such a one may breed as the predicted do, the surrogate learns the estimate that follows from its
+loss on that part, and it is not scored again.
 
 Every genome is evaluated at most once, in canonical form. The incumbent, elites, finalists, the
 size of the population and the stop by patience read whole losses only. No decision reads a clock
@@ -40,7 +41,7 @@ from clso.energy import EnergyMonitor, Measurement
 from clso.problem import Problem
 from clso.progress import SILENT, Reporter
 from search.acquisition import precedence
-from search.archive import Scored
+from search.archive import Scored, Screened
 from search.breeding import breed, cached, draw
 from search.checkpoint import SearchState, load_state, save_state
 from search.ladder import Ladder
@@ -333,14 +334,14 @@ class _Search:
 
     def _evaluate(self, individuals: Sequence[Individual]) -> None:
         state, archive = self.state, self.state.archive
-        climbs = self._ladder.climb([one.canonical for one in individuals], state.incumbent_rungs)
+        climbs = self._ladder.climb([one.canonical for one in individuals], archive.incumbent_rungs)
         for individual, climb in zip(individuals, climbs, strict=True):
             individual.evaluation, individual.fidelity = climb.evaluation, climb.fidelity
             individual.screening_loss = climb.rungs[-1].loss if climb.rungs else None
             state.spent += climb.cost
             if climb.loss is not None and climb.fidelity < 1.0:
                 individual.status = "screened"
-                archive.screen_out(individual.canonical)
+                archive.screen_out(Screened(individual.canonical, climb.fidelity, climb.loss))
                 continue
             individual.status = "failed" if climb.loss is None else "evaluated"
             individual.evaluated_loss = climb.loss
@@ -348,7 +349,7 @@ class _Search:
         incumbent = archive.incumbent
         for individual, climb in zip(individuals, climbs, strict=True):
             if incumbent is not None and individual.canonical == incumbent.canonical:
-                state.incumbent_rungs = climb.rungs
+                archive.incumbent_rungs = climb.rungs
 
     def _record(
         self, individuals: Sequence[Individual], filtering: Filtering, measurement: Measurement

@@ -68,19 +68,15 @@ def _believed_loss(individual: Individual, state: SearchState, best_loss: float 
     """Return the finite loss that selection goes by; a guess never beats the incumbent."""
     if individual.evaluated_loss is not None:
         return individual.evaluated_loss
-    guess = _guess(individual, state, best_loss)
+    guess = _guess(individual, state)
     if guess is None or best_loss is None:
         return WORST_LOSS
     return min(max(guess, best_loss), WORST_LOSS)
 
 
-def _guess(individual: Individual, state: SearchState, best_loss: float | None) -> float | None:
+def _guess(individual: Individual, state: SearchState) -> float | None:
     if individual.status == "predicted" and individual.predicted_loss is not None:
         return individual.predicted_loss + (individual.predicted_std or 0.0)
-    if individual.status == "screened" and individual.screening_loss is not None:
-        # A part of the batches is easier or harder than all of them, for everyone: what counts is
-        # how far the incumbent was ahead on the same part.
-        for rung in state.incumbent_rungs:
-            if rung.fidelity == individual.fidelity and best_loss is not None:
-                return best_loss + (individual.screening_loss - rung.loss)
+    if individual.screening_loss is not None and individual.fidelity is not None:
+        return state.archive.estimated_loss(individual.fidelity, individual.screening_loss)
     return None

@@ -5,7 +5,7 @@ import pytest
 
 from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ArtifactError
-from search.archive import Archive, Scored
+from search.archive import Archive, Scored, Screened
 from search.checkpoint import Guess, SearchState, load_state, save_state
 from search.ladder import Rung
 from search.records import SearchCounts
@@ -18,12 +18,12 @@ def a_state() -> SearchState:
     archive = Archive()
     archive.add(Scored((2, 1), (1, 2), 0.1 + 0.2))
     archive.add(Scored((0, 0), (0, 0), None))
-    archive.screen_out((1, 1))
+    archive.screen_out(Screened((1, 1), 0.25, 1 / 7))
+    archive.incumbent_rungs = (Rung(0.25, 0.1 + 0.2, (0.1, 1 / 3)), Rung(0.5, 0.3, None))
     return SearchState(
         random_state=[3, [1, 2, 3], None],
         population=6,
         spent=4.25,
-        incumbent_rungs=(Rung(0.25, 0.1 + 0.2, (0.1, 1 / 3)), Rung(0.5, 0.3, None)),
         generations=4,
         parents=[Parent((2, 1), 0.1 + 0.2), Parent((0, 0), 1.7976931348623157e308)],
         archive=archive,
@@ -46,7 +46,8 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     loaded = load_state(path, IDENTITY)
     assert loaded is not None
     assert list(loaded.archive) == list(state.archive)
-    assert loaded.archive.screened == state.archive.screened == [(1, 1)]
+    assert loaded.archive.screened == state.archive.screened == [Screened((1, 1), 0.25, 1 / 7)]
+    assert loaded.archive.incumbent_rungs == state.archive.incumbent_rungs
     loaded.archive = state.archive
     assert loaded == state
 

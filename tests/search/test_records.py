@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from clso.artifacts import table_from_rows
 from clso.energy import Measurement
 from clso.problem import Evaluation
-from search.archive import Archive, Scored
+from search.archive import Archive, Scored, Screened
+from search.ladder import Rung
 from search.records import (
     Filtering,
     Individual,
@@ -115,3 +116,19 @@ def test_an_archive_of_failures_teaches_nothing() -> None:
     archive.add(Scored((1,), (1,), None))
     assert archive.incumbent is None
     assert archive.training_set() == ([], [])
+
+
+def test_a_screened_genome_is_known_estimated_and_learned_from_but_never_a_result() -> None:
+    archive = Archive()
+    archive.add(Scored((1,), (1,), 3.0))
+    archive.screen_out(Screened((2,), 0.25, 0.5))
+    assert archive.training_set() == ([(1,)], [3.0])
+    archive.incumbent_rungs = (Rung(0.25, 2.0, None),)
+    # the incumbent lost 1 from the part to the whole, so the other is believed to
+    assert archive.estimated_loss(0.25, 0.5) == 1.5
+    assert archive.estimated_loss(0.5, 0.5) is None
+    assert archive.training_set() == ([(1,), (2,)], [3.0, 1.5])
+    assert archive.knows((2,))
+    assert archive.get((2,)) is None
+    assert (len(archive), archive.n_known, archive.incumbent_loss) == (1, 2, 3.0)
+    assert [one.canonical for one in archive.best(9)] == [(1,)]
