@@ -60,7 +60,7 @@ class Problem(Protocol):
         """Names everything a loss depends on besides the genome; guards resumption."""
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        """Score genomes on the first `fidelity` share of the fixed batches, in order."""
+        """Score genomes on a `fidelity` share of the fixed batches, the same for all genomes."""
 
 
 @runtime_checkable

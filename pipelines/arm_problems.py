@@ -15,19 +15,17 @@ from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder
 from clso.config import RunConfig
 from clso.config.schema import digest_of
-from clso.data import Dataset, TokenSplit, dataset_fingerprint
-from clso.data.batches import fixed_batches
+from clso.data import Dataset, dataset_fingerprint
 from clso.errors import WorkError
 from clso.genome import Genome
 from clso.gpt import GptProblem
-from clso.mixture.all_at_once import halves
-from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.evaluator import MixtureProblem
 from clso.problem import Evaluation
-from clso.scoring import Int64Array
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import scored
-from pipelines.stages.problems import Family, gpt_frame
+from pipelines.stages.halves import gpt_halves, mixture_halves
+from pipelines.stages.problems import Family
 from pipelines.stages.shared import open_dataset, open_library
 
 __all__ = ["ArmProblem", "open_arm", "problem_key"]
@@ -124,68 +122,17 @@ def _own_context(context: RunContext, config: RunConfig, family: Family) -> RunC
 
 
 def _mixture(context: RunContext, dataset: Dataset) -> ArmProblem:
-    config = context.config.mixture
-    columns = scored(context, dataset)
-
-    def problem(validation: Scored) -> MixtureProblem:
-        return MixtureProblem(
-            columns["tune"],
-            validation,
-            slots=config.slots,
-            bucketings=config.bucketings,
-            smoothing=config.smoothing,
-            steps=config.steps,
-            monitor=context.monitor,
-        )
-
-    searched, held_back = map(problem, halves(columns["validation"]))
+    searched, held_back = mixture_halves(context, dataset, scored(context, dataset))
     families = ("none", *searched.families)
-    genes = describe_genes([("functions", families)], repeats=config.slots)
+    genes = describe_genes([("functions", families)], repeats=context.config.mixture.slots)
     return ArmProblem(searched, held_back, genes)
 
 
 def _gpt(context: RunContext, dataset: Dataset) -> ArmProblem:
-    config = context.config
-    library, frame = open_library(context), gpt_frame(config, dataset)
-
-    def problem(half: _Half) -> GptProblem:
-        inputs, targets = fixed_batches(
-            half,
-            batch_size=config.evaluation.batch_size,
-            batches=config.evaluation.batches,
-            seed=config.seed,
-        )
-        return GptProblem(
-            library,
-            frame,
-            inputs,
-            targets,
-            share_layers=config.gpt.share_layers,
-            monitor=context.monitor,
-            workers=context.workers,
-        )
-
-    validation = dataset.splits["validation"]
-    middle = validation.n_blocks // 2
-    searched = problem(_Half("the first half of validation", validation, 0, middle))
-    held_back = problem(
-        _Half("the second half of validation", validation, middle, validation.n_blocks - middle)
-    )
+    library = open_library(context)
+    searched, held_back = gpt_halves(context, dataset, library)
     genes = describe_genes(
         (slot.name, [entry.family for entry in library[slot.name.rpartition(".")[2]]])
         for slot in searched.space.slots
     )
     return ArmProblem(searched, held_back, genes)
-
-
-@dataclass(frozen=True)
-class _Half:
-    """Some blocks of a split in a row, as `fixed_batches` draws from them."""
-
-    name: str
-    split: TokenSplit
-    start: int
-    n_blocks: int
-
-    def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]:
-        return self.split.blocks(self.start + index)

@@ -21,16 +21,18 @@ from clso.errors import ConfigError
 from pipelines.arm_problems import ArmProblem, open_arm, problem_key
 from pipelines.context import RunContext
 from pipelines.stages.problems import Family, search_settings
-from search.evolution import run_search
+from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import SearchSettings
-from search.standings import Standing, Watched
+from search.standings import Standing, watch
 
 __all__ = ["ArmSearch", "ArmSearches"]
 
 # Raised whenever a change of code changes what a stored part would hold.
 _VERSION = 1
+
+_SCORED = ("evaluated", "failed", "screened")
 
 Row = dict[str, Any]
 
@@ -41,12 +43,14 @@ class ArmSearch:
 
     Attributes:
         result: what it handed back.
-        standings: the best after each of its evaluations.
+        standings: the best after each of its whole evaluations.
+        evaluations: that it spent, those on a part of the batches as that part.
         evaluation_rows: its rows of genomes that were scored, with what each cost.
     """
 
     result: SearchResult
     standings: list[Standing]
+    evaluations: int
     evaluation_rows: list[Row]
 
     @property
@@ -61,7 +65,7 @@ class ArmSearch:
             sources.add(surrogate.energy_source)
         measured = None not in joules
         return {
-            "evaluations": len(self.standings),
+            "evaluations": self.evaluations,
             "predictions": self.result.n_predictions,
             "tokens": sum(row["tokens"] for row in rows),
             "duration_s": sum(row["duration_s"] for row in rows) + surrogate.duration_s,
@@ -154,7 +158,7 @@ class ArmSearches:
     def _part_key(self, problem: ArmProblem, arm: Arm) -> str:
         return digest_of(
             {
-                "version": _VERSION,
+                "version": [_VERSION, SEARCH_VERSION],
                 "searched": problem.searched.fingerprint,
                 "held_back": problem.held_back.fingerprint,
                 "search": self.settings(arm).to_mapping(),
@@ -164,7 +168,7 @@ class ArmSearches:
 
     def _searched(self, problem: ArmProblem, arm: Arm, seed: int) -> Row:
         settings = self.settings(arm)
-        watched = Watched(problem.searched, problem.known)
+        watched = watch(problem.searched, problem.known)
         sink = MemorySink()
         result = run_search(
             watched,
@@ -178,7 +182,8 @@ class ArmSearches:
         search = ArmSearch(
             result,
             watched.standings,
-            [row for row in sink.rows("evaluations") if row["status"] in ("evaluated", "failed")],
+            watched.spent,
+            [row for row in sink.rows("evaluations") if row["status"] in _SCORED],
         )
         (held_back_loss,) = problem.held_back_losses([result.best.canonical])
         return {

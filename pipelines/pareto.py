@@ -17,9 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from clso.analysis.pareto_plot import pareto_figures
 from clso.analysis.style import figure_svg
 from clso.artifacts import (
@@ -33,7 +30,6 @@ from clso.artifacts import (
     read_table,
     remove,
     table_from_rows,
-    write_table,
 )
 from clso.config.schema import digest_of
 from clso.data import Dataset
@@ -133,9 +129,7 @@ def study_front(
     )
     front = _measured(context, dataset, problem, family, result, name)
     others = [_row(context, family, member) for member in result.members if not member.on_front]
-    _store(context.folder, "pareto", family, table_from_rows([*front, *others], "pareto"))
-    grown = read_parts(context.folder.state / name / "pareto_generations", "pareto_generations")
-    _store(context.folder, "pareto_generations", family, grown)
+    # the note first: whoever finds the tables reads it too
     bounds = list(zip(*(result.bounds or ()), strict=True))
     context.note(
         pareto={
@@ -148,6 +142,9 @@ def study_front(
             }
         }
     )
+    context.folder.replace_family("pareto", family, table_from_rows([*front, *others], "pareto"))
+    grown = read_parts(context.folder.state / name / "pareto_generations", "pareto_generations")
+    context.folder.replace_family("pareto_generations", family, grown)
     run = load_run(context.folder.path)
     for drawn in pareto_figures(run.pareto, family):
         svg = figure_svg(drawn.figure, drawn.name, drawn.caption)
@@ -319,12 +316,3 @@ def _row(context: RunContext, family: Family, member: ParetoMember) -> Row:
         "energy_source": None,
         "estimated": None,
     }
-
-
-def _store(folder: RunFolder, name: str, family: Family, rows: pa.Table) -> None:
-    """Write a family's rows beside the other's."""
-    path = folder.table(name)
-    if path.exists():
-        others = read_table(path, name).filter(pc.field("family") != family)
-        rows = pa.concat_tables([others, rows])
-    write_table(path, rows.combine_chunks(), name)

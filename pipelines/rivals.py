@@ -46,7 +46,7 @@ from pipelines.stages import run_stage
 from pipelines.stages.functions import scored
 from pipelines.stages.mixture import FAMILY
 from pipelines.stages.shared import open_dataset
-from search.evolution import run_search
+from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings
@@ -188,7 +188,7 @@ class _Study:
         asked = replace(settings, generations=1, patience=None, max_evaluations=None, finalists=1)
         key = digest_of(
             {
-                "version": _VERSION,
+                "version": [_VERSION, SEARCH_VERSION],
                 "searched": arena.searched.fingerprint,
                 "held_back": arena.held_back.fingerprint,
                 "unlimited": arena.unlimited.fingerprint,

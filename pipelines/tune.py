@@ -39,6 +39,7 @@ from pipelines.stages import run_stage
 from pipelines.stages.problems import Family
 from pipelines.stages.shared import open_dataset
 from pipelines.tuned import TunedProblems, own_library, search_space, tuned_config, tuned_yaml
+from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
 from search.tuning import Params, Tuning, TuningSettings, check_budget, open_tuning
 from search.tuning.storage import hidden_url
@@ -281,7 +282,7 @@ class _Check:
     def _key(self, halves: Halves, settings: SearchSettings) -> str:
         return digest_of(
             {
-                "version": _VERSION,
+                "version": [_VERSION, SEARCH_VERSION],
                 "problem": [halves.searched.fingerprint, halves.held_back.fingerprint],
                 "budget": asdict(self._settings.budget),
                 "search": self._settings.budget.settings(settings).to_mapping(),

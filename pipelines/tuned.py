@@ -11,15 +11,13 @@ import yaml
 
 from clso.config import DimensionConfig, RunConfig, TuneConfig
 from clso.data import Dataset
-from clso.data.batches import fixed_batches
 from clso.errors import ConfigError
-from clso.gpt import GptProblem
-from clso.mixture.all_at_once import halves
-from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.evaluator import Scored
 from clso.mixture.grid import function_names
 from pipelines.context import RunContext
 from pipelines.stages.functions import scored
-from pipelines.stages.problems import Family, gpt_frame, search_settings
+from pipelines.stages.halves import gpt_halves, mixture_halves
+from pipelines.stages.problems import Family, search_settings
 from pipelines.stages.shared import generate_library, open_library
 from search.settings import SearchSettings
 from search.tuning import Choices, Params, Range, SearchSpace
@@ -143,54 +141,23 @@ class TunedProblems:
         return self._made(tuple(sorted(library.items())))
 
     def _mixture(self, library: Params) -> Halves:
-        config = _with_library(self._context.config, library).mixture
-        names = function_names(config.library.model_dump())
-        tune, validation = (
-            Scored(self._columns[split].columns.chosen(names), self._columns[split].history)
-            for split in ("tune", "validation")
-        )
-
-        def problem(half: Scored) -> MixtureProblem:
-            return MixtureProblem(
-                tune,
-                half,
-                slots=config.slots,
-                bucketings=config.bucketings,
-                smoothing=config.smoothing,
-                steps=config.steps,
-                monitor=self._context.monitor,
-            )
-
-        first, second = halves(validation)
-        return Halves(problem(first), problem(second), self._known)
+        context = self._with(library)
+        names = function_names(context.config.mixture.library.model_dump())
+        columns = {
+            split: Scored(found.columns.chosen(names), found.history)
+            for split, found in self._columns.items()
+        }
+        return Halves(*mixture_halves(context, self._dataset, columns), self._known)
 
     def _gpt(self, library: Params) -> Halves:
-        context = replace(self._context, config=_with_library(self._context.config, library))
-        config, batches = context.config, context.config.evaluation.batches
+        context = self._with(library)
         matrices = (
             generate_library(context, ("train", "tune")) if library else open_library(context)
         )
-        frame = gpt_frame(config, self._dataset)
-        # as many batches to search on as a run has, and as many again
-        inputs, targets = fixed_batches(
-            self._dataset.splits["validation"],
-            batch_size=config.evaluation.batch_size,
-            batches=2 * batches,
-            seed=config.seed,
-        )
-        first, second = (
-            GptProblem(
-                matrices,
-                frame,
-                inputs[part],
-                targets[part],
-                share_layers=config.gpt.share_layers,
-                monitor=context.monitor,
-                workers=context.workers,
-            )
-            for part in (slice(batches), slice(batches, None))
-        )
-        return Halves(first, second, self._known)
+        return Halves(*gpt_halves(context, self._dataset, matrices), self._known)
+
+    def _with(self, library: Params) -> RunContext:
+        return replace(self._context, config=_with_library(self._context.config, library))
 
 
 def tuned_config(

@@ -56,6 +56,7 @@ class Archive:
     def __init__(self) -> None:
         self._entries: dict[Genome, Scored] = {}
         self._screened: dict[Genome, Screened] = {}
+        self._order: list[Scored | Screened] = []
         self.incumbent_rungs: tuple[Rung, ...] = ()
 
     def __len__(self) -> int:
@@ -80,15 +81,17 @@ class Archive:
         if scored.canonical in self._entries:
             raise ValueError(f"genome {scored.canonical} was evaluated twice")
         self._entries[scored.canonical] = scored
+        self._order.append(scored)
 
     def screen_out(self, screened: Screened) -> None:
         """Note a genome that a part of the batches ruled out; it is not scored again."""
         self._screened[screened.canonical] = screened
+        self._order.append(screened)
 
     @property
-    def screened(self) -> list[Screened]:
-        """Those that were screened out, the earlier first."""
-        return list(self._screened.values())
+    def in_order(self) -> tuple[Scored | Screened, ...]:
+        """Every genome that was scored, on all batches or some, the earlier first."""
+        return tuple(self._order)
 
     def estimated_loss(self, fidelity: float, loss: float) -> float | None:
         """Estimate a whole loss from one on a part; `None` without an incumbent scored there.
@@ -128,19 +131,23 @@ class Archive:
         return None if incumbent is None else incumbent.loss
 
     def training_set(self) -> tuple[list[Genome], list[float]]:
-        """Return what a surrogate learns from; failures count as the worst loss seen.
+        """Return what a surrogate learns from, in the order of evaluation.
 
-        Genomes that were screened out come last, with their estimates.
+        Genomes that were screened out count with their estimates, failures with the worst loss or
+        estimate there is.
         """
-        worst = max((entry.loss for entry in self if entry.loss is not None), default=None)
+        known = [
+            (one, one.loss if isinstance(one, Scored) else self._estimate(one))
+            for one in self._order
+        ]
+        # an estimate may be missing, which is no failure
+        known = [(one, loss) for one, loss in known if isinstance(one, Scored) or loss is not None]
+        worst = max((loss for _, loss in known if loss is not None), default=None)
         if worst is None:
             return [], []
-        entries = list(self)
-        losses = [worst if entry.loss is None else entry.loss for entry in entries]
-        genomes = [entry.canonical for entry in entries]
-        for one in self._screened.values():
-            estimate = self.estimated_loss(one.fidelity, one.loss)
-            if estimate is not None:
-                genomes.append(one.canonical)
-                losses.append(estimate)
-        return genomes, losses
+        return [one.canonical for one, _ in known], [
+            worst if loss is None else loss for _, loss in known
+        ]
+
+    def _estimate(self, screened: Screened) -> float | None:
+        return self.estimated_loss(screened.fidelity, screened.loss)

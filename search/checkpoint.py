@@ -32,7 +32,7 @@ __all__ = [
     "write_identified",
 ]
 
-_VERSION = 2
+_VERSION = 3
 _FRESH = "start the search anew with --fresh, or restore what the state was made with"
 
 State = TypeVar("State")
@@ -119,10 +119,7 @@ def save_state(path: Path, state: SearchState, identity: Mapping[str, Any]) -> N
         "random_state": state.random_state,
         "generations": state.generations,
         "parents": [[list(parent.genome), parent.loss] for parent in state.parents],
-        "archive": [[list(one.genome), list(one.canonical), one.loss] for one in state.archive],
-        "screened_out": [
-            [list(one.canonical), one.fidelity, one.loss] for one in state.archive.screened
-        ],
+        "archive": [_entry(one) for one in state.archive.in_order],
         "population": state.population,
         "spent": state.spent,
         "incumbent_rungs": [asdict(rung) for rung in state.archive.incumbent_rungs],
@@ -212,12 +209,20 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _entry(one: Scored | Screened) -> list[Any]:
+    """Return a genome as bred (`None`: it was screened out), canonical, its loss, its fidelity."""
+    if isinstance(one, Scored):
+        return [list(one.genome), list(one.canonical), one.loss, 1.0]
+    return [None, list(one.canonical), one.loss, one.fidelity]
+
+
 def _from_json(value: Mapping[str, Any]) -> SearchState:
     archive = Archive()
-    for genome, canonical, loss in value["archive"]:
-        archive.add(Scored(tuple(genome), tuple(canonical), loss))
-    for canonical, fidelity, loss in value["screened_out"]:
-        archive.screen_out(Screened(tuple(canonical), fidelity, loss))
+    for genome, canonical, loss, fidelity in value["archive"]:
+        if genome is None:
+            archive.screen_out(Screened(tuple(canonical), fidelity, loss))
+        else:
+            archive.add(Scored(tuple(genome), tuple(canonical), loss))
     archive.incumbent_rungs = tuple(_rung(rung) for rung in value["incumbent_rungs"])
     cost, guess = value["surrogate_cost"], value["lowest_guess"]
     evaluations, at_random = value["screened"]

@@ -62,9 +62,10 @@ from search.succession import stop_reason, succeed
 from search.surrogates import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
 from search.toolbox import Operators
 
-__all__ = ["run_search"]
+__all__ = ["SEARCH_VERSION", "run_search"]
 
-_VERSION = 2  # raised when a change of the code changes a search; older states are refused
+# Raised when a change of the code changes a search; older states and parts of studies are refused.
+SEARCH_VERSION = 3
 _MIN_TRAINING = 2
 _SURROGATE, _CONTROL, _LOCAL = range(3)  # purposes of a generation's own random draws
 
@@ -153,7 +154,7 @@ class _Search:
             exchangeable=self._space.exchangeable,
         )
         self._identity: dict[str, Any] = {
-            "version": _VERSION,
+            "version": SEARCH_VERSION,
             "problem": problem.fingerprint,
             "cardinalities": list(self._space.cardinalities),
             **asdict(run),

@@ -21,7 +21,7 @@ class Screening:
     """Indices into the candidates, each list ascending; no index is in two lists.
 
     Attributes:
-        best: evaluated for the lowest predictions.
+        best: evaluated because they come first in the order of the acquisition.
         random: evaluated as a control, drawn uniformly from those that `best` left.
         predicted: kept with their prediction only.
     """
@@ -55,7 +55,7 @@ def screen(
     generations need not each spend one.
 
     Args:
-        predicted: predicted losses, `(n,)`, finite.
+        predicted: what orders the candidates, `(n,)`, finite; the lowest come first.
         places: individuals that the generation has room for.
         limit: evaluations that may still be spent; `None`: any number.
         follow: evaluations at most that another choice may add before the control must hold.

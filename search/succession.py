@@ -50,7 +50,8 @@ def stop_reason(
     Args:
         state: between two generations.
         settings: of the search.
-        space_size: different models.
+        space_size: genomes, those that mean the same model included; only where none do is a
+            space known to be exhausted.
         evaluations_left: genomes whose evaluation the budget still allows; `None`: any number.
     """
     if state.generations == settings.generations:

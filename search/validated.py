@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError, MeterError
 from clso.genome import Genome, GenomeSpace
-from clso.problem import Evaluation, Problem
+from clso.problem import Evaluation, Extendable, Problem
 from search.evolution import run_search
 from search.records import MemorySink
 from search.settings import SearchSettings
-from search.standings import Watched
+from search.standings import watch
 
 __all__ = ["Budget", "Halves", "Progress", "ValidatedLoss", "validated_search"]
 
@@ -169,8 +169,22 @@ class _Computed:
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """See `Problem.evaluate`."""
         evaluations = self._problem.evaluate(genomes, fidelity)
-        self.new += evaluations
+        if fidelity == 1.0:
+            # what is computed on a part of the batches is shared with nobody
+            self.new += evaluations
         return evaluations
+
+
+class _ComputedExtendable(_Computed):
+    def __init__(self, problem: Extendable) -> None:
+        super().__init__(problem)
+        self._extendable = problem
+
+    def extend(
+        self, genomes: Sequence[Genome], begun: Sequence[Evaluation], fidelity: float
+    ) -> list[Evaluation]:
+        """See `Extendable.extend`."""
+        return self._extendable.extend(genomes, begun, fidelity)
 
 
 def validated_search(
@@ -198,17 +212,16 @@ def validated_search(
         MeterError: a budget of joules without a meter that sees them.
     """
     monitor = monitor or EnergyMonitor()
-    computed = _Computed(halves.searched)
-    known = halves.known_of(halves.searched)
-    watched = Watched(computed, known)
+    searched = halves.searched
+    computed = (
+        _ComputedExtendable(searched) if isinstance(searched, Extendable) else _Computed(searched)
+    )
+    watched = watch(computed, halves.known_of(searched))
     aside_s = aside_j = 0.0
     stopped = False
 
-    def asked() -> list[Evaluation]:
-        return [known[scored.canonical] for scored in watched.archive]
-
     def charge_j(measured_j: float | None) -> float | None:
-        paid = [_joules(computed.new), _joules(asked())]
+        paid = [_joules(computed.new), _joules(watched.from_known)]
         if measured_j is None or paid[0] is None or paid[1] is None:
             return None
         return measured_j - aside_j - paid[0] + paid[1]
@@ -251,7 +264,7 @@ def validated_search(
         )
     measured, best = window.measurement, watched.standings[-1]
     duration_s = measured.duration_s - aside_s
-    duration_s += sum(one.duration_s for one in asked())
+    duration_s += sum(one.duration_s for one in watched.from_known)
     duration_s -= sum(one.duration_s for one in computed.new)
     energy_j = charge_j(measured.energy_j)
     return ValidatedLoss(

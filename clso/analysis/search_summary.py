@@ -134,6 +134,7 @@ def filtered(evaluations: pa.Table, generations: pa.Table, family: str) -> Filte
         pc.field("predicted_loss").is_valid() & (pc.field("origin") != "local_search")
     )
     n_discarded = pc.sum(own["n_discarded"]).as_py() or 0
+    whole = rows.filter(pc.field("status") == "evaluated")
     return Filtered(
         generations={
             kind["values"]: kind["counts"]
@@ -142,7 +143,7 @@ def filtered(evaluations: pa.Table, generations: pa.Table, family: str) -> Filte
         seen=bred.num_rows + n_discarded,
         spared=bred.filter(pc.field("status") == "predicted").num_rows + n_discarded,
         n_random=pc.sum(own["n_random"]).as_py() or 0,
-        evaluation_energy_j=pc.mean(rows["energy_j"]).as_py(),
+        evaluation_energy_j=pc.mean(whole["energy_j"]).as_py(),
     )
 
 

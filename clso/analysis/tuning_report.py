@@ -117,8 +117,13 @@ def _facts(
             ("default, held back", format_loss(check.default_loss, decimals=4), other),
             ("difference", format_loss(gap.mean, signed=True, decimals=4), interval),
         ]
-    joules = [row["energy_j"] for row in trials]
-    total = None if None in joules or not joules else sum(joules) * len(note["seeds"])
+    searched = [row for row in trials if row["searches"]]
+    joules = [row["energy_j"] for row in searched]
+    total = (
+        None
+        if None in joules or not joules
+        else sum(row["energy_j"] * row["searches"] for row in searched)
+    )
     facts.append(("searches of all trials", format_energy(total), "each as if it paid for itself"))
     return facts
 

@@ -108,6 +108,7 @@ STUDY_FIELDS: dict[str, list[pa.Field]] = {
         pa.field("loss", pa.float64()),
         always("seed_losses", pa.list_(pa.float64())),
         always("search_losses", pa.list_(pa.float64())),
+        always("searches", pa.int32()),
         always("evaluations", pa.int64()),
         *DURATION,
         *ENERGY,

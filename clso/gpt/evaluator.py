@@ -101,8 +101,9 @@ class GptProblem:
         self._cache = DenseCache(library, max_bytes=cache_bytes, device=frame.device)
         self._inputs = torch.tensor(inputs, device=frame.device)
         self._targets = torch.tensor(targets, device=frame.device)
-        by_count = {self._n_batches(fidelity): fidelity for fidelity in _FIDELITIES}
-        self._fidelities = tuple(sorted(by_count.values()))
+        n_batches = len(inputs)
+        counts = {math.ceil(fidelity * n_batches) for fidelity in _FIDELITIES}
+        self._fidelities = tuple(count / n_batches for count in sorted(counts))
         digest = hashlib.sha256(f"gpt {_ARITHMETIC} {share_layers} {inputs.shape}".encode())
         digest.update(f"{library.fingerprint} {frame.fingerprint}".encode())
         digest.update(np.ascontiguousarray(inputs).tobytes())
@@ -111,12 +112,12 @@ class GptProblem:
 
     @property
     def space(self) -> GenomeSpace:
-        """One gene per matrix, or per slot; every genome is a model of its own."""
+        """One gene per matrix, or per slot; equal matrices of a slot are one option."""
         return self._space
 
     @property
     def fidelities(self) -> tuple[float, ...]:
-        """Those of 0.25, 0.5 and 1.0 that come to different numbers of batches."""
+        """The shares that a quarter, a half and all of the batches come to, rounded up."""
         return self._fidelities
 
     @property
@@ -140,7 +141,7 @@ class GptProblem:
 
         Args:
             genomes: raw or canonical, from `space`.
-            fidelity: one of `fidelities`; the first ceil(fidelity n_batches) batches are used.
+            fidelity: one of `fidelities`; so large a share of the batches is used.
 
         Raises:
             GenomeError: a genome that is not of this space.
@@ -212,7 +213,7 @@ class GptProblem:
         ]
 
     def _n_batches(self, fidelity: float) -> int:
-        return math.ceil(fidelity * len(self._inputs))
+        return round(fidelity * len(self._inputs))
 
     def _nats(self, genomes: Sequence[Genome], batches: range) -> NllArray:
         """Return the summed nll of sorted, distinct genomes on each batch, `(n, n_batches)`."""

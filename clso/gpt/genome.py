@@ -7,11 +7,8 @@ Notation: L layers. With shared layers the body has 4 genes named as `SLOTS`; wi
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-
 from clso.genome import Genome, GenomeSpace, Slot
-from clso.library import SLOTS, TOKEN_SLOTS, BasisLibrary, LibraryEntry
+from clso.library import SLOTS, TOKEN_SLOTS, BasisLibrary
 
 __all__ = ["gpt_space", "matrices", "token_entries", "token_genes"]
 
@@ -29,8 +26,7 @@ def gpt_space(library: BasisLibrary, n_layer: int, *, share_layers: bool) -> Gen
     )
     if library.vocab_size is not None:
         names = ("embedding", *names, "readout")
-    first = {slot: _first_alike(entries) for slot, entries in library.items()}
-    maps = [first[name.rpartition(".")[2]] for name in names]
+    maps = [library.first_alike[name.rpartition(".")[2]] for name in names]
     slots = tuple(Slot(name, len(found)) for name, found in zip(names, maps, strict=True))
     if all(found == tuple(range(len(found))) for found in maps):
         return GenomeSpace(slots)
@@ -60,16 +56,3 @@ def token_entries(genome: Genome) -> tuple[tuple[str, int], ...]:
     """Return embedding and readout as (slot, index); nothing for a genome of body genes alone."""
     genes = token_genes(genome)
     return () if genes is None else tuple(zip(TOKEN_SLOTS, genes, strict=True))
-
-
-def _first_alike(entries: Sequence[LibraryEntry]) -> tuple[int, ...]:
-    """Return, per entry, the first index that holds the same matrix."""
-    seen: dict[str, int] = {}
-    found = []
-    for index, entry in enumerate(entries):
-        digest = hashlib.sha256(f"{entry.family} {sorted(entry.parameters.items())}".encode())
-        for name, array in sorted(entry.arrays.items()):
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(array.tobytes())
-        found.append(seen.setdefault(digest.hexdigest(), index))
-    return tuple(found)

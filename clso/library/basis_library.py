@@ -148,6 +148,11 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         return sum(entry.stored_bytes for found in self.values() for entry in found)
 
     @cached_property
+    def first_alike(self) -> Mapping[str, tuple[int, ...]]:
+        """Per slot and entry, the first index of the slot that holds the same matrix."""
+        return {slot: _first_alike(entries) for slot, entries in self._entries.items()}
+
+    @cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits of everything that makes up the matrices."""
         digest = hashlib.sha256(f"library {self.n_embd} {self.size}".encode())
@@ -203,3 +208,16 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
             ArtifactError: the file is missing, damaged or of another version.
         """
         return cls.from_table(read_table(path, "library"))
+
+
+def _first_alike(entries: Sequence[LibraryEntry]) -> tuple[int, ...]:
+    """Return, per entry, the first index that holds the same matrix."""
+    seen: dict[str, int] = {}
+    found = []
+    for index, entry in enumerate(entries):
+        digest = hashlib.sha256(f"{entry.family} {sorted(entry.parameters.items())}".encode())
+        for name, array in sorted(entry.arrays.items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.tobytes())
+        found.append(seen.setdefault(digest.hexdigest(), index))
+    return tuple(found)

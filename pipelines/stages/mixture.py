@@ -153,9 +153,10 @@ def _validation_losses(
 ) -> list[float]:
     """Return nats per token of the refitted finalists on all of validation."""
     inputs, targets = dataset.splits["validation"].blocks(slice(None))
-    columns = compute_columns(
-        list(functions.values()), inputs, targets, dataset.vocab_size, name="validation"
-    )
+    with one_thread():
+        columns = compute_columns(
+            list(functions.values()), inputs, targets, dataset.vocab_size, name="validation"
+        )
     number = {name: index for index, name in enumerate(columns.names, 1)}
     features = history.of(inputs)
     losses = []
@@ -181,9 +182,10 @@ def _final_weights(
     config = context.config
     functions, counts = _fitted(context, dataset, picked, ("train",), networks)
     inputs, targets = dataset.budget(config.data.train_tokens)["tune"].blocks(slice(None))
-    columns = compute_columns(
-        [functions[name] for name in picked], inputs, targets, dataset.vocab_size, name="tune"
-    )
+    with one_thread():
+        columns = compute_columns(
+            [functions[name] for name in picked], inputs, targets, dataset.vocab_size, name="tune"
+        )
     history = counts.of(inputs)
     order = Bucketed.of(assign(bucketing, history).ravel())
     with one_thread():

@@ -57,6 +57,7 @@ def trial_row(trial: FrozenTrial, params: Mapping[str, Any], is_best: bool) -> d
         "search_losses": [
             one["search_loss"] for one in searches if one["complete"] and one["loss"] is not None
         ],
+        "searches": len(searches),
         "evaluations": sum(one["evaluations"] for one in searches),
         "duration_s": fmean(one["duration_s"] for one in searches) if searches else None,
         "energy_j": _mean([one["energy_j"] for one in searches]),

@@ -9,7 +9,7 @@ The conditions are Optuna's define-by-run ones: a trial that has no surrogate ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, cast
 
 from optuna.trial import BaseTrial
@@ -117,6 +117,13 @@ class SearchSpace:
                     f"expected at most {room:g}",
                     remedy=f"raise tune.space.population's least value, or narrow {name}",
                 )
+        sizes, rule = self.bounds("population"), self.base.adaptive_population
+        if rule.enabled and (sizes[0] < rule.min or sizes[1] > rule.max):
+            raise ConfigError(
+                f"population may be {sizes[0]:g} to {sizes[1]:g}, and adaptive_population keeps it "
+                f"between {rule.min} and {rule.max}",
+                remedy="narrow tune.space.population, or widen adaptive_population's bounds",
+            )
 
     @property
     def own(self) -> Params:
@@ -213,6 +220,6 @@ def _flat(settings: SearchSettings) -> dict[str, Any]:
         value = getattr(settings, field.name)
         if field.name in ("surrogate", "local_search"):
             flat |= {f"{field.name}.{key}": inner for key, inner in asdict(value).items()}
-        else:
+        elif not is_dataclass(value):
             flat[field.name] = value
     return flat

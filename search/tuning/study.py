@@ -9,6 +9,8 @@ compared where they have spent the same on the same seeds.
 
 The sampler is seeded anew for every trial, with the number of those before it: a study that one
 process works on repeats, and one that was interrupted in good order draws as one that was not.
+Under Hyperband an interruption shows: its brackets go by the trials' numbers, and the repeated
+trial has a new one.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from clso.energy import EnergyMonitor
 from clso.errors import ArtifactError, WorkError
 from clso.progress import SILENT, Reporter
+from search.evolution import SEARCH_VERSION
 from search.tuning.judge import ERROR, Judge
 from search.tuning.results import history_of, importance_rows, trial_row
 from search.tuning.settings import TuningSettings, check_budget, pruner_of, sampler_of
@@ -73,7 +76,7 @@ def open_tuning(
     check_budget(space, settings.budget)
     own = problems({})
     identity = {
-        "version": _VERSION,
+        "version": [_VERSION, SEARCH_VERSION],
         "family": settings.family,
         "problem": [own.searched.fingerprint, own.held_back.fingerprint],
         **space.to_json(),

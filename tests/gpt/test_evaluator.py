@@ -84,9 +84,9 @@ def test_threads_of_the_caller_do_not_change_a_bit_and_are_given_back(make: Make
 
 def test_fidelity_takes_the_first_batches(make: Make, batches: Batches) -> None:
     problem = make()
-    assert problem.fidelities == (0.25, 0.5, 1.0)
+    assert problem.fidelities == (0.4, 0.6, 1.0)
     genomes = population(problem, 3)
-    for fidelity, n_batches in ((0.25, 2), (0.5, 3), (1.0, 5)):
+    for fidelity, n_batches in ((0.4, 2), (0.6, 3), (1.0, 5)):
         found = problem.evaluate(genomes, fidelity)
         inputs, targets = (part[:n_batches].reshape(-1, part.shape[-1]) for part in batches)
         assert {evaluation.tokens for evaluation in found} == {targets.size}
@@ -112,7 +112,7 @@ def test_fidelities_are_those_the_batches_allow(
 
 def test_a_fidelity_that_is_not_offered_is_refused(make: Make) -> None:
     problem = make()
-    with pytest.raises(ValueError, match=r"fidelity is 0\.3, expected one of \(0\.25"):
+    with pytest.raises(ValueError, match=r"fidelity is 0\.3, expected one of \(0\.4"):
         problem.evaluate(population(problem, 1), 0.3)
 
 
@@ -126,9 +126,9 @@ def test_going_on_from_a_lower_fidelity_changes_no_bit_and_scores_the_rest_only(
 ) -> None:
     problem = make(workers=workers)
     genomes = population(problem, 6)
-    begun = problem.evaluate(genomes, 0.25)
+    begun = problem.evaluate(genomes, 0.4)
     tokens = begun[0].tokens
-    for fidelity in (0.5, 1.0):
+    for fidelity in (0.6, 1.0):
         at_once = problem.evaluate(genomes, fidelity)
         begun = problem.extend(genomes, begun, fidelity)
         assert [one.loss for one in begun] == [one.loss for one in at_once]
@@ -140,7 +140,7 @@ def test_going_on_from_a_lower_fidelity_changes_no_bit_and_scores_the_rest_only(
 
 def test_a_part_tells_its_batches(make: Make) -> None:
     problem = make()
-    for one in problem.evaluate(population(problem, 3), 0.5):
+    for one in problem.evaluate(population(problem, 3), 0.6):
         assert one.batch_nats is not None
         assert len(one.batch_nats) == 3
         assert sum(one.batch_nats) / one.tokens == pytest.approx(one.loss)
@@ -149,10 +149,10 @@ def test_a_part_tells_its_batches(make: Make) -> None:
 def test_what_cannot_be_gone_on_from_is_refused(make: Make) -> None:
     problem = make()
     genomes = population(problem, 2)
-    half, whole = (problem.evaluate(genomes, fidelity) for fidelity in (0.5, 1.0))
-    quarter = problem.evaluate(genomes, 0.25)
+    half, whole = (problem.evaluate(genomes, fidelity) for fidelity in (0.6, 1.0))
+    quarter = problem.evaluate(genomes, 0.4)
     with pytest.raises(ValueError, match="not above that of the begun"):
-        problem.extend(genomes, half, 0.5)
+        problem.extend(genomes, half, 0.6)
     with pytest.raises(ValueError, match="not all of one lower fidelity"):
         problem.extend(genomes, whole, 1.0)
     with pytest.raises(ValueError, match="not all of one lower fidelity"):

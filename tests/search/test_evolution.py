@@ -642,7 +642,7 @@ def test_the_state_of_a_search_by_other_code_is_refused(
 ) -> None:
     state_path = tmp_path / "state.json"
     search(Watched(), state_path=state_path)
-    monkeypatch.setattr("search.evolution._VERSION", 99)
+    monkeypatch.setattr("search.evolution.SEARCH_VERSION", 99)
     with pytest.raises(ArtifactError, match=r"version was \d+, is 99"):
         search(Watched(), state_path=state_path)
 

@@ -16,7 +16,7 @@ from scipy.stats import ttest_rel
 from clso.artifacts import data_columns, table_from_rows
 from clso.errors import ConfigError
 from clso.genome import Genome
-from clso.problem import Evaluation, Extendable
+from clso.problem import Evaluation, Extendable, Problem
 from search.evolution import run_search
 from search.ladder import Ladder, Rung, is_worse
 from search.records import MemorySink
@@ -29,6 +29,7 @@ from search.settings import (
     SearchSettings,
     SurrogateSettings,
 )
+from search.standings import watch
 
 N_BATCHES, BATCH_TOKENS = 16, 10
 HALVING = FidelitySettings(kind="successive_halving", eta=2.0)
@@ -100,7 +101,7 @@ class Extending(Batched):
 
 
 def search(
-    problem: Batched,
+    problem: Problem,
     asked: SearchSettings,
     **options: Any,  # noqa: ANN401 - whatever run_search takes
 ) -> tuple[SearchResult, list[dict[str, Any]], list[dict[str, Any]]]:
@@ -111,6 +112,30 @@ def search(
 
 KINDS = pytest.mark.parametrize("fidelity", [HALVING, RACING], ids=["halving", "racing"])
 PROBLEMS = pytest.mark.parametrize("problem_class", [Batched, Extending])
+
+
+@KINDS
+@PROBLEMS
+def test_a_watched_search_is_the_same_search(
+    fidelity: FidelitySettings, problem_class: type[Batched]
+) -> None:
+    settings = replace(SMALL, fidelity=fidelity, max_evaluations=30)
+    plain = search(problem_class(), settings)
+    known: dict[Genome, Evaluation] = {}
+    for _ in range(2):  # the second time whole evaluations are known
+        watched = watch(problem_class(), known)
+        result, rows, generations = search(watched, settings)
+        assert rows == plain[1]
+        for one, other in zip(generations, plain[2], strict=True):
+            assert one | {"duration_s": None} == other | {"duration_s": None}
+        assert watched.standings[-1].loss == result.best.loss
+        cost = sum(
+            row["tokens"] / (N_BATCHES * BATCH_TOKENS) for row in rows if row["tokens"] is not None
+        )
+        assert watched.spent == math.ceil(cost)
+        assert len(watched.archive) == result.counts.n_evaluated
+    # what was only extended to the whole was never asked for as a whole
+    assert len(known) == (0 if problem_class is Extending else result.counts.n_evaluated)
 
 
 @KINDS

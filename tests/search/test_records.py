@@ -132,3 +132,15 @@ def test_a_screened_genome_is_known_estimated_and_learned_from_but_never_a_resul
     assert archive.get((2,)) is None
     assert (len(archive), archive.n_known, archive.incumbent_loss) == (1, 2, 3.0)
     assert [one.canonical for one in archive.best(9)] == [(1,)]
+
+
+def test_training_goes_by_the_order_of_evaluation_and_failures_by_the_worst_estimate() -> None:
+    archive = Archive()
+    archive.screen_out(Screened((0,), 0.25, 4.0))
+    archive.add(Scored((1,), (1,), 3.0))
+    archive.add(Scored((2,), (2,), None))
+    archive.screen_out(Screened((3,), 0.5, 4.0))
+    archive.add(Scored((4,), (4,), 2.0))
+    archive.incumbent_rungs = (Rung(0.25, 1.5, None),)
+    # 4.0 on a quarter, where the incumbent has 1.5 and 2.0 on the whole; nothing is known of halves
+    assert archive.training_set() == ([(0,), (1,), (2,), (4,)], [4.5, 3.0, 4.5, 2.0])

@@ -146,10 +146,6 @@ class TestWatched:
         with pytest.raises(ValueError, match="evaluated twice"):
             watched.evaluate([(0, 1, 0, 0)])
 
-    def test_a_part_of_the_batches_is_no_evaluation(self) -> None:
-        with pytest.raises(ValueError, match=r"fidelity is 0\.5"):
-            Watched(Picks()).evaluate([(1, 0, 0, 0)], 0.5)
-
     @pytest.mark.parametrize("optimism", [0.0, 1.0])
     def test_the_genetic_algorithm_is_counted_like_the_others(self, optimism: float) -> None:
         watched = Watched(Picks())
