@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.visualization import matplotlib as plots
 
 from clso.analysis.style import INK, STYLE
-from search.tuning.results import by_objective, few_trials, ped_anova
+from search.tuning.results import by_objective, few_trials, importances, ped_anova
 from search.tuning.settings import Objective
 from search.tuning.storage import experimental
 
@@ -57,6 +57,8 @@ def study_figures(
         if not ranked:
             return found
         for objective, one in single.items():
+            if not importances(one, ped_anova(len(one.trials))):
+                continue
             name = "importances" if objective == "loss" else f"importances-{objective}"
             found[name] = _drawn(
                 lambda one=one, objective=objective: plots.plot_param_importances(  # type: ignore[misc]  # bound now

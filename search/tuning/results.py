@@ -26,6 +26,7 @@ __all__ = [
     "few_trials",
     "history_of",
     "importance_rows",
+    "importances",
     "ped_anova",
     "trial_row",
 ]
@@ -128,7 +129,7 @@ def importance_rows(
             ("ped_anova", ped_anova(len(single.trials))),
             ("fanova", FanovaImportanceEvaluator(seed=seed)),
         )
-        for parameter, importance in _importances(single, evaluator).items()
+        for parameter, importance in importances(single, evaluator).items()
     ]
 
 
@@ -138,12 +139,18 @@ def ped_anova(n_trials: int) -> PedAnovaImportanceEvaluator:
     return PedAnovaImportanceEvaluator(target_quantile=share)
 
 
-def _importances(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> dict[str, float]:
+def importances(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> dict[str, float]:
+    """Return shares of one by dimension; nothing where the trials are too few or too much alike."""
     values = {trial.value for trial in study.trials}
     if len(study.trials) < FEWEST or len(values) == 1:
         return {}
     with few_trials():
-        return get_param_importances(study, evaluator=evaluator)
+        # where trials are equal, the best of them may be all of them: that says nothing
+        warnings.filterwarnings("error", message="Target and region quantiles select the same")
+        try:
+            return get_param_importances(study, evaluator=evaluator)
+        except UserWarning:
+            return {}
 
 
 @contextmanager

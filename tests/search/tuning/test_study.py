@@ -8,7 +8,11 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import create_trial
 
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome
@@ -25,6 +29,7 @@ from search.tuning import (
     open_tuning,
     storage,
 )
+from search.tuning.results import importances, ped_anova
 from search.validated import Budget, Halves
 
 SPACE = SearchSpace(
@@ -320,6 +325,18 @@ def test_two_objectives_give_a_pareto_set(tmp_path: Path) -> None:
     assert best == min(front, key=lambda row: row["loss"])["number"]
     assert {row["objective"] for row in importances} == {"loss", "energy_j"}
     assert {"pareto", "importances", "importances-energy_j", "slice"} <= set(figures)
+
+
+def test_importances_of_trials_that_tie_say_nothing() -> None:
+    study = optuna.create_study()
+    for number in range(10):
+        distribution = {"x": FloatDistribution(0.0, 1.0)}
+        value = 1.0 if number else 0.0
+        study.add_trial(
+            create_trial(params={"x": number / 10}, distributions=distribution, value=value)
+        )
+    assert importances(study, ped_anova(10)) == {}
+    assert importances(study, FanovaImportanceEvaluator(seed=0)) == {"x": 1.0}
 
 
 def test_importances_sum_to_one_and_figures_draw(finished: Path) -> None:
