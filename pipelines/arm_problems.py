@@ -25,12 +25,11 @@ from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import scored
 from pipelines.stages.halves import gpt_halves, mixture_halves
-from pipelines.stages.problems import Family
+from pipelines.stages.problems import STAGES_BEFORE, Family
 from pipelines.stages.shared import open_dataset, open_library
 
 __all__ = ["ArmProblem", "open_arm", "problem_key"]
 
-_STAGES = {"gpt": ("prepare", "library"), "mixture": ("prepare", "functions")}
 # what of the mixture's section does not show in a genome's loss
 _LATER = {"search", "final_steps", "hybrid", "hybrid_tokens", "crystalline_gpt"}
 
@@ -94,7 +93,7 @@ def open_arm(context: RunContext, config: RunConfig, family: Family) -> ArmProbl
         DataError: too little validation text for two halves.
     """
     own = _own_context(context, config, family)
-    for stage in _STAGES[family]:
+    for stage in STAGES_BEFORE[family]:
         run_stage(stage, own)
     return (_gpt if family == "gpt" else _mixture)(own, open_dataset(own))
 

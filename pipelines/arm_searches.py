@@ -8,7 +8,7 @@ were computed. What is finished is reused, whichever other arms a study has.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -134,13 +134,7 @@ class ArmSearches:
 
     def settings(self, arm: Arm) -> SearchSettings:
         """Return an arm's search, which lasts as long as the study says."""
-        # a generation without anything new to evaluate ends no search, so bound their number
-        return replace(
-            search_settings(arm.config, self._family),
-            generations=self._evaluations,
-            patience=None,
-            max_evaluations=self._evaluations,
-        )
+        return search_settings(arm.config, self._family).lasting(self._evaluations)
 
     def _check_different(self, arms: Sequence[Arm], keys: dict[str, str]) -> None:
         seen: dict[tuple[str, str], str] = {}

@@ -45,7 +45,13 @@ from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import class_maps, function_costs, spread_blocks
-from pipelines.stages.problems import Family, gpt_problem, mixture_problem, search_settings
+from pipelines.stages.problems import (
+    STAGES_BEFORE,
+    Family,
+    gpt_problem,
+    mixture_problem,
+    search_settings,
+)
 from pipelines.stages.shared import functions_home, open_dataset
 from search.objectives import check_objectives
 from search.pareto import ParetoSettings, run_pareto
@@ -57,7 +63,6 @@ __all__ = ["costed_problem", "front_models", "study_front"]
 _VERSION = 1
 # Validation targets that every model of the front scores, spread evenly; all, if there are fewer.
 _SCORED_TOKENS = 65_536
-_STAGES = {"gpt": ("prepare", "library"), "mixture": ("prepare", "functions")}
 
 Row = dict[str, Any]
 
@@ -102,7 +107,7 @@ def study_front(
     """
     objectives = check_objectives(objectives)
     family = _chosen(context, family)
-    for stage in _STAGES[family]:
+    for stage in STAGES_BEFORE[family]:
         run_stage(stage, context)
     dataset = open_dataset(context)
     problem = costed_problem(context, dataset, family)

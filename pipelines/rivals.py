@@ -45,6 +45,7 @@ from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import scored
 from pipelines.stages.mixture import FAMILY
+from pipelines.stages.problems import search_settings
 from pipelines.stages.shared import open_dataset
 from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
@@ -129,7 +130,7 @@ def run_rivals(context: RunContext, *, seeds: int, evaluations: Sequence[int] = 
     for stage in ("prepare", "functions"):
         run_stage(stage, context)
     arena = _Arena.of(context, open_dataset(context))
-    settings = SearchSettings.from_mapping((config.mixture.search or config.search).model_dump())
+    settings = search_settings(config, FAMILY)
     every = [config.seed + number for number in range(seeds)]
     limit = max(evaluations, default=None)
     study = _Study(context, arena, settings, limit)
@@ -241,14 +242,8 @@ class _Study:
         ]
 
     def _evolve(self, watched: Watched, seed: int) -> Iterator[Standing]:
-        # a generation without anything new to evaluate ends no search, so bound their number
         assert self.limit is not None
-        settings = replace(
-            self._settings,
-            generations=self.limit,
-            patience=None,
-            max_evaluations=self.limit,
-        )
+        settings = self._settings.lasting(self.limit)
         run_search(watched, settings, seed=seed, family=FAMILY, run_id="rivals", sink=MemorySink())
         yield from watched.standings
 

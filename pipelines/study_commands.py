@@ -12,7 +12,6 @@ import typer
 from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
-    from clso.artifacts import Run
     from clso.config import RunConfig
 
 __all__ = ["add_commands"]
@@ -203,17 +202,7 @@ def ablate(
     What is changed stands in the configuration's section `ablate`. The same command again resumes
     and reuses what is finished.
     """
-    from clso.config import load_config
-
-    with interruptible():
-        run = _study(
-            "ablate", load_config(config, overrides or ()), out, family, seeds, evaluations
-        )
-    from pipelines.console import console
-    from pipelines.show_studies import show_ablations
-
-    show_ablations(run)
-    console.print(f"{run.path}", soft_wrap=True)
+    _study("ablate", config, overrides, out, family, seeds, evaluations)
 
 
 def savings(
@@ -229,43 +218,41 @@ def savings(
     Which surrogates are compared stands in the section `savings`, if there is one. The same
     command again resumes and reuses what is finished.
     """
-    from clso.config import load_config
-
-    with interruptible():
-        run = _study(
-            "savings", load_config(config, overrides or ()), out, family, seeds, evaluations
-        )
-    from pipelines.console import console
-    from pipelines.show_studies import show_savings
-
-    show_savings(run)
-    console.print(f"{run.path}", soft_wrap=True)
+    _study("savings", config, overrides, out, family, seeds, evaluations)
 
 
 def _study(
     name: Literal["ablate", "savings"],
-    config: RunConfig,
+    config_path: Path,
+    overrides: Sequence[str] | None,
     out: Path,
     families: Sequence[str] | None,
     seeds: int | None,
     evaluations: int | None,
-) -> Run:
+) -> None:
     from clso.artifacts import load_run
+    from clso.config import load_config
     from clso.errors import ConfigError
-    from pipelines.console import RichReporter
+    from pipelines.console import RichReporter, console
     from pipelines.context import open_context
 
-    missing = [family for family in families or () if family not in config.families]
-    if missing:
-        raise ConfigError(
-            f"the configuration's families are {', '.join(config.families)}, "
-            f"without {', '.join(missing)}",
-            remedy="--set families=[gpt, mixture] adds one of these two",
-        )
-    chosen = [one for one in config.families if one in (families or config.families)]
-    with open_context(config, out.resolve(), RichReporter()) as context:
-        from pipelines.ablate import run_ablation
-        from pipelines.savings import run_savings
+    with interruptible():
+        config = load_config(config_path, overrides or ())
+        missing = [family for family in families or () if family not in config.families]
+        if missing:
+            raise ConfigError(
+                f"the configuration's families are {', '.join(config.families)}, "
+                f"without {', '.join(missing)}",
+                remedy="--set families=[gpt, mixture] adds one of these two",
+            )
+        chosen = [one for one in config.families if one in (families or config.families)]
+        with open_context(config, out.resolve(), RichReporter()) as context:
+            from pipelines.ablate import run_ablation
+            from pipelines.savings import run_savings
 
-        run = run_ablation if name == "ablate" else run_savings
-        return load_run(run(context, chosen, seeds=seeds, evaluations=evaluations))
+            run = run_ablation if name == "ablate" else run_savings
+            path = run(context, chosen, seeds=seeds, evaluations=evaluations)
+    from pipelines.show_studies import show_ablations, show_savings
+
+    (show_ablations if name == "ablate" else show_savings)(load_run(path))
+    console.print(f"{path}", soft_wrap=True)

@@ -36,7 +36,7 @@ from clso.errors import ArtifactError, ConfigError
 from clso.progress import Reporter
 from pipelines.context import RunContext, run_identity
 from pipelines.stages import run_stage
-from pipelines.stages.problems import Family
+from pipelines.stages.problems import STAGES_BEFORE, Family
 from pipelines.stages.shared import open_dataset
 from pipelines.tuned import TunedProblems, own_library, search_space, tuned_config, tuned_yaml
 from search.evolution import SEARCH_VERSION
@@ -50,7 +50,6 @@ __all__ = ["run_tune"]
 # Raised whenever a change of code changes what a stored part would hold.
 _VERSION = 1
 _DATABASE = "study.db"
-_STAGES = {"mixture": ("prepare", "functions"), "gpt": ("prepare", "library")}
 
 
 def run_tune(
@@ -101,7 +100,7 @@ def run_tune(
             remedy="set energy.meter to auto, or leave joules out of tune",
         )
     with _open_study(config, out, reporter, fresh=fresh) as context:
-        for stage in _STAGES[family]:
+        for stage in STAGES_BEFORE[family]:
             run_stage(stage, context)
         problems = TunedProblems(context, open_dataset(context), family)
         url = storage or tune.storage or f"sqlite:///{context.folder.path / _DATABASE}"

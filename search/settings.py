@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from clso.errors import ConfigError
@@ -266,6 +266,11 @@ class SearchSettings:
                 f"more than the elites, {self.elites}, and at least the tournament_size, "
                 f"{self.tournament_size}",
             )
+
+    def lasting(self, evaluations: int) -> SearchSettings:
+        """Return a search that ends when so many evaluations are spent, and not before."""
+        # a generation without anything new to evaluate ends no search, so bound their number
+        return replace(self, generations=evaluations, patience=None, max_evaluations=evaluations)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> SearchSettings:

@@ -27,7 +27,7 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.paired import CONFIDENCE, Difference, holm, signed_rank, tally
-from clso.analysis.study_table import study_table
+from clso.analysis.plain_table import plain_table
 
 __all__ = [
     "BASE",
@@ -196,7 +196,7 @@ def ablation_sentence(found: Sequence[Effect]) -> str:
 def ablations_table(found: Sequence[Effect], family: str, base: float | None) -> Table:
     """Return effects as a table for the terminal; it fits 80 columns."""
     n_seeds = max((effect.n_seeds for effect in found), default=0)
-    table = study_table(
+    table = plain_table(
         f"ablation of the {model_label(family)}'s search, {n_seeds} seeds; "
         f"base {format_loss(base, decimals=_DECIMALS)}",
         "nats per token on blocks that no search read; arm minus base, so a negative number "

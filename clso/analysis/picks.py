@@ -29,7 +29,7 @@ from scipy import stats
 from clso.analysis.ablations import BASE
 from clso.analysis.formats import NOT_MEASURED, format_share, model_label
 from clso.analysis.paired import CONFIDENCE, Difference, FloatArray
-from clso.analysis.study_table import study_table
+from clso.analysis.plain_table import plain_table
 
 __all__ = [
     "ALL_GENES",
@@ -220,7 +220,7 @@ def _verdict(row: Row) -> str:
 
 def selections_table(selections: pa.Table, family: str) -> Table:
     """Return the base's selections as a table for the terminal; it fits 80 columns."""
-    table = study_table(
+    table = plain_table(
         f"families of the library that the {model_label(family)}'s finalists picked",
         f"share of genes, mean over seeds; {format_share(CONFIDENCE)} intervals, exact binomial "
         "for one gene and t for several, a seed counts once; similarity: mean absolute cosine "

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from clso.analysis.formats import format_count, format_interval, format_loss, format_share
 from clso.analysis.paired import CONFIDENCE, Difference, tally
-from clso.analysis.study_table import study_table
+from clso.analysis.plain_table import plain_table
 
 __all__ = [
     "METHODS",
@@ -180,7 +180,7 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
 
 def rivals_table(found: Sequence[Duel]) -> Table:
     """Return duels as a table for the terminal; it fits 80 columns."""
-    table = study_table(
+    table = plain_table(
         "the search against simpler ones, at equal numbers of evaluations",
         "nats per token; search minus rival, so a negative number favours the search; "
         f"{format_share(CONFIDENCE)} intervals over seeds; held back: blocks no search read",

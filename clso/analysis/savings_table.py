@@ -21,8 +21,8 @@ from clso.analysis.formats import (
     model_label,
 )
 from clso.analysis.paired import CONFIDENCE
+from clso.analysis.plain_table import plain_table
 from clso.analysis.savings import Saving
-from clso.analysis.study_table import study_table
 
 __all__ = ["SavingLine", "saving_lines", "savings_sentence", "savings_table"]
 
@@ -114,7 +114,7 @@ def savings_sentence(found: Sequence[Saving]) -> str:
 
 def savings_table(found: Sequence[Saving], family: str, target: float) -> Table:
     """Return savings as a table for the terminal; it fits 80 columns."""
-    table = study_table(
+    table = plain_table(
         f"evaluations of the {model_label(family)}'s search until its loss is "
         f"{format_loss(target, decimals=_DECIMALS)}",
         f"the median loss that {found[0].arm if found else 'the reference'} ends with; median "

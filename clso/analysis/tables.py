@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,6 +23,7 @@ from clso.analysis.formats import (
     format_source,
     model_label,
 )
+from clso.analysis.plain_table import plain_table
 from clso.artifacts import Run
 
 __all__ = [
@@ -151,7 +151,7 @@ def result_table(run: Run) -> Table:
     lines = result_lines(run.results.to_pylist())
     sources = sorted({line.source for line in lines if line.energy != NOT_MEASURED})
     energy = f"; energy: {'; '.join(sources)}" if sources else ""
-    table = _table(
+    table = plain_table(
         f"run {escape(run.run_id)}",
         f"test loss in nats per token, below it the interval over documents{energy}",
     )
@@ -180,7 +180,7 @@ def comparison_table(run: Run) -> Table:
     """
     rows = run.comparisons.to_pylist()
     confidence = f"{format_share(rows[0]['confidence'])} " if rows else ""
-    table = _table(
+    table = plain_table(
         "differences of test losses", f"nats per token, {confidence}intervals, paired bootstrap"
     )
     table.add_column("models")
@@ -194,16 +194,3 @@ def comparison_table(run: Run) -> Table:
             f"{line.by_block}\n[dim]{line.n_blocks}[/dim]",
         )
     return table
-
-
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=0,
-    )

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clso.analysis.formats import (
@@ -27,6 +26,7 @@ from clso.analysis.formats import (
     format_share,
 )
 from clso.analysis.paired import Difference
+from clso.analysis.plain_table import plain_table
 
 __all__ = [
     "ArmLine",
@@ -266,7 +266,7 @@ def count_sentence(trials: Sequence[Row], note: Row) -> str:
 
 def param_table(lines: Sequence[ParamLine]) -> Table:
     """Return what was tuned as a table for the terminal."""
-    table = _table("best settings", "importance: PED-ANOVA, shares of one")
+    table = plain_table("best settings", "importance: PED-ANOVA, shares of one", padding=1)
     table.add_column("hyperparameter", overflow="fold")
     for name in ("tuned", "default", "importance"):
         table.add_column(name, justify="right")
@@ -277,7 +277,7 @@ def param_table(lines: Sequence[ParamLine]) -> Table:
 
 def check_table(lines: Sequence[ArmLine], check: Check | None) -> Table:
     """Return the check as a table for the terminal."""
-    table = _table("tuned against default", "nats per token; tuned minus default")
+    table = plain_table("tuned against default", "nats per token; tuned minus default", padding=1)
     table.add_column("seed")
     for name in ("default", "tuned", "difference"):
         table.add_column(name, justify="right")
@@ -296,7 +296,9 @@ def check_table(lines: Sequence[ArmLine], check: Check | None) -> Table:
 
 def tuned_front_table(lines: Sequence[TrialLine]) -> Table:
     """Return the Pareto set as a table for the terminal."""
-    table = _table("Pareto set", "nats per token; joules of one search, mean over seeds")
+    table = plain_table(
+        "Pareto set", "nats per token; joules of one search, mean over seeds", padding=1
+    )
     table.add_column("trial")
     for name in ("loss", "energy"):
         table.add_column(name, justify="right")
@@ -304,15 +306,3 @@ def tuned_front_table(lines: Sequence[TrialLine]) -> Table:
         if line.is_best:
             table.add_row(line.number, line.loss, line.energy)
     return table
-
-
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )

@@ -20,6 +20,7 @@ from pipelines.stages.shared import open_library, residual_layout
 from search.settings import SearchSettings
 
 __all__ = [
+    "STAGES_BEFORE",
     "Family",
     "device",
     "gpt_frame",
@@ -31,6 +32,12 @@ __all__ = [
 ]
 
 Family = Literal["gpt", "mixture"]
+
+STAGES_BEFORE: Mapping[Family, tuple[str, ...]] = {
+    "gpt": ("prepare", "library"),
+    "mixture": ("prepare", "functions"),
+}
+"""What must be there before a family's problem can be opened."""
 
 
 def open_problem(

@@ -1,15 +1,15 @@
-"""How a study's tables look in a terminal."""
+"""How tables look in a terminal."""
 
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-__all__ = ["study_table"]
+__all__ = ["plain_table"]
 
 
-def study_table(title: str, caption: str) -> Table:
-    """Return a table without columns yet, narrow enough for 80 characters."""
+def plain_table(title: str, caption: str, *, padding: int = 0) -> Table:
+    """Return a table without columns yet, without padding narrow enough for 80 characters."""
     return Table(
         title=title,
         caption=caption,
@@ -18,5 +18,5 @@ def study_table(title: str, caption: str) -> Table:
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=0,
+        padding=(0, padding),
     )
