@@ -49,7 +49,8 @@ def run_ablation(
     count, budget = seeds or config.ablate.seeds, evaluations or config.ablate.evaluations
     run_stage("prepare", context)
     for family in families:
-        searches = ArmSearches(context, "ablations", family, budget, _columns)
+        searches = ArmSearches(context, "ablations", family, budget, _columns, patient=True)
+        searches.check_different(arms[family])
         table = searches.table(arms[family], range(config.seed, config.seed + count))
         similarity = _similarity(context, arms[family][0], family)
         selected = [

@@ -3,6 +3,9 @@
 Arms that solve the same problem share its evaluations, and each is charged as if it had paid for
 its own: evaluations, tokens and joules are those of the genomes that it asked for, from when they
 were computed. What is finished is reused, whichever other arms a study has.
+
+A search lasts as long as its budget. It may end sooner in two ways: by its arm's `search.patience`,
+where the study allows it, and where its loss is at the study's floor.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from search.standings import Standing, watch
 __all__ = ["ArmSearch", "ArmSearches"]
 
 # Raised whenever a change of code changes what a stored part would hold.
-_VERSION = 1
+_VERSION = 2
 
 _SCORED = ("evaluated", "failed", "screened")
 
@@ -85,6 +88,7 @@ class ArmSearches:
         family: the one searched.
         evaluations: budget of each search.
         columns: returns what its table has of a search besides arm, losses and costs.
+        patient: whether a search may end by its arm's `search.patience`.
     """
 
     def __init__(
@@ -94,52 +98,78 @@ class ArmSearches:
         family: Family,
         evaluations: int,
         columns: Callable[[Arm, ArmSearch], Row],
+        *,
+        patient: bool = False,
     ) -> None:
         self._context = context
         self._study = study
         self._family = family
         self._evaluations = evaluations
         self._columns = columns
+        self._patient = patient
+        self._open: tuple[str, ArmProblem] | None = None
         self.genes: dict[str, list[Row]] = {}
 
-    def table(self, arms: Sequence[Arm], seeds: Sequence[int]) -> pa.Table:
+    def table(
+        self, arms: Sequence[Arm], seeds: Sequence[int], *, floor: float | None = None
+    ) -> pa.Table:
         """Return the rows of all arms and seeds, running what is not stored.
 
-        Raises:
-            ConfigError: two arms are the same search.
+        Args:
+            arms: to search.
+            seeds: of the searches of each.
+            floor: a search ends after the generation that brings its loss to it or below.
         """
         keys = {arm.name: problem_key(arm.config, self._family) for arm in arms}
-        self._check_different(arms, keys)
         tables: dict[str, pa.Table] = {}
         for key in dict.fromkeys(keys.values()):
-            # one problem at a time: a library's dense matrices fill the memory
-            alike = [arm for arm in arms if keys[arm.name] == key]
-            problem = open_arm(self._context, alike[0].config, self._family)
-            for arm in alike:
+            for arm in [arm for arm in arms if keys[arm.name] == key]:
+                problem = self._problem(key, arm)
                 self.genes[arm.name] = problem.genes
-                tables[arm.name] = self._arm_table(problem, arm, seeds)
+                tables[arm.name] = self._arm_table(problem, arm, seeds, floor)
         return pa.concat_tables([tables[arm.name] for arm in arms])
 
-    def _arm_table(self, problem: ArmProblem, arm: Arm, seeds: Sequence[int]) -> pa.Table:
-        parts = self._context.folder.state / self._study / self._part_key(problem, arm)
+    def _problem(self, key: str, arm: Arm) -> ArmProblem:
+        """Return the arm's problem; arms of one key share one."""
+        if self._open is None or self._open[0] != key:
+            self._open = None  # one at a time: a library's dense matrices fill the memory
+            self._open = key, open_arm(self._context, arm.config, self._family)
+        return self._open[1]
+
+    def _arm_table(
+        self, problem: ArmProblem, arm: Arm, seeds: Sequence[int], floor: float | None
+    ) -> pa.Table:
+        parts = self._context.folder.state / self._study / self._part_key(problem, arm, floor)
         tables = []
         with self._context.reporter.task(arm.name, total=len(seeds)) as task:
             for number, seed in enumerate(seeds):
                 path = part_path(parts, seed)
                 if not path.exists():
-                    append_part(parts, seed, [self._searched(problem, arm, seed)], self._study)
+                    append_part(
+                        parts, seed, [self._searched(problem, arm, seed, floor)], self._study
+                    )
                 tables.append(read_table(path, self._study))
                 task.update(number + 1, f"seed {seed}: {tables[-1]['loss'][0].as_py():.4f}")
         return pa.concat_tables(tables)
 
     def settings(self, arm: Arm) -> SearchSettings:
         """Return an arm's search, which lasts as long as the study says."""
-        return search_settings(arm.config, self._family).lasting(self._evaluations)
+        settings = search_settings(arm.config, self._family)
+        patience = settings.patience if self._patient else None
+        return settings.lasting(self._evaluations, patience=patience)
 
-    def _check_different(self, arms: Sequence[Arm], keys: dict[str, str]) -> None:
+    def check_different(self, arms: Sequence[Arm]) -> None:
+        """Refuse two arms that are the same search.
+
+        Raises:
+            ConfigError: they are.
+        """
         seen: dict[tuple[str, str], str] = {}
         for arm in arms:
-            what = (keys[arm.name], digest_of(self.settings(arm).to_mapping()))
+            what = (
+                problem_key(arm.config, self._family),
+                digest_of(self.settings(arm).to_mapping()),
+            )
             if what in seen:
                 raise ConfigError(
                     f"the arms {seen[what]!r} and {arm.name!r} are the same search of the "
@@ -149,20 +179,26 @@ class ArmSearches:
                 )
             seen[what] = arm.name
 
-    def _part_key(self, problem: ArmProblem, arm: Arm) -> str:
+    def _part_key(self, problem: ArmProblem, arm: Arm, floor: float | None) -> str:
         return digest_of(
             {
                 "version": [_VERSION, SEARCH_VERSION],
                 "searched": problem.searched.fingerprint,
                 "held_back": problem.held_back.fingerprint,
                 "search": self.settings(arm).to_mapping(),
+                "floor": floor,
                 "arm": [arm.name, arm.factor, arm.level],
             }
         )[:16]
 
-    def _searched(self, problem: ArmProblem, arm: Arm, seed: int) -> Row:
+    def _searched(self, problem: ArmProblem, arm: Arm, seed: int, floor: float | None) -> Row:
         settings = self.settings(arm)
         watched = watch(problem.searched, problem.known)
+
+        def arrived() -> bool:
+            loss = watched.standings[-1].loss if watched.standings else None
+            return floor is not None and loss is not None and loss <= floor
+
         sink = MemorySink()
         result = run_search(
             watched,
@@ -172,6 +208,7 @@ class ArmSearches:
             run_id=self._context.run_id,
             sink=sink,
             monitor=self._context.monitor,
+            should_stop=arrived,
         )
         search = ArmSearch(
             result,

@@ -1,4 +1,4 @@
-"""The study `clso savings`: how many evaluations a surrogate spares a search."""
+"""The study `clso savings`: how many evaluations and joules a way to search spares."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
-from clso.analysis.savings import target_of
+from clso.analysis.savings import floor_of, target_of
 from clso.analysis.study_parts import savings_parts
 from clso.artifacts import load_run
 from clso.config import Arm, SavingsConfig, savings_arms
@@ -50,14 +50,20 @@ def run_savings(
     run_stage("prepare", context)
     for family in families:
         searches = ArmSearches(context, "savings", family, budget, _columns)
-        table = searches.table(arms[family], range(config.seed, config.seed + count))
-        context.folder.replace_family("savings", family, table)
-        reference = table.filter(pc.field("arm") == settings.reference).to_pylist()
+        searches.check_different(arms[family])
+        drawn = range(config.seed, config.seed + count)
+        tables = [searches.table(arms[family][:1], drawn)]
+        reference = tables[0].to_pylist()
+        floor = None if settings.beyond_target else floor_of(reference)
+        if arms[family][1:]:
+            tables.append(searches.table(arms[family][1:], drawn, floor=floor))
+        context.folder.replace_family("savings", family, pa.concat_tables(tables))
         note = {
             "seeds": count,
             "evaluations": budget,
             "reference": settings.reference,
             "target": target_of(reference),
+            "beyond_target": settings.beyond_target,
             "arms": {arm.name: searches.settings(arm).to_mapping() for arm in arms[family]},
         }
         context.note(savings={family: note})
@@ -68,7 +74,17 @@ def run_savings(
 
 def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
     steps = list(falling(search.standings))
+    surrogate_j = (search.result.surrogate_energy_j or 0.0) / search.evaluations
     return {
         "steps": [step.evaluations for step in steps],
         "step_losses": [step.loss for step in steps],
+        # the surrogate's joules are spread over the evaluations; its fits get dearer, so this says
+        # too much early in a search rather than too little
+        "step_energy_j": None
+        if search.costs["energy_j"] is None
+        else [
+            step.energy_j + surrogate_j * step.evaluations
+            for step in steps
+            if step.energy_j is not None
+        ],
     }

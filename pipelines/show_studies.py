@@ -83,7 +83,13 @@ def show_savings(run: Run) -> None:
         ArtifactError: `clso savings` has not been run.
     """
     for family, note in run.manifest.get("savings", {}).items():
-        found = savings_of(run.savings, family, note["reference"], note["evaluations"])
+        found = savings_of(
+            run.savings,
+            family,
+            note["reference"],
+            note["evaluations"],
+            beyond_target=note["beyond_target"],
+        )
         console.print(savings_table(found, family, note["target"]))
         console.print(savings_sentence(found))
 

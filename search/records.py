@@ -128,11 +128,6 @@ class SearchCounts:
         known = self.n_evaluated + self.n_cached + self.n_failed
         return known + self.n_predicted + self.n_screened
 
-    @property
-    def share_evaluated(self) -> float | None:
-        """Whole evaluations, failed ones included, per individual; `None` without individuals."""
-        return (self.n_evaluated + self.n_failed) / self.total if self.total else None
-
     @classmethod
     def of(cls, statuses: Iterable[str | None], n_discarded: int = 0) -> SearchCounts:
         """Count the `status` column of evaluations rows."""

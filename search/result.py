@@ -89,17 +89,6 @@ class SearchResult:
         """Joules of fitting and predicting; `None` = not measured, or the surrogate never ran."""
         return None if self.surrogate_cost is None else self.surrogate_cost.energy_j
 
-    @property
-    def energy_per_prediction_j(self) -> float | None:
-        """Joules per genome that the surrogate was asked about, its fitting included.
-
-        `None` = not measured, or it was asked about none.
-        """
-        energy_j = self.surrogate_energy_j
-        return (
-            energy_j / self.n_predictions if energy_j is not None and self.n_predictions else None
-        )
-
     @classmethod
     def of(cls, state: SearchState, finalists: int, stop_reason: StopReason) -> SearchResult:
         """Sum up a search's state."""

@@ -267,10 +267,12 @@ class SearchSettings:
                 f"{self.tournament_size}",
             )
 
-    def lasting(self, evaluations: int) -> SearchSettings:
-        """Return a search that ends when so many evaluations are spent, and not before."""
+    def lasting(self, evaluations: int, *, patience: int | None = None) -> SearchSettings:
+        """Return a search that ends when so many evaluations are spent, or by this patience."""
         # a generation without anything new to evaluate ends no search, so bound their number
-        return replace(self, generations=evaluations, patience=None, max_evaluations=evaluations)
+        return replace(
+            self, generations=evaluations, patience=patience, max_evaluations=evaluations
+        )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> SearchSettings:

@@ -28,11 +28,13 @@ class Standing:
             part, and their sum is rounded up.
         loss: the lowest; `None` while every evaluation failed.
         canonical: the genome that has it.
+        energy_j: joules of all evaluations so far; `None`: not measured.
     """
 
     evaluations: int
     loss: float | None
     canonical: Genome | None
+    energy_j: float | None = None
 
 
 class Watched:
@@ -57,6 +59,7 @@ class Watched:
         self.archive = Archive()
         self.standings: list[Standing] = []
         self._spent = 0.0
+        self._energy_j: float | None = 0.0
         self.from_known: list[Evaluation] = []
 
     @property
@@ -108,6 +111,10 @@ class Watched:
             genomes, canonical, evaluations, costs, strict=True
         ):
             self._spent += cost
+            if self._energy_j is None or evaluation.energy_j is None:
+                self._energy_j = None
+            else:
+                self._energy_j += evaluation.energy_j
             self._reached[one] = fidelity
             if fidelity == 1.0:
                 loss = evaluation.loss if evaluation.status == "evaluated" else None
@@ -119,7 +126,7 @@ class Watched:
         best = self.standings[-1] if self.standings else Standing(0, None, None)
         if scored.loss is not None and (best.loss is None or scored.loss < best.loss):
             best = Standing(0, scored.loss, scored.canonical)
-        self.standings.append(Standing(self.spent, best.loss, best.canonical))
+        self.standings.append(Standing(self.spent, best.loss, best.canonical, self._energy_j))
 
 
 class _WatchedExtendable(Watched):

@@ -1,15 +1,17 @@
-r"""What a surrogate saves: evaluations until a search has what the unfiltered one ends with.
+r"""What a way to search saves: evaluations and joules until it has what the reference ends with.
 
 The target is the median over seeds of the reference's loss at its budget. A search's time T is
 the number of its evaluations at which its best loss is at the target; one that ends before is
-censored there. The share of searches still without it is Kaplan and Meier's estimate
+censored there. Its joules until then are treated in the same way. The share of searches still
+without it is Kaplan and Meier's estimate
 
 .. math:: S(t) = \prod_{t_i \le t} (1 - d_i / n_i)
 
 over the times t_i at which d_i of n_i searches arrive; the median time is the first t with
 S(t) <= 1/2, and the restricted mean is the area under S up to the budget. The ratio of two median
 times has a percentile interval from resampled seeds, which keep a seed's searches together and
-set the target anew: the target is a median too.
+set the target anew: the target is a median too. No such target is below the lowest loss of the
+reference, its floor, so a search that is there has nothing left to tell.
 
 Sources: Kaplan and Meier 1958; Hoos and Stuetzle 2004, Stochastic Local Search, chapter 4 (run-time
 distributions); Efron and Tibshirani 1993 (percentile intervals).
@@ -18,7 +20,7 @@ distributions); Efron and Tibshirani 1993 (percentile intervals).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +32,18 @@ from scipy import stats
 
 from clso.analysis.paired import CONFIDENCE, Difference, FloatArray, holm
 
-__all__ = ["Saving", "Times", "arm_times", "medians", "savings_of", "survival", "target_of"]
+__all__ = [
+    "Saving",
+    "Share",
+    "Times",
+    "arm_joules",
+    "arm_times",
+    "floor_of",
+    "medians",
+    "savings_of",
+    "survival",
+    "target_of",
+]
 
 _RESAMPLES: Final = 2000
 _EPSILON: Final = 1e-9  # products of shares such as 9/10 x 8/9 miss 1/2 by rounding
@@ -40,21 +53,30 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Times:
-    """Evaluations to the target, a search each.
+    """What it took to the target, a search each.
 
     Attributes:
-        evaluations: at which it was reached, or the search ended.
+        spent: evaluations, or joules, when it was reached or the search ended.
         reached: whether it was.
     """
 
-    evaluations: npt.NDArray[np.int64]
+    spent: npt.NDArray[np.int64] | FloatArray
     reached: npt.NDArray[np.bool_]
 
     def censored(self) -> stats.CensoredData:
         """Return them for `scipy.stats`."""
         return stats.CensoredData(
-            uncensored=self.evaluations[self.reached], right=self.evaluations[~self.reached]
+            uncensored=self.spent[self.reached], right=self.spent[~self.reached]
         )
+
+
+@dataclass(frozen=True)
+class Share:
+    """A ratio of two medians, with its interval; infinite where too few searches arrive to tell."""
+
+    ratio: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -67,11 +89,11 @@ class Saving:
         n_reached: those that reached the target.
         median: evaluations to it; infinite if more than half did not reach it.
         restricted_mean: evaluations up to the budget that a search is without it, on average.
-        ratio: its median to the reference's; infinite as `median`.
-        ratio_low: lower end of the ratio's interval.
-        ratio_high: upper end, infinite if too few reach the target to tell.
+        share: of the reference's median evaluations.
+        energy_share: of its median joules; `None`: not measured, or by other meters.
         p_value: of the log-rank test against the reference, corrected; `None` for itself.
-        loss: arm minus reference at the end of their budgets, on what both searched.
+        loss: arm minus reference at the end of their budgets, on what both searched; `None` for
+            itself, and where searches end once they arrive.
         evaluation_j: joules of an evaluation; `None`: not measured.
         prediction_j: joules of a prediction, fits of the surrogate included.
     """
@@ -81,9 +103,8 @@ class Saving:
     n_reached: int
     median: float
     restricted_mean: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
+    share: Share
+    energy_share: Share | None
     p_value: float | None
     loss: Difference | None
     evaluation_j: float | None
@@ -102,21 +123,33 @@ def target_of(reference: Sequence[Row]) -> float:
     return float(np.median([row["loss"] for row in reference]))
 
 
+def floor_of(reference: Sequence[Row]) -> float:
+    """Return the lowest loss at the end of the budget: no resample's target is below."""
+    return float(min(row["loss"] for row in reference))
+
+
 def arm_times(rows: Sequence[Row], target: float) -> Times:
-    """Return when each search reached a loss."""
+    """Return after how many evaluations each search reached a loss."""
+    return _times(rows, target, "steps", "evaluations")
+
+
+def arm_joules(rows: Sequence[Row], target: float) -> Times:
+    """Return after how many joules each search reached a loss; all must be measured."""
+    return _times(rows, target, "step_energy_j", "energy_j")
+
+
+def _times(rows: Sequence[Row], target: float, steps: str, end: str) -> Times:
     first = [
-        next((at for at, loss in _curve(row) if loss <= target), None)  # None: never
+        next(
+            (at for at, loss in zip(row[steps], row["step_losses"], strict=True) if loss <= target),
+            None,  # never
+        )
         for row in rows
     ]
-    ends = [row["evaluations"] for row in rows]
     return Times(
-        np.array([end if at is None else at for at, end in zip(first, ends, strict=True)]),
+        np.array([row[end] if at is None else at for at, row in zip(first, rows, strict=True)]),
         np.array([at is not None for at in first]),
     )
-
-
-def _curve(row: Row) -> zip[tuple[int, float]]:
-    return zip(row["steps"], row["step_losses"], strict=True)
 
 
 def survival(times: Times) -> tuple[FloatArray, FloatArray]:
@@ -134,17 +167,19 @@ def medians(times: Times, counts: npt.NDArray[np.int64]) -> FloatArray:
         times: of n searches.
         counts: how often each is in each sample, `(n_samples, n)`.
     """
-    events = np.unique(times.evaluations[times.reached])
+    events = np.unique(times.spent[times.reached])
     if not len(events):
         return np.full(len(counts), math.inf)
-    at_risk = counts @ (times.evaluations[:, None] >= events)  # (n_samples, n_events)
-    arrived = counts @ ((times.evaluations[:, None] == events) & times.reached[:, None])
+    at_risk = counts @ (times.spent[:, None] >= events)  # (n_samples, n_events)
+    arrived = counts @ ((times.spent[:, None] == events) & times.reached[:, None])
     without = np.cumprod(1 - arrived / np.maximum(at_risk, 1), axis=1)
     halved = without <= 0.5 + _EPSILON
     return np.where(halved.any(axis=1), events[halved.argmax(axis=1)], math.inf)
 
 
-def savings_of(savings: pa.Table, family: str, reference: str, budget: int) -> list[Saving]:
+def savings_of(
+    savings: pa.Table, family: str, reference: str, budget: int, *, beyond_target: bool
+) -> list[Saving]:
     """Return every arm of a family against the reference, which comes first.
 
     Args:
@@ -152,6 +187,7 @@ def savings_of(savings: pa.Table, family: str, reference: str, budget: int) -> l
         family: the one searched.
         reference: the arm that sets the target.
         budget: evaluations up to which means are taken.
+        beyond_target: whether the searches went on to it once they had arrived.
     """
     rows = savings.filter(pc.field("family") == family)
     by_arm: dict[str, list[Row]] = {}
@@ -168,11 +204,10 @@ def savings_of(savings: pa.Table, family: str, reference: str, budget: int) -> l
     times = {arm: arm_times(by_arm[arm], target) for arm in order}
     p_values = holm([None, *(_log_rank(times[arm], times[reference]) for arm in order[1:])])
     once = np.ones((1, len(seeds)), dtype=np.int64)
-    base_median = float(medians(times[reference], once)[0])
     found = []
     for arm, p_value in zip(order, p_values, strict=True):
-        median = float(medians(times[arm], once)[0])
-        low, high = _ratio_interval(by_arm[arm], base)
+        measured = _same_meter([*by_arm[arm], *base]) and all(row["energy_j"] for row in base)
+        compared = beyond_target and arm != reference
         gaps = np.array([row["loss"] for row in by_arm[arm]]) - [row["loss"] for row in base]
         evaluation_j, prediction_j = _joules(by_arm[arm])
         found.append(
@@ -180,13 +215,12 @@ def savings_of(savings: pa.Table, family: str, reference: str, budget: int) -> l
                 arm=arm,
                 n_seeds=len(seeds),
                 n_reached=int(times[arm].reached.sum()),
-                median=median,
+                median=float(medians(times[arm], once)[0]),
                 restricted_mean=_restricted_mean(times[arm], budget),
-                ratio=median / base_median,
-                ratio_low=low,
-                ratio_high=high,
+                share=_share(by_arm[arm], base, arm_times),
+                energy_share=_share(by_arm[arm], base, arm_joules) if measured else None,
                 p_value=p_value,
-                loss=None if arm == reference else Difference.of(gaps),
+                loss=Difference.of(gaps) if compared else None,
                 evaluation_j=evaluation_j,
                 prediction_j=prediction_j,
             )
@@ -206,8 +240,15 @@ def _restricted_mean(times: Times, budget: int) -> float:
     return float((np.diff(edges) * [1.0, *without]).sum())
 
 
-def _ratio_interval(arm: Sequence[Row], reference: Sequence[Row]) -> tuple[float, float]:
+def _share(
+    arm: Sequence[Row],
+    reference: Sequence[Row],
+    times: Callable[[Sequence[Row], float], Times],
+) -> Share:
     n = len(reference)
+    once = np.ones((1, n), dtype=np.int64)
+    target = target_of(reference)
+    ratio = medians(times(arm, target), once) / medians(times(reference, target), once)
     drawn = np.random.default_rng(0).integers(n, size=(_RESAMPLES, n))
     counts = np.stack([np.bincount(sample, minlength=n) for sample in drawn])
     losses = np.array([row["loss"] for row in reference])
@@ -215,19 +256,23 @@ def _ratio_interval(arm: Sequence[Row], reference: Sequence[Row]) -> tuple[float
     ratios = np.empty(_RESAMPLES)
     for target in np.unique(targets):
         own = targets == target
-        ratios[own] = medians(arm_times(arm, target), counts[own]) / medians(
-            arm_times(reference, target), counts[own]
+        ratios[own] = medians(times(arm, target), counts[own]) / medians(
+            times(reference, target), counts[own]
         )
     tail = (1 - CONFIDENCE) / 2
     # one of the ratios themselves: between a number and infinity there is none
     low, high = np.quantile(ratios, [tail, 1 - tail], method="inverted_cdf")
-    return float(low), float(high)
+    return Share(float(ratio[0]), float(low), float(high))
+
+
+def _same_meter(rows: Sequence[Row]) -> bool:
+    sources = {row["energy_source"] for row in rows}
+    return len(sources) == 1 and None not in sources
 
 
 def _joules(rows: Sequence[Row]) -> tuple[float | None, float | None]:
     """Return the joules of an evaluation and of a prediction, where all were measured."""
-    sources = {row["energy_source"] for row in rows}
-    if len(sources) != 1 or None in sources:
+    if not _same_meter(rows):
         return None, None
     surrogate_j = sum(row["surrogate_energy_j"] or 0.0 for row in rows)
     evaluating_j = sum(row["energy_j"] for row in rows) - surrogate_j

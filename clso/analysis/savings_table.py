@@ -1,4 +1,4 @@
-"""How the savings of a surrogate are told: lines, a sentence, and the terminal's table."""
+"""How the savings of a search are told: lines, a sentence, and the terminal's table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clso.analysis.formats import (
 )
 from clso.analysis.paired import CONFIDENCE
 from clso.analysis.plain_table import plain_table
-from clso.analysis.savings import Saving
+from clso.analysis.savings import Saving, Share
 
 __all__ = ["SavingLine", "saving_lines", "savings_sentence", "savings_table"]
 
@@ -41,6 +41,8 @@ class SavingLine:
     median: str
     share: str
     interval: str
+    energy_share: str
+    energy_interval: str
     restricted_mean: str
     p_value: str
     loss: str
@@ -50,16 +52,20 @@ class SavingLine:
 
 
 def saving_lines(found: Sequence[Saving]) -> list[SavingLine]:
-    """Return savings as they are printed."""
+    """Return savings as they are printed; the first is the reference's."""
     return [
         SavingLine(
             arm=saving.arm.replace("_", " "),
             reached=f"{saving.n_reached} of {saving.n_seeds}",
             median=_number(saving.median),
-            share=_share(saving.ratio) if saving.loss else NOT_MEASURED,
-            interval=(
-                f"{_share(saving.ratio_low)} to {_share(saving.ratio_high)}" if saving.loss else ""
-            ),
+            share=NOT_MEASURED if number == 0 else _share(saving.share.ratio),
+            interval="" if number == 0 else _interval(saving.share),
+            energy_share=NOT_MEASURED
+            if number == 0 or saving.energy_share is None
+            else _share(saving.energy_share.ratio),
+            energy_interval=""
+            if number == 0 or saving.energy_share is None
+            else _interval(saving.energy_share),
             restricted_mean=_number(saving.restricted_mean),
             p_value=format_p(saving.p_value),
             loss=NOT_MEASURED
@@ -75,7 +81,7 @@ def saving_lines(found: Sequence[Saving]) -> list[SavingLine]:
             else format_ratio(saving.predictions_per_evaluation),
             costs=f"{format_energy(saving.evaluation_j)} / {format_energy(saving.prediction_j)}",
         )
-        for saving in found
+        for number, saving in enumerate(found)
     ]
 
 
@@ -87,23 +93,32 @@ def _share(ratio: float) -> str:
     return format_share(ratio) if math.isfinite(ratio) else "never"
 
 
+def _interval(share: Share) -> str:
+    return f"{_share(share.low)} to {_share(share.high)}"
+
+
 def savings_sentence(found: Sequence[Saving]) -> str:
     """Say what the arm that arrives first needs, beside the write-up's claims."""
-    arms = [saving for saving in found if saving.loss is not None]
-    if not arms:
+    if len(found) < 2:
         return "There is no arm to hold against the reference."
-    best = min(arms, key=lambda saving: (saving.ratio, saving.restricted_mean))
-    if not math.isfinite(best.ratio):
+    lines = dict(zip([saving.arm for saving in found], saving_lines(found), strict=True))
+    best = min(found[1:], key=lambda saving: (saving.share.ratio, saving.restricted_mean))
+    if not math.isfinite(best.share.ratio):
         return (
             f"No arm reaches in most seeds what {found[0].arm} ends with, within as many "
             "evaluations."
         )
-    (line,) = saving_lines([best])
+    line = lines[best.arm]
     sentence = (
         f"To reach what {found[0].arm} ends with, {line.arm} takes {line.share} of the evaluations "
         f"({format_share(CONFIDENCE)} interval {line.interval}; {line.reached} seeds arrive); the "
         f"write-up says {format_share(WRITE_UP_SHARE)}."
     )
+    if best.energy_share is not None:
+        sentence += (
+            f" It takes {line.energy_share} of the joules ({line.energy_interval}), those of its "
+            "surrogate included."
+        )
     if best.predictions_per_evaluation is None:
         return sentence
     return (
@@ -118,21 +133,21 @@ def savings_table(found: Sequence[Saving], family: str, target: float) -> Table:
         f"evaluations of the {model_label(family)}'s search until its loss is "
         f"{format_loss(target, decimals=_DECIMALS)}",
         f"the median loss that {found[0].arm if found else 'the reference'} ends with; median "
-        "evaluations (Kaplan-Meier) and their share of the reference's, with its "
-        f"{format_share(CONFIDENCE)} bootstrap interval over seeds; mean: restricted to the "
-        "budget; p: log-rank with Holm's correction; loss: arm minus reference at the end; "
+        "evaluations (Kaplan-Meier), their share of the reference's and that of the joules, with "
+        f"{format_share(CONFIDENCE)} bootstrap intervals over seeds; p: log-rank with Holm's "
+        "correction; loss: arm minus reference at the end, where all went on to it; "
         "predictions: how many the joules of one evaluation pay for",
     )
     table.add_column("arm", overflow="fold")
-    for name in ("reached", "median", "share", "mean", "p", "loss", "predictions"):
+    for name in ("reached", "median", "share", "joules", "p", "loss", "predictions"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in saving_lines(found):
         table.add_row(
             escape(line.arm),
             line.reached,
             line.median,
-            f"{line.share}\n[dim]{line.interval}[/dim]" if line.interval else line.share,
-            line.restricted_mean,
+            f"{line.share}\n[dim]{line.interval}[/dim]",
+            f"{line.energy_share}\n[dim]{line.energy_interval}[/dim]",
             line.p_value,
             line.loss,
             line.per_evaluation,

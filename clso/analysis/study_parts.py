@@ -166,16 +166,22 @@ def savings_parts(run: Run) -> list[StudyPart]:
 
 def _savings_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
     reference, budget = note["reference"], note["evaluations"]
-    found = savings_of(run.savings, family, reference, budget)
+    beyond_target = note["beyond_target"]
+    found = savings_of(run.savings, family, reference, budget, beyond_target=beyond_target)
     return StudyPart(
         anchor=f"savings-{family}",
-        title=f"What a surrogate saves the {model_label(family)}'s search",
+        title=f"What the {model_label(family)}'s search can save",
         sentences=[
             savings_sentence(found),
             f"{note['seeds']} seeds, up to {budget} evaluations each; operators, settings and "
             "de-duplication are the same on all sides, and a genome is evaluated at most once. "
-            "The target is the median loss of the unfiltered searches at their budget; a search "
-            "that does not reach it is censored there.",
+            f"The target is the median loss that {reference} ends with at its budget; a search "
+            "that does not reach it is censored there."
+            + (
+                ""
+                if beyond_target
+                else " The others end once they have the lowest loss of any of these searches."
+            ),
         ],
         figures=[
             StudyFigure(
@@ -191,17 +197,19 @@ def _savings_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
         ],
         tables=[
             StudyTable(
-                "Median evaluations to the target, their share of the reference's with its "
-                f"{format_share(CONFIDENCE)} bootstrap interval, mean restricted to the budget, p "
-                "of the log-rank test with Holm's correction, loss at the end against the "
-                "reference's, and the predictions that an evaluation's joules pay for",
-                ("arm", "reached", "median", "share", "mean", "p", "loss", "predictions"),
+                "Median evaluations to the target, their share of the reference's and that of the "
+                f"joules with {format_share(CONFIDENCE)} bootstrap intervals, mean evaluations "
+                "restricted to the budget, p of the log-rank test with Holm's correction, loss at "
+                "the end against the reference's, and the predictions that an evaluation's joules "
+                "pay for",
+                ("arm", "reached", "median", "share", "joules", "mean", "p", "loss", "predictions"),
                 [
                     (
                         line.arm,
                         line.reached,
                         line.median,
                         (line.share, line.interval),
+                        (line.energy_share, line.energy_interval),
                         line.restricted_mean,
                         line.p_value,
                         (line.loss, line.loss_interval),

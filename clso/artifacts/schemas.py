@@ -4,8 +4,9 @@ A schema's name and version stand in the Parquet footer, so that a file says wha
 are in the names (`energy_j`, `duration_s`, `stored_bytes`); losses are nats per token. A null is
 "not measured"; a column that is never unmeasured is declared not null.
 
-*Data columns* are all but `duration_s`, `energy_j`, `energy_j_per_token`, `surrogate_energy_j` and
-`mean_power_w`: two runs with one seed agree in them, not in what a clock or a meter read.
+*Data columns* are all but `duration_s`, `energy_j`, `energy_j_per_token`, `step_energy_j`,
+`surrogate_energy_j` and `mean_power_w`: two runs with one seed agree in them, not in what a clock
+or a meter read.
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ SCHEMA_VERSION = 1
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
 MEASURED_COLUMNS = frozenset(
-    {"duration_s", "energy_j", "energy_j_per_token", "mean_power_w", "surrogate_energy_j"}
+    {
+        "duration_s",
+        "energy_j",
+        "energy_j_per_token",
+        "mean_power_w",
+        "step_energy_j",
+        "surrogate_energy_j",
+    }
 )
 
 

@@ -58,8 +58,8 @@ STUDY_FIELDS: dict[str, list[pa.Field]] = {
         pa.field("similarity", pa.float64()),
         pa.field("library_similarity", pa.float64()),
     ],
-    # one row per search that differs in its surrogate; steps are the evaluations that lowered the
-    # loss, step_losses the losses since
+    # one row per search of a study of what it takes to get somewhere; steps are the evaluations
+    # that lowered the loss, step_losses the losses since, step_energy_j the joules until then
     "savings": [
         *RUN,
         always("family", pa.string()),
@@ -67,6 +67,7 @@ STUDY_FIELDS: dict[str, list[pa.Field]] = {
         *_SEARCHED,
         always("steps", pa.list_(pa.int64())),
         always("step_losses", pa.list_(pa.float64())),
+        pa.field("step_energy_j", pa.list_(pa.float64())),
     ],
     # one row per genome that a search for loss and costs evaluated; what comes after on_front is
     # that of the front's models, built and scored on validation once the search has ended

@@ -79,19 +79,28 @@ class AblateConfig(Section):
     factors: Annotated[dict[str, FactorConfig], Named, Field(min_length=1)]
 
 
+# What decides how often and how wholly a search evaluates; the operators are not among it, so that
+# a surrogate is not praised for a better mutation rate.
+_SPARING = ("surrogate.", "fidelity.", "adaptive_population.")
+
+
 class SavingsConfig(Section):
-    """Searches that differ in their surrogate alone: `clso savings`.
+    """Searches that differ in how they spare evaluations: `clso savings`.
 
     Attributes:
         evaluations: budget of each search.
         seeds: searches of each arm, from the run's own seed upwards.
         reference: the arm whose median loss at its budget is the target.
+        beyond_target: whether searches go on to their budget once they are at the lowest loss of
+            any search of the reference; they need not for the count, and if they do, the losses
+            that they end with are compared too.
         arms: by name; paths begin at the search's section, `surrogate.kind`.
     """
 
     evaluations: Count = 300
     seeds: Seeds = 10
     reference: str = "unfiltered"
+    beyond_target: bool = False
     arms: Annotated[dict[str, Overrides], Named, Field(min_length=2)] = Field(
         default={
             "unfiltered": {"surrogate.kind": "none"},
@@ -103,16 +112,17 @@ class SavingsConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _one_search_apart_from_the_surrogate(self) -> SavingsConfig:
+    def _one_search_apart_from_what_spares(self) -> SavingsConfig:
         if self.reference not in self.arms:
             raise ValueError(
                 f"reference is {self.reference!r}, expected one of the arms {', '.join(self.arms)}"
             )
         for arm, overrides in self.arms.items():
             for path in overrides:
-                if not path.startswith("surrogate."):
+                if not path.startswith(_SPARING):
                     raise ValueError(
-                        f"arm {arm!r} sets {path!r}, but only surrogate.* may differ here; "
+                        f"arm {arm!r} sets {path!r}, but only "
+                        f"{', '.join(f'{section}*' for section in _SPARING)} may differ here; "
                         "`ablate` compares the rest"
                     )
         return self

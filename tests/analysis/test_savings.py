@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from clso.analysis.savings import Times, arm_times, medians, savings_of, survival, target_of
+from clso.analysis.savings import (
+    Share,
+    Times,
+    arm_joules,
+    arm_times,
+    floor_of,
+    medians,
+    savings_of,
+    survival,
+    target_of,
+)
 from clso.analysis.savings_plot import arrivals_figure, savings_figure
 from clso.analysis.savings_table import saving_lines, savings_sentence, savings_table
 from clso.analysis.style import figure_svg
@@ -38,6 +48,7 @@ def row(arm: str, seed: int, curve: Curve, **values: object) -> dict[str, Any]:
         "surrogate_energy_j": None if arm == "unfiltered" else 10.0,
         "steps": [at for at, _ in curve],
         "step_losses": [loss for _, loss in curve],
+        "step_energy_j": [at * (0.5 if arm == "unfiltered" else 2.0) for at, _ in curve],
         **values,
     }
 
@@ -75,8 +86,55 @@ def test_the_target_is_the_median_of_the_unfiltered_losses() -> None:
 def test_a_search_arrives_at_its_first_loss_at_the_target_or_is_censored_at_its_end() -> None:
     rows = table_of({"quick": STUDY["quick"], "slow": STUDY["slow"]}).to_pylist()
     times = arm_times(rows, 5.0)
-    assert times.evaluations.tolist() == [20, 10, 30, 100, 100, 100]
+    assert times.spent.tolist() == [20, 10, 30, 100, 100, 100]
     assert times.reached.tolist() == [True] * 3 + [False] * 3
+
+
+def test_joules_to_the_target_are_counted_as_evaluations_are() -> None:
+    times = arm_joules(table_of({"quick": STUDY["quick"]}).to_pylist(), 4.0)
+    assert times.spent.tolist() == [200, 20, 60]  # the third ends without it, after its 60 joules
+    assert times.reached.tolist() == [True, True, False]
+    _, quick, slow = savings_of(
+        table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True
+    )
+    # 20 evaluations of 2 J against 80 of 0.5 J
+    assert quick.energy_share is not None
+    assert quick.energy_share.ratio == 1.0
+    assert slow.energy_share is not None
+    assert slow.energy_share.ratio == math.inf
+
+
+def test_no_resample_of_the_reference_has_a_target_below_its_floor() -> None:
+    rows = table_of({"unfiltered": PLAIN}).to_pylist()
+    assert floor_of(rows) == 4.0
+    picks = np.random.default_rng(0).integers(len(rows), size=(50, len(rows)))
+    assert min(target_of([rows[pick] for pick in drawn]) for drawn in picks) >= floor_of(rows)
+
+
+def test_ending_at_the_floor_changes_times_and_shares_in_nothing() -> None:
+    floor = floor_of(table_of({"unfiltered": PLAIN}).to_pylist())
+    ended = {
+        arm: curves
+        if arm == "unfiltered"
+        else [
+            curve[: next((n for n, (_, loss) in enumerate(curve, 1) if loss <= floor), None)]
+            for curve in curves
+        ]
+        for arm, curves in STUDY.items()
+    }
+    assert ended["quick"][1] == [(10, 4.0)]
+    whole, short = (
+        savings_of(table_of(study), "mixture", "unfiltered", BUDGET, beyond_target=beyond)
+        for study, beyond in ((STUDY, True), (ended, False))
+    )
+    for one, other in zip(whole, short, strict=True):
+        assert (one.share, one.energy_share, one.median) == (
+            other.share,
+            other.energy_share,
+            other.median,
+        )
+        assert one.restricted_mean == pytest.approx(other.restricted_mean)
+        assert other.loss is None
 
 
 def test_kaplan_and_meier_by_hand() -> None:
@@ -106,7 +164,7 @@ def test_medians_of_resamples_are_those_of_scipys_estimate(
     times = times_of([at for at, _ in found], [reached for _, reached in found])
     picks = data.draw(st.lists(st.integers(0, len(found) - 1), min_size=1, max_size=8))
     counts = np.bincount(picks, minlength=len(found))[None]
-    sample = times_of(times.evaluations[picks].tolist(), times.reached[picks].tolist())
+    sample = times_of(times.spent[picks].tolist(), times.reached[picks].tolist())
     estimate = stats.ecdf(sample.censored()).sf
     below = estimate.quantiles[estimate.probabilities <= 0.5 + 1e-9]
     expected = below[0] if len(below) else math.inf
@@ -114,15 +172,17 @@ def test_medians_of_resamples_are_those_of_scipys_estimate(
 
 
 def test_arms_are_held_against_the_reference() -> None:
-    plain, quick, slow = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
-    assert (plain.arm, plain.n_reached, plain.median, plain.ratio) == ("unfiltered", 2, 80, 1)
-    assert (quick.n_reached, quick.median, quick.ratio) == (3, 20, 0.25)
-    assert quick.ratio_low <= quick.ratio <= quick.ratio_high < math.inf
+    plain, quick, slow = savings_of(
+        table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True
+    )
+    assert (plain.arm, plain.n_reached, plain.median, plain.share.ratio) == ("unfiltered", 2, 80, 1)
+    assert (quick.n_reached, quick.median, quick.share.ratio) == (3, 20, 0.25)
+    assert quick.share.low <= quick.share.ratio <= quick.share.high < math.inf
     assert quick.restricted_mean == pytest.approx((10 + 20 + 30) / 3)
     # 60 + 80 + 100: a third is still without it when the budget ends
     assert plain.restricted_mean == pytest.approx((60 + 80 + 100) / 3)
     assert (slow.n_reached, slow.median, slow.restricted_mean) == (0, math.inf, 100)
-    assert slow.ratio_low == slow.ratio_high == math.inf
+    assert slow.share.low == slow.share.high == math.inf
     assert quick.loss is not None
     assert quick.loss.mean == pytest.approx(np.mean([-2, 0, -1]))
     assert plain.p_value is None
@@ -130,14 +190,20 @@ def test_arms_are_held_against_the_reference() -> None:
 
 def test_what_is_the_reference_itself_has_the_ratio_one_in_every_resample() -> None:
     _, twin = savings_of(
-        table_of({"unfiltered": PLAIN, "twin": PLAIN}), "mixture", "unfiltered", BUDGET
+        table_of({"unfiltered": PLAIN, "twin": PLAIN}),
+        "mixture",
+        "unfiltered",
+        BUDGET,
+        beyond_target=True,
     )
-    assert (twin.ratio_low, twin.ratio, twin.ratio_high) == (1, 1, 1)
+    assert twin.share == Share(1, 1, 1)
     assert twin.p_value == pytest.approx(1.0)
 
 
 def test_an_evaluation_is_priced_in_predictions() -> None:
-    plain, quick, _ = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    plain, quick, _ = savings_of(
+        table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True
+    )
     assert plain.predictions_per_evaluation is None
     assert quick.evaluation_j == pytest.approx(3 * 50 / 299)
     assert quick.prediction_j == pytest.approx(10 / 1000)
@@ -145,23 +211,30 @@ def test_an_evaluation_is_priced_in_predictions() -> None:
 
 
 def test_unmeasured_energy_prices_nothing() -> None:
-    unmeasured = {"energy_j": None, "energy_source": None, "estimated": None}
+    unmeasured = {
+        "energy_j": None, "energy_source": None, "estimated": None, "step_energy_j": None,
+    }  # fmt: skip
     table = table_of(STUDY, surrogate_energy_j=None, **unmeasured)
     assert all(
-        one.predictions_per_evaluation is None and one.evaluation_j is None
-        for one in savings_of(table, "mixture", "unfiltered", BUDGET)
+        one.predictions_per_evaluation is None
+        and one.evaluation_j is None
+        and one.energy_share is None
+        for one in savings_of(table, "mixture", "unfiltered", BUDGET, beyond_target=True)
     )
 
 
 def test_arms_with_other_seeds_are_not_compared() -> None:
     study = {"unfiltered": PLAIN, "quick": STUDY["quick"][:2]}
-    (only,) = savings_of(table_of(study), "mixture", "unfiltered", BUDGET)
+    (only,) = savings_of(table_of(study), "mixture", "unfiltered", BUDGET, beyond_target=True)
     assert only.arm == "unfiltered"
-    assert savings_of(empty_table("savings"), "mixture", "unfiltered", BUDGET) == []
+    assert (
+        savings_of(empty_table("savings"), "mixture", "unfiltered", BUDGET, beyond_target=True)
+        == []
+    )
 
 
 def test_the_sentence_stands_beside_the_write_ups_claims() -> None:
-    found = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    found = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True)
     sentence = savings_sentence(found)
     assert "quick takes 25" in sentence
     assert "19" in sentence
@@ -171,7 +244,7 @@ def test_the_sentence_stands_beside_the_write_ups_claims() -> None:
 
 
 def test_the_table_fits_80_columns_and_says_never() -> None:
-    found = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET)
+    found = savings_of(table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True)
     console = Console(width=80, record=True, file=None)
     with console.capture() as capture:
         console.print(savings_table(found, "mixture", 5.0))

@@ -49,6 +49,7 @@ ablate:
 savings:
   evaluations: 14
   seeds: 3
+  beyond_target: true
   arms: {unfiltered: {surrogate.kind: none}, ridge: {surrogate.kind: ridge}}
 """
 
@@ -206,13 +207,57 @@ def test_more_seeds_and_arms_keep_what_is_there(study: Run, tiny: str, invoke: I
     assert after.num_rows == 12
 
 
+def test_searches_may_end_where_there_is_nothing_left_to_count(
+    study: Run, tiny: str, invoke: Invoke
+) -> None:
+    out = study.path.parents[1]
+    invoke(
+        "savings", tiny, "--family", "mixture", "--out", str(out), "--set", "name=early",
+        "--set", "savings.beyond_target=false",
+    )  # fmt: skip
+    (path,) = (out / "runs").glob("early-*")
+    early = load_run(path)
+    floor = min(row["loss"] for row in rows_of(early, "savings", arm="unfiltered"))
+    ended = 0
+    for row in rows_of(early, "savings", arm="ridge"):
+        (whole,) = rows_of(study, "savings", arm="ridge", seed=row["seed"])
+        shared = sum(at <= row["evaluations"] for at in whole["steps"])
+        assert row["step_losses"][:shared] == whole["step_losses"][:shared]
+        assert row["evaluations"] == 14 or row["loss"] <= floor
+        ended += row["evaluations"] < 14
+    assert ended
+    assert "never" not in invoke("show", str(path))
+    shutil.rmtree(path)
+
+
+def test_an_ablation_lets_an_arm_end_by_its_own_patience(
+    study: Run, tiny: str, invoke: Invoke
+) -> None:
+    out = study.path.parents[1]
+    factor = "{patience: {base: none, levels: {none: {}, 1: {search.patience: 1}}}}"
+    invoke(
+        "ablate", tiny, "--family", "mixture", "--out", str(out), "--set", "name=patience",
+        "--set", f"ablate.factors={factor}", "--set", "search.population=3",
+        "--set", "search.elites=1", "--set", "search.local_search.enabled=false",
+    )  # fmt: skip
+    (path,) = (out / "runs").glob("patience-*")
+    ablations = load_run(path).ablations.to_pylist()
+    base = {row["seed"]: row for row in ablations if row["arm"] == "base"}
+    patient = [row for row in ablations if row["arm"] != "base"]
+    assert all(row["evaluations"] == 14 for row in base.values())
+    assert any(row["evaluations"] < 14 for row in patient)
+    assert all(row["loss"] >= base[row["seed"]]["loss"] for row in patient)
+    assert all(row["energy_j"] <= base[row["seed"]]["energy_j"] for row in patient)
+    shutil.rmtree(path)
+
+
 def test_figures_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
     names = ("ablations-gpt", "ablations-mixture", "selections-gpt", "savings-mixture")
     for name in (*names, "arrivals-mixture"):
         assert (study.folder.figures / f"{name}.svg").read_text().startswith("<svg")
     page = render_report(study)
     assert "The crystalline GPT&#39;s search, ablated" in page
-    assert "What a surrogate saves the crystalline mixture&#39;s search" in page
+    assert "What the crystalline mixture&#39;s search can save" in page
     assert "quantized low rank" in page
     shown = invoke("show", str(study.path))
     assert "Of 2 arms against the base" in shown
@@ -232,6 +277,7 @@ def test_the_searches_of_arms_are_no_runs_of_their_own(study: Run) -> None:
         ("ablate", ["ablate.factors.size.levels={8: {}, 9: {}}"], "are the same search"),
         ("ablate", ["mixture.search={population: 6}"], "stands in for search"),
         ("savings", ["savings.arms={unfiltered: {}, a: {}}"], "are the same search"),
+        ("savings", ["savings.arms={unfiltered: {}, a: {elites: 1}}"], "`ablate` compares"),
     ],
 )
 def test_mistakes_end_with_status_2_before_any_search(

@@ -20,10 +20,10 @@ from clso.genome import Genome, GenomeSpace, Slot, genome_hash
 from clso.problem import Evaluation
 from search.evolution import run_search
 from search.records import MemorySink
-from search.rehearsal import TableProblem
 from search.result import SearchResult
 from search.settings import Acquisition, LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
+from search.table_problem import TableProblem
 
 CARDINALITIES = (12, 12, 12, 12)
 SMALL = SearchSettings(
@@ -802,14 +802,14 @@ def test_every_prediction_is_counted(tmp_path: Path) -> None:
     result, _, _ = search(Watched(), surrogate=Counting, monitor=monitor, state_path=state_path)
     assert result.n_predictions == asked > result.counts.n_predicted
     assert result.surrogate_energy_j is not None
-    assert result.energy_per_prediction_j == pytest.approx(result.surrogate_energy_j / asked)
+    assert result.surrogate_energy_j > 0
     assert json.loads(state_path.read_text())["n_predictions"] == asked
 
 
-def test_a_search_without_predictions_has_no_joules_per_prediction() -> None:
+def test_a_search_without_predictions_has_no_joules_of_any() -> None:
     result, _, _ = search(Watched(), FULL, monitor=EnergyMonitor([CpuModelMeter(10.0)]))
     assert result.n_predictions == 0
-    assert result.energy_per_prediction_j is None
+    assert result.surrogate_energy_j is None
 
 
 def test_what_auto_picks_stands_in_the_records_and_survives_a_resumed_run(tmp_path: Path) -> None:

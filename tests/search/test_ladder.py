@@ -20,7 +20,6 @@ from clso.problem import Evaluation, Extendable, Problem
 from search.evolution import run_search
 from search.ladder import Ladder, Rung, is_worse
 from search.records import MemorySink
-from search.rehearsal import TableProblem
 from search.result import SearchResult
 from search.settings import (
     AdaptivePopulationSettings,
@@ -30,6 +29,7 @@ from search.settings import (
     SurrogateSettings,
 )
 from search.standings import watch
+from search.table_problem import TableProblem
 
 N_BATCHES, BATCH_TOKENS = 16, 10
 HALVING = FidelitySettings(kind="successive_halving", eta=2.0)

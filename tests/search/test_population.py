@@ -16,13 +16,13 @@ from clso.errors import ConfigError
 from search.evolution import run_search
 from search.population import next_population
 from search.records import MemorySink
-from search.rehearsal import TableProblem
 from search.settings import (
     AdaptivePopulationSettings,
     LocalSearchSettings,
     SearchSettings,
     SurrogateSettings,
 )
+from search.table_problem import TableProblem
 
 RULE = AdaptivePopulationSettings(enabled=True, min=4, max=20, shrink=0.5, grow=1.5, patience=2)
 SMALL = SearchSettings(

@@ -80,10 +80,8 @@ def test_means_are_over_measured_losses_of_evaluated_and_cached() -> None:
 def test_counts_add_up() -> None:
     counts = SearchCounts.of(["evaluated", "failed", "cached", "predicted", "predicted"])
     assert counts.total == 5
-    assert counts.share_evaluated == 0.4
     assert (counts + SearchCounts(n_discarded=3)).n_discarded == 3
     assert (counts + counts).total == 10
-    assert SearchCounts().share_evaluated is None
 
 
 def test_the_same_part_again_replaces_what_it_held() -> None:

@@ -9,10 +9,10 @@ from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
 from search.evolution import run_search
 from search.records import MemorySink
-from search.rehearsal import TableProblem
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings, SurrogateSettings
 from search.standings import Standing, Watched
+from search.table_problem import TableProblem
 
 WORTH = (0.0, 0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.05)
 BY_MODE = (0.0, 0.5, 0.2)

@@ -7,8 +7,8 @@ from clso.energy import EnergyMonitor
 from clso.errors import ConfigError, MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation
-from search.rehearsal import TableProblem
 from search.settings import SearchSettings, SurrogateSettings
+from search.table_problem import TableProblem
 from search.validated import Budget, Halves, Progress, ValidatedLoss, validated_search
 
 SETTINGS = SearchSettings(

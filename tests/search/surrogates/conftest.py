@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from clso.genome import Genome, GenomeSpace, Slot
-from search.rehearsal import TableProblem
+from search.table_problem import TableProblem
 
 CARDINALITIES = (12, 3, 1, 8, 12)
 

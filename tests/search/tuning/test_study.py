@@ -17,8 +17,8 @@ from optuna.trial import create_trial
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome
 from clso.problem import Evaluation
-from search.rehearsal import TableProblem
 from search.settings import SearchSettings
+from search.table_problem import TableProblem
 from search.tuning import (
     Choices,
     Params,

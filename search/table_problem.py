@@ -1,8 +1,4 @@
-"""What a search's settings cost in evaluations, counted by running them where that is free.
-
-How many individuals a surrogate saves depends on how often breeding meets known genomes, which
-no formula of the settings gives; a rehearsal runs the real search on a table of random losses.
-"""
+"""A problem whose evaluations are free: what a search's parts are tried and tested on."""
 
 from __future__ import annotations
 
@@ -12,12 +8,8 @@ import numpy as np
 
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
-from search.evolution import run_search
-from search.records import MemorySink
-from search.result import SearchResult
-from search.settings import SearchSettings
 
-__all__ = ["TableProblem", "rehearse"]
+__all__ = ["TableProblem"]
 
 
 class TableProblem:
@@ -64,25 +56,3 @@ class TableProblem:
         return [
             Evaluation(self.loss(genome), "evaluated", 0, 0.0, None, None) for genome in genomes
         ]
-
-
-def rehearse(
-    settings: SearchSettings,
-    cardinalities: Sequence[int],
-    *,
-    seed: int = 0,
-    interaction: float = 0.3,
-) -> SearchResult:
-    """Run a search's settings on a `TableProblem`; nothing is written.
-
-    `result.counts` says how many individuals such a search evaluates, predicts and takes from
-    its cache. They are true of this table and near, not equal, to those of another problem.
-    """
-    return run_search(
-        TableProblem(cardinalities, interaction=interaction, seed=seed),
-        settings,
-        seed=seed,
-        family="table",
-        run_id="rehearsal",
-        sink=MemorySink(),
-    )
