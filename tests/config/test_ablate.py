@@ -104,13 +104,13 @@ def test_a_grid_that_is_wrong_is_refused_by_name(
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ("{arms: {a: {population: 8}, b: {}}, reference: a}", "only surrogate.. may differ"),
+        ("{arms: {a: {population: 8}, b: {}}, reference: a}", r"only surrogate\.\*, fidelity\.\*"),
         ("{reference: nobody}", "reference is 'nobody', expected one of the arms unfiltered"),
         ("{seeds: 1}", "savings.seeds: .*2"),
         ("{arms: {a: {surrogate.knd: mlp}, b: {}}, reference: a}", "did you mean 'kind'"),
     ],
 )
-def test_a_comparison_of_surrogates_that_is_wrong_is_refused(
+def test_a_comparison_of_what_spares_that_is_wrong_is_refused(
     tmp_path: Path, section: str, said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
