@@ -213,10 +213,11 @@ def savings(
     evaluations: Budget = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Count the evaluations that a surrogate spares a search for the loss it has without one.
+    """Count the evaluations and joules that a surrogate spares a search for the same loss.
 
-    Which surrogates are compared stands in the section `savings`, if there is one. The same
-    command again resumes and reuses what is finished.
+    Which ways to spare are compared (surrogates, acquisitions, ladders, adaptive populations)
+    stands in the section `savings`, if there is one. The same command again resumes and reuses
+    what is finished.
     """
     _study("savings", config, overrides, out, family, seeds, evaluations)
 
