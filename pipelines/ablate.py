@@ -12,7 +12,7 @@ from clso.artifacts import load_run, table_from_rows
 from clso.config import Arm, ablation_arms
 from clso.gpt import GptProblem
 from clso.library import similarity as cosines
-from pipelines.arm_problems import open_arm
+from pipelines.arm_problems import ArmProblem
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
@@ -52,7 +52,7 @@ def run_ablation(
         searches = ArmSearches(context, "ablations", family, budget, _columns, patient=True)
         searches.check_different(arms[family])
         table = searches.table(arms[family], range(config.seed, config.seed + count))
-        similarity = _similarity(context, arms[family][0], family)
+        similarity = _similarity(searches.problem(arms[family][0]))
         selected = [
             {"run_id": context.run_id, "seed": config.seed, "family": family, **row}
             for row in selection_rows(table, family, searches.genes, similarity)
@@ -77,8 +77,8 @@ def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
     }
 
 
-def _similarity(context: RunContext, base: Arm, family: Family) -> Similarity | None:
-    problem = open_arm(context, base.config, family).searched
+def _similarity(base: ArmProblem) -> Similarity | None:
+    problem = base.searched
     if not isinstance(problem, GptProblem):
         return None
     library = problem.library

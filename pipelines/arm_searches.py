@@ -2,7 +2,8 @@
 
 Arms that solve the same problem share its evaluations, and each is charged as if it had paid for
 its own: evaluations, tokens and joules are those of the genomes that it asked for, from when they
-were computed. What is finished is reused, whichever other arms a study has.
+were computed. What is finished is reused, whichever other arms a study has; only searches that may
+end at a floor are run again where the floor is another.
 
 A search lasts as long as its budget. It may end sooner in two ways: by its arm's `search.patience`,
 where the study allows it, and where its loss is at the study's floor.
@@ -10,6 +11,7 @@ where the study allows it, and where its loss is at the study's floor.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,7 @@ from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import SearchSettings
 from search.standings import Standing, watch
+from search.surrogates import metered, surrogate_factory
 
 __all__ = ["ArmSearch", "ArmSearches"]
 
@@ -49,12 +52,20 @@ class ArmSearch:
         standings: the best after each of its whole evaluations.
         evaluations: that it spent, those on a part of the batches as that part.
         evaluation_rows: its rows of genomes that were scored, with what each cost.
+        surrogate_costs: what each fit and each prediction took, after how many evaluations.
     """
 
     result: SearchResult
     standings: list[Standing]
     evaluations: int
     evaluation_rows: list[Row]
+    surrogate_costs: list[tuple[int, Measurement]]
+
+    def energy_j_at(self, standing: Standing) -> float | None:
+        """Return the joules up to a standing, those of the surrogate that led there included."""
+        joules = [cost.energy_j for at, cost in self.surrogate_costs if at < standing.evaluations]
+        joules.append(standing.energy_j)
+        return math.fsum(one for one in joules if one is not None) if None not in joules else None
 
     @property
     def costs(self) -> Row:
@@ -124,21 +135,22 @@ class ArmSearches:
         tables: dict[str, pa.Table] = {}
         for key in dict.fromkeys(keys.values()):
             for arm in [arm for arm in arms if keys[arm.name] == key]:
-                problem = self._problem(key, arm)
-                self.genes[arm.name] = problem.genes
-                tables[arm.name] = self._arm_table(problem, arm, seeds, floor)
+                tables[arm.name] = self._arm_table(key, arm, seeds, floor)
         return pa.concat_tables([tables[arm.name] for arm in arms])
 
+    def problem(self, arm: Arm) -> ArmProblem:
+        """Return what an arm searches, opened unless it was the last to be asked for."""
+        return self._problem(problem_key(arm.config, self._family), arm)
+
     def _problem(self, key: str, arm: Arm) -> ArmProblem:
-        """Return the arm's problem; arms of one key share one."""
         if self._open is None or self._open[0] != key:
             self._open = None  # one at a time: a library's dense matrices fill the memory
             self._open = key, open_arm(self._context, arm.config, self._family)
         return self._open[1]
 
-    def _arm_table(
-        self, problem: ArmProblem, arm: Arm, seeds: Sequence[int], floor: float | None
-    ) -> pa.Table:
+    def _arm_table(self, key: str, arm: Arm, seeds: Sequence[int], floor: float | None) -> pa.Table:
+        problem = self._problem(key, arm)
+        self.genes[arm.name] = problem.genes
         parts = self._context.folder.state / self._study / self._part_key(problem, arm, floor)
         tables = []
         with self._context.reporter.task(arm.name, total=len(seeds)) as task:
@@ -200,6 +212,14 @@ class ArmSearches:
             return floor is not None and loss is not None and loss <= floor
 
         sink = MemorySink()
+        surrogate_costs: list[tuple[int, Measurement]] = []
+        make_surrogate = surrogate_factory(settings.surrogate)
+        if make_surrogate is not None:
+            make_surrogate = metered(
+                make_surrogate,
+                self._context.monitor,
+                lambda cost: surrogate_costs.append((watched.spent, cost)),
+            )
         result = run_search(
             watched,
             settings,
@@ -209,12 +229,14 @@ class ArmSearches:
             sink=sink,
             monitor=self._context.monitor,
             should_stop=arrived,
+            surrogate=make_surrogate,
         )
         search = ArmSearch(
             result,
             watched.standings,
             watched.spent,
             [row for row in sink.rows("evaluations") if row["status"] in _SCORED],
+            surrogate_costs,
         )
         (held_back_loss,) = problem.held_back_losses([result.best.canonical])
         return {

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from clso.analysis.savings import floor_of, target_of
 from clso.analysis.study_parts import savings_parts
-from clso.artifacts import load_run
+from clso.artifacts import load_run, read_table
 from clso.config import Arm, SavingsConfig, savings_arms
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.context import RunContext
@@ -47,6 +47,9 @@ def run_savings(
     settings = config.savings or SavingsConfig()
     arms = {family: savings_arms(config, family) for family in families}
     count, budget = seeds or settings.seeds, evaluations or settings.evaluations
+    if context.folder.table("savings").exists():
+        # whose columns are others is told now, not when hours of searches are over
+        read_table(context.folder.table("savings"), "savings")
     run_stage("prepare", context)
     for family in families:
         searches = ArmSearches(context, "savings", family, budget, _columns)
@@ -55,8 +58,7 @@ def run_savings(
         tables = [searches.table(arms[family][:1], drawn)]
         reference = tables[0].to_pylist()
         floor = None if settings.beyond_target else floor_of(reference)
-        if arms[family][1:]:
-            tables.append(searches.table(arms[family][1:], drawn, floor=floor))
+        tables.append(searches.table(arms[family][1:], drawn, floor=floor))
         context.folder.replace_family("savings", family, pa.concat_tables(tables))
         note = {
             "seeds": count,
@@ -74,17 +76,9 @@ def run_savings(
 
 def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
     steps = list(falling(search.standings))
-    surrogate_j = (search.result.surrogate_energy_j or 0.0) / search.evaluations
+    joules = [search.energy_j_at(step) for step in steps]
     return {
         "steps": [step.evaluations for step in steps],
         "step_losses": [step.loss for step in steps],
-        # the surrogate's joules are spread over the evaluations; its fits get dearer, so this says
-        # too much early in a search rather than too little
-        "step_energy_j": None
-        if search.costs["energy_j"] is None
-        else [
-            step.energy_j + surrogate_j * step.evaluations
-            for step in steps
-            if step.energy_j is not None
-        ],
+        "step_energy_j": None if None in joules else joules,
     }

@@ -82,7 +82,9 @@ def show_savings(run: Run) -> None:
     Raises:
         ArtifactError: `clso savings` has not been run.
     """
-    for family, note in run.manifest.get("savings", {}).items():
+    notes = run.manifest.get("savings", {})
+    for family in dict.fromkeys(run.savings["family"].to_pylist() if notes else []):
+        note = notes[family]
         found = savings_of(
             run.savings,
             family,

@@ -2,8 +2,7 @@ r"""What a way to search saves: evaluations and joules until it has what the ref
 
 The target is the median over seeds of the reference's loss at its budget. A search's time T is
 the number of its evaluations at which its best loss is at the target; one that ends before is
-censored there. Its joules until then are treated in the same way. The share of searches still
-without it is Kaplan and Meier's estimate
+censored there. The share of searches still without it is Kaplan and Meier's estimate
 
 .. math:: S(t) = \prod_{t_i \le t} (1 - d_i / n_i)
 
@@ -12,6 +11,9 @@ S(t) <= 1/2, and the restricted mean is the area under S up to the budget. The r
 times has a percentile interval from resampled seeds, which keep a seed's searches together and
 set the target anew: the target is a median too. No such target is below the lowest loss of the
 reference, its floor, so a search that is there has nothing left to tell.
+
+Joules to the target are those of the searches that reach it, and infinite for the others: they end
+at one number of evaluations, but at as many joules as they happen to have cost.
 
 Sources: Kaplan and Meier 1958; Hoos and Stuetzle 2004, Stochastic Local Search, chapter 4 (run-time
 distributions); Efron and Tibshirani 1993 (percentile intervals).
@@ -129,16 +131,17 @@ def floor_of(reference: Sequence[Row]) -> float:
 
 
 def arm_times(rows: Sequence[Row], target: float) -> Times:
-    """Return after how many evaluations each search reached a loss."""
-    return _times(rows, target, "steps", "evaluations")
+    """Return after how many evaluations each search reached a loss, or ended without it."""
+    ends = [row["evaluations"] for row in rows]
+    return _times(rows, target, "steps", ends)
 
 
 def arm_joules(rows: Sequence[Row], target: float) -> Times:
-    """Return after how many joules each search reached a loss; all must be measured."""
-    return _times(rows, target, "step_energy_j", "energy_j")
+    """Return after how many joules each search reached a loss, infinite: it never did."""
+    return _times(rows, target, "step_energy_j", [math.inf] * len(rows))
 
 
-def _times(rows: Sequence[Row], target: float, steps: str, end: str) -> Times:
+def _times(rows: Sequence[Row], target: float, steps: str, ends: Sequence[float]) -> Times:
     first = [
         next(
             (at for at, loss in zip(row[steps], row["step_losses"], strict=True) if loss <= target),
@@ -147,7 +150,7 @@ def _times(rows: Sequence[Row], target: float, steps: str, end: str) -> Times:
         for row in rows
     ]
     return Times(
-        np.array([row[end] if at is None else at for at, row in zip(first, rows, strict=True)]),
+        np.array([end if at is None else at for at, end in zip(first, ends, strict=True)]),
         np.array([at is not None for at in first]),
     )
 
@@ -206,7 +209,10 @@ def savings_of(
     once = np.ones((1, len(seeds)), dtype=np.int64)
     found = []
     for arm, p_value in zip(order, p_values, strict=True):
-        measured = _same_meter([*by_arm[arm], *base]) and all(row["energy_j"] for row in base)
+        # a meter too coarse to see the first evaluations has no ratio to tell
+        measured = _same_meter([*by_arm[arm], *base]) and all(
+            row["step_energy_j"] and row["step_energy_j"][0] > 0 for row in base
+        )
         compared = beyond_target and arm != reference
         gaps = np.array([row["loss"] for row in by_arm[arm]]) - [row["loss"] for row in base]
         evaluation_j, prediction_j = _joules(by_arm[arm])

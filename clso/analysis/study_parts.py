@@ -90,7 +90,7 @@ def _ablation_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
         anchor=f"ablations-{family}",
         title=f"The {model_label(family)}'s search, ablated",
         sentences=[
-            f"{note['seeds']} seeds per arm, {note['evaluations']} evaluations per search. "
+            f"{note['seeds']} seeds per arm, up to {note['evaluations']} evaluations per search. "
             f"The base has a mean held-back loss of {base}. {_HALVES}",
             ablation_sentence(found),
         ],
@@ -173,14 +173,16 @@ def _savings_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
         title=f"What the {model_label(family)}'s search can save",
         sentences=[
             savings_sentence(found),
-            f"{note['seeds']} seeds, up to {budget} evaluations each; operators, settings and "
-            "de-duplication are the same on all sides, and a genome is evaluated at most once. "
+            f"{note['seeds']} seeds, up to {budget} evaluations each; operators and "
+            "de-duplication are the same on all sides, and a genome is evaluated whole at most "
+            "once. "
             f"The target is the median loss that {reference} ends with at its budget; a search "
             "that does not reach it is censored there."
             + (
                 ""
                 if beyond_target
-                else " The others end once they have the lowest loss of any of these searches."
+                else " Searches of the other arms end once they are at the lowest loss that any "
+                f"search of {reference} ends with."
             ),
         ],
         figures=[
@@ -192,7 +194,8 @@ def _savings_part(run: Run, family: str, note: dict[str, Any]) -> StudyPart:
             StudyFigure(
                 f"savings-{family}",
                 savings_figure(run.savings, family, reference, budget),
-                "Best loss by evaluations, median and quartiles over seeds; dotted: the target.",
+                "Best loss by evaluations, median and quartiles over seeds; dotted: the target. "
+                "A search that has ended keeps its loss.",
             ),
         ],
         tables=[

@@ -66,7 +66,7 @@ class AblateConfig(Section):
     """A grid of searches around a base: `clso ablate`.
 
     Attributes:
-        evaluations: budget of each search.
+        evaluations: budget of each search; one with `search.patience` may end sooner.
         seeds: searches of each arm, from the run's own seed upwards.
         design: `one_at_a_time`: each factor varies while the others stay at their base;
             `product`: every combination of levels.
@@ -81,7 +81,7 @@ class AblateConfig(Section):
 
 # What decides how often and how wholly a search evaluates; the operators are not among it, so that
 # a surrogate is not praised for a better mutation rate.
-_SPARING = ("surrogate.", "fidelity.", "adaptive_population.")
+_SPARING = ("surrogate", "fidelity", "adaptive_population")
 
 
 class SavingsConfig(Section):
@@ -119,10 +119,10 @@ class SavingsConfig(Section):
             )
         for arm, overrides in self.arms.items():
             for path in overrides:
-                if not path.startswith(_SPARING):
+                if path.split(".")[0] not in _SPARING:
                     raise ValueError(
                         f"arm {arm!r} sets {path!r}, but only "
-                        f"{', '.join(f'{section}*' for section in _SPARING)} may differ here; "
+                        f"{', '.join(f'{section}.*' for section in _SPARING)} may differ here; "
                         "`ablate` compares the rest"
                     )
         return self

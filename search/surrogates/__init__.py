@@ -2,5 +2,6 @@
 
 from search.surrogates.factory import surrogate_factory
 from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
+from search.surrogates.metered import metered
 
-__all__ = ["FloatArray", "Surrogate", "SurrogateFactory", "surrogate_factory"]
+__all__ = ["FloatArray", "Surrogate", "SurrogateFactory", "metered", "surrogate_factory"]

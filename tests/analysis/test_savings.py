@@ -42,10 +42,10 @@ def row(arm: str, seed: int, curve: Curve, **values: object) -> dict[str, Any]:
         "predictions": 0 if arm == "unfiltered" else 1000,
         "tokens": 100,
         "duration_s": 1.0,
-        "energy_j": 50.0 if arm == "unfiltered" else 60.0,
+        "energy_j": curve[-1][0] * (0.5 if arm == "unfiltered" else 2.0),
         "energy_source": "rapl",
         "estimated": False,
-        "surrogate_energy_j": None if arm == "unfiltered" else 10.0,
+        "surrogate_energy_j": None if arm == "unfiltered" else curve[-1][0] * 1.0,
         "steps": [at for at, _ in curve],
         "step_losses": [loss for _, loss in curve],
         "step_energy_j": [at * (0.5 if arm == "unfiltered" else 2.0) for at, _ in curve],
@@ -92,16 +92,32 @@ def test_a_search_arrives_at_its_first_loss_at_the_target_or_is_censored_at_its_
 
 def test_joules_to_the_target_are_counted_as_evaluations_are() -> None:
     times = arm_joules(table_of({"quick": STUDY["quick"]}).to_pylist(), 4.0)
-    assert times.spent.tolist() == [200, 20, 60]  # the third ends without it, after its 60 joules
+    assert times.spent.tolist() == [200, 20, math.inf]
     assert times.reached.tolist() == [True, True, False]
     _, quick, slow = savings_of(
         table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True
     )
-    # 20 evaluations of 2 J against 80 of 0.5 J
+    # 20 evaluations at 2 J against 80 at 0.5 J
     assert quick.energy_share is not None
     assert quick.energy_share.ratio == 1.0
     assert slow.energy_share is not None
     assert slow.energy_share.ratio == math.inf
+
+
+def test_a_search_that_fails_cheaply_is_no_sign_of_an_early_arrival() -> None:
+    curves = [[(at, 5.0), (BUDGET, 4.0)] for at in (90, 95, 99)] + [[(1, 9.0), (BUDGET, 9.0)]] * 7
+    rows = [
+        row(
+            "quick", seed, curve, step_energy_j=[at * (2.0 if seed < 3 else 1.0) for at, _ in curve]
+        )
+        for seed, curve in enumerate(curves)
+    ]
+    plain = [row("unfiltered", seed, PLAIN[seed % 3]) for seed in range(10)]
+    table = table_from_rows([*plain, *rows], "savings")
+    _, quick = savings_of(table, "mixture", "unfiltered", BUDGET, beyond_target=True)
+    assert quick.share.ratio == math.inf
+    assert quick.energy_share is not None
+    assert quick.energy_share.ratio == math.inf
 
 
 def test_no_resample_of_the_reference_has_a_target_below_its_floor() -> None:
@@ -205,9 +221,9 @@ def test_an_evaluation_is_priced_in_predictions() -> None:
         table_of(STUDY), "mixture", "unfiltered", BUDGET, beyond_target=True
     )
     assert plain.predictions_per_evaluation is None
-    assert quick.evaluation_j == pytest.approx(3 * 50 / 299)
-    assert quick.prediction_j == pytest.approx(10 / 1000)
-    assert quick.predictions_per_evaluation == pytest.approx(3 * 50 / 299 * 100)
+    assert quick.evaluation_j == pytest.approx(1.0)
+    assert quick.prediction_j == pytest.approx(299 / 3000)
+    assert quick.predictions_per_evaluation == pytest.approx(3000 / 299)
 
 
 def test_unmeasured_energy_prices_nothing() -> None:

@@ -207,6 +207,43 @@ def test_more_seeds_and_arms_keep_what_is_there(study: Run, tiny: str, invoke: I
     assert after.num_rows == 12
 
 
+def test_the_steps_joules_rise_to_those_of_the_search(study: Run) -> None:
+    for row in study.savings.to_pylist():
+        joules = row["step_energy_j"]
+        assert len(joules) == len(row["steps"])
+        assert joules == sorted(joules)
+        assert joules[0] > 0
+        # the last step is the last evaluation, and the surrogate was asked before it
+        assert row["steps"][-1] == row["evaluations"]
+        assert joules[-1] == pytest.approx(row["energy_j"], rel=0.2)
+
+
+def test_ladders_and_populations_can_be_what_spares(study: Run, tiny: str, invoke: Invoke) -> None:
+    out = study.path.parents[1]
+    arms = (
+        "{unfiltered: {surrogate.kind: none}, "
+        "halving: {fidelity.kind: successive_halving}, "
+        "adaptive: {adaptive_population: {enabled: true, min: 4, max: 8}}, "
+        "both: {surrogate.kind: ridge, fidelity.kind: racing}}"
+    )
+    invoke(
+        "savings", tiny, "--family", "gpt", "--out", str(out), "--seeds", "2",
+        "--set", "name=ladder", "--set", f"savings.arms={arms}",
+        "--set", "savings.reference=halving",
+    )  # fmt: skip
+    (path,) = (out / "runs").glob("ladder-*")
+    run = load_run(path)
+    plain, halving = (
+        rows_of(run, "savings", arm=arm, seed=0)[0] for arm in ("unfiltered", "halving")
+    )
+    assert halving["evaluations"] <= 14
+    # a part of the batches for many, all of them for few
+    assert halving["tokens"] <= plain["tokens"]
+    assert all(row["step_energy_j"][-1] > 0 for row in run.savings.to_pylist())
+    assert "halving" in invoke("show", str(path))
+    shutil.rmtree(path)
+
+
 def test_searches_may_end_where_there_is_nothing_left_to_count(
     study: Run, tiny: str, invoke: Invoke
 ) -> None:
