@@ -1,7 +1,9 @@
-"""The figures of what a surrogate saves: who has arrived by when, and loss by evaluations."""
+"""The figures of what a search can save: who has arrived by when, and loss by evaluations."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from clso.analysis.style import FAMILY_COLORS, MUTED, new_figure, styled
 __all__ = ["arrivals_figure", "savings_figure"]
 
 _STYLES = ("-", "--", "-.", ":")
+_LEGEND_LINE = 0.22  # inches
+_LEGEND_CHARACTERS = 78  # that fit side by side, a line's sample counted as six
 
 
 @styled
@@ -26,7 +30,8 @@ def arrivals_figure(savings: pa.Table, family: str, reference: str, budget: int)
     if reference not in arms:
         return None
     target = target_of(arms[reference])
-    figure, axes = new_figure(3.0)
+    columns = _legend_columns(arms)
+    figure, axes = new_figure(2.6 + _LEGEND_LINE * math.ceil(len(arms) / columns))
     for number, (arm, rows) in enumerate(arms.items()):
         at, without = survival(arm_times(rows, target))
         axes.step(
@@ -42,7 +47,7 @@ def arrivals_figure(savings: pa.Table, family: str, reference: str, budget: int)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("evaluations")
     axes.set_ylabel(f"seeds at {target:.4f} or below")
-    figure.legend(loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -52,7 +57,8 @@ def savings_figure(savings: pa.Table, family: str, reference: str, budget: int) 
     arms = _arms(savings, family)
     if reference not in arms:
         return None
-    figure, axes = new_figure(3.2)
+    columns = _legend_columns(arms)
+    figure, axes = new_figure(2.8 + _LEGEND_LINE * math.ceil(len(arms) / columns))
     grid = np.arange(1, budget + 1)
     shown = []
     for number, (arm, rows) in enumerate(arms.items()):
@@ -71,7 +77,7 @@ def savings_figure(savings: pa.Table, family: str, reference: str, budget: int) 
     axes.set_xlim(0, budget)
     axes.set_xlabel("evaluations")
     axes.set_ylabel("best loss, nats per token")
-    figure.legend(loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=columns)
     return figure
 
 
@@ -80,6 +86,10 @@ def _arms(savings: pa.Table, family: str) -> dict[str, list[Row]]:
     for row in savings.filter(pc.field("family") == family).to_pylist():
         arms.setdefault(row["arm"], []).append(row)
     return arms
+
+
+def _legend_columns(arms: Iterable[str]) -> int:
+    return max(1, min(3, _LEGEND_CHARACTERS // (max(map(len, arms)) + 6)))
 
 
 def _loss_at(row: Row, grid: np.ndarray) -> FloatArray:

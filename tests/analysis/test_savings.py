@@ -277,3 +277,19 @@ def test_the_figures_name_every_arm() -> None:
         svg = figure_svg(figure, "savings", "curves")
         assert all(arm in svg for arm in STUDY)
         assert draw(empty_table("savings"), "mixture", "unfiltered", BUDGET) is None
+
+
+@pytest.mark.parametrize("n_arms", [2, 14])
+def test_a_legend_of_long_names_stays_inside_the_figure(n_arms: int) -> None:
+    arms = {f"gaussian process, expected improvement {n}": PLAIN for n in range(n_arms)}
+    table = table_of({"unfiltered": PLAIN, **arms})
+    for draw in (arrivals_figure, savings_figure):
+        figure = draw(table, "mixture", "unfiltered", BUDGET)
+        assert figure is not None
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box, paper = legend.get_window_extent(), figure.bbox
+        assert paper.x0 <= box.x0
+        assert box.x1 <= paper.x1
+        assert box.y1 <= paper.y1
+        assert figure.axes[0].get_window_extent().height > 1.5 * figure.dpi  # inches
