@@ -133,23 +133,21 @@ class ArmSearches:
         """
         keys = {arm.name: problem_key(arm.config, self._family) for arm in arms}
         tables: dict[str, pa.Table] = {}
-        for key in dict.fromkeys(keys.values()):
-            for arm in [arm for arm in arms if keys[arm.name] == key]:
-                tables[arm.name] = self._arm_table(key, arm, seeds, floor)
+        order = list(dict.fromkeys(keys.values()))
+        for arm in sorted(arms, key=lambda arm: order.index(keys[arm.name])):
+            tables[arm.name] = self._arm_table(arm, seeds, floor)
         return pa.concat_tables([tables[arm.name] for arm in arms])
 
     def problem(self, arm: Arm) -> ArmProblem:
         """Return what an arm searches, opened unless it was the last to be asked for."""
-        return self._problem(problem_key(arm.config, self._family), arm)
-
-    def _problem(self, key: str, arm: Arm) -> ArmProblem:
+        key = problem_key(arm.config, self._family)
         if self._open is None or self._open[0] != key:
             self._open = None  # one at a time: a library's dense matrices fill the memory
             self._open = key, open_arm(self._context, arm.config, self._family)
         return self._open[1]
 
-    def _arm_table(self, key: str, arm: Arm, seeds: Sequence[int], floor: float | None) -> pa.Table:
-        problem = self._problem(key, arm)
+    def _arm_table(self, arm: Arm, seeds: Sequence[int], floor: float | None) -> pa.Table:
+        problem = self.problem(arm)
         self.genes[arm.name] = problem.genes
         parts = self._context.folder.state / self._study / self._part_key(problem, arm, floor)
         tables = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ def arrivals_figure(savings: pa.Table, family: str, reference: str, budget: int)
     if reference not in arms:
         return None
     target = target_of(arms[reference])
-    columns = _legend_columns(arms)
-    figure, axes = new_figure(2.6 + _LEGEND_LINE * math.ceil(len(arms) / columns))
+    columns, height = _legend_size(arms)
+    figure, axes = new_figure(2.6 + height)
     for number, (arm, rows) in enumerate(arms.items()):
         at, without = survival(arm_times(rows, target))
         axes.step(
@@ -57,8 +57,8 @@ def savings_figure(savings: pa.Table, family: str, reference: str, budget: int) 
     arms = _arms(savings, family)
     if reference not in arms:
         return None
-    columns = _legend_columns(arms)
-    figure, axes = new_figure(2.8 + _LEGEND_LINE * math.ceil(len(arms) / columns))
+    columns, height = _legend_size(arms)
+    figure, axes = new_figure(2.8 + height)
     grid = np.arange(1, budget + 1)
     shown = []
     for number, (arm, rows) in enumerate(arms.items()):
@@ -88,8 +88,10 @@ def _arms(savings: pa.Table, family: str) -> dict[str, list[Row]]:
     return arms
 
 
-def _legend_columns(arms: Iterable[str]) -> int:
-    return max(1, min(3, _LEGEND_CHARACTERS // (max(map(len, arms)) + 6)))
+def _legend_size(arms: Collection[str]) -> tuple[int, float]:
+    """Return how many columns the names fit in, and the height in inches."""
+    columns = max(1, min(3, _LEGEND_CHARACTERS // (max(map(len, arms)) + 6)))
+    return columns, _LEGEND_LINE * math.ceil(len(arms) / columns)
 
 
 def _loss_at(row: Row, grid: np.ndarray) -> FloatArray:

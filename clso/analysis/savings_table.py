@@ -53,36 +53,33 @@ class SavingLine:
 
 def saving_lines(found: Sequence[Saving]) -> list[SavingLine]:
     """Return savings as they are printed; the first is the reference's."""
-    return [
-        SavingLine(
-            arm=saving.arm.replace("_", " "),
-            reached=f"{saving.n_reached} of {saving.n_seeds}",
-            median=_number(saving.median),
-            share=NOT_MEASURED if number == 0 else _share(saving.share.ratio),
-            interval="" if number == 0 else _interval(saving.share),
-            energy_share=NOT_MEASURED
-            if number == 0 or saving.energy_share is None
-            else _share(saving.energy_share.ratio),
-            energy_interval=""
-            if number == 0 or saving.energy_share is None
-            else _interval(saving.energy_share),
-            restricted_mean=_number(saving.restricted_mean),
-            p_value=format_p(saving.p_value),
-            loss=NOT_MEASURED
-            if saving.loss is None
-            else format_loss(saving.loss.mean, signed=True, decimals=_DECIMALS),
-            loss_interval=""
-            if saving.loss is None
-            else format_interval(
-                saving.loss.low, saving.loss.high, signed=True, decimals=_DECIMALS
-            ),
-            per_evaluation=NOT_MEASURED
-            if saving.predictions_per_evaluation is None
-            else format_ratio(saving.predictions_per_evaluation),
-            costs=f"{format_energy(saving.evaluation_j)} / {format_energy(saving.prediction_j)}",
-        )
-        for number, saving in enumerate(found)
-    ]
+    return [_line(saving, is_reference=number == 0) for number, saving in enumerate(found)]
+
+
+def _line(saving: Saving, *, is_reference: bool) -> SavingLine:
+    share, interval = _told(None if is_reference else saving.share)
+    energy_share, energy_interval = _told(None if is_reference else saving.energy_share)
+    return SavingLine(
+        arm=saving.arm.replace("_", " "),
+        reached=f"{saving.n_reached} of {saving.n_seeds}",
+        median=_number(saving.median),
+        share=share,
+        interval=interval,
+        energy_share=energy_share,
+        energy_interval=energy_interval,
+        restricted_mean=_number(saving.restricted_mean),
+        p_value=format_p(saving.p_value),
+        loss=NOT_MEASURED
+        if saving.loss is None
+        else format_loss(saving.loss.mean, signed=True, decimals=_DECIMALS),
+        loss_interval=""
+        if saving.loss is None
+        else format_interval(saving.loss.low, saving.loss.high, signed=True, decimals=_DECIMALS),
+        per_evaluation=NOT_MEASURED
+        if saving.predictions_per_evaluation is None
+        else format_ratio(saving.predictions_per_evaluation),
+        costs=f"{format_energy(saving.evaluation_j)} / {format_energy(saving.prediction_j)}",
+    )
 
 
 def _number(evaluations: float) -> str:
@@ -93,22 +90,24 @@ def _share(ratio: float) -> str:
     return format_share(ratio) if math.isfinite(ratio) else "never"
 
 
-def _interval(share: Share) -> str:
-    return f"{_share(share.low)} to {_share(share.high)}"
+def _told(share: Share | None) -> tuple[str, str]:
+    """Return a share and its interval as they are printed."""
+    if share is None:
+        return NOT_MEASURED, ""
+    return _share(share.ratio), f"{_share(share.low)} to {_share(share.high)}"
 
 
 def savings_sentence(found: Sequence[Saving]) -> str:
     """Say what the arm that arrives first needs, beside the write-up's claims."""
     if len(found) < 2:
         return "There is no arm to hold against the reference."
-    lines = dict(zip([saving.arm for saving in found], saving_lines(found), strict=True))
     best = min(found[1:], key=lambda saving: (saving.share.ratio, saving.restricted_mean))
     if not math.isfinite(best.share.ratio):
         return (
             f"No arm reaches in most seeds what {found[0].arm} ends with, within as many "
             "evaluations."
         )
-    line = lines[best.arm]
+    line = _line(best, is_reference=False)
     sentence = (
         f"To reach what {found[0].arm} ends with, {line.arm} takes {line.share} of the evaluations "
         f"({format_share(CONFIDENCE)} interval {line.interval}; {line.reached} seeds arrive); the "
