@@ -30,7 +30,7 @@ from (seed, generation, purpose), so a resumed search repeats an unbroken one bi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -264,6 +264,7 @@ class _Search:
         fraction: float,
         purpose: int,
         follow: int = 0,
+        alike: Sequence[Hashable] | None = None,
     ) -> Screening:
         """Let means and spreads `(n,)` and the random control choose, and keep count of both."""
         state = self.state
@@ -280,6 +281,7 @@ class _Search:
             fraction=fraction,
             random_fraction=settings.random_fraction,
             already=state.screened,
+            alike=alike if settings.distinct_steps else None,
             rng=self._rng(purpose),
         )
         if len(mean):
@@ -328,7 +330,13 @@ class _Search:
         else:
             for step, mean, std in zip(steps, *predictions, strict=True):
                 step.guess(mean, std)
-            chosen = self._choose(predictions, count, fraction=1.0, purpose=_LOCAL)
+            chosen = self._choose(
+                predictions,
+                count,
+                fraction=1.0,
+                purpose=_LOCAL,
+                alike=[one.brings for one in candidates],
+            )
             tried = [steps[index] for index in chosen.evaluated]
         self._evaluate(tried)
         return tried

@@ -11,10 +11,18 @@ __all__ = ["Neighbour", "neighbours"]
 
 
 class Neighbour(NamedTuple):
-    """A genome as stepped to, and the representative of what it means."""
+    """A step to another genome.
+
+    Attributes:
+        genome: as stepped to.
+        canonical: the representative of what it means.
+        brings: what it has that the genome before had not: a slot and its option, of all
+            slots that together pick a set the first.
+    """
 
     genome: Genome
     canonical: Genome
+    brings: tuple[int, int]
 
 
 def neighbours(
@@ -25,6 +33,8 @@ def neighbours(
     They come in the order of slot and option; `known` is asked with canonical forms.
     """
     seen = {space.canonical(genome)}
+    first = min(space.exchangeable, default=0)
+    shared = set(space.exchangeable)
     found = []
     for position, cardinality in enumerate(space.cardinalities):
         for option in range(cardinality):
@@ -32,5 +42,6 @@ def neighbours(
             canonical = space.canonicalize(changed)  # in range as it is
             if canonical not in seen and not known(canonical):
                 seen.add(canonical)
-                found.append(Neighbour(changed, canonical))
+                slot = first if position in shared else position
+                found.append(Neighbour(changed, canonical, (slot, option)))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,7 @@ def screen(
     fraction: float,
     random_fraction: float,
     already: tuple[int, int],
+    alike: Sequence[Hashable] | None = None,
     rng: np.random.Generator,
 ) -> Screening:
     r"""Choose from candidates `(n,)` who is evaluated, who stays predicted and who is dropped.
@@ -62,6 +63,8 @@ def screen(
         fraction: share of the kept that are evaluated, rounded to the nearest whole number.
         random_fraction: share of the evaluations that are drawn at random.
         already: evaluations that were chosen so before, and how many of them at random.
+        alike: of candidates with the same value, `(n,)`, only the first in the order is among the
+            best, so fewer may be evaluated; `None`: all differ.
         rng: draws the control.
     """
     kept = min(len(predicted), places)
@@ -76,10 +79,21 @@ def screen(
     owed = math.ceil(random_fraction * (evaluations + n_evaluated + follow) - 1e-9) - at_random
     n_random = min(n_evaluated, max(0, owed))
     order = np.argsort(predicted, kind="stable")
-    best, rest = order[: n_evaluated - n_random], order[n_evaluated - n_random :]
+    eligible = order if alike is None else _first_of_alike(order, alike)
+    best = eligible[: n_evaluated - n_random]
+    rest = order[~np.isin(order, best)]
     drawn = rng.choice(rest, size=n_random, replace=False)
-    remaining = rest[~np.isin(rest, drawn)][: kept - n_evaluated]
+    remaining = rest[~np.isin(rest, drawn)][: kept - len(best) - n_random]
     return Screening(_ascending(best), _ascending(drawn), _ascending(remaining))
+
+
+def _first_of_alike(
+    order: npt.NDArray[np.int64], alike: Sequence[Hashable]
+) -> npt.NDArray[np.int64]:
+    seen: dict[Hashable, int] = {}
+    for index in order.tolist():
+        seen.setdefault(alike[index], index)
+    return np.fromiter(seen.values(), dtype=np.int64)
 
 
 def _ascending(indices: npt.NDArray[np.int64]) -> tuple[int, ...]:

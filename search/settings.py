@@ -50,6 +50,10 @@ class SurrogateSettings:
             is little known is tried earlier. The other acquisitions have no use for it.
         min_correlation: rank correlation with evaluations it was not shown, below which `auto`
             steps aside: that generation is evaluated in full. The other kinds never do.
+        features: whether it sees what the problem knows of its options beforehand
+            (`GenomeSpace.features`), where it knows anything.
+        distinct_steps: whether the steps of local search that it chooses at once must each bring
+            in another option, so that more is learned from them.
 
     Raises:
         ConfigError: a value out of its range.
@@ -63,6 +67,8 @@ class SurrogateSettings:
     acquisition: Acquisition = "lower_confidence_bound"
     optimism: float = 0.0
     min_correlation: float = 0.2
+    features: bool = False
+    distinct_steps: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", SurrogateKind), ("acquisition", Acquisition)):

@@ -35,6 +35,10 @@ class SurrogateConfig(Section):
             is little known is tried earlier. The other acquisitions have no use for it.
         min_correlation: rank correlation with evaluations it was not shown, below which `auto`
             steps aside: that generation is evaluated in full. The other kinds never do.
+        features: whether it sees what is known of the library's entries beforehand: of a mixture's
+            functions, which are alike. The perceptron has no use for it, nor have other families.
+        distinct_steps: whether the steps of local search that it chooses at once must each bring
+            in another entry, so that more is learned from them.
     """
 
     kind: Literal[
@@ -49,6 +53,8 @@ class SurrogateConfig(Section):
     )
     optimism: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     min_correlation: Probability = 0.2
+    features: bool = False
+    distinct_steps: bool = False
 
 
 class LocalSearchConfig(Section):

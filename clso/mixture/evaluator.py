@@ -24,6 +24,7 @@ from clso.errors import DataError
 from clso.genome import Genome, GenomeSpace
 from clso.mixture.buckets import assign, n_buckets
 from clso.mixture.columns import Columns
+from clso.mixture.features import function_features
 from clso.mixture.genome import mixture_space, picks
 from clso.mixture.history import History
 from clso.mixture.weights import Bucketed, FloatArray, MixtureWeights, fit_weights, group
@@ -81,7 +82,9 @@ class MixtureProblem:
         self.names = tune.columns.names
         self.families = tune.columns.families
         self.bucketings = tuple(bucketings)
-        self._space = mixture_space(slots, len(self.names), len(self.bucketings))
+        self._space = mixture_space(
+            slots, len(self.names), len(self.bucketings), function_features(tune.columns.values)
+        )
         self._tune = tune.columns.with_uniform
         self._validation = validation.columns.with_uniform
         self._tune_order = [_bucketed(tune.history, name) for name in self.bucketings]

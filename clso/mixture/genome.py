@@ -7,6 +7,9 @@ form has the distinct functions in ascending order, then zeros.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from clso.genome import Genome, GenomeSpace, Slot
 
 __all__ = ["BUCKETING_SLOT", "mixture_space", "picks"]
@@ -14,13 +17,26 @@ __all__ = ["BUCKETING_SLOT", "mixture_space", "picks"]
 BUCKETING_SLOT = "bucketing"
 
 
-def mixture_space(slots: int, n_functions: int, n_bucketings: int) -> GenomeSpace:
-    """Return the space of mixtures of up to `slots` functions."""
+def mixture_space(
+    slots: int,
+    n_functions: int,
+    n_bucketings: int,
+    features: npt.NDArray[np.float64] | None = None,
+) -> GenomeSpace:
+    """Return the space of mixtures of up to `slots` functions.
+
+    Args:
+        slots: K.
+        n_functions: N.
+        n_bucketings: options of the last gene.
+        features: what is known of the functions, `(N, d)`; `None`: nothing.
+    """
     genes = [Slot(f"function{number}", n_functions + 1) for number in range(slots)]
     return GenomeSpace(
         (*genes, Slot(BUCKETING_SLOT, n_bucketings)),
         canonicalize=_canonical,
         exchangeable=tuple(range(slots)),
+        features=None if features is None else np.pad(features, ((1, 0), (0, 0))),
     )
 
 

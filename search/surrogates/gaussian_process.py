@@ -1,7 +1,8 @@
 r"""A Gaussian process over genomes: what options are worth, and how they depend on each other.
 
-Notation: n genomes as rows x of zeros and ones (`search.encoding`), centred rows c; h(x, y) the
-number of entries in which two rows differ. The prior covariance of two standardised losses is
+Notation: n genomes as rows x (`search.encoding`), centred rows c; h(x, y) the squared distance of
+two rows: of rows of zeros and ones, the entries in which they differ. The prior covariance of two
+standardised losses is
 
 .. math::
     k(x, y) = s \left( a \frac{c_x \cdot c_y}{m} + (1 - a) e^{-h(x, y) / (2 \ell^2)} \right)
@@ -63,7 +64,7 @@ class GaussianProcessSurrogate:
     def __init__(
         self, space: GenomeSpace, seed: int, *, most: int = 512, tuned_on: int = 192
     ) -> None:
-        self._encode = MultiHot(space.cardinalities, space.exchangeable)
+        self._encode = MultiHot(space)
         self._most = most
         self._tuned_on = tuned_on
 
@@ -95,16 +96,22 @@ class GaussianProcessSurrogate:
         with one_thread():
             shared = _mixed(*self._parts(rows, self._rows), self._prior)
             mean = shared @ self._weights
-            known = np.square(solve_triangular(self._factor, shared.T, lower=True)).sum(axis=0)
+            known = np.square(
+                solve_triangular(self._factor, shared.T, lower=True, check_finite=False)
+            ).sum(axis=0)
         share = self._prior.linear_share
         power = np.square(rows - self._center).sum(axis=1) / self._power
         variance = np.maximum(share * power + 1.0 - share - known, 0.0) * self._variance
         return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
 
     def _parts(self, left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the linear part of k / s and the Hamming distances, `(n_left, n_right)` each."""
-        linear = (left - self._center) @ (right - self._center).T / self._power
-        return linear, left.sum(axis=1)[:, None] + right.sum(axis=1) - 2.0 * left @ right.T
+        """Return the linear part of k / s and the squared distances, `(n_left, n_right)` each."""
+        # both follow from the products of the rows as they are, most of the time of a prediction
+        products = left @ right.T
+        center = self._center
+        shifts = (left @ center)[:, None] + (right @ center - center @ center)
+        norms = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)
+        return (products - shifts) / self._power, np.maximum(norms - 2.0 * products, 0.0)
 
     def _most_likely(self, rows: FloatArray, standard: FloatArray) -> _Prior:
         best, found = -np.inf, _Prior(1.0, _LENGTHS[0], _NOISES[-1])
@@ -125,6 +132,8 @@ class GaussianProcessSurrogate:
 
 
 def _mixed(linear: FloatArray, differing: FloatArray, prior: _Prior) -> FloatArray:
+    if prior.linear_share == 1.0:
+        return linear.copy()
     near = np.exp(differing / (-2.0 * prior.length**2))
     covariance: FloatArray = prior.linear_share * linear + (1.0 - prior.linear_share) * near
     return covariance

@@ -57,7 +57,7 @@ class GradientBoostingSurrogate:
         # scikit-learn takes about a second to import, and searches without trees need none
         from sklearn.ensemble import GradientBoostingRegressor
 
-        self._encode = MultiHot(space.cardinalities, space.exchangeable)
+        self._encode = MultiHot(space)
         self._rng = np.random.default_rng(seed)
         self._members: list[Any] = [
             GradientBoostingRegressor(

@@ -29,7 +29,7 @@ class RandomForestSurrogate:
         # scikit-learn takes about a second to import, and searches without a forest need none
         from sklearn.ensemble import RandomForestRegressor
 
-        self._encode = MultiHot(space.cardinalities, space.exchangeable)
+        self._encode = MultiHot(space)
         self._forest: Any = RandomForestRegressor(
             n_estimators=trees, max_features=1 / 3, random_state=seed, n_jobs=1
         )

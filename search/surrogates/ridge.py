@@ -33,7 +33,7 @@ class RidgeSurrogate:
     def __init__(self, space: GenomeSpace, seed: int) -> None:
         from sklearn.linear_model import BayesianRidge
 
-        self._encode = MultiHot(space.cardinalities, space.exchangeable)
+        self._encode = MultiHot(space)
         self._ridge: Any = BayesianRidge(max_iter=100)
         self._scale = 1.0
 

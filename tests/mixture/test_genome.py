@@ -1,6 +1,10 @@
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clso.errors import GenomeError
+from clso.genome import GenomeSpace
 from clso.mixture.genome import mixture_space, picks
 
 SPACE = mixture_space(4, 6, 3)
@@ -28,3 +32,27 @@ def test_without_functions_the_bucketing_does_not_matter() -> None:
 def test_the_slots_but_the_bucketing_are_exchangeable() -> None:
     assert SPACE.exchangeable == (0, 1, 2, 3)
     assert SPACE.cardinalities == (7, 7, 7, 7, 3)
+
+
+def test_the_features_of_functions_follow_those_of_none() -> None:
+    known = np.arange(1.0, 13.0).reshape(6, 2)
+    features = mixture_space(4, 6, 3, known).features
+    assert features is not None
+    assert np.array_equal(features, np.concatenate([np.zeros((1, 2)), known]))
+    assert SPACE.features is None
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((6, 2)), r"features have shape \(6, 2\), expected a row for each of 7 options"),
+        (np.zeros(7), r"features have shape \(7,\)"),
+        (np.ones((7, 2)), "those of option 0, none, zero"),
+        (np.full((7, 2), np.nan), "features must be finite"),
+    ],
+)
+def test_features_of_other_options_are_refused(features: np.ndarray, message: str) -> None:
+    with pytest.raises(GenomeError, match=message):
+        GenomeSpace(SPACE.slots, exchangeable=SPACE.exchangeable, features=features)
+    with pytest.raises(GenomeError, match="expected a row for each of 0 options"):
+        GenomeSpace(SPACE.slots, features=np.zeros((7, 2)))

@@ -21,3 +21,13 @@ def test_neighbours_are_one_per_canonical_form() -> None:
     space = GenomeSpace((Slot("a", 3), Slot("b", 3)), canonicalize=lambda g: tuple(sorted(g)))
     found = neighbours(space, (1, 0), lambda _: False)
     assert [step.canonical for step in found] == [(0, 0), (0, 2), (1, 1), (1, 2)]
+
+
+def test_a_step_names_what_it_brings_and_a_set_s_slots_bring_the_same() -> None:
+    slots = (Slot("other", 2), *(Slot(f"pick{number}", 4) for number in range(2)))
+    space = GenomeSpace(slots, exchangeable=(1, 2))
+    found = neighbours(space, (0, 1, 2), lambda _: False)
+    brought = {step.genome: step.brings for step in found}
+    assert brought[1, 1, 2] == (0, 1)
+    assert brought[0, 3, 2] == brought[0, 1, 3] == (1, 3)
+    assert brought[0, 0, 2] == brought[0, 1, 0] == (1, 0)

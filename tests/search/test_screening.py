@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ def run(
     fraction: float = 0.2,
     random_fraction: float = 0.1,
     already: tuple[int, int] = (0, 0),
+    alike: Sequence[Hashable] | None = None,
 ) -> Screening:
     return screen(
         np.array(list(predicted), dtype=float),
@@ -26,6 +27,7 @@ def run(
         fraction=fraction,
         random_fraction=random_fraction,
         already=already,
+        alike=alike,
         rng=np.random.default_rng(0),
     )
 
@@ -111,6 +113,31 @@ def test_a_larger_pool_keeps_the_lowest_predictions() -> None:
     result = run([5, 4, 3, 2, 1, 0], 3, fraction=0.34, already=(100, 50))
     assert result.best == (5,)
     assert result.predicted == (3, 4)
+
+
+@given(
+    candidates=st.lists(st.tuples(st.floats(-5, 5), st.sampled_from("abcd")), min_size=1),
+    places=st.integers(1, 12),
+    random_fraction=st.floats(0.1, 1),
+)
+def test_of_alike_candidates_the_lowest_alone_is_among_the_best(
+    candidates: list[tuple[float, str]], places: int, random_fraction: float
+) -> None:
+    predicted, alike = zip(*candidates, strict=True)
+    result = run(predicted, places, fraction=1.0, random_fraction=random_fraction, alike=alike)
+    groups = [alike[index] for index in result.best]
+    assert len(groups) == len(set(groups))
+    for index in result.best:
+        assert predicted[index] == min(loss for loss, group in candidates if group == alike[index])
+    kept = [*result.best, *result.random, *result.predicted]
+    assert len(kept) == len(set(kept)) == min(len(predicted), places)
+    assert len(result.random) >= random_fraction * len(result.evaluated) - 1e-9
+
+
+def test_the_control_may_be_alike() -> None:
+    result = run([0.0, 1.0, 2.0, 3.0], 4, fraction=1.0, random_fraction=0.5, alike="aaaa")
+    assert result.best == (0,)
+    assert len(result.random) == 2
 
 
 def test_rank_correlation_sees_order_only() -> None:

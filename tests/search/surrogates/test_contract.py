@@ -1,6 +1,7 @@
 """What every kind of surrogate keeps to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -123,6 +124,48 @@ def test_the_order_of_exchangeable_picks_does_not_matter(make: SurrogateFactory)
     mean, _ = surrogate.predict(drawn)
     assert np.allclose(mean, surrogate.predict(shuffled)[0], rtol=1e-4)
     assert spearmanr(mean[100:], losses[100:]).statistic > 0.4
+
+
+def described(n_options: int, n_slots: int) -> tuple[GenomeSpace, np.ndarray]:
+    """Return a space of sets whose options' worth follows from what is known of them."""
+    rng = np.random.default_rng(5)
+    known = rng.normal(size=(n_options, 2))
+    known[0] = 0.0
+    slots = tuple(Slot(f"pick{number}", n_options) for number in range(n_slots))
+    space = GenomeSpace(slots, exchangeable=tuple(range(n_slots)), features=known / np.sqrt(2))
+    return space, known @ rng.normal(size=2)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"mlp"}))
+def test_what_is_known_of_options_helps_with_those_that_were_never_seen(
+    kind: SurrogateKind,
+) -> None:
+    space, worth = described(n_options=120, n_slots=4)
+    rng = np.random.default_rng(0)
+    genomes = [tuple(int(one) for one in rng.choice(120, 4, replace=False)) for _ in range(140)]
+    losses = [float(worth[list(genome)].sum()) for genome in genomes]
+    figures = {}
+    for features in (False, True):
+        factory = surrogate_factory(SurrogateSettings(kind=kind, features=features))
+        assert factory is not None
+        surrogate = factory(space, 0)
+        surrogate.fit(genomes[:40], losses[:40])
+        figures[features] = spearmanr(surrogate.predict(genomes[40:])[0], losses[40:]).statistic
+    assert figures[True] > figures[False] + 0.2
+    assert figures[True] > 0.5
+
+
+def test_without_the_setting_what_is_known_is_not_seen(make: SurrogateFactory) -> None:
+    space, worth = described(n_options=9, n_slots=3)
+    rng = np.random.default_rng(0)
+    genomes = [tuple(int(one) for one in rng.choice(9, 3, replace=False)) for _ in range(50)]
+    losses = [float(worth[list(genome)].sum()) for genome in genomes]
+    guesses = []
+    for one in (space, replace(space, features=None)):
+        surrogate = make(one, 0)
+        surrogate.fit(genomes, losses)
+        guesses.append(surrogate.predict(genomes))
+    assert np.array_equal(guesses[0], guesses[1])
 
 
 def test_nothing_asked_gives_nothing(

@@ -1,0 +1,104 @@
+"""Searches over sets of options of which something is known, or that must differ."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from clso.genome import Genome, GenomeSpace, Slot
+from clso.problem import Evaluation
+from search.evolution import run_search
+from search.records import MemorySink
+from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
+from search.standings import watch
+
+N_PICKS, N_OPTIONS = 5, 81
+SETTINGS = SearchSettings(
+    population=16,
+    generations=12,
+    surrogate=SurrogateSettings(kind="ridge", start=1, full_eval_fraction=0.25, pool_factor=4),
+    local_search=LocalSearchSettings(neighbours=4),
+)
+
+
+def canonical(genome: Genome) -> Genome:
+    picked = sorted(set(genome) - {0})
+    return (*picked, *([0] * (N_PICKS - len(picked))))
+
+
+class Described:
+    """Sets whose options are worth about what is known of them."""
+
+    fidelities = (1.0,)
+    fingerprint = "described"
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        known = np.concatenate([np.zeros((1, 3)), rng.normal(size=(N_OPTIONS - 1, 3))])
+        self.worth = known @ np.array([1.0, -0.5, 0.25]) + 0.2 * rng.normal(size=N_OPTIONS)
+        self.worth[0] = 0.0
+        slots = tuple(Slot(f"pick{number}", N_OPTIONS) for number in range(N_PICKS))
+        self.space = GenomeSpace(
+            slots, canonical, exchangeable=tuple(range(N_PICKS)), features=known / np.sqrt(3)
+        )
+
+    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
+        losses = [10.0 - float(self.worth[sorted(set(genome))].sum()) for genome in genomes]
+        return [Evaluation(loss, "evaluated", 1, 0.0, None, None) for loss in losses]
+
+
+def search(settings: SearchSettings, seed: int = 0) -> tuple[MemorySink, list[float]]:
+    """Return a search's rows, and the lowest loss after every evaluation."""
+    sink, watched = MemorySink(), watch(Described())
+    run_search(watched, settings, seed=seed, family="set", run_id="r", sink=sink)
+    return sink, [one.loss for one in watched.standings if one.loss is not None]
+
+
+def with_surrogate(**changes: bool) -> SearchSettings:
+    return replace(SETTINGS, surrogate=replace(SETTINGS.surrogate, **changes))
+
+
+def test_steps_that_must_differ_bring_an_option_each() -> None:
+    for distinct in (False, True):
+        rows = search(with_surrogate(distinct_steps=distinct))[0].rows("evaluations")
+        repeated = steps = 0
+        for generation in range(1, SETTINGS.generations):
+            best = min(
+                (
+                    row
+                    for row in rows
+                    if row["evaluated_loss"] is not None
+                    and (row["generation"], row["origin"] == "local_search") <= (generation, False)
+                ),
+                key=lambda row: row["evaluated_loss"],
+            )
+            tried = [
+                row
+                for row in rows
+                if row["generation"] == generation and row["origin"] == "local_search"
+            ]
+            brought = [frozenset(row["genome"]) - frozenset(best["genome"]) for row in tried]
+            assert all(len(options) <= 1 for options in brought)
+            repeated += len(brought) - len(set(brought))
+            steps += len(brought)
+        assert steps > 20
+        assert (repeated > 0) == (not distinct)
+
+
+def test_a_surrogate_that_sees_what_is_known_gets_there_sooner() -> None:
+    lengths = []
+    for features in (False, True):
+        settings = with_surrogate(features=features)
+        courses = [search(settings, seed)[1] for seed in range(3)]
+        goal = 10.0 - 0.9 * float(np.sort(Described().worth)[-N_PICKS:].sum())
+        lengths.append([sum(loss > goal for loss in course) for course in courses])
+    assert np.mean(lengths[1]) < 0.8 * np.mean(lengths[0])
+
+
+def test_a_search_is_the_same_without_the_setting_whatever_is_known() -> None:
+    known = search(SETTINGS)[1]
+    problem = Described()
+    problem.space = replace(problem.space, features=None)
+    watched = watch(problem)
+    run_search(watched, SETTINGS, seed=0, family="set", run_id="r", sink=MemorySink())
+    assert [one.loss for one in watched.standings] == known
