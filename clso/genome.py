@@ -50,19 +50,19 @@ class GenomeSpace:
         exchangeable: slots that together pick a set, option 0 being none: neither their order
             nor repetitions among them change the model. Whoever learns from genomes may see
             them as one multi-hot vector.
-        features: what is known of those options before any genome is scored, a row of d numbers
-            for each, `(c, d)`; options with like rows are expected to do alike. The row of none
-            is zero. `None`: nothing is known.
+        describe: returns what is known of those options before any genome is scored, a row of d
+            numbers for each, `(c, d)`; options with like rows are expected to do alike. The row
+            of none is zero. Asked where it is wanted. `None`: nothing is known.
 
     Raises:
-        GenomeError: no slots, a slot with fewer than one option, exchangeable slots that do
-            not exist or differ in their options, or features that are not theirs.
+        GenomeError: no slots, a slot with fewer than one option, or exchangeable slots that do
+            not exist or differ in their options.
     """
 
     slots: tuple[Slot, ...]
     canonicalize: Callable[[Genome], Genome] = field(default=_identity, repr=False)
     exchangeable: tuple[int, ...] = ()
-    features: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    describe: Callable[[], npt.NDArray[np.float64]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.slots:
@@ -76,16 +76,6 @@ class GenomeSpace:
             raise GenomeError(f"slots {self.exchangeable} are exchangeable, but not all exist")
         if len({self.slots[slot].cardinality for slot in self.exchangeable}) > 1:
             raise GenomeError("exchangeable slots differ in the number of their options")
-        if self.features is not None:
-            options = self.slots[self.exchangeable[0]].cardinality if self.exchangeable else 0
-            shape = self.features.shape
-            if len(shape) != 2 or len(self.features) != options:
-                raise GenomeError(
-                    f"features have shape {shape}, expected a row for each of {options} options "
-                    "of the exchangeable slots"
-                )
-            if not np.isfinite(self.features).all() or self.features[:1].any():
-                raise GenomeError("features must be finite, and those of option 0, none, zero")
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -99,6 +89,25 @@ class GenomeSpace:
     def size(self) -> int:
         r"""The number of raw genomes, :math:`\prod_i c_i`."""
         return math.prod(self.cardinalities)
+
+    def features(self) -> npt.NDArray[np.float64] | None:
+        """Return what `describe` says; `None`: nothing is known.
+
+        Raises:
+            GenomeError: it is not about the exchangeable slots' options.
+        """
+        if self.describe is None:
+            return None
+        found = self.describe()
+        options = self.slots[self.exchangeable[0]].cardinality if self.exchangeable else 0
+        if found.ndim != 2 or len(found) != options:
+            raise GenomeError(
+                f"features have shape {found.shape}, expected a row for each of {options} options "
+                "of the exchangeable slots"
+            )
+        if not np.isfinite(found).all() or found[:1].any():
+            raise GenomeError("features must be finite, and those of option 0, none, zero")
+        return found
 
     def validate(self, genome: Iterable[object]) -> Genome:
         """Return the genome as a tuple of ints.

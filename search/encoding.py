@@ -5,7 +5,7 @@ that together pick a set (`GenomeSpace.exchangeable`) share one block, which has
 option picked, so that genomes which differ only in their order are encoded alike; option 0, none,
 has no column there.
 
-Where something is known of those options (`GenomeSpace.features`), so that a pick with features f
+Where something is known of those options (`GenomeSpace.describe`), so that a pick with features f
 need not be learned about from nothing, it is worth :math:`[\sqrt{a}\, e;\ \sqrt{1 - a}\, f]`
 with e its own column and a share a of 1/5. With centred features of mean square norm 1, two options
 are on average as far apart as without, and two of the same features closer by that share.
@@ -42,8 +42,9 @@ class MultiHot:
         self._starts = np.cumsum([0, *widths])
         self._set_size = cardinalities[self._shared[0]] if self._shared else 1
         self._features: npt.NDArray[np.float32] | None = None
-        if space.features is not None:
-            self._features = (math.sqrt(1 - _OWN_SHARE) * space.features[1:]).astype(np.float32)
+        known = space.features()
+        if known is not None:
+            self._features = (math.sqrt(1 - _OWN_SHARE) * known[1:]).astype(np.float32)
 
     @property
     def width(self) -> int:

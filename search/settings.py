@@ -51,7 +51,7 @@ class SurrogateSettings:
         min_correlation: rank correlation with evaluations it was not shown, below which `auto`
             steps aside: that generation is evaluated in full. The other kinds never do.
         features: whether it sees what the problem knows of its options beforehand
-            (`GenomeSpace.features`), where it knows anything.
+            (`GenomeSpace.describe`), where it knows anything.
         distinct_steps: whether the steps of local search that it chooses at once must each bring
             in another option, so that more is learned from them.
 

@@ -143,6 +143,8 @@ class SurrogateSpaceConfig(_Space):
     random_fraction: Dimension = None
     pool_factor: Dimension = _range(1.0, 16.0, log=True)
     optimism: Dimension = _range(0.0, 2.0)
+    features: Dimension = DimensionConfig(choices=(True, False))
+    distinct_steps: Dimension = DimensionConfig(choices=(True, False))
 
 
 class LocalSearchSpaceConfig(_Space):

@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -83,7 +84,10 @@ class MixtureProblem:
         self.families = tune.columns.families
         self.bucketings = tuple(bucketings)
         self._space = mixture_space(
-            slots, len(self.names), len(self.bucketings), function_features(tune.columns.values)
+            slots,
+            len(self.names),
+            len(self.bucketings),
+            partial(function_features, tune.columns.values),
         )
         self._tune = tune.columns.with_uniform
         self._validation = validation.columns.with_uniform

@@ -7,6 +7,9 @@ form has the distinct functions in ascending order, then zeros.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +24,7 @@ def mixture_space(
     slots: int,
     n_functions: int,
     n_bucketings: int,
-    features: npt.NDArray[np.float64] | None = None,
+    describe: Callable[[], npt.NDArray[np.float64]] | None = None,
 ) -> GenomeSpace:
     """Return the space of mixtures of up to `slots` functions.
 
@@ -29,14 +32,14 @@ def mixture_space(
         slots: K.
         n_functions: N.
         n_bucketings: options of the last gene.
-        features: what is known of the functions, `(N, d)`; `None`: nothing.
+        describe: returns what is known of the functions, `(N, d)`; asked once. `None`: nothing.
     """
     genes = [Slot(f"function{number}", n_functions + 1) for number in range(slots)]
     return GenomeSpace(
         (*genes, Slot(BUCKETING_SLOT, n_bucketings)),
         canonicalize=_canonical,
         exchangeable=tuple(range(slots)),
-        features=None if features is None else np.pad(features, ((1, 0), (0, 0))),
+        describe=None if describe is None else cache(lambda: np.pad(describe(), ((1, 0), (0, 0)))),
     )
 
 

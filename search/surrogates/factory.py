@@ -45,4 +45,4 @@ def _of_kind(settings: SurrogateSettings) -> SurrogateFactory | None:
 
 
 def _without_features(make: SurrogateFactory, space: GenomeSpace, seed: int) -> Surrogate:
-    return make(replace(space, features=None), seed)
+    return make(replace(space, describe=None), seed)

@@ -146,3 +146,25 @@ def test_genomes_of_another_space_and_empty_splits_are_refused(splits: dict[str,
     )
     with pytest.raises(DataError, match="no targets in tune"):
         problem({**splits, "tune": empty})
+
+
+def test_functions_that_agree_on_tune_are_known_to_be_alike(splits: dict[str, Scored]) -> None:
+    columns = splits["tune"].columns
+    twice = columns.joined(replace(columns.chosen(NAMES[1:2]), names=("again",)))
+    others = splits["validation"].columns
+    mine = MixtureProblem(
+        replace(splits["tune"], columns=twice),
+        replace(
+            splits["validation"],
+            columns=others.joined(replace(others.chosen(NAMES[1:2]), names=("again",))),
+        ),
+        slots=3,
+        bucketings=BUCKETINGS,
+        smoothing=5.0,
+        steps=8,
+    )
+    features = mine.space.features()
+    assert features is not None
+    assert features.shape == (len(NAMES) + 2, len(NAMES) + 1)
+    assert np.allclose(features[2], features[-1], atol=1e-6)
+    assert not np.allclose(features[2], features[3], atol=1e-2)

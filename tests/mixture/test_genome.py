@@ -34,12 +34,17 @@ def test_the_slots_but_the_bucketing_are_exchangeable() -> None:
     assert SPACE.cardinalities == (7, 7, 7, 7, 3)
 
 
-def test_the_features_of_functions_follow_those_of_none() -> None:
+def test_the_features_of_functions_follow_those_of_none_and_are_asked_once() -> None:
     known = np.arange(1.0, 13.0).reshape(6, 2)
-    features = mixture_space(4, 6, 3, known).features
-    assert features is not None
-    assert np.array_equal(features, np.concatenate([np.zeros((1, 2)), known]))
-    assert SPACE.features is None
+    asked = []
+    space = mixture_space(4, 6, 3, lambda: asked.append(0) or known)
+    assert not asked
+    for _ in range(2):
+        features = space.features()
+        assert features is not None
+        assert np.array_equal(features, np.concatenate([np.zeros((1, 2)), known]))
+    assert len(asked) == 1
+    assert SPACE.features() is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ def test_the_features_of_functions_follow_those_of_none() -> None:
     ],
 )
 def test_features_of_other_options_are_refused(features: np.ndarray, message: str) -> None:
-    with pytest.raises(GenomeError, match=message):
-        GenomeSpace(SPACE.slots, exchangeable=SPACE.exchangeable, features=features)
-    with pytest.raises(GenomeError, match="expected a row for each of 0 options"):
-        GenomeSpace(SPACE.slots, features=np.zeros((7, 2)))
+    for exchangeable, told in ((SPACE.exchangeable, message), ((), "each of 0 options")):
+        space = GenomeSpace(SPACE.slots, exchangeable=exchangeable, describe=lambda: features)
+        with pytest.raises(GenomeError, match=told):
+            space.features()

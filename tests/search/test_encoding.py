@@ -11,7 +11,7 @@ SET = (1, 2, 3)
 PLAIN = GenomeSpace(SLOTS, exchangeable=SET)
 # options 1 and 2 are the same for all that is known, 3 the opposite of them
 KNOWN = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-DESCRIBED = GenomeSpace(SLOTS, exchangeable=SET, features=KNOWN)
+DESCRIBED = GenomeSpace(SLOTS, exchangeable=SET, describe=lambda: KNOWN)
 GENOMES = st.tuples(st.integers(0, 2), *[st.integers(0, 5)] * 3)
 
 

@@ -39,7 +39,10 @@ class Described:
         self.worth[0] = 0.0
         slots = tuple(Slot(f"pick{number}", N_OPTIONS) for number in range(N_PICKS))
         self.space = GenomeSpace(
-            slots, canonical, exchangeable=tuple(range(N_PICKS)), features=known / np.sqrt(3)
+            slots,
+            canonical,
+            exchangeable=tuple(range(N_PICKS)),
+            describe=lambda: known / np.sqrt(3),
         )
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
@@ -98,7 +101,7 @@ def test_a_surrogate_that_sees_what_is_known_gets_there_sooner() -> None:
 def test_a_search_is_the_same_without_the_setting_whatever_is_known() -> None:
     known = search(SETTINGS)[1]
     problem = Described()
-    problem.space = replace(problem.space, features=None)
+    problem.space = replace(problem.space, describe=None)
     watched = watch(problem)
     run_search(watched, SETTINGS, seed=0, family="set", run_id="r", sink=MemorySink())
     assert [one.loss for one in watched.standings] == known

@@ -132,7 +132,9 @@ def described(n_options: int, n_slots: int) -> tuple[GenomeSpace, np.ndarray]:
     known = rng.normal(size=(n_options, 2))
     known[0] = 0.0
     slots = tuple(Slot(f"pick{number}", n_options) for number in range(n_slots))
-    space = GenomeSpace(slots, exchangeable=tuple(range(n_slots)), features=known / np.sqrt(2))
+    space = GenomeSpace(
+        slots, exchangeable=tuple(range(n_slots)), describe=lambda: known / np.sqrt(2)
+    )
     return space, known @ rng.normal(size=2)
 
 
@@ -161,7 +163,7 @@ def test_without_the_setting_what_is_known_is_not_seen(make: SurrogateFactory) -
     genomes = [tuple(int(one) for one in rng.choice(9, 3, replace=False)) for _ in range(50)]
     losses = [float(worth[list(genome)].sum()) for genome in genomes]
     guesses = []
-    for one in (space, replace(space, features=None)):
+    for one in (space, replace(space, describe=None)):
         surrogate = make(one, 0)
         surrogate.fit(genomes, losses)
         guesses.append(surrogate.predict(genomes))
