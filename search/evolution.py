@@ -67,7 +67,7 @@ __all__ = ["SEARCH_VERSION", "run_search"]
 # Raised when a change of the code changes a search; older states and parts of studies are refused.
 SEARCH_VERSION = 3
 _MIN_TRAINING = 2
-_SURROGATE, _CONTROL, _LOCAL = range(3)  # purposes of a generation's own random draws
+_SURROGATE, _CONTROL, _LOCAL, _NEIGHBOURS = range(4)  # purposes of a generation's own random draws
 
 
 def run_search(
@@ -315,8 +315,13 @@ class _Search:
         if incumbent is None or left == 0:
             return []
         present = {individual.canonical for individual in individuals}
+        most = None if surrogate is None else self._settings.surrogate.neighbour_pool
         candidates = neighbours(
-            self._space, incumbent.genome, lambda one: archive.knows(one) or one in present
+            self._space,
+            incumbent.genome,
+            lambda one: archive.knows(one) or one in present,
+            most=most,
+            rng=self._rng(_NEIGHBOURS),
         )
         steps = [Individual(one.genome, one.canonical, "local_search") for one in candidates]
         if not steps:
@@ -364,20 +369,16 @@ class _Search:
         self, individuals: Sequence[Individual], filtering: Filtering, measurement: Measurement
     ) -> None:
         generation = self.state.generations
-        self._sink.append(
-            "evaluations",
-            generation,
-            [
-                evaluation_row(self._run, generation, number, individual)
-                for number, individual in enumerate(individuals)
-            ],
-        )
-        best_loss = self.state.archive.incumbent_loss
+        rows = [
+            evaluation_row(self._run, generation, number, individual)
+            for number, individual in enumerate(individuals)
+        ]
+        self._sink.append("evaluations", generation, rows)
         row = generation_row(
             self._run,
             generation,
             individuals,
-            best_loss,
+            self.state.archive.incumbent_loss,
             measurement,
             filtering=filtering,
             population=self.state.population,

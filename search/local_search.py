@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from clso.genome import Genome, GenomeSpace
 
 __all__ = ["Neighbour", "neighbours"]
@@ -26,22 +28,37 @@ class Neighbour(NamedTuple):
 
 
 def neighbours(
-    space: GenomeSpace, genome: Genome, known: Callable[[Genome], bool]
+    space: GenomeSpace,
+    genome: Genome,
+    known: Callable[[Genome], bool],
+    *,
+    most: int | None,
+    rng: np.random.Generator,
 ) -> list[Neighbour]:
-    """Return every one-gene change of a genome that is not known, one per canonical form.
+    """Return one-gene changes of a genome that are not known, one per canonical form.
 
-    They come in the order of slot and option; `known` is asked with canonical forms.
+    Args:
+        space: of the genome.
+        genome: the one that is changed.
+        known: asked with canonical forms.
+        most: changes at most; `None`: all, in the order of slot and option.
+        rng: draws which, and their order, where not all are wanted.
     """
     seen = {space.canonical(genome)}
     first = min(space.exchangeable, default=0)
     shared = set(space.exchangeable)
-    found = []
-    for position, cardinality in enumerate(space.cardinalities):
-        for option in range(cardinality):
-            changed = (*genome[:position], option, *genome[position + 1 :])
-            canonical = space.canonicalize(changed)  # in range as it is
-            if canonical not in seen and not known(canonical):
-                seen.add(canonical)
-                slot = first if position in shared else position
-                found.append(Neighbour(changed, canonical, (slot, option)))
+    found: list[Neighbour] = []
+    ends = np.cumsum(space.cardinalities)
+    numbers = np.arange(ends[-1]) if most is None else rng.permutation(ends[-1])
+    positions = np.searchsorted(ends, numbers, side="right")
+    options = numbers - (ends - space.cardinalities)[positions]
+    for position, option in zip(positions.tolist(), options.tolist(), strict=True):
+        if len(found) == most:
+            break
+        changed = (*genome[:position], option, *genome[position + 1 :])
+        canonical = space.canonicalize(changed)  # in range as it is
+        if canonical not in seen and not known(canonical):
+            seen.add(canonical)
+            slot = first if position in shared else position
+            found.append(Neighbour(changed, canonical, (slot, option)))
     return found

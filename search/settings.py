@@ -52,6 +52,8 @@ class SurrogateSettings:
             steps aside: that generation is evaluated in full. The other kinds never do.
         features: whether it sees what the problem knows of its options beforehand
             (`GenomeSpace.describe`), where it knows anything.
+        neighbour_pool: neighbours of the incumbent at most that it ranks in a local search, drawn
+            uniformly; `None`: all of them, which may cost more than what they spare.
         distinct_steps: whether the steps of local search that it chooses at once must each bring
             in another option, so that more is learned from them.
 
@@ -68,6 +70,7 @@ class SurrogateSettings:
     optimism: float = 0.0
     min_correlation: float = 0.2
     features: bool = False
+    neighbour_pool: int | None = None
     distinct_steps: bool = False
 
     def __post_init__(self) -> None:
@@ -92,6 +95,12 @@ class SurrogateSettings:
             "surrogate.pool_factor",
             self.pool_factor,
             "a finite number of at least 1",
+        )
+        _require(
+            self.neighbour_pool is None or self.neighbour_pool >= 1,
+            "surrogate.neighbour_pool",
+            self.neighbour_pool,
+            "at least 1, or none",
         )
         _require(
             0 <= self.optimism < math.inf,

@@ -37,6 +37,8 @@ class SurrogateConfig(Section):
             steps aside: that generation is evaluated in full. The other kinds never do.
         features: whether it sees what is known of the library's entries beforehand: of a mixture's
             functions, which are alike. The perceptron has no use for it, nor have other families.
+        neighbour_pool: neighbours of the incumbent at most that it ranks in a local search, drawn
+            uniformly; `None`: all of them, which may cost more than what they spare.
         distinct_steps: whether the steps of local search that it chooses at once must each bring
             in another entry, so that more is learned from them.
     """
@@ -54,6 +56,7 @@ class SurrogateConfig(Section):
     optimism: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     min_correlation: Probability = 0.2
     features: bool = False
+    neighbour_pool: Count | None = None
     distinct_steps: bool = False
 
 

@@ -1,5 +1,6 @@
 """Searches over sets of options of which something is known, or that must differ."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from search.evolution import run_search
 from search.records import MemorySink
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.standings import watch
+from search.surrogates import FloatArray
+from search.surrogates.ridge import RidgeSurrogate
 
 N_PICKS, N_OPTIONS = 5, 81
 SETTINGS = SearchSettings(
@@ -57,7 +60,7 @@ def search(settings: SearchSettings, seed: int = 0) -> tuple[MemorySink, list[fl
     return sink, [one.loss for one in watched.standings if one.loss is not None]
 
 
-def with_surrogate(**changes: bool) -> SearchSettings:
+def with_surrogate(**changes: bool | int) -> SearchSettings:
     return replace(SETTINGS, surrogate=replace(SETTINGS.surrogate, **changes))
 
 
@@ -86,6 +89,24 @@ def test_steps_that_must_differ_bring_an_option_each() -> None:
             steps += len(brought)
         assert steps > 20
         assert (repeated > 0) == (not distinct)
+
+
+def test_no_more_neighbours_are_ranked_than_the_pool_has_room_for() -> None:
+    few = search(with_surrogate(neighbour_pool=20))[0].rows("evaluations")
+    steps = Counter(row["generation"] for row in few if row["origin"] == "local_search")
+    assert set(steps.values()) == {SETTINGS.local_search.neighbours}
+    asked: list[int] = []
+
+    class Asked(RidgeSurrogate):
+        def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+            asked.append(len(genomes))
+            return super().predict(genomes)
+
+    settings = with_surrogate(neighbour_pool=20)
+    run_search(
+        Described(), settings, seed=0, family="set", run_id="r", sink=MemorySink(), surrogate=Asked
+    )
+    assert asked[1::2] == [20] * (settings.generations - 1)
 
 
 def test_a_surrogate_that_sees_what_is_known_gets_there_sooner() -> None:
