@@ -55,14 +55,16 @@ class GenomeSpace:
             of none is zero. Asked where it is wanted. `None`: nothing is known.
 
     Raises:
-        GenomeError: no slots, a slot with fewer than one option, or exchangeable slots that do
-            not exist or differ in their options.
+        GenomeError: no slots, a slot with fewer than one option, exchangeable slots that do
+            not exist or differ in their options, or `describe` without any.
     """
 
     slots: tuple[Slot, ...]
     canonicalize: Callable[[Genome], Genome] = field(default=_identity, repr=False)
     exchangeable: tuple[int, ...] = ()
-    describe: Callable[[], npt.NDArray[np.float64]] | None = field(default=None, repr=False)
+    describe: Callable[[], npt.NDArray[np.float64]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.slots:
@@ -76,6 +78,8 @@ class GenomeSpace:
             raise GenomeError(f"slots {self.exchangeable} are exchangeable, but not all exist")
         if len({self.slots[slot].cardinality for slot in self.exchangeable}) > 1:
             raise GenomeError("exchangeable slots differ in the number of their options")
+        if self.describe is not None and not self.exchangeable:
+            raise GenomeError("describe is about exchangeable slots, and there are none")
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -99,7 +103,7 @@ class GenomeSpace:
         if self.describe is None:
             return None
         found = self.describe()
-        options = self.slots[self.exchangeable[0]].cardinality if self.exchangeable else 0
+        options = self.slots[self.exchangeable[0]].cardinality
         if found.ndim != 2 or len(found) != options:
             raise GenomeError(
                 f"features have shape {found.shape}, expected a row for each of {options} options "

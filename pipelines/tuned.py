@@ -28,6 +28,8 @@ __all__ = ["TunedProblems", "own_library", "search_space", "tuned_config", "tune
 _SLOTS = "mixture.slots"
 _GROUP = "mixture.library."
 _SHARE = "gpt.library."
+# without slots that pick a set they change nothing
+_OF_SETS = ("surrogate.features", "surrogate.distinct_steps")
 
 
 def search_space(config: RunConfig, tune: TuneConfig, family: Family) -> SearchSpace:
@@ -52,6 +54,9 @@ def search_space(config: RunConfig, tune: TuneConfig, family: Family) -> SearchS
     _check_library(config, family, [name for name in found if name.startswith((_GROUP, _SHARE))])
     if family == "gpt" and _SLOTS in found:
         raise ConfigError("tune.space.slots is the mixture's, and this study tunes the gpt's")
+    if family == "gpt":
+        for name in _OF_SETS:
+            found.pop(name, None)
     if not found:
         raise ConfigError("tune.space leaves every dimension out", remedy="leave one in")
     return SearchSpace(found, search_settings(config, family))

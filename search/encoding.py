@@ -1,4 +1,4 @@
-r"""Genomes as rows of zeros and ones, for surrogates that regress on them.
+r"""Genomes as rows of numbers, for surrogates that regress on them.
 
 Notation: n genomes; a slot with c options is a block of c columns with a single one in it. Slots
 that together pick a set (`GenomeSpace.exchangeable`) share one block, which has a one for every
@@ -7,8 +7,8 @@ has no column there.
 
 Where something is known of those options (`GenomeSpace.describe`), so that a pick with features f
 need not be learned about from nothing, it is worth :math:`[\sqrt{a}\, e;\ \sqrt{1 - a}\, f]`
-with e its own column and a share a of 1/5. With centred features of mean square norm 1, two options
-are on average as far apart as without, and two of the same features closer by that share.
+with e its own column and a share a of 1/5. With centred features of mean square norm 1, the squared
+distance of two options is on average about 2, as without, and 2 a if their features are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clso.threads import one_thread
 
 __all__ = ["MultiHot"]
 
-_OWN_SHARE = 0.2
+_OWN_SHARE = 0.2  # changing it changes searches: raise `SEARCH_VERSION`
 
 
 class MultiHot:

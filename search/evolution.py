@@ -11,7 +11,8 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
     evaluated, the first in that order and a random control; the rest stay `predicted`. Before,
     and in generations where the surrogate steps aside, all are evaluated.
  4. Local search, where due: one-gene neighbours of the incumbent that are neither evaluated nor
-    in this generation are evaluated, in the same order; drawn uniformly without a surrogate.
+    in this generation are evaluated, in the same order (with `distinct_steps` one at most of those
+    that bring in the same option); drawn uniformly without a surrogate.
     The control covers these evaluations too: step 3 draws ahead for them, and what it cannot
     is drawn among the neighbours, so the control's share holds after every generation.
  5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
@@ -31,7 +32,8 @@ from (seed, generation, purpose), so a resumed search repeats an unbroken one bi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ from search.toolbox import Operators
 __all__ = ["SEARCH_VERSION", "run_search"]
 
 # Raised when a change of the code changes a search; older states and parts of studies are refused.
-SEARCH_VERSION = 3
+SEARCH_VERSION = 4
 _MIN_TRAINING = 2
 _SURROGATE, _CONTROL, _LOCAL, _NEIGHBOURS = range(4)  # purposes of a generation's own random draws
 
@@ -143,6 +145,9 @@ class _Search:
         self._state_path = state_path
         self._monitor = monitor
         self._make_surrogate = make_surrogate
+        # asked once, when the first surrogate of this search is made, and charged with it
+        describe = problem.space.describe if settings.surrogate.features else None
+        self._known = replace(problem.space, describe=None if describe is None else cache(describe))
         self._ladder = Ladder(problem, settings.fidelity, limit=settings.max_evaluations)
         self._operators = Operators(
             self._space.cardinalities,
@@ -241,7 +246,7 @@ class _Search:
             return None
         seed = np.random.SeedSequence([self._run.seed, self.state.generations, _SURROGATE])
         with self._monitor.window() as window:
-            surrogate = self._make_surrogate(self._space, int(seed.generate_state(1)[0]))
+            surrogate = self._make_surrogate(self._known, int(seed.generate_state(1)[0]))
             surrogate.fit(genomes, losses)
         self.state.charge_surrogate(window.measurement)
         return None if surrogate.kind is None else surrogate

@@ -18,8 +18,8 @@ class Neighbour(NamedTuple):
     Attributes:
         genome: as stepped to.
         canonical: the representative of what it means.
-        brings: what it has that the genome before had not: a slot and its option, of all
-            slots that together pick a set the first.
+        brings: the slot that was changed and the option put in. Of slots that together pick a set
+            the first stands for all, and option 0 there means that a pick was dropped.
     """
 
     genome: Genome
@@ -45,20 +45,36 @@ def neighbours(
         rng: draws which, and their order, where not all are wanted.
     """
     seen = {space.canonical(genome)}
-    first = min(space.exchangeable, default=0)
-    shared = set(space.exchangeable)
+    repeated = _repeating(space, genome)
+    picked = {genome[slot] for slot in space.exchangeable} - {0}
     found: list[Neighbour] = []
     ends = np.cumsum(space.cardinalities)
     numbers = np.arange(ends[-1]) if most is None else rng.permutation(ends[-1])
     positions = np.searchsorted(ends, numbers, side="right")
     options = numbers - (ends - space.cardinalities)[positions]
+    shared = set(space.exchangeable)
     for position, option in zip(positions.tolist(), options.tolist(), strict=True):
         if len(found) == most:
             break
+        in_set = position in shared
+        # a set's other ways to the same genome would make it likelier to be drawn
+        if in_set and (position in repeated or option in picked):
+            continue
         changed = (*genome[:position], option, *genome[position + 1 :])
         canonical = space.canonicalize(changed)  # in range as it is
         if canonical not in seen and not known(canonical):
             seen.add(canonical)
-            slot = first if position in shared else position
+            slot = space.exchangeable[0] if in_set else position
             found.append(Neighbour(changed, canonical, (slot, option)))
+    return found
+
+
+def _repeating(space: GenomeSpace, genome: Genome) -> set[int]:
+    """Return a set's slots that have what an earlier one has, none included."""
+    earlier: set[int] = set()
+    found = set()
+    for slot in space.exchangeable:
+        if genome[slot] in earlier:
+            found.add(slot)
+        earlier.add(genome[slot])
     return found

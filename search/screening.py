@@ -50,10 +50,10 @@ def screen(
 ) -> Screening:
     r"""Choose from candidates `(n,)` who is evaluated, who stays predicted and who is dropped.
 
-    With k = min(n, places) individuals kept, max(1, [fraction k]) are evaluated. The control is
-    kept over the whole search: of all evaluations that a prediction could choose, these and the
-    `follow` to come included, at least `random_fraction` were drawn at random, so small
-    generations need not each spend one.
+    With k = min(n, places) individuals kept, max(1, [fraction k]) are evaluated, fewer where too
+    many are `alike`. The control is kept over the whole search: of all evaluations that a
+    prediction could choose, these and the `follow` to come included, at least `random_fraction`
+    were drawn at random, so small generations need not each spend one.
 
     Args:
         predicted: what orders the candidates, `(n,)`, finite; the lowest come first.

@@ -94,7 +94,8 @@ class SavingsConfig(Section):
         beyond_target: whether searches go on to their budget once they are at the lowest loss of
             any search of the reference; they need not for the count, and if they do, the losses
             that they end with are compared too.
-        arms: by name; paths begin at the search's section, `surrogate.kind`.
+        arms: by name; paths begin at the search's section, `surrogate.kind`. An arm with a
+            `family` concerns that one only.
     """
 
     evaluations: Count = 300
@@ -118,8 +119,15 @@ class SavingsConfig(Section):
                 f"reference is {self.reference!r}, expected one of the arms {', '.join(self.arms)}"
             )
         for arm, overrides in self.arms.items():
+            family = overrides.get("family")
+            if family not in (None, "gpt", "mixture"):
+                raise ValueError(f"arm {arm!r} has family {family!r}, expected gpt or mixture")
+            if family is not None and arm == self.reference:
+                raise ValueError(
+                    f"arm {arm!r} is the reference, of every family; drop its `family`"
+                )
             for path in overrides:
-                if path.split(".")[0] not in _SPARING:
+                if path != "family" and path.split(".")[0] not in _SPARING:
                     raise ValueError(
                         f"arm {arm!r} sets {path!r}, but only "
                         f"{', '.join(f'{section}.*' for section in _SPARING)} may differ here; "

@@ -84,17 +84,18 @@ def savings_arms(config: RunConfig, family: Family) -> list[Arm]:
     savings = config.savings or SavingsConfig()
     own = family == "mixture" and config.mixture.search is not None
     section = "mixture.search" if own else "search"
-    names = [savings.reference, *(name for name in savings.arms if name != savings.reference)]
+    chosen = {savings.reference: savings.arms[savings.reference], **savings.arms}
     return [
         Arm(
             name,
             with_overrides(
                 _bare(config),
-                {f"{section}.{path}": value for path, value in savings.arms[name].items()},
+                {f"{section}.{path}": value for path, value in arm.items() if path != "family"},
                 where=f"savings.arms.{name}",
             ),
         )
-        for name in names
+        for name, arm in chosen.items()
+        if arm.get("family") in (None, family)
     ]
 
 

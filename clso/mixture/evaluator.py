@@ -83,13 +83,13 @@ class MixtureProblem:
         self.names = tune.columns.names
         self.families = tune.columns.families
         self.bucketings = tuple(bucketings)
+        self._tune = tune.columns.with_uniform
         self._space = mixture_space(
             slots,
             len(self.names),
             len(self.bucketings),
-            partial(function_features, tune.columns.values),
+            partial(function_features, self._tune[1:]),
         )
-        self._tune = tune.columns.with_uniform
         self._validation = validation.columns.with_uniform
         self._tune_order = [_bucketed(tune.history, name) for name in self.bucketings]
         self._validation_order = [_bucketed(validation.history, name) for name in self.bucketings]

@@ -6,8 +6,10 @@ Notation: N functions, n targets; p_i(t) the probability that function i gives t
 
 Features are the first d principal coordinates of the centred x_i, scaled to a mean square norm of
 1: the inner products of two functions' features are, up to that scale and what the d coordinates
-leave out, those of their log-probabilities. Two functions that agree on every target have the same
+leave out, those of the centred x_i. Two functions that agree on every target have the same
 features, whatever their names say.
+
+Source: Gower 1966 (principal coordinates).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from clso.threads import one_thread
 
 __all__ = ["function_features"]
 
+# Changing either changes searches: raise `search.evolution.SEARCH_VERSION`.
 _COORDINATES = 30
 _LOWEST = 1e-5  # below, a probability says nothing but that a function did not expect the target
 _ROUNDING = 1e-9
@@ -33,7 +36,8 @@ def function_features(
         probabilities: of the targets, `(N, n)`.
         coordinates: d.
     """
-    logs = np.log(np.maximum(probabilities, _LOWEST, dtype=np.float64))
+    logs = np.maximum(probabilities, _LOWEST, dtype=np.float64)
+    np.log(logs, out=logs)
     logs -= logs.mean(axis=0)
     with one_thread():
         # of far more targets than functions, the functions' inner products are the smaller matrix

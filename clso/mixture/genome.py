@@ -8,7 +8,7 @@ form has the distinct functions in ascending order, then zeros.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -32,15 +32,19 @@ def mixture_space(
         slots: K.
         n_functions: N.
         n_bucketings: options of the last gene.
-        describe: returns what is known of the functions, `(N, d)`; asked once. `None`: nothing.
+        describe: returns what is known of the functions, `(N, d)`; `None`: nothing.
     """
     genes = [Slot(f"function{number}", n_functions + 1) for number in range(slots)]
     return GenomeSpace(
         (*genes, Slot(BUCKETING_SLOT, n_bucketings)),
         canonicalize=_canonical,
         exchangeable=tuple(range(slots)),
-        describe=None if describe is None else cache(lambda: np.pad(describe(), ((1, 0), (0, 0)))),
+        describe=None if describe is None else partial(_with_none, describe),
     )
+
+
+def _with_none(describe: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    return np.pad(describe(), ((1, 0), (0, 0)))
 
 
 def picks(genome: Genome) -> tuple[int, ...]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
-from clso.genome import GenomeSpace
 from search.settings import SurrogateSettings
 from search.surrogates.auto import AutoSurrogate
 from search.surrogates.gaussian_process import GaussianProcessSurrogate
 from search.surrogates.gradient_boosting import GradientBoostingSurrogate
-from search.surrogates.interface import Surrogate, SurrogateFactory
+from search.surrogates.interface import SurrogateFactory
 from search.surrogates.mlp import MlpSurrogate
 from search.surrogates.random_forest import RandomForestSurrogate
 from search.surrogates.ridge import RidgeSurrogate
@@ -20,13 +18,6 @@ __all__ = ["surrogate_factory"]
 
 def surrogate_factory(settings: SurrogateSettings) -> SurrogateFactory | None:
     """Return what makes surrogates of the kind that is set; `None` for `"none"`."""
-    make = _of_kind(settings)
-    if make is None or settings.features:
-        return make
-    return partial(_without_features, make)
-
-
-def _of_kind(settings: SurrogateSettings) -> SurrogateFactory | None:
     match settings.kind:
         case "mlp":
             return MlpSurrogate
@@ -42,7 +33,3 @@ def _of_kind(settings: SurrogateSettings) -> SurrogateFactory | None:
             return partial(AutoSurrogate, min_correlation=settings.min_correlation)
         case "none":
             return None
-
-
-def _without_features(make: SurrogateFactory, space: GenomeSpace, seed: int) -> Surrogate:
-    return make(replace(space, describe=None), seed)

@@ -133,7 +133,7 @@ class GaussianProcessSurrogate:
 
 def _mixed(linear: FloatArray, differing: FloatArray, prior: _Prior) -> FloatArray:
     if prior.linear_share == 1.0:
-        return linear.copy()
+        return linear
     near = np.exp(differing / (-2.0 * prior.length**2))
     covariance: FloatArray = prior.linear_share * linear + (1.0 - prior.linear_share) * near
     return covariance

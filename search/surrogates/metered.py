@@ -14,16 +14,19 @@ __all__ = ["metered"]
 def metered(
     factory: SurrogateFactory, monitor: EnergyMonitor, charge: Callable[[Measurement], None]
 ) -> SurrogateFactory:
-    """Return a factory of the same surrogates, each fit and prediction of which is charged.
+    """Return a factory of the same surrogates; making, fits and predictions are charged.
 
     Args:
         factory: makes them.
         monitor: measures them.
-        charge: told what a fit or a prediction took, as soon as it is over.
+        charge: told what each of these took, as soon as it is over.
     """
 
     def make(space: GenomeSpace, seed: int) -> Surrogate:
-        return _Metered(factory(space, seed), monitor, charge)
+        with monitor.window() as window:
+            surrogate = factory(space, seed)
+        charge(window.measurement)
+        return _Metered(surrogate, monitor, charge)
 
     return make
 

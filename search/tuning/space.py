@@ -198,7 +198,8 @@ class SearchSpace:
 
     def _matters(self, name: str, found: Mapping[str, Scalar]) -> bool:
         if name.startswith("surrogate.") and name != "surrogate.kind":
-            return found.get("surrogate.kind", self.base.surrogate.kind) != "none"
+            kind = found.get("surrogate.kind", self.base.surrogate.kind)
+            return kind != "none" and (kind, name) != ("mlp", "surrogate.features")
         if name.startswith("local_search.") and name != "local_search.enabled":
             return bool(found.get("local_search.enabled", self.base.local_search.enabled))
         return True

@@ -77,6 +77,19 @@ savings:
     assert [arm.name for arm in savings_arms(load(tmp_path, text), "gpt")] == ["plain", "ridge"]
 
 
+def test_an_arm_may_concern_one_family(tmp_path: Path) -> None:
+    text = """
+families: [gpt, mixture]
+savings:
+  reference: plain
+  arms: {plain: {surrogate.kind: none}, sees: {family: mixture, surrogate.features: true}}
+"""
+    config = load(tmp_path, text)
+    assert [arm.name for arm in savings_arms(config, "gpt")] == ["plain"]
+    assert [arm.name for arm in savings_arms(config, "mixture")] == ["plain", "sees"]
+    assert savings_arms(config, "mixture")[1].config.search.surrogate.features
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -107,6 +120,8 @@ def test_a_grid_that_is_wrong_is_refused_by_name(
         ("{arms: {a: {population: 8}, b: {}}, reference: a}", r"only surrogate\.\*, fidelity\.\*"),
         ("{reference: nobody}", "reference is 'nobody', expected one of the arms unfiltered"),
         ("{seeds: 1}", "savings.seeds: .*2"),
+        ("{arms: {a: {}, b: {family: bert}}, reference: a}", "arm 'b' has family 'bert', expected"),
+        ("{arms: {a: {family: gpt}, b: {}}, reference: a}", "arm 'a' is the reference, of every"),
         ("{arms: {a: {surrogate.knd: mlp}, b: {}}, reference: a}", "did you mean 'kind'"),
     ],
 )

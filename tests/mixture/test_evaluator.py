@@ -148,23 +148,18 @@ def test_genomes_of_another_space_and_empty_splits_are_refused(splits: dict[str,
         problem({**splits, "tune": empty})
 
 
-def test_functions_that_agree_on_tune_are_known_to_be_alike(splits: dict[str, Scored]) -> None:
-    columns = splits["tune"].columns
-    twice = columns.joined(replace(columns.chosen(NAMES[1:2]), names=("again",)))
-    others = splits["validation"].columns
-    mine = MixtureProblem(
-        replace(splits["tune"], columns=twice),
-        replace(
-            splits["validation"],
-            columns=others.joined(replace(others.chosen(NAMES[1:2]), names=("again",))),
-        ),
-        slots=3,
-        bucketings=BUCKETINGS,
-        smoothing=5.0,
-        steps=8,
-    )
-    features = mine.space.features()
+def test_what_is_known_of_functions_is_read_from_tune_alone(splits: dict[str, Scored]) -> None:
+    tune, validation = splits["tune"], splits["validation"]
+    values = tune.columns.values.copy()
+    values[4] = values[1]
+    alike = replace(tune, columns=replace(tune.columns, values=values))
+    settings = {"slots": 3, "bucketings": BUCKETINGS, "smoothing": 5.0, "steps": 8}
+    features = MixtureProblem(alike, validation, **settings).space.features()  # type: ignore[arg-type]
     assert features is not None
-    assert features.shape == (len(NAMES) + 2, len(NAMES) + 1)
-    assert np.allclose(features[2], features[-1], atol=1e-6)
-    assert not np.allclose(features[2], features[3], atol=1e-2)
+    assert features.shape == (len(NAMES) + 1, len(NAMES))
+    assert np.allclose(features[5], features[2], atol=1e-6)
+    assert not np.allclose(features[5], features[3], atol=1e-2)
+    other = replace(validation, columns=replace(validation.columns, values=1 - values))
+    again = MixtureProblem(alike, other, **settings).space.features()  # type: ignore[arg-type]
+    assert again is not None
+    assert np.array_equal(features, again)

@@ -49,7 +49,10 @@ def test_functions_that_are_all_the_same_say_nothing(n_functions: int) -> None:
     assert np.abs(function_features(columns)).max() < 1e-3
 
 
-def test_a_probability_of_zero_is_finite() -> None:
+def test_a_probability_of_zero_counts_as_the_lowest() -> None:
     columns = probabilities(3)
     columns[0, :5] = 0.0
-    assert np.isfinite(function_features(columns)).all()
+    features = function_features(columns)
+    assert np.isfinite(features).all()
+    columns[0, :5] = 1e-5
+    assert np.array_equal(function_features(columns), features)

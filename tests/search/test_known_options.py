@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +65,8 @@ def with_surrogate(**changes: bool | int) -> SearchSettings:
     return replace(SETTINGS, surrogate=replace(SETTINGS.surrogate, **changes))
 
 
-def test_steps_that_must_differ_bring_an_option_each() -> None:
+def test_chosen_steps_that_must_differ_bring_an_option_each() -> None:
+    # the control, which may repeat an option, is drawn ahead of local search here
     for distinct in (False, True):
         rows = search(with_surrogate(distinct_steps=distinct))[0].rows("evaluations")
         repeated = steps = 0
@@ -117,6 +119,53 @@ def test_a_surrogate_that_sees_what_is_known_gets_there_sooner() -> None:
         goal = 10.0 - 0.9 * float(np.sort(Described().worth)[-N_PICKS:].sum())
         lengths.append([sum(loss > goal for loss in course) for course in courses])
     assert np.mean(lengths[1]) < 0.8 * np.mean(lengths[0])
+
+
+def test_what_is_known_is_asked_once_by_a_search_and_only_where_it_is_wanted() -> None:
+    for features in (False, True):
+        problem, asked = Described(), []
+        describe = problem.space.describe
+        assert describe is not None
+        problem.space = replace(
+            problem.space, describe=lambda asked=asked, ask=describe: asked.append(0) or ask()
+        )
+        for _ in range(2):
+            run_search(
+                problem,
+                with_surrogate(features=features),
+                seed=0,
+                family="set",
+                run_id="r",
+                sink=MemorySink(),
+                surrogate=RidgeSurrogate,
+            )
+        assert len(asked) == 2 * features
+
+
+def test_a_search_that_sees_what_is_known_resumes_as_if_unbroken(tmp_path: Path) -> None:
+    settings = with_surrogate(features=True, distinct_steps=True, neighbour_pool=60)
+    whole = search(settings)[0]
+    sink = MemorySink()
+    while True:
+        stops = iter([False, False, True])
+        result = run_search(
+            Described(),
+            settings,
+            seed=0,
+            family="set",
+            run_id="r",
+            sink=sink,
+            state_path=tmp_path / "state",
+            should_stop=lambda stops=stops: next(stops),
+        )
+        if result.stop_reason != "interrupted":
+            break
+    for table in ("evaluations", "generations"):
+        kept = [
+            [{k: v for k, v in row.items() if k != "duration_s"} for row in one.rows(table)]
+            for one in (whole, sink)
+        ]
+        assert kept[0] == kept[1]
 
 
 def test_a_search_is_the_same_without_the_setting_whatever_is_known() -> None:

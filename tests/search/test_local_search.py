@@ -1,6 +1,11 @@
-import numpy as np
+from collections import Counter
 
-from clso.genome import GenomeSpace, Slot
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from clso.genome import Genome, GenomeSpace, Slot
 from search.local_search import neighbours
 
 RNG = np.random.default_rng(0)
@@ -26,14 +31,61 @@ def test_neighbours_are_one_per_canonical_form() -> None:
     assert [step.canonical for step in found] == [(0, 0), (0, 2), (1, 1), (1, 2)]
 
 
-def test_a_step_names_what_it_brings_and_a_set_s_slots_bring_the_same() -> None:
-    slots = (Slot("other", 2), *(Slot(f"pick{number}", 4) for number in range(2)))
-    space = GenomeSpace(slots, exchangeable=(1, 2))
-    found = neighbours(space, (0, 1, 2), lambda _: False, most=None, rng=RNG)
-    brought = {step.genome: step.brings for step in found}
-    assert brought[1, 1, 2] == (0, 1)
-    assert brought[0, 3, 2] == brought[0, 1, 3] == (1, 3)
-    assert brought[0, 0, 2] == brought[0, 1, 0] == (1, 0)
+SLOTS = (Slot("other", 2), *(Slot(f"pick{number}", 6) for number in range(3)))
+
+
+def of_set(genome: Genome) -> Genome:
+    picked = sorted(set(genome[1:]) - {0})
+    return (genome[0], *picked, *([0] * (3 - len(picked))))
+
+
+SET = GenomeSpace(SLOTS, of_set, exchangeable=(1, 2, 3))
+
+
+@given(
+    genome=st.tuples(st.integers(0, 1), *[st.integers(0, 5)] * 3),
+    most=st.none() | st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_a_step_brings_what_the_genome_had_not(genome: Genome, most: int | None, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    before = set(genome[1:]) - {0}
+    for step in neighbours(SET, genome, lambda _: False, most=most, rng=rng):
+        slot, option = step.brings
+        after = set(step.genome[1:]) - {0}
+        assert SET.canonical(step.genome) == step.canonical
+        if slot == 0:
+            assert (step.canonical[0], after) == (option, before)
+        elif option == 0:
+            assert after < before
+        else:
+            assert slot == 1
+            assert after - before == {option}
+
+
+@given(genome=st.tuples(st.integers(0, 1), *[st.integers(0, 5)] * 3))
+def test_all_neighbours_of_a_set_are_found(genome: Genome) -> None:
+    found = neighbours(SET, genome, lambda _: False, most=None, rng=RNG)
+    every = {
+        SET.canonical((*genome[:slot], option, *genome[slot + 1 :]))
+        for slot, cardinality in enumerate(SET.cardinalities)
+        for option in range(cardinality)
+    }
+    assert {step.canonical for step in found} == every - {SET.canonical(genome)}
+    assert len({step.canonical for step in found}) == len(found)
+
+
+def test_a_sample_is_drawn_uniformly_from_all_neighbours_of_a_set() -> None:
+    genome = (0, 4, 2, 0)  # two picks can be dropped, and there are two ways to write each drop
+    every = neighbours(SET, genome, lambda _: False, most=None, rng=RNG)
+    rng = np.random.default_rng(1)
+    drawn = Counter(
+        step.canonical
+        for _ in range(3000)
+        for step in neighbours(SET, genome, lambda _: False, most=3, rng=rng)
+    )
+    assert set(drawn) == {step.canonical for step in every}
+    assert chisquare(list(drawn.values())).pvalue > 1e-3
 
 
 def test_a_sample_is_drawn_from_all_neighbours() -> None:

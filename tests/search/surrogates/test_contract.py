@@ -146,28 +146,15 @@ def test_what_is_known_of_options_helps_with_those_that_were_never_seen(
     rng = np.random.default_rng(0)
     genomes = [tuple(int(one) for one in rng.choice(120, 4, replace=False)) for _ in range(140)]
     losses = [float(worth[list(genome)].sum()) for genome in genomes]
-    figures = {}
-    for features in (False, True):
-        factory = surrogate_factory(SurrogateSettings(kind=kind, features=features))
-        assert factory is not None
-        surrogate = factory(space, 0)
+    figures = []
+    factory = surrogate_factory(SurrogateSettings(kind=kind))
+    assert factory is not None
+    for seen in (space, replace(space, describe=None)):
+        surrogate = factory(seen, 0)
         surrogate.fit(genomes[:40], losses[:40])
-        figures[features] = spearmanr(surrogate.predict(genomes[40:])[0], losses[40:]).statistic
-    assert figures[True] > figures[False] + 0.2
-    assert figures[True] > 0.5
-
-
-def test_without_the_setting_what_is_known_is_not_seen(make: SurrogateFactory) -> None:
-    space, worth = described(n_options=9, n_slots=3)
-    rng = np.random.default_rng(0)
-    genomes = [tuple(int(one) for one in rng.choice(9, 3, replace=False)) for _ in range(50)]
-    losses = [float(worth[list(genome)].sum()) for genome in genomes]
-    guesses = []
-    for one in (space, replace(space, describe=None)):
-        surrogate = make(one, 0)
-        surrogate.fit(genomes, losses)
-        guesses.append(surrogate.predict(genomes))
-    assert np.array_equal(guesses[0], guesses[1])
+        figures.append(spearmanr(surrogate.predict(genomes[40:])[0], losses[40:]).statistic)
+    assert figures[0] > np.nan_to_num(figures[1]) + 0.2  # `auto` may step aside, blind
+    assert figures[0] > 0.5
 
 
 def test_nothing_asked_gives_nothing(

@@ -5,6 +5,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from clso.genome import Genome, GenomeSpace, Slot
+from search.encoding import MultiHot
 from search.surrogates.gaussian_process import GaussianProcessSurrogate
 from search.surrogates.ridge import RidgeSurrogate
 
@@ -44,3 +45,20 @@ def test_a_gaussian_process_that_may_not_learn_from_all_keeps_bad_ones_too(
     surrogate.fit(genomes[:200], losses[:200])
     mean, _ = surrogate.predict(genomes[200:])
     assert spearmanr(mean, losses[200:]).statistic > 0.5
+
+
+def test_the_parts_of_the_covariance_are_those_of_its_formula() -> None:
+    rng = np.random.default_rng(0)
+    known = np.concatenate([np.zeros((1, 3)), rng.normal(size=(10, 3))])
+    slots = (*(Slot(f"pick{i}", 11) for i in range(5)), Slot("other", 4))
+    space = GenomeSpace(slots, exchangeable=(0, 1, 2, 3, 4), describe=lambda: known)
+    genomes = [tuple(int(rng.integers(one)) for one in space.cardinalities) for _ in range(30)]
+    process = GaussianProcessSurrogate(space, 0)
+    process.fit(genomes, rng.normal(size=30).tolist())
+    rows = MultiHot(space)(genomes).astype(np.float64)
+    left, right = rows[:12], rows[12:]
+    linear, apart = process._parts(left, right)
+    centred = rows - rows.mean(axis=0)
+    power = np.square(centred).sum(axis=1).mean()
+    assert np.allclose(linear, centred[:12] @ centred[12:].T / power, atol=1e-12)
+    assert np.allclose(apart, np.square(left[:, None] - right[None]).sum(axis=2), atol=1e-12)
