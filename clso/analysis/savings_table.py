@@ -113,6 +113,11 @@ def savings_sentence(found: Sequence[Saving]) -> str:
         f"({format_share(CONFIDENCE)} interval {line.interval}; {line.reached} seeds arrive); the "
         f"write-up says {format_share(WRITE_UP_SHARE)}."
     )
+    if len(found) > 2:
+        sentence += (
+            f" It was picked as the lowest of {len(found) - 1} arms, which flatters it: run it "
+            "again with another seed."
+        )
     if best.energy_share is not None:
         sentence += (
             f" It takes {line.energy_share} of the joules ({line.energy_interval}), those of its "

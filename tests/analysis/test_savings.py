@@ -255,6 +255,8 @@ def test_the_sentence_stands_beside_the_write_ups_claims() -> None:
     assert "quick takes 25" in sentence
     assert "19" in sentence
     assert "635" in sentence
+    assert "lowest of 2 arms, which flatters it" in sentence
+    assert "flatters" not in savings_sentence(found[:2])
     assert "No arm reaches" in savings_sentence([found[0], found[2]])
     assert "no arm" in savings_sentence(found[:1])
 
