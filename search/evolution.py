@@ -340,13 +340,8 @@ class _Search:
         else:
             for step, mean, std in zip(steps, *predictions, strict=True):
                 step.guess(mean, std)
-            chosen = self._choose(
-                predictions,
-                count,
-                fraction=1.0,
-                purpose=_LOCAL,
-                alike=[one.brings for one in candidates],
-            )
+            alike = [one.brings for one in candidates]
+            chosen = self._choose(predictions, count, fraction=1.0, purpose=_LOCAL, alike=alike)
             tried = [steps[index] for index in chosen.evaluated]
         self._evaluate(tried)
         return tried
