@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clso.analysis.picks import Similarity, mean_similarity, selection_rows
-from clso.analysis.study_parts import ablation_parts
 from clso.artifacts import load_run, table_from_rows
 from clso.config import Arm, ablation_arms
 from clso.gpt import GptProblem
 from clso.library import similarity as cosines
+from clso.studies.picks import Similarity, mean_similarity, selection_rows
+from clso.studies.study_parts import ablation_parts
 from pipelines.arm_problems import ArmProblem
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.context import RunContext

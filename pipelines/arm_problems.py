@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder
 from clso.config import RunConfig
 from clso.config.schema import digest_of
@@ -21,6 +20,7 @@ from clso.genome import Genome
 from clso.gpt import GptProblem
 from clso.mixture.evaluator import MixtureProblem
 from clso.problem import Evaluation
+from clso.statistics.selection import describe_genes
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import scored

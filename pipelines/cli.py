@@ -94,8 +94,8 @@ def show(run: RunName, out: Out = DEFAULT_OUT) -> None:
 @app.command()
 def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Write a run's HTML report and figures again, or a study's report, named by its folder."""
-    from clso.analysis.report import write_report
-    from clso.analysis.tuning_report import write_tuning_report
+    from clso.report.run_report import write_report
+    from clso.studies.tuning_report import write_tuning_report
     from pipelines.console import console
     from pipelines.inspect import find_run
 

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 from rich.markup import escape
 from rich.table import Table
 
-from clso.analysis.comparison import compare_models, ordered_models
-from clso.analysis.formats import format_interval, format_loss, model_label
-from clso.analysis.seeds import groups_of_seeds, seeds_table
-from clso.analysis.tables import result_table
 from clso.artifacts import Run, atomic_write_bytes
 from clso.config.schema import digest_of
 from clso.errors import ArtifactError
+from clso.report.formats import format_interval, format_loss, model_label
+from clso.report.seeds import groups_of_seeds, seeds_table
+from clso.report.tables import result_table
+from clso.statistics.bootstrap import compare_models, ordered_models
 from pipelines.console import console
 
 __all__ = ["compare_runs"]
@@ -49,8 +49,8 @@ def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
 
 def _draw(runs: list[Run], path: Path) -> None:
     # matplotlib takes a second to import, and tables need none of it
-    from clso.analysis.budgets import budget_points, budgets_figure
-    from clso.analysis.style import figure_svg
+    from clso.report.budgets import budget_points, budgets_figure
+    from clso.report.style import figure_svg
 
     drawn = budgets_figure(budget_points(runs))
     if drawn is None:

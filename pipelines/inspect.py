@@ -10,15 +10,15 @@ import pyarrow as pa
 from rich.markup import escape
 from rich.table import Table
 
-from clso.analysis.formats import (
+from clso.artifacts import Run, list_runs, load_run
+from clso.errors import ArtifactError
+from clso.report.formats import (
     format_duration,
     format_energy,
     format_loss,
     model_label,
 )
-from clso.analysis.tables import comparison_table, result_table
-from clso.artifacts import Run, list_runs, load_run
-from clso.errors import ArtifactError
+from clso.report.tables import comparison_table, result_table
 from pipelines.console import console
 from pipelines.show_studies import show_studies
 

@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clso.analysis.pareto_plot import pareto_figures
-from clso.analysis.style import figure_svg
 from clso.artifacts import (
     Run,
     RunFolder,
@@ -40,7 +38,9 @@ from clso.mixture.costed import CostedMixtures
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import fit_functions
 from clso.mixture.model import CrystallineMixture
+from clso.report.style import figure_svg
 from clso.scoring import LanguageModel
+from clso.studies.pareto_plot import pareto_figures
 from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.stages import run_stage

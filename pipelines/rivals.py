@@ -21,9 +21,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.analysis.rivals import METHODS, duels
-from clso.analysis.rivals_plot import rivals_figure
-from clso.analysis.style import figure_svg
 from clso.artifacts import (
     Run,
     append_part,
@@ -41,6 +38,9 @@ from clso.genome import Genome
 from clso.mixture.all_at_once import all_functions, cost_of_all, halves, heaviest
 from clso.mixture.evaluator import MixtureProblem, Scored
 from clso.problem import Evaluation
+from clso.report.style import figure_svg
+from clso.studies.rivals import METHODS, duels
+from clso.studies.rivals_plot import rivals_figure
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import scored

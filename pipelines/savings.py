@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.analysis.savings import floor_of, target_of
-from clso.analysis.study_parts import savings_parts
 from clso.artifacts import load_run, read_table
 from clso.config import Arm, SavingsConfig, savings_arms
+from clso.studies.savings import floor_of, target_of
+from clso.studies.study_parts import savings_parts
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.context import RunContext
 from pipelines.stages import run_stage

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from clso.analysis.ablations import (
+from clso.artifacts import Run
+from clso.errors import ArtifactError
+from clso.studies.ablations import (
     ablation_families,
     ablation_sentence,
     ablations_table,
     base_loss,
     effects,
 )
-from clso.analysis.pareto import front_rows, front_sentences, front_table, pareto_families
-from clso.analysis.picks import selections_table
-from clso.analysis.rivals import duels, rivals_sentence, rivals_table
-from clso.analysis.savings import savings_of
-from clso.analysis.savings_table import savings_sentence, savings_table
-from clso.analysis.tuning import (
+from clso.studies.pareto import front_rows, front_sentences, front_table, pareto_families
+from clso.studies.picks import selections_table
+from clso.studies.rivals import duels, rivals_sentence, rivals_table
+from clso.studies.savings import savings_of
+from clso.studies.savings_table import savings_sentence, savings_table
+from clso.studies.tuning import (
     arm_lines,
     check_of,
     check_sentence,
@@ -24,8 +26,6 @@ from clso.analysis.tuning import (
     trial_lines,
     tuned_front_table,
 )
-from clso.artifacts import Run
-from clso.errors import ArtifactError
 from pipelines.console import console
 
 __all__ = [

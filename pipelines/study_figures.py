@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clso.analysis.study_parts import StudyPart
-from clso.analysis.style import figure_svg
 from clso.artifacts import Run, atomic_write_bytes
+from clso.report.style import figure_svg
+from clso.studies.study_parts import StudyPart
 
 __all__ = ["write_figures"]
 

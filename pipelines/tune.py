@@ -17,8 +17,6 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from clso.analysis.style import figure_svg
-from clso.analysis.tuning_report import FIGURES, write_tuning_report
 from clso.artifacts import (
     RunFolder,
     append_part,
@@ -34,6 +32,8 @@ from clso.config.schema import digest_of
 from clso.energy import open_monitor
 from clso.errors import ArtifactError, ConfigError
 from clso.progress import Reporter
+from clso.report.style import figure_svg
+from clso.studies.tuning_report import FIGURES, write_tuning_report
 from pipelines.context import RunContext, run_identity
 from pipelines.stages import run_stage
 from pipelines.stages.problems import STAGES_BEFORE, Family

@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TypedDict
 
-from clso.analysis.comparison import (
+from clso.analysis.floors import Bigram, Uniform, Unigram
+from clso.artifacts import load_run, part_path, write_table
+from clso.data import Dataset
+from clso.energy import DeviceEnergy, Measurement
+from clso.mixture.checkpoint import load_mixture
+from clso.progress import Reporter
+from clso.report.optimism import winners_optimism
+from clso.report.run_report import write_report
+from clso.scoring import LanguageModel
+from clso.statistics.bootstrap import (
     FLOORS,
     ModelCost,
     compare_models,
     ordered_models,
     summarize_scores,
 )
-from clso.analysis.floors import Bigram, Uniform, Unigram
-from clso.analysis.optimism import winners_optimism
-from clso.analysis.report import write_report
-from clso.analysis.scores import score_split
-from clso.artifacts import load_run, part_path, write_table
-from clso.data import Dataset
-from clso.energy import DeviceEnergy, Measurement
-from clso.mixture.checkpoint import load_mixture
-from clso.progress import Reporter
-from clso.scoring import LanguageModel
+from clso.statistics.scores import score_split
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.baseline import winner

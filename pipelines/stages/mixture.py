@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder, remove
 from clso.data import Dataset
 from clso.genome import genome_hash
@@ -20,6 +19,7 @@ from clso.mixture.model import CrystallineMixture
 from clso.mixture.neural import Neural
 from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
 from clso.progress import SILENT, Reporter
+from clso.statistics.selection import describe_genes
 from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from clso.analysis.selection import describe_genes
 from clso.artifacts import RunFolder, remove
 from clso.data import Dataset, TokenSplit
 from clso.errors import WorkError
@@ -19,6 +18,7 @@ from clso.gpt import CrystallineGpt, GptProblem
 from clso.gpt.export import save_checkpoint
 from clso.progress import Reporter
 from clso.scoring import LanguageModel
+from clso.statistics.selection import describe_genes
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stages.problems import gpt_frame, gpt_problem, search_settings

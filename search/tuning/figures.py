@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from optuna.visualization import matplotlib as plots
 
-from clso.analysis.style import INK, STYLE
+from clso.report.style import INK, STYLE
 from search.tuning.results import by_objective, few_trials, importances, ped_anova
 from search.tuning.settings import Objective
 from search.tuning.storage import experimental

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clso.analysis.comparison import ModelCost, compare_models, summarize_scores
-from clso.analysis.selection import describe_genes
 from clso.artifacts import Run, RunFolder, load_run, table_from_rows
+from clso.statistics.bootstrap import ModelCost, compare_models, summarize_scores
+from clso.statistics.selection import describe_genes
 
 RUN_ID = "quick-0a1b2c3d"
 SEED = 7

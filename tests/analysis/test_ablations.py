@@ -7,23 +7,23 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clso.analysis.ablations import (
+from clso.artifacts import empty_table, table_from_rows
+from clso.report.style import figure_svg
+from clso.studies.ablations import (
     ablation_sentence,
     ablations_table,
     base_loss,
     effect_lines,
     effects,
 )
-from clso.analysis.ablations_plot import ablations_figure, selections_figure
-from clso.analysis.picks import (
+from clso.studies.ablations_plot import ablations_figure, selections_figure
+from clso.studies.picks import (
     binomial_interval,
     mean_similarity,
     selection_lines,
     selection_rows,
     selections_table,
 )
-from clso.analysis.style import figure_svg
-from clso.artifacts import empty_table, table_from_rows
 
 GENES = [
     {"slot": "up", "genes": 1, "families": [["sparse", 3], ["low_rank", 1]]},

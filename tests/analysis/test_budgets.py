@@ -2,8 +2,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from clso.analysis.budgets import BudgetPoint, budgets_figure
-from clso.analysis.style import figure_svg
+from clso.report.budgets import BudgetPoint, budgets_figure
+from clso.report.style import figure_svg
 
 
 def point(series: str, model: str, tokens: int, loss: float, energy: float | None) -> BudgetPoint:

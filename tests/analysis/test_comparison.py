@@ -6,7 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from clso.analysis.comparison import (
+from clso.artifacts import table_from_rows
+from clso.errors import MeterError
+from clso.statistics.bootstrap import (
     ModelCost,
     bootstrap_interval,
     compare_models,
@@ -14,9 +16,7 @@ from clso.analysis.comparison import (
     ordered_models,
     summarize_scores,
 )
-from clso.analysis.scores import totals
-from clso.artifacts import table_from_rows
-from clso.errors import MeterError
+from clso.statistics.scores import totals
 
 ScoresOf = Callable[..., pa.Table]
 FAST: dict[str, Any] = {"resamples": 300, "seed": 3}

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from clso.analysis.headline import find_comparison, make_headline, pick_contender
+from clso.report.headline import find_comparison, make_headline, pick_contender
 
 
 def result(model: str, loss: float, validation_loss: float | None = None) -> dict[str, Any]:

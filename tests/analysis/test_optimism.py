@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from clso.analysis.optimism import optimism_sentence, winners_optimism
-from clso.analysis.report import render_report
 from clso.artifacts import Run, load_run
+from clso.report.optimism import optimism_sentence, winners_optimism
+from clso.report.run_report import render_report
 
 BEST = {"gpt": {"search_loss": 5.0}, "mixture": {"search_loss": 4.5}}
 RESULTS: list[dict[str, Any]] = [

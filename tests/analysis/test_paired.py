@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from clso.analysis.paired import Difference, holm, signed_rank, tally
+from clso.statistics.paired import Difference, holm, signed_rank, tally
 
 P_VALUES = st.lists(st.none() | st.floats(0, 1), max_size=8)
 

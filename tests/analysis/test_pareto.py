@@ -4,7 +4,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from clso.analysis.pareto import (
+from clso.artifacts import empty_table, table_from_rows
+from clso.report.style import figure_svg
+from clso.studies.pareto import (
     front_lines,
     front_rows,
     front_sentences,
@@ -12,9 +14,7 @@ from clso.analysis.pareto import (
     pareto_families,
     staircase,
 )
-from clso.analysis.pareto_plot import pareto_figures
-from clso.analysis.style import figure_svg
-from clso.artifacts import empty_table, table_from_rows
+from clso.studies.pareto_plot import pareto_figures
 
 METER = {"energy_source": "rapl", "estimated": False}
 

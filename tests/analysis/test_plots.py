@@ -6,10 +6,10 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
-from clso.analysis import plots
-from clso.analysis.selection import picked_families
-from clso.analysis.style import figure_svg
 from clso.artifacts import Run, empty_table, table_from_rows
+from clso.report import plots
+from clso.report.style import figure_svg
+from clso.statistics.selection import picked_families
 
 DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
     "results": lambda run: plots.results_figure(run.results),

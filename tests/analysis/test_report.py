@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clso.analysis.report import render_report, write_report
 from clso.artifacts import Run, RunFolder, load_run
+from clso.report.run_report import render_report, write_report
 
 MakeRun = Callable[..., Run]
 VOID = {"meta", "link", "br", "img", "hr", "input"}

@@ -5,7 +5,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clso.analysis.rivals import (
+from clso.artifacts import empty_table, table_from_rows
+from clso.report.style import figure_svg
+from clso.studies.rivals import (
     curves_of,
     duels,
     loss_at,
@@ -13,9 +15,7 @@ from clso.analysis.rivals import (
     rivals_sentence,
     rivals_table,
 )
-from clso.analysis.rivals_plot import rivals_figure
-from clso.analysis.style import figure_svg
-from clso.artifacts import empty_table, table_from_rows
+from clso.studies.rivals_plot import rivals_figure
 
 Points = Sequence[tuple[int, float]]
 

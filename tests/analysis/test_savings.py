@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from clso.analysis.savings import (
+from clso.artifacts import empty_table, table_from_rows
+from clso.report.style import figure_svg
+from clso.studies.savings import (
     Share,
     Times,
     arm_joules,
@@ -21,10 +23,8 @@ from clso.analysis.savings import (
     survival,
     target_of,
 )
-from clso.analysis.savings_plot import arrivals_figure, savings_figure
-from clso.analysis.savings_table import saving_lines, savings_sentence, savings_table
-from clso.analysis.style import figure_svg
-from clso.artifacts import empty_table, table_from_rows
+from clso.studies.savings_plot import arrivals_figure, savings_figure
+from clso.studies.savings_table import saving_lines, savings_sentence, savings_table
 
 BUDGET = 100
 Curve = Sequence[tuple[int, float]]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from clso.analysis.floors import Uniform, Unigram
-from clso.analysis.scores import ScoredSplit, Totals, score_split, totals
 from clso.artifacts import schema
 from clso.errors import ClsoError
+from clso.statistics.scores import ScoredSplit, Totals, score_split, totals
 
 LENGTHS = [5, 1, 30, 64]
 

@@ -5,7 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from clso.analysis.search_summary import (
+from clso.artifacts import Run, empty_table, table_from_rows
+from clso.report.sections import count_sentence, surrogate_sentences
+from clso.statistics.search_counts import (
     best_evaluated_loss,
     count_individuals,
     families,
@@ -13,8 +15,6 @@ from clso.analysis.search_summary import (
     paired_predictions,
     prediction_rank_correlation,
 )
-from clso.analysis.sections import count_sentence, surrogate_sentences
-from clso.artifacts import Run, empty_table, table_from_rows
 
 MakeRun = Callable[..., Run]
 

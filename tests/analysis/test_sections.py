@@ -3,8 +3,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clso.analysis.search_summary import count_individuals, filtered
-from clso.analysis.sections import (
+from clso.artifacts import Run, table_from_rows
+from clso.report.sections import (
     count_sentence,
     data_lines,
     energy_lines,
@@ -17,7 +17,7 @@ from clso.analysis.sections import (
     trial_lines,
     winner_steps,
 )
-from clso.artifacts import Run, table_from_rows
+from clso.statistics.search_counts import count_individuals, filtered
 
 
 def plain(text: str) -> str:

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clso.analysis.paired import Difference
-from clso.analysis.seeds import groups_of_seeds, seed_lines, seeds_table
 from clso.artifacts import Run, load_run
+from clso.report.seeds import groups_of_seeds, seed_lines, seeds_table
+from clso.statistics.paired import Difference
 
 MIXTURE = (4.90, 4.92, 4.89)
 ADAMW = (5.66, 5.70, 5.64)

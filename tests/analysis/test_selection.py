@@ -3,8 +3,8 @@ from itertools import groupby
 
 import pytest
 
-from clso.analysis.selection import best_individuals, describe_genes, picked_families
 from clso.artifacts import Run, empty_table, table_from_rows
+from clso.statistics.selection import best_individuals, describe_genes, picked_families
 
 
 def test_genes_are_described_by_runs_of_families() -> None:

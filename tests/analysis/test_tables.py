@@ -5,7 +5,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from clso.analysis.formats import (
+from clso.artifacts import Run
+from clso.errors import ArtifactError
+from clso.report.formats import (
     format_bytes,
     format_count,
     format_duration,
@@ -19,9 +21,7 @@ from clso.analysis.formats import (
     format_source,
     model_label,
 )
-from clso.analysis.tables import comparison_lines, comparison_table, result_lines, result_table
-from clso.artifacts import Run
-from clso.errors import ArtifactError
+from clso.report.tables import comparison_lines, comparison_table, result_lines, result_table
 
 
 def text_of(table: Table) -> str:

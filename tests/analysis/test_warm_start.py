@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from clso.analysis.warm_start import warm_start_sentence
+from clso.report.warm_start import warm_start_sentence
 
 NOTE = {
     "start_loss": 5.5,

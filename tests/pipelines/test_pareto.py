@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pytest
 from typer.testing import CliRunner
 
-from clso.analysis.report import render_report
 from clso.artifacts import Run, append_part, data_columns, load_run
 from clso.config import load_config
 from clso.data import Dataset
 from clso.progress import SILENT
+from clso.report.run_report import render_report
 from pipelines import pareto
 from pipelines.cli import app, main
 from pipelines.context import open_context

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from clso.analysis.report import render_report
 from clso.artifacts import Run, load_run, part_path
+from clso.report.run_report import render_report
 from pipelines.cli import main
 
 Invoke = Callable[..., str]

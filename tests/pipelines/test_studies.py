@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
-from clso.analysis.report import render_report
 from clso.artifacts import Run, data_columns, load_run
 from clso.config import ablation_arms, load_config
 from clso.progress import SILENT
+from clso.report.run_report import render_report
 from pipelines import arm_searches
 from pipelines.arm_problems import open_arm
 from pipelines.cli import main

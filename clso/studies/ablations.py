@@ -2,7 +2,7 @@
 
 Differences are arm minus base, seed by seed, so a negative number favours the arm. What an arm is
 judged by is the loss on blocks that no search read; the p of all arms of a family are corrected
-together (`clso.analysis.paired.holm`).
+together (`clso.statistics.paired.holm`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from rich.markup import escape
 from rich.table import Table
 
-from clso.analysis.formats import (
+from clso.report.formats import (
     NOT_MEASURED,
     format_interval,
     format_loss,
@@ -26,8 +26,8 @@ from clso.analysis.formats import (
     format_share,
     model_label,
 )
-from clso.analysis.paired import CONFIDENCE, Difference, holm, signed_rank, tally
-from clso.analysis.plain_table import plain_table
+from clso.report.plain_table import plain_table
+from clso.statistics.paired import CONFIDENCE, Difference, holm, signed_rank, tally
 
 __all__ = [
     "BASE",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clso.analysis.formats import format_loss
+from clso.report.formats import format_loss
 
 __all__ = ["optimism_sentence", "winners_optimism"]
 

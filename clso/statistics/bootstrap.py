@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-from clso.analysis.scores import totals
 from clso.errors import MeterError
+from clso.statistics.scores import totals
 
 __all__ = [
     "FLOORS",

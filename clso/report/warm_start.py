@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clso.analysis.formats import format_loss
+from clso.report.formats import format_loss
 
 __all__ = ["warm_start_sentence"]
 

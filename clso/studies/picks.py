@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 from rich.table import Table
 from scipy import stats
 
-from clso.analysis.ablations import BASE
-from clso.analysis.formats import NOT_MEASURED, format_share, model_label
-from clso.analysis.paired import CONFIDENCE, Difference, FloatArray
-from clso.analysis.plain_table import plain_table
+from clso.report.formats import NOT_MEASURED, format_share, model_label
+from clso.report.plain_table import plain_table
+from clso.statistics.paired import CONFIDENCE, Difference, FloatArray
+from clso.studies.ablations import BASE
 
 __all__ = [
     "ALL_GENES",

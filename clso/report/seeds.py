@@ -14,11 +14,11 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clso.analysis.comparison import ordered_models
-from clso.analysis.formats import format_interval, format_loss, model_label
-from clso.analysis.paired import Difference
 from clso.artifacts import Run
 from clso.config.schema import digest_of
+from clso.report.formats import format_interval, format_loss, model_label
+from clso.statistics.bootstrap import ordered_models
+from clso.statistics.paired import Difference
 
 __all__ = ["SeedLine", "groups_of_seeds", "seed_lines", "seeds_table"]
 

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-from clso.analysis.paired import CONFIDENCE, Difference, FloatArray, holm
+from clso.statistics.paired import CONFIDENCE, Difference, FloatArray, holm
 
 __all__ = [
     "Saving",

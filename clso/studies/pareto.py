@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from clso.analysis.formats import (
+from clso.report.formats import (
     format_bytes,
     format_count,
     format_energy_per_token,

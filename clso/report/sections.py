@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.analysis.comparison import energy_ratio
-from clso.analysis.formats import (
+from clso.errors import MeterError
+from clso.report.formats import (
     format_bytes,
     format_count,
     format_duration,
@@ -25,9 +25,10 @@ from clso.analysis.formats import (
     format_source,
     model_label,
 )
-from clso.analysis.headline import pick_contender
-from clso.analysis.plots import trial_curves
-from clso.analysis.search_summary import (
+from clso.report.headline import pick_contender
+from clso.report.plots import trial_curves
+from clso.statistics.bootstrap import energy_ratio
+from clso.statistics.search_counts import (
     Filtered,
     LowestPrediction,
     SearchCounts,
@@ -35,7 +36,6 @@ from clso.analysis.search_summary import (
     lowest_prediction,
     prediction_rank_correlation,
 )
-from clso.errors import MeterError
 
 __all__ = [
     "BASELINE_STAGE",

@@ -8,23 +8,23 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from clso.analysis.ablations import (
+from clso.artifacts import Run
+from clso.report.formats import format_loss, format_share, model_label
+from clso.statistics.paired import CONFIDENCE
+from clso.studies.ablations import (
     ablation_families,
     ablation_sentence,
     base_loss,
     effect_lines,
     effects,
 )
-from clso.analysis.ablations_plot import ablations_figure, selections_figure
-from clso.analysis.formats import format_loss, format_share, model_label
-from clso.analysis.paired import CONFIDENCE
-from clso.analysis.pareto import front_lines, front_rows, front_sentences, pareto_families
-from clso.analysis.pareto_plot import pareto_figures
-from clso.analysis.picks import selection_lines
-from clso.analysis.savings import savings_of
-from clso.analysis.savings_plot import arrivals_figure, savings_figure
-from clso.analysis.savings_table import saving_lines, savings_sentence
-from clso.artifacts import Run
+from clso.studies.ablations_plot import ablations_figure, selections_figure
+from clso.studies.pareto import front_lines, front_rows, front_sentences, pareto_families
+from clso.studies.pareto_plot import pareto_figures
+from clso.studies.picks import selection_lines
+from clso.studies.savings import savings_of
+from clso.studies.savings_plot import arrivals_figure, savings_figure
+from clso.studies.savings_table import saving_lines, savings_sentence
 
 __all__ = [
     "StudyFigure",

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.table import Table
 
-from clso.analysis.formats import format_count, format_interval, format_loss, format_share
-from clso.analysis.paired import CONFIDENCE, Difference, tally
-from clso.analysis.plain_table import plain_table
+from clso.report.formats import format_count, format_interval, format_loss, format_share
+from clso.report.plain_table import plain_table
+from clso.statistics.paired import CONFIDENCE, Difference, tally
 
 __all__ = [
     "METHODS",

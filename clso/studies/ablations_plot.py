@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, SymmetricalLogLocator
 
-from clso.analysis.ablations import BASE, effects
-from clso.analysis.picks import ALL_GENES
-from clso.analysis.style import INK, MODEL_COLORS, MUTED, new_figure, styled
+from clso.report.style import INK, MODEL_COLORS, MUTED, new_figure, styled
+from clso.studies.ablations import BASE, effects
+from clso.studies.picks import ALL_GENES
 
 __all__ = ["ablations_figure", "selections_figure"]
 

@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
-from clso.analysis.formats import (
+from clso.report.formats import (
     NOT_MEASURED,
     format_energy,
     format_interval,
     format_loss,
     format_share,
 )
-from clso.analysis.paired import Difference
-from clso.analysis.plain_table import plain_table
+from clso.report.plain_table import plain_table
+from clso.statistics.paired import Difference
 
 __all__ = [
     "ArmLine",

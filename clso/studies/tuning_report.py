@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import yaml
 
-from clso.analysis.formats import format_energy, format_interval, format_loss
-from clso.analysis.page import Picture, page_template
-from clso.analysis.tuning import (
+from clso.artifacts import Run, atomic_write_bytes
+from clso.errors import ArtifactError
+from clso.report.formats import format_energy, format_interval, format_loss
+from clso.report.page import Picture, page_template
+from clso.studies.tuning import (
     Check,
     arm_lines,
     check_of,
@@ -18,8 +20,6 @@ from clso.analysis.tuning import (
     param_lines,
     trial_lines,
 )
-from clso.artifacts import Run, atomic_write_bytes
-from clso.errors import ArtifactError
 
 __all__ = ["FIGURES", "render_tuning_report", "write_tuning_report"]
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import yaml
 from matplotlib.figure import Figure
 
-from clso.analysis import plots, sections
-from clso.analysis.comparison import FLOORS
-from clso.analysis.formats import (
+from clso.artifacts import Run, atomic_write_bytes, empty_table
+from clso.report import plots, sections
+from clso.report.formats import (
     format_energy,
     format_loss,
     format_perplexity,
@@ -21,24 +21,24 @@ from clso.analysis.formats import (
     format_source,
     model_label,
 )
-from clso.analysis.headline import make_headline, pick_contender
-from clso.analysis.optimism import optimism_sentence
-from clso.analysis.page import Picture, page_template
-from clso.analysis.rivals import RivalLine, duels, rival_lines, rivals_sentence
-from clso.analysis.rivals_plot import rivals_figure
-from clso.analysis.search_summary import SearchCounts, count_individuals, families, filtered
-from clso.analysis.selection import FamilyPick, best_individuals, picked_families
-from clso.analysis.study_parts import (
+from clso.report.headline import make_headline, pick_contender
+from clso.report.optimism import optimism_sentence
+from clso.report.page import Picture, page_template
+from clso.report.style import figure_svg
+from clso.report.tables import comparison_lines, result_lines
+from clso.report.warm_start import warm_start_sentence
+from clso.statistics.bootstrap import FLOORS
+from clso.statistics.search_counts import SearchCounts, count_individuals, families, filtered
+from clso.statistics.selection import FamilyPick, best_individuals, picked_families
+from clso.studies.rivals import RivalLine, duels, rival_lines, rivals_sentence
+from clso.studies.rivals_plot import rivals_figure
+from clso.studies.study_parts import (
     StudyPart,
     StudyTable,
     ablation_parts,
     pareto_parts,
     savings_parts,
 )
-from clso.analysis.style import figure_svg
-from clso.analysis.tables import comparison_lines, result_lines
-from clso.analysis.warm_start import warm_start_sentence
-from clso.artifacts import Run, atomic_write_bytes, empty_table
 
 __all__ = ["BEST_SHARE", "render_report", "write_report"]
 

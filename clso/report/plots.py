@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from clso.analysis.comparison import FLOORS
-from clso.analysis.formats import format_energy, format_loss, model_label
-from clso.analysis.search_summary import paired_predictions
-from clso.analysis.selection import FamilyPick
-from clso.analysis.style import FAMILY_COLORS, INK, MODEL_COLORS, MUTED, new_figure, styled
+from clso.report.formats import format_energy, format_loss, model_label
+from clso.report.style import FAMILY_COLORS, INK, MODEL_COLORS, MUTED, new_figure, styled
+from clso.statistics.bootstrap import FLOORS
+from clso.statistics.search_counts import paired_predictions
+from clso.statistics.selection import FamilyPick
 
 __all__ = [
     "baseline_figure",

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from clso.analysis.formats import format_bytes, format_count, format_energy_per_token, model_label
-from clso.analysis.pareto import front_rows, staircase
-from clso.analysis.style import MODEL_COLORS, MUTED, new_figure, styled
+from clso.report.formats import format_bytes, format_count, format_energy_per_token, model_label
+from clso.report.style import MODEL_COLORS, MUTED, new_figure, styled
+from clso.studies.pareto import front_rows, staircase
 
 __all__ = ["ParetoFigure", "pareto_figures"]
 

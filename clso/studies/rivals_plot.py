@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from clso.analysis.rivals import METHODS, Curve, curves_of, loss_at
-from clso.analysis.style import MODEL_COLORS, MUTED, new_figure, styled
+from clso.report.style import MODEL_COLORS, MUTED, new_figure, styled
+from clso.studies.rivals import METHODS, Curve, curves_of, loss_at
 
 __all__ = ["rivals_figure"]
 

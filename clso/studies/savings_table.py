@@ -10,7 +10,7 @@ from typing import Final
 from rich.markup import escape
 from rich.table import Table
 
-from clso.analysis.formats import (
+from clso.report.formats import (
     NOT_MEASURED,
     format_energy,
     format_interval,
@@ -20,9 +20,9 @@ from clso.analysis.formats import (
     format_share,
     model_label,
 )
-from clso.analysis.paired import CONFIDENCE
-from clso.analysis.plain_table import plain_table
-from clso.analysis.savings import Saving, Share
+from clso.report.plain_table import plain_table
+from clso.statistics.paired import CONFIDENCE
+from clso.studies.savings import Saving, Share
 
 __all__ = ["SavingLine", "saving_lines", "savings_sentence", "savings_table"]
 

@@ -29,7 +29,7 @@ class Picture:
 def page_template(name: str) -> Template:
     """Return a page's template; a value that it lacks is an error."""
     environment = Environment(
-        loader=PackageLoader("clso.analysis", "."),
+        loader=PackageLoader("clso.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

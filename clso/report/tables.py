@@ -9,8 +9,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from clso.analysis.comparison import FLOORS
-from clso.analysis.formats import (
+from clso.artifacts import Run
+from clso.report.formats import (
     NOT_MEASURED,
     format_bytes,
     format_count,
@@ -23,8 +23,8 @@ from clso.analysis.formats import (
     format_source,
     model_label,
 )
-from clso.analysis.plain_table import plain_table
-from clso.artifacts import Run
+from clso.report.plain_table import plain_table
+from clso.statistics.bootstrap import FLOORS
 
 __all__ = [
     "ComparisonLine",

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from clso.analysis.paired import FloatArray
-from clso.analysis.savings import Row, arm_times, survival, target_of
-from clso.analysis.style import FAMILY_COLORS, MUTED, new_figure, styled
+from clso.report.style import FAMILY_COLORS, MUTED, new_figure, styled
+from clso.statistics.paired import FloatArray
+from clso.studies.savings import Row, arm_times, survival, target_of
 
 __all__ = ["arrivals_figure", "savings_figure"]
 

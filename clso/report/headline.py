@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clso.analysis.comparison import FLOORS
-from clso.analysis.formats import (
+from clso.report.formats import (
     format_count,
     format_interval,
     format_loss,
@@ -22,6 +21,7 @@ from clso.analysis.formats import (
     format_share,
     model_label,
 )
+from clso.statistics.bootstrap import FLOORS
 
 __all__ = ["CLSO_MODELS", "Headline", "find_comparison", "make_headline", "pick_contender"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from clso.analysis.comparison import FLOORS
-from clso.analysis.formats import model_label
-from clso.analysis.style import INK, MODEL_COLORS, styled
 from clso.artifacts import Run
+from clso.report.formats import model_label
+from clso.report.style import INK, MODEL_COLORS, styled
+from clso.statistics.bootstrap import FLOORS
 
 __all__ = ["BudgetPoint", "budget_points", "budgets_figure"]
 

@@ -1,0 +1,1 @@
+"""Scores of a split, their intervals, and comparisons over seeds."""

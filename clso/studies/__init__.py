@@ -1,0 +1,1 @@
+"""What each study of a search tells: summary, table, figures and sentences."""
