@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from clso.energy.measurement import Measurement
 from clso.genome import Genome, GenomeSpace
 
 __all__ = ["CostedProblem", "Evaluation", "Extendable", "GenomeCost", "Problem"]
@@ -23,9 +24,7 @@ class Evaluation:
         loss: mean negative log-likelihood in nats per token; `None` if it failed.
         status: `"failed"` when the loss is not a finite number.
         tokens: targets scored; by `Extendable.extend`: those that had not been scored before.
-        duration_s: this genome's share of its batch's wall time.
-        energy_j: this genome's share of its batch's joules; `None` = not measured.
-        energy_source: the meter (`"rapl"`, `"nvml+rapl"`, `"cpu_model"`, ...); `None` = no meter.
+        measurement: this genome's share of the time and energy of its batch.
         batch_nats: of an evaluation on a part of the batches, the summed negative log-likelihood
             of each of them (or of smaller pieces), the same pieces in the same order for every
             genome; `None`: all batches were scored, or the problem does not tell.
@@ -33,10 +32,8 @@ class Evaluation:
 
     loss: float | None
     status: Literal["evaluated", "failed"]
-    tokens: int
-    duration_s: float
-    energy_j: float | None
-    energy_source: str | None
+    tokens: int = 0
+    measurement: Measurement = field(default_factory=lambda: Measurement(0.0))
     batch_nats: tuple[float, ...] | None = None
 
 

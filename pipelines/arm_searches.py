@@ -30,15 +30,13 @@ from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import SearchSettings
-from search.standings import Standing, watch
 from search.surrogates import metered, surrogate_factory
+from search.watched import Standing, WatchedProblem
 
 __all__ = ["ArmSearch", "ArmSearches"]
 
 # Raised whenever a change of code changes what a stored part would hold.
 _VERSION = 2
-
-_SCORED = ("evaluated", "failed", "screened")
 
 Row = dict[str, Any]
 
@@ -51,14 +49,16 @@ class ArmSearch:
         result: what it handed back.
         standings: the best after each of its whole evaluations.
         evaluations: that it spent, those on a part of the batches as that part.
-        evaluation_rows: its rows of genomes that were scored, with what each cost.
+        tokens: that its evaluations scored.
+        measurement: seconds and joules of its evaluations, from when they were computed.
         surrogate_costs: what each fit and each prediction took, after how many evaluations.
     """
 
     result: SearchResult
     standings: list[Standing]
     evaluations: int
-    evaluation_rows: list[Row]
+    tokens: int
+    measurement: Measurement
     surrogate_costs: list[tuple[int, Measurement]]
 
     def energy_j_at(self, standing: Standing) -> float | None:
@@ -70,23 +70,17 @@ class ArmSearch:
     @property
     def costs(self) -> Row:
         """Columns of what the search took; energy is `None` where a part was not measured."""
-        rows = self.evaluation_rows
         surrogate = self.result.surrogate_cost or Measurement(0.0)
-        joules = [row["energy_j"] for row in rows]
-        sources = {row["energy_source"] for row in rows}
-        if self.result.surrogate_cost is not None:
-            joules.append(surrogate.energy_j)
-            sources.add(surrogate.energy_source)
-        measured = None not in joules
+        total = Measurement.total((self.measurement, surrogate))
         return {
             "evaluations": self.evaluations,
             "predictions": self.result.n_predictions,
-            "tokens": sum(row["tokens"] for row in rows),
-            "duration_s": sum(row["duration_s"] for row in rows) + surrogate.duration_s,
-            "energy_j": sum(joules) if measured else None,
+            "tokens": self.tokens,
+            "duration_s": total.duration_s,
+            "energy_j": total.energy_j,
             "surrogate_energy_j": surrogate.energy_j,
-            "energy_source": "+".join(sorted(sources)) if measured else None,
-            "estimated": any(row["estimated"] for row in rows) if measured else None,
+            "energy_source": total.energy_source,
+            "estimated": total.estimated,
         }
 
 
@@ -203,13 +197,12 @@ class ArmSearches:
 
     def _searched(self, problem: ArmProblem, arm: Arm, seed: int, floor: float | None) -> Row:
         settings = self.settings(arm)
-        watched = watch(problem.searched, problem.known)
+        watched = WatchedProblem(problem.searched, problem.known)
 
         def arrived() -> bool:
             loss = watched.standings[-1].loss if watched.standings else None
             return floor is not None and loss is not None and loss <= floor
 
-        sink = MemorySink()
         surrogate_costs: list[tuple[int, Measurement]] = []
         make_surrogate = surrogate_factory(settings.surrogate)
         if make_surrogate is not None:
@@ -224,7 +217,7 @@ class ArmSearches:
             seed=seed,
             family=self._family,
             run_id=self._context.run_id,
-            sink=sink,
+            sink=MemorySink(),
             monitor=self._context.monitor,
             should_stop=arrived,
             surrogate=make_surrogate,
@@ -233,7 +226,8 @@ class ArmSearches:
             result,
             watched.standings,
             watched.spent,
-            [row for row in sink.rows("evaluations") if row["status"] in _SCORED],
+            watched.tokens,
+            watched.measurement,
             surrogate_costs,
         )
         (held_back_loss,) = problem.held_back_losses([result.best.canonical])

@@ -51,7 +51,7 @@ from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings
-from search.standings import Standing, Watched, falling
+from search.watched import Standing, WatchedProblem, falling
 
 __all__ = ["run_rivals"]
 
@@ -216,7 +216,7 @@ class _Study:
         return pa.concat_tables(tables)
 
     def _rows(self, method: str, seed: int) -> list[Row]:
-        watched = Watched(self._arena.searched, self._known)
+        watched = WatchedProblem(self._arena.searched, self._known)
         run: dict[str, Callable[[], Iterator[Standing]]] = {
             "search": partial(self._evolve, watched, seed),
             "random": partial(random_search, watched, seed=seed, limit=self.limit),
@@ -241,13 +241,13 @@ class _Study:
             for step, evaluation in zip(steps, unread, strict=True)
         ]
 
-    def _evolve(self, watched: Watched, seed: int) -> Iterator[Standing]:
+    def _evolve(self, watched: WatchedProblem, seed: int) -> Iterator[Standing]:
         assert self.limit is not None
         settings = self._settings.lasting(self.limit)
         run_search(watched, settings, seed=seed, family=FAMILY, run_id="rivals", sink=MemorySink())
         yield from watched.standings
 
-    def _weigh(self, watched: Watched) -> Iterator[Standing]:
+    def _weigh(self, watched: WatchedProblem) -> Iterator[Standing]:
         slots = len(watched.space.exchangeable)
         bucketings = range(len(self._arena.searched.bucketings))
         steps = self._context.config.mixture.steps
@@ -267,7 +267,7 @@ class _Study:
 
     def _take_all(self) -> Iterator[Standing]:
         config = self._context.config.mixture
-        watched = Watched(self._arena.unlimited)
+        watched = WatchedProblem(self._arena.unlimited)
         watched.evaluate(all_functions(self._arena.unlimited))
         for standing in watched.standings:
             cost = standing.evaluations * self._cost_of_all * config.final_steps / config.steps

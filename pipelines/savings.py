@@ -17,7 +17,7 @@ from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.problems import Family
 from pipelines.study_figures import write_figures
-from search.standings import falling
+from search.watched import falling
 
 __all__ = ["run_savings"]
 

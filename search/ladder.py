@@ -33,6 +33,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import stdtrit
 
+from clso.energy import Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
@@ -229,11 +230,9 @@ def _finite(evaluation: Evaluation) -> float | None:
 
 
 def _summed(evaluations: Sequence[Evaluation]) -> Evaluation:
-    joules = [one.energy_j for one in evaluations if one.energy_j is not None]
     return replace(
         evaluations[-1],
         tokens=sum(one.tokens for one in evaluations),
-        duration_s=math.fsum(one.duration_s for one in evaluations),
-        energy_j=math.fsum(joules) if len(joules) == len(evaluations) else None,
+        measurement=Measurement.total(evaluation.measurement for evaluation in evaluations),
         batch_nats=None,
     )

@@ -52,7 +52,6 @@ __all__ = [
 
 Origin = Literal["init", "crossover", "mutation", "random", "local_search", "elite"]
 Status = Literal["evaluated", "failed", "cached", "predicted", "screened"]
-_MODELLED = frozenset({"cpu_model", "replay"})  # meters that estimate rather than measure
 
 
 class RecordSink(Protocol):
@@ -192,7 +191,7 @@ def evaluation_row(
     row, at every fidelity; cached and predicted rows have null there, not 0.
     """
     scored = individual.evaluation
-    source = scored.energy_source if scored is not None else None
+    cost = None if scored is None else scored.measurement
     return {
         "run_id": identity.run_id,
         "seed": identity.seed,
@@ -209,10 +208,10 @@ def evaluation_row(
         "evaluated_loss": individual.evaluated_loss,
         "fidelity": individual.fidelity,
         "tokens": scored.tokens if scored is not None else None,
-        "duration_s": scored.duration_s if scored is not None else None,
-        "energy_j": scored.energy_j if scored is not None else None,
-        "energy_source": source,
-        "estimated": None if source is None else not _MODELLED.isdisjoint(source.split("+")),
+        "duration_s": None if cost is None else cost.duration_s,
+        "energy_j": None if cost is None else cost.energy_j,
+        "energy_source": None if cost is None else cost.energy_source,
+        "estimated": None if cost is None else cost.estimated,
     }
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from clso.errors import GenomeError
 from clso.genome import Genome
 from clso.problem import Problem
-from search.standings import Standing, Watched
 from search.toolbox import Operators
+from search.watched import Standing, WatchedProblem
 
 __all__ = ["greedy_forward", "random_search"]
 
@@ -33,7 +33,7 @@ def random_search(problem: Problem, *, seed: int, limit: int | None = None) -> I
         seed: of the draws.
         limit: evaluations at most; `None`: until 20 draws in a row per genome bring nothing new.
     """
-    watched = Watched(problem)
+    watched = WatchedProblem(problem)
     space = problem.space
     operators = Operators(
         space.cardinalities,
@@ -79,7 +79,7 @@ def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> 
         raise GenomeError(
             "greedy forward selection needs slots that pick a set, and the space has none"
         )
-    watched = Watched(problem)
+    watched = WatchedProblem(problem)
     rng = np.random.default_rng(seed)
     others = [slot for slot in range(len(space)) if slot not in space.exchangeable]
     yield from _evaluated(watched, [(0,) * len(space)], limit)
@@ -100,7 +100,7 @@ def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> 
 
 
 def _evaluated(
-    watched: Watched, genomes: Iterable[Sequence[int]], limit: int | None
+    watched: WatchedProblem, genomes: Iterable[Sequence[int]], limit: int | None
 ) -> Iterator[Standing]:
     remaining = iter([tuple(genome) for genome in genomes])
     while True:

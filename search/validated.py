@@ -4,24 +4,24 @@ The search reads one half of the validation blocks; what it found is then scored
 genome is computed once however many searches ask for it, but each search is charged as if it had
 paid for all of its evaluations itself: its time and joules are
 
-    measured around it  -  what its new evaluations took  +  what all its evaluations took when new
+    measured around it  +  what the evaluations that it reused took when they were computed
 
 so that searches compare, whichever came first. Scoring on the other half is nobody's cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError, MeterError
-from clso.genome import Genome, GenomeSpace
-from clso.problem import Evaluation, Extendable, Problem
+from clso.genome import Genome
+from clso.problem import Evaluation, Problem
 from search.evolution import run_search
 from search.records import MemorySink
 from search.settings import SearchSettings
-from search.standings import watch
+from search.watched import WatchedProblem
 
 __all__ = ["Budget", "Halves", "Progress", "ValidatedLoss", "validated_search"]
 
@@ -144,49 +144,6 @@ class ValidatedLoss:
     complete: bool
 
 
-class _Computed:
-    """A problem that notes what it had to compute."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self.new: list[Evaluation] = []
-
-    @property
-    def space(self) -> GenomeSpace:
-        """See `Problem.space`."""
-        return self._problem.space
-
-    @property
-    def fidelities(self) -> tuple[float, ...]:
-        """See `Problem.fidelities`."""
-        return self._problem.fidelities
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Problem.fingerprint`."""
-        return self._problem.fingerprint
-
-    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        """See `Problem.evaluate`."""
-        evaluations = self._problem.evaluate(genomes, fidelity)
-        if fidelity == 1.0:
-            # what is computed on a part of the batches is shared with nobody
-            self.new += evaluations
-        return evaluations
-
-
-class _ComputedExtendable(_Computed):
-    def __init__(self, problem: Extendable) -> None:
-        super().__init__(problem)
-        self._extendable = problem
-
-    def extend(
-        self, genomes: Sequence[Genome], begun: Sequence[Evaluation], fidelity: float
-    ) -> list[Evaluation]:
-        """See `Extendable.extend`."""
-        return self._extendable.extend(genomes, begun, fidelity)
-
-
 def validated_search(
     halves: Halves,
     settings: SearchSettings,
@@ -213,18 +170,15 @@ def validated_search(
     """
     monitor = monitor or EnergyMonitor()
     searched = halves.searched
-    computed = (
-        _ComputedExtendable(searched) if isinstance(searched, Extendable) else _Computed(searched)
-    )
-    watched = watch(computed, halves.known_of(searched))
+    watched = WatchedProblem(searched, halves.known_of(searched))
     aside_s = aside_j = 0.0
     stopped = False
 
     def charge_j(measured_j: float | None) -> float | None:
-        paid = [_joules(computed.new), _joules(watched.from_known)]
-        if measured_j is None or paid[0] is None or paid[1] is None:
+        reused_j = [evaluation.measurement.energy_j for evaluation in watched.reused]
+        if measured_j is None or None in reused_j:
             return None
-        return measured_j - aside_j - paid[0] + paid[1]
+        return measured_j - aside_j + sum(joules for joules in reused_j if joules is not None)
 
     def stop() -> bool:
         nonlocal aside_s, aside_j, stopped
@@ -264,8 +218,7 @@ def validated_search(
         )
     measured, best = window.measurement, watched.standings[-1]
     duration_s = measured.duration_s - aside_s
-    duration_s += sum(one.duration_s for one in watched.from_known)
-    duration_s -= sum(one.duration_s for one in computed.new)
+    duration_s += sum(evaluation.measurement.duration_s for evaluation in watched.reused)
     energy_j = charge_j(measured.energy_j)
     return ValidatedLoss(
         seed=seed,
@@ -278,8 +231,3 @@ def validated_search(
         estimated=None if energy_j is None else measured.estimated,
         complete=not stopped,
     )
-
-
-def _joules(evaluations: Iterable[Evaluation]) -> float | None:
-    joules = [evaluation.energy_j for evaluation in evaluations]
-    return sum(one for one in joules if one is not None) if None not in joules else None

@@ -6,8 +6,8 @@ is unknown for a part of the work is unknown for the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["DeviceEnergy", "Measurement"]
@@ -97,6 +97,31 @@ class Measurement:
                 )
             )
         return cls(duration_s=sum(part.duration_s for part in parts), devices=tuple(totals))
+
+    def split(self, weights: Sequence[float]) -> list[Measurement]:
+        r"""Return the shares of pieces of work that were measured together.
+
+        Piece i gets :math:`w_i / \sum_j w_j` of the seconds and joules; where all weights are 0,
+        the pieces get equal shares.
+
+        Args:
+            weights: how much work each piece was, such as its tokens, `(n,)`, >= 0.
+        """
+        total = sum(weights)
+        fractions = [weight / total if total else 1 / len(weights) for weight in weights]
+        return [
+            Measurement(
+                duration_s=self.duration_s * fraction,
+                devices=tuple(
+                    replace(
+                        device,
+                        energy_j=None if device.energy_j is None else device.energy_j * fraction,
+                    )
+                    for device in self.devices
+                ),
+            )
+            for fraction in fractions
+        ]
 
     def to_record(self) -> dict[str, Any]:
         """Return plain JSON values; `from_record` is its inverse."""

@@ -197,19 +197,17 @@ class GptProblem:
                 else None
                 for genome, row in nats.items()
             }
-        spent = window.measurement
-        share = 1.0 / len(genomes)
+        tokens = len(batches) * batch_tokens
+        shares = window.measurement.split([tokens] * len(genomes))
         return [
             Evaluation(
                 loss=losses[genome],
                 status="evaluated" if losses[genome] is not None else "failed",
-                tokens=len(batches) * batch_tokens,
-                duration_s=spent.duration_s * share,
-                energy_j=None if spent.energy_j is None else spent.energy_j * share,
-                energy_source=spent.energy_source,
+                tokens=tokens,
+                measurement=share,
                 batch_nats=nats[genome] if batches.stop < len(self._inputs) else None,
             )
-            for genome in genomes
+            for genome, share in zip(genomes, shares, strict=True)
         ]
 
     def _n_batches(self, fidelity: float) -> int:

@@ -178,19 +178,16 @@ class MixtureProblem:
             else:
                 nats = {genome: self._block_nats(genome, fidelity) for genome in distinct}
                 losses = {genome: math.fsum(row) / tokens for genome, row in nats.items()}
-        spent = window.measurement
-        share = 1.0 / len(checked)
+        shares = window.measurement.split([tokens] * len(checked))
         return [
             Evaluation(
                 loss=losses[genome] if math.isfinite(losses[genome]) else None,
                 status="evaluated" if math.isfinite(losses[genome]) else "failed",
                 tokens=tokens,
-                duration_s=spent.duration_s * share,
-                energy_j=None if spent.energy_j is None else spent.energy_j * share,
-                energy_source=spent.energy_source,
+                measurement=share,
                 batch_nats=nats.get(genome),
             )
-            for genome in checked
+            for genome, share in zip(checked, shares, strict=True)
         ]
 
     def _loss(self, genome: Genome) -> float:

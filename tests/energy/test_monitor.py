@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Never
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clso.energy import EnergyMonitor, Measurement, describe_meters, open_monitor
+from clso.energy import DeviceEnergy, EnergyMonitor, Measurement, describe_meters, open_monitor
 from clso.energy import select as selection
 from clso.errors import MeterError
 
@@ -179,6 +181,24 @@ class TestTotal:
         modelled = self.measure(1, meters=[ManualMeter("cpu0", source="cpu_model", estimated=True)])
         total = Measurement.total([self.measure(2), modelled])
         assert (total.energy_j, total.energy_source, total.estimated) == (3, "cpu_model+rapl", True)
+
+    @given(
+        weights=st.lists(st.integers(0, 1000), min_size=1, max_size=9),
+        joules=st.floats(0, 1e6) | st.none(),
+    )
+    def test_shares_by_tokens_add_up_to_the_whole(
+        self, weights: list[int], joules: float | None
+    ) -> None:
+        device = DeviceEnergy("cpu", joules, "rapl", estimated=False)
+        whole = Measurement(2.0, (device,))
+        shares = whole.split(weights)
+        total = Measurement.total(shares)
+        assert total.duration_s == pytest.approx(2.0)
+        assert total.energy_j == (None if joules is None else pytest.approx(joules))
+        for weight, share in zip(weights, shares, strict=True):
+            fraction = weight / sum(weights) if any(weights) else 1 / len(weights)
+            assert share.duration_s == pytest.approx(2.0 * fraction)
+            assert share.devices[0].source == "rapl"
 
     def test_record_round_trip(self) -> None:
         total = Measurement.total([self.measure(1, 0), self.measure(10, 20)])

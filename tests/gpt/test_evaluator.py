@@ -181,15 +181,15 @@ def test_a_calls_joules_and_seconds_are_shared_equally(make: Make) -> None:
     problem = make(monitor=EnergyMonitor([StepMeter()]))
     genomes = population(problem, 4)
     found = problem.evaluate(genomes)
-    assert [evaluation.energy_j for evaluation in found] == [1.5] * 4
-    assert {evaluation.energy_source for evaluation in found} == {"rapl"}
-    assert len({evaluation.duration_s for evaluation in found}) == 1
-    assert found[0].duration_s > 0
+    assert [evaluation.measurement.energy_j for evaluation in found] == [1.5] * 4
+    assert {evaluation.measurement.energy_source for evaluation in found} == {"rapl"}
+    assert len({evaluation.measurement.duration_s for evaluation in found}) == 1
+    assert found[0].measurement.duration_s > 0
 
 
 def test_without_a_meter_energy_is_not_measured_rather_than_zero(make: Make) -> None:
     problem = make()
-    found = problem.evaluate(population(problem, 1))[0]
+    found = problem.evaluate(population(problem, 1))[0].measurement
     assert found.energy_j is None
     assert found.energy_source is None
 

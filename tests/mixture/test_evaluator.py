@@ -112,9 +112,9 @@ def test_a_fidelity_scores_its_share_of_validation(splits: dict[str, Scored]) ->
 def test_joules_are_shared_and_an_unmeasured_evaluation_has_none(
     splits: dict[str, Scored],
 ) -> None:
-    assert problem(splits).evaluate(GENOMES)[0].energy_j is None
+    assert problem(splits).evaluate(GENOMES)[0].measurement.energy_j is None
     monitor = EnergyMonitor([CpuModelMeter(10.0)])
-    found = problem(splits, monitor=monitor).evaluate(GENOMES)
+    found = [one.measurement for one in problem(splits, monitor=monitor).evaluate(GENOMES)]
     assert {one.energy_source for one in found} == {"cpu_model"}
     assert all(one.energy_j is not None and one.energy_j >= 0 for one in found)
 

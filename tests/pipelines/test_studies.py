@@ -19,7 +19,7 @@ from pipelines.context import open_context
 from search.evolution import run_search
 from search.records import MemorySink
 from search.settings import SearchSettings
-from search.standings import Watched
+from search.watched import WatchedProblem
 
 Invoke = Callable[..., str]
 
@@ -148,7 +148,7 @@ def test_counting_predictions_and_sharing_evaluations_change_no_search(
         {**arm.config.search.model_dump(), "generations": 14, "max_evaluations": 14}
     )
     with open_context(config, study.path.parents[1], SILENT) as context:
-        problem = Watched(open_arm(context, arm.config, "mixture").searched)
+        problem = WatchedProblem(open_arm(context, arm.config, "mixture").searched)
         plain = run_search(
             problem, settings, seed=1, family="mixture", run_id="plain", sink=MemorySink()
         )

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from table_problem import TableProblem
 
 from clso.artifacts import data_columns, table_from_rows
-from clso.energy import CpuModelMeter, EnergyMonitor
+from clso.energy import CpuModelMeter, DeviceEnergy, EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ClsoError
 from clso.genome import Genome, GenomeSpace, Slot, genome_hash
 from clso.problem import Evaluation
@@ -23,9 +24,9 @@ from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import Acquisition, LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
-from search.table_problem import TableProblem
 
 CARDINALITIES = (12, 12, 12, 12)
+COST = Measurement(0.1, (DeviceEnergy("cpu", 2.0, "rapl", estimated=False),))
 SMALL = SearchSettings(
     population=12,
     generations=7,
@@ -61,7 +62,7 @@ class Watched(TableProblem):
                 self.seen[genome] += 1
                 loss = math.nan if self.fails(genome) else self.loss(genome)
                 results[index] = Evaluation(
-                    loss, "failed" if self.fails(genome) else "evaluated", 640, 0.1, 2.0, "rapl"
+                    loss, "failed" if self.fails(genome) else "evaluated", 640, COST
                 )
         return [results[index] for index in range(len(genomes))]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from table_problem import TableProblem
 
 from clso.genome import Genome, GenomeSpace
 from search.evolution import run_search
 from search.records import MemorySink
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
-from search.table_problem import TableProblem
 
 EVALUATION_COLUMNS = (
     "generation individual genome origin status predicted_loss predicted_std screening_loss "

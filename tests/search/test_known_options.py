@@ -12,9 +12,9 @@ from clso.problem import Evaluation
 from search.evolution import run_search
 from search.records import MemorySink
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
-from search.standings import watch
 from search.surrogates import FloatArray
 from search.surrogates.ridge import RidgeSurrogate
+from search.watched import WatchedProblem
 
 N_PICKS, N_OPTIONS = 5, 81
 SETTINGS = SearchSettings(
@@ -51,12 +51,12 @@ class Described:
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         losses = [10.0 - float(self.worth[sorted(set(genome))].sum()) for genome in genomes]
-        return [Evaluation(loss, "evaluated", 1, 0.0, None, None) for loss in losses]
+        return [Evaluation(loss, "evaluated", 1) for loss in losses]
 
 
 def search(settings: SearchSettings, seed: int = 0) -> tuple[MemorySink, list[float]]:
     """Return a search's rows, and the lowest loss after every evaluation."""
-    sink, watched = MemorySink(), watch(Described())
+    sink, watched = MemorySink(), WatchedProblem(Described())
     run_search(watched, settings, seed=seed, family="set", run_id="r", sink=sink)
     return sink, [one.loss for one in watched.standings if one.loss is not None]
 
@@ -172,6 +172,6 @@ def test_a_search_is_the_same_without_the_setting_whatever_is_known() -> None:
     known = search(SETTINGS)[1]
     problem = Described()
     problem.space = replace(problem.space, describe=None)
-    watched = watch(problem)
+    watched = WatchedProblem(problem)
     run_search(watched, SETTINGS, seed=0, family="set", run_id="r", sink=MemorySink())
     assert [one.loss for one in watched.standings] == known

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
+from table_problem import TableProblem
 
 from clso.artifacts import data_columns, table_from_rows
+from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
@@ -28,10 +30,10 @@ from search.settings import (
     SearchSettings,
     SurrogateSettings,
 )
-from search.standings import watch
-from search.table_problem import TableProblem
+from search.watched import WatchedProblem
 
 N_BATCHES, BATCH_TOKENS = 16, 10
+COST = Measurement(0.5, (DeviceEnergy("cpu", 2.0, "rapl", estimated=False),))
 HALVING = FidelitySettings(kind="successive_halving", eta=2.0)
 RACING = FidelitySettings(kind="racing")
 SMALL = SearchSettings(
@@ -78,9 +80,7 @@ class Batched(TableProblem):
             None if failed else loss,
             "failed" if failed else "evaluated",
             tokens,
-            0.5,
-            2.0,
-            "rapl",
+            COST,
             batch_nats=None if fidelity == 1.0 else tuple(nats),
         )
 
@@ -123,7 +123,7 @@ def test_a_watched_search_is_the_same_search(
     plain = search(problem_class(), settings)
     known: dict[Genome, Evaluation] = {}
     for _ in range(2):  # the second time whole evaluations are known
-        watched = watch(problem_class(), known)
+        watched = WatchedProblem(problem_class(), known)
         result, rows, generations = search(watched, settings)
         assert rows == plain[1]
         for one, other in zip(generations, plain[2], strict=True):

@@ -52,9 +52,9 @@ class Picks:
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         self.seen.update(genomes)
         return [
-            Evaluation(None, "failed", 1, 0.0, None, None)
+            Evaluation(None, "failed", 1)
             if self.fails(genome)
-            else Evaluation(self.loss(genome), "evaluated", 1, 0.0, None, None)
+            else Evaluation(self.loss(genome), "evaluated", 1)
             for genome in genomes
         ]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_problem import TableProblem
 
 from clso.config.search import SearchConfig
 from clso.errors import ConfigError
@@ -22,7 +23,6 @@ from search.settings import (
     SearchSettings,
     SurrogateSettings,
 )
-from search.table_problem import TableProblem
 
 RULE = AdaptivePopulationSettings(enabled=True, min=4, max=20, shrink=0.5, grow=1.5, patience=2)
 SMALL = SearchSettings(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clso.artifacts import table_from_rows
-from clso.energy import Measurement
+from clso.energy import DeviceEnergy, Measurement
 from clso.problem import Evaluation
 from search.archive import Archive, Scored, Screened
 from search.ladder import Rung
@@ -41,18 +41,29 @@ def test_mean_hamming_needs_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "estimated"),
-    [("rapl", False), ("nvml+rapl", False), ("cpu_model", True), ("cpu_model+nvml", True),
-     ("replay", True), (None, None)],
-)  # fmt: skip
+    ("meters", "estimated"),
+    [
+        ({"rapl": False}, False),
+        ({"nvml": False, "rapl": False}, False),
+        ({"cpu_model": True}, True),
+        ({"cpu_model": True, "nvml": False}, True),
+        ({"replay": True}, True),
+        ({}, None),
+    ],
+)
 def test_a_row_says_whether_its_joules_are_modelled(
-    source: str | None, estimated: bool | None
+    meters: dict[str, bool], estimated: bool | None
 ) -> None:
-    energy_j = None if source is None else 1.0
     one = Individual((1,), (1,), "init", status="evaluated", evaluated_loss=2.0)
-    one.evaluation = Evaluation(2.0, "evaluated", 10, 0.1, energy_j, source)
+    measurement = Measurement(
+        0.1,
+        tuple(DeviceEnergy(f"on {name}", 1.0, name, modelled) for name, modelled in meters.items()),
+    )
+    one.evaluation = Evaluation(2.0, "evaluated", 10, measurement)
     row = evaluation_row(RUN, 0, 0, one)
     assert row["estimated"] is estimated
+    assert row["energy_j"] == (len(meters) or None)
+    assert row["energy_source"] == ("+".join(sorted(meters)) or None)
     table_from_rows([row], "evaluations")
 
 

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
+from table_problem import TableProblem
 
 from clso.errors import GenomeError
 from clso.genome import Genome, GenomeSpace, Slot
@@ -11,8 +12,7 @@ from search.evolution import run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings, SurrogateSettings
-from search.standings import Standing, Watched
-from search.table_problem import TableProblem
+from search.watched import Standing, WatchedProblem
 
 WORTH = (0.0, 0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.05)
 BY_MODE = (0.0, 0.5, 0.2)
@@ -44,9 +44,9 @@ class Picks:
             self.seen[genome] += 1
             loss = 5.0 - sum(WORTH[pick] for pick in set(genome[:-1])) - BY_MODE[genome[-1]]
             if self.fails(genome):
-                found.append(Evaluation(None, "failed", 1, 0.0, None, None))
+                found.append(Evaluation(None, "failed", 1))
             else:
-                found.append(Evaluation(loss, "evaluated", 1, 0.0, None, None))
+                found.append(Evaluation(loss, "evaluated", 1))
         return found
 
 
@@ -132,7 +132,7 @@ class TestWatched:
     def test_known_evaluations_are_not_computed_again_but_count(self) -> None:
         problem = Picks()
         known: dict[Genome, Evaluation] = {}
-        first, second = Watched(problem, known), Watched(problem, known)
+        first, second = WatchedProblem(problem, known), WatchedProblem(problem, known)
         assert first.evaluate([(1, 0, 0, 0), (2, 1, 0, 0)]) == second.evaluate(
             [(0, 1, 1, 0), (1, 2, 2, 0)]
         )
@@ -141,14 +141,14 @@ class TestWatched:
         assert [standing.evaluations for standing in second.standings] == [1, 2]
 
     def test_a_search_that_asks_twice_is_found_out(self) -> None:
-        watched = Watched(Picks())
+        watched = WatchedProblem(Picks())
         watched.evaluate([(1, 0, 0, 0)])
         with pytest.raises(ValueError, match="evaluated twice"):
             watched.evaluate([(0, 1, 0, 0)])
 
     @pytest.mark.parametrize("optimism", [0.0, 1.0])
     def test_the_genetic_algorithm_is_counted_like_the_others(self, optimism: float) -> None:
-        watched = Watched(Picks())
+        watched = WatchedProblem(Picks())
         settings = SearchSettings(
             population=6,
             generations=20,

@@ -1,4 +1,4 @@
-from search.table_problem import TableProblem
+from table_problem import TableProblem
 
 
 def test_the_table_has_interactions_between_neighbouring_genes() -> None:

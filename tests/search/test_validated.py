@@ -2,19 +2,20 @@ from collections.abc import Sequence
 from itertools import count
 
 import pytest
+from table_problem import TableProblem
 
-from clso.energy import EnergyMonitor
+from clso.energy import DeviceEnergy, EnergyMonitor, Measurement
 from clso.errors import ConfigError, MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from search.settings import SearchSettings, SurrogateSettings
-from search.table_problem import TableProblem
 from search.validated import Budget, Halves, Progress, ValidatedLoss, validated_search
 
 SETTINGS = SearchSettings(
     population=6, generations=3, surrogate=SurrogateSettings(kind="ridge", start=1)
 )
 COST_J = 2.0
+COST = Measurement(0.5, (DeviceEnergy("cpu", COST_J, "counter", estimated=False),))
 
 
 class Counter:
@@ -38,10 +39,7 @@ class Metered(TableProblem):
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         self.computed += len(genomes)
         self.meter.joules += COST_J * len(genomes)
-        return [
-            Evaluation(self.loss(genome), "evaluated", 1, 0.5, COST_J, "counter")
-            for genome in genomes
-        ]
+        return [Evaluation(self.loss(genome), "evaluated", 1, COST) for genome in genomes]
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from table_problem import TableProblem
 
 from clso.genome import Genome, GenomeSpace, Slot
-from search.table_problem import TableProblem
 
 CARDINALITIES = (12, 3, 1, 8, 12)
 

@@ -13,12 +13,13 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import create_trial
+from table_problem import TableProblem
 
+from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from search.settings import SearchSettings
-from search.table_problem import TableProblem
 from search.tuning import (
     Choices,
     Params,
@@ -142,7 +143,7 @@ def test_a_failed_trial_is_tried_again_so_often_and_then_another_takes_its_turn(
 
 class Hopeless(TableProblem):
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        return [Evaluation(None, "failed", 0, 0.0, None, None) for _ in genomes]
+        return [Evaluation(None, "failed") for _ in genomes]
 
 
 def test_a_study_of_failures_ends_and_says_why(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_a_killed_process_leaves_a_trial_that_the_next_one_repeats(
     script = dedent(
         f"""
         import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
         from test_study import Path, halves, opened
         calls = iter(range(9))
         def killed(library):
@@ -192,7 +193,7 @@ def test_processes_share_a_study(tmp_path: Path) -> None:
     script = dedent(
         f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
         from test_study import Path, opened, settings
         with opened(Path({str(tmp_path)!r}), settings(trials=5, seeds=(0,))) as tuning:
             tuning.run()
@@ -300,7 +301,8 @@ class Joules:
 
 class Costly(TableProblem):
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        return [Evaluation(self.loss(one), "evaluated", 1, 0.1, 0.1, "counter") for one in genomes]
+        spent = Measurement(0.1, (DeviceEnergy("cpu", 0.1, "counter", estimated=True),))
+        return [Evaluation(self.loss(one), "evaluated", 1, spent) for one in genomes]
 
 
 def test_two_objectives_give_a_pareto_set(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from search.standings import Standing, falling
+from search.watched import Standing, falling
 
 
 def standings(*losses: float | None) -> list[Standing]:

@@ -1,4 +1,4 @@
-"""A problem whose evaluations are free: what a search's parts are tried and tested on."""
+"""A problem whose evaluations are free."""
 
 from __future__ import annotations
 
@@ -53,6 +53,4 @@ class TableProblem:
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Look losses up; every fidelity gives the whole loss."""
-        return [
-            Evaluation(self.loss(genome), "evaluated", 0, 0.0, None, None) for genome in genomes
-        ]
+        return [Evaluation(self.loss(genome), "evaluated") for genome in genomes]
