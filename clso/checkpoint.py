@@ -109,6 +109,10 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
             f"the checkpoint {path} is damaged: {error}", remedy=f"delete it; {remedy}"
         ) from error
     assert isinstance(model, GPT2LMHeadModel)
+    # Loaded weights are views of the mapped file at any offset, and on some processors the last
+    # bits of a product depend on how its operands are aligned. Copies are aligned as new ones are.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     return model
 
 

@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from clso.errors import ConfigError
 from clso.mixture.classes import ClassMapName, fit_class_maps
+from clso.mixture.clustering import count_neighbours
 from clso.mixture.shapes import COARSE, token_shapes
 
 VOCAB = 60
@@ -89,11 +90,20 @@ def test_a_map_does_not_depend_on_the_number_of_threads(text_stream: type) -> No
     np.testing.assert_array_equal(*maps)
 
 
-def test_no_pair_spans_two_streams(text_stream: type) -> None:
-    # in one stream 2 would stand before 0, as 1 does, and share its class
+@pytest.mark.parametrize(
+    ("offset", "pairs"),
+    [
+        (1, {(0, 1): 3, (1, 0): 2, (3, 2): 3, (2, 3): 2}),
+        (2, {(0, 0): 2, (1, 1): 2, (2, 2): 2, (3, 3): 2}),
+    ],
+)
+def test_no_pair_spans_two_streams(
+    offset: int, pairs: dict[tuple[int, int], int], text_stream: type
+) -> None:
     apart = [text_stream([0, 1, 0, 1, 0, 1]), text_stream([3, 2, 3, 2, 3, 2])]
-    classes = fit_class_maps(apart, 4, ["s2"], seed=0)["s2"]
-    assert classes[1] != classes[2]
+    counted = count_neighbours(apart, np.arange(4), 4, offset)
+    first, second, counts = (column.tolist() for column in counted)
+    assert dict(zip(zip(first, second, strict=True), counts, strict=True)) == pairs
 
 
 @pytest.mark.parametrize("text", [[], [1], [1, 1, 1, 1, 1], [0, 1]])
