@@ -25,8 +25,9 @@ import numpy.typing as npt
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from clso.analysis.floors import Bigram, TokenStream, count_pairs
+from clso.counting import TokenStream, count_pairs
 from clso.errors import DataError
+from clso.floors import Bigram
 from clso.library.entry import FloatMatrix
 from clso.library.residual_layout import ResidualLayout
 from clso.scoring import Int64Array

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream, count_targets
+from clso.counting import TokenStream, count_targets
 from clso.errors import ConfigError
 from clso.mixture.clustering import (
     NeighbourCounts,

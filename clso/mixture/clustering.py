@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from clso.analysis.floors import TokenStream, count_pairs
+from clso.counting import TokenStream, count_pairs
 from clso.scoring import Int64Array
 from clso.threads import one_thread
 

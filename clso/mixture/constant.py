@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream, count_targets, log_unigram
+from clso.counting import TokenStream, count_targets, log_unigram
 from clso.errors import ArtifactError
 from clso.mixture.function import FloatArray
 from clso.scoring import Int64Array

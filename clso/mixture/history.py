@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream
+from clso.counting import TokenStream
 from clso.errors import ConfigError
 from clso.mixture.pointer import match_length
 from clso.scoring import Int64Array

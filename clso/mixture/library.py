@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream
+from clso.counting import TokenStream
 from clso.errors import ArtifactError
 from clso.mixture.columns import Columns
 from clso.mixture.constant import Uniform, Unigram

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TypedDict
 
-from clso.analysis.floors import Bigram, Uniform, Unigram
 from clso.artifacts import load_run, part_path, write_table
 from clso.data import Dataset
 from clso.energy import DeviceEnergy, Measurement
+from clso.floors import Bigram, Uniform, Unigram
 from clso.mixture.checkpoint import load_mixture
 from clso.progress import Reporter
 from clso.report.optimism import winners_optimism

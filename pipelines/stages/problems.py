@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from clso.analysis.floors import count_targets, log_unigram
 from clso.config import RunConfig
+from clso.counting import count_targets, log_unigram
 from clso.data import Dataset
 from clso.data.batches import fixed_batches
 from clso.errors import ConfigError

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from clso.analysis.floors import Uniform, Unigram
 from clso.artifacts import schema
 from clso.errors import ClsoError
+from clso.floors import Uniform, Unigram
 from clso.statistics.scores import ScoredSplit, Totals, score_split, totals
 
 LENGTHS = [5, 1, 30, 64]

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from clso.analysis.floors import Unigram, count_targets
+from clso.counting import count_targets
 from clso.errors import ConfigError
+from clso.floors import Unigram
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
 from clso.gpt.body import first_state, step
 from clso.gpt.export import to_gpt2

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clso.analysis.floors import Bigram, count_pairs
+from clso.counting import count_pairs
 from clso.errors import ArtifactError, ConfigError, DataError
+from clso.floors import Bigram
 from clso.library import (
     DERIVED_FAMILIES,
     SLOTS,

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from clso.analysis.floors import count_targets, log_unigram
+from clso.counting import count_targets, log_unigram
 from clso.errors import ArtifactError
 from clso.mixture.constant import Uniform, Unigram
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream
 from clso.artifacts import write_error
+from clso.counting import TokenStream
 from clso.errors import ConfigError, DataError
 from clso.mixture.counts.rows import UnsignedArray, narrow, unsigned
 from clso.scoring import Int64Array

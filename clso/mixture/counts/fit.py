@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream
+from clso.counting import TokenStream
 from clso.mixture.counts.corpus import Corpus, Workspace, checked_class_maps
 from clso.mixture.counts.counting import (
     Context,

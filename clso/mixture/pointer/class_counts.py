@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream, count_pairs
+from clso.counting import TokenStream, count_pairs
 from clso.scoring import Int64Array
 
 __all__ = ["ClassArray", "Float32Array", "class_lift", "count_class_pairs", "count_successors"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clso.analysis.floors import TokenStream
+from clso.counting import TokenStream
 from clso.errors import ConfigError
 from clso.mixture.function import FloatArray
 from clso.mixture.pointer.base import BlockFunction, views

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clso.analysis.floors import (
-    Bigram,
-    Uniform,
-    Unigram,
-    count_pairs,
-    count_targets,
-    log_unigram,
-)
+from clso.counting import count_pairs, count_targets, log_unigram
+from clso.floors import Bigram, Uniform, Unigram
 from clso.scoring import LanguageModel
 
 

@@ -1,1 +1,0 @@
-"""What a run found: floors, scores, intervals, figures, tables and the report."""
