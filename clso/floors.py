@@ -19,6 +19,7 @@ from clso.counting import (
     count_pairs,
     count_targets,
     log_unigram,
+    modified_discounts,
     unigram,
 )
 from clso.scoring import Int64Array, NllArray
@@ -81,8 +82,8 @@ class Bigram:
         p(y \mid x) = \frac{c(x, y) - D_{c(x, y)}}{c(x)} + \gamma(x) \, p_1(y), \qquad
         p_1(y) \propto |\{x : c(x, y) > 0\}| \text{ (smoothed as the unigram)}
 
-    with three discounts D for counts 1, 2 and more, from count-of-counts, each kept at 0.1 or
-    above; :math:`\gamma(x)` is the mass that the discounts freed. A token never seen as context
+    with the three discounts D of `modified_discounts`; :math:`\gamma(x)` is the mass that the
+    discounts freed. A token never seen as context
     predicts :math:`p_1`.
 
     Args:
@@ -100,7 +101,7 @@ class Bigram:
         self.keys = keys
         contexts, successors = np.divmod(keys, vocab_size)
         self.lower = unigram(np.bincount(successors, minlength=vocab_size))
-        discounts = _modified_discounts(counts)[np.minimum(counts, 3)]
+        discounts = modified_discounts(counts)[np.minimum(counts, 3)]
         totals = np.bincount(contexts, weights=counts, minlength=vocab_size)
         freed = np.bincount(contexts, weights=discounts, minlength=vocab_size)
         self.higher = (counts - discounts) / totals[contexts]  # (n_pairs,)
@@ -135,12 +136,3 @@ class Bigram:
         for row, context, start, stop in zip(rows, contexts, starts, stops, strict=True):
             row[self.keys[start:stop] - context * self.vocab_size] += self.higher[start:stop]
         return np.asarray(rows[where.reshape(inputs.shape)])
-
-
-def _modified_discounts(counts: Int64Array) -> FloatArray:
-    n = [int((counts == r).sum()) for r in (1, 2, 3, 4)]
-    if not all(n):
-        return np.array([0.0, 0.5, 0.5, 0.5])
-    y = n[0] / (n[0] + 2 * n[1])
-    estimates = np.array([r - (r + 1) * y * n[r] / n[r - 1] for r in (1, 2, 3)])
-    return np.concatenate([[0.0], np.clip(estimates, 0.1, [0.9, 2.0, 3.0])])

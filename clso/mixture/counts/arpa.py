@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import atomic_file
+from clso.counting import FloatArray
 from clso.errors import ConfigError
-from clso.mixture.counts.count_table import FloatArray
 from clso.mixture.counts.kneser_ney import KneserNey
 from clso.scoring import Int64Array
 

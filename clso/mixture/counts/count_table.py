@@ -13,42 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clso.counting import FloatArray, modified_discounts
 from clso.errors import ArtifactError
 from clso.mixture.counts.rows import Rows, UnsignedArray, narrow, stored_array
 from clso.scoring import Int64Array
 
-__all__ = ["CountTable", "FloatArray", "modified_discounts"]
-
-FloatArray = npt.NDArray[np.float64]
+__all__ = ["CountTable"]
 
 _HALF = 32
 _LOW_BITS = (1 << _HALF) - 1
 _ONES_AND_TWOS = np.array([0, 1, 1 << _HALF, 0])
-
-
-def modified_discounts(counts: npt.NDArray[Any]) -> FloatArray:
-    r"""Return what is taken off a count of 0, 1, 2, and 3 or more, `(4,)`.
-
-    .. math::
-        D_r = r - (r + 1) \, Y \, \frac{n_{r+1}}{n_r}, \qquad Y = \frac{n_1}{n_1 + 2 n_2}
-
-    If some of n_1 .. n_4 is 0, or some D_r does not lie between 0 and r, all three are Y, kept
-    between 0.1 and 0.9 (0.5 if n_1 or n_2 is 0).
-
-    Source: Chen and Goodman 1999, section 3 (modified Kneser-Ney); Ney, Essen and Kneser 1994
-    (the single discount).
-    """
-    n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
-    single = 0.5
-    if n[0] and n[1]:
-        single = n[0] / (n[0] + 2 * n[1])
-        if n.all():
-            r = np.arange(1, 4)
-            several = r - (r + 1) * single * n[1:] / n[:-1]
-            if ((several > 0) & (several < r)).all():
-                return np.concatenate([[0.0], several])
-        single = min(max(single, 0.1), 0.9)
-    return np.array([0.0, single, single, single])
 
 
 class CountTable:

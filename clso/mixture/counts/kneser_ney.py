@@ -28,8 +28,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from clso.counting import FloatArray
 from clso.errors import DataError
-from clso.mixture.counts.count_table import FloatArray
 from clso.mixture.counts.pattern import Pattern
 from clso.mixture.counts.store import TableNames, Tables, classes_name, load_tables
 from clso.scoring import Int64Array

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clso.mixture.counts.count_table import modified_discounts
+from clso.counting import modified_discounts
 
 
 def test_discounts_follow_chen_and_goodman() -> None:
