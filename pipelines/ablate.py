@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from clso.artifacts import load_run, table_from_rows
-from clso.config import Arm, ablation_arms
 from clso.gpt import GptProblem
 from clso.library import similarity as cosines
 from clso.studies.picks import Similarity, mean_similarity, selection_rows
 from clso.studies.study_parts import ablation_parts
 from pipelines.arm_problems import ArmProblem
 from pipelines.arm_searches import ArmSearch, ArmSearches
+from pipelines.config import Arm, ablation_arms
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.problems import Family

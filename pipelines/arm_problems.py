@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clso.artifacts import RunFolder
-from clso.config import RunConfig
-from clso.config.schema import digest_of
 from clso.data import Dataset, dataset_fingerprint
+from clso.digest import digest_of
 from clso.errors import WorkError
 from clso.genome import Genome
 from clso.gpt import GptProblem
 from clso.mixture.evaluator import MixtureProblem
 from clso.problem import Evaluation
 from clso.statistics.selection import describe_genes
+from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.functions import scored

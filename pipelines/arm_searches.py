@@ -19,11 +19,11 @@ from typing import Any
 import pyarrow as pa
 
 from clso.artifacts import append_part, part_path, read_table
-from clso.config import Arm
-from clso.config.schema import digest_of
+from clso.digest import digest_of
 from clso.energy import Measurement
 from clso.errors import ConfigError
 from pipelines.arm_problems import ArmProblem, open_arm, problem_key
+from pipelines.config import Arm
 from pipelines.context import RunContext
 from pipelines.stages.problems import Family, search_settings
 from search.evolution import SEARCH_VERSION, run_search
@@ -172,7 +172,7 @@ class ArmSearches:
         for arm in arms:
             what = (
                 problem_key(arm.config, self._family),
-                digest_of(self.settings(arm).to_mapping()),
+                digest_of(self.settings(arm).model_dump(mode="json")),
             )
             if what in seen:
                 raise ConfigError(
@@ -189,7 +189,7 @@ class ArmSearches:
                 "version": [_VERSION, SEARCH_VERSION],
                 "searched": problem.searched.fingerprint,
                 "held_back": problem.held_back.fingerprint,
-                "search": self.settings(arm).to_mapping(),
+                "search": self.settings(arm).model_dump(mode="json"),
                 "floor": floor,
                 "arm": [arm.name, arm.factor, arm.level],
             }

@@ -32,7 +32,7 @@ from pipelines.options import (
 from pipelines.study_commands import add_commands
 
 if TYPE_CHECKING:
-    from clso.config import RunConfig
+    from pipelines.config import RunConfig
 
 __all__ = ["app", "main"]
 
@@ -207,7 +207,7 @@ def _execute(
     fresh: bool,
     no_prefect: bool,
 ) -> None:
-    from clso.config import load_config
+    from pipelines.config import load_config
 
     config = load_config(config_path, overrides or ())
     out = out.resolve()

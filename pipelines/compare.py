@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clso.artifacts import Run, atomic_write_bytes
-from clso.config.schema import digest_of
+from clso.digest import digest_of
 from clso.errors import ArtifactError
 from clso.report.formats import format_interval, format_loss, model_label
 from clso.report.seeds import groups_of_seeds, seeds_table

@@ -18,11 +18,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clso.artifacts import RunFolder, load_run, write_error
-from clso.config import RunConfig
 from clso.data import dataset_fingerprint
 from clso.energy import EnergyMonitor, open_monitor
 from clso.errors import ArtifactError
 from clso.progress import Reporter
+from pipelines.config import RunConfig
 from pipelines.ledger import StageRecord
 
 __all__ = ["RunContext", "open_context", "run_identity", "versions"]
@@ -174,11 +174,7 @@ def open_context(
         raise write_error(locks, error) from error
     try:
         _sweep(path, out / ".trash", fresh=fresh)
-        with open_monitor(
-            config.energy.meter,
-            cpu_power_w=config.energy.cpu_power_w,
-            replay=config.energy.replay,
-        ) as monitor:
+        with open_monitor(config.energy) as monitor:
             context = RunContext(
                 config=config,
                 out=out,

@@ -15,9 +15,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from clso.config import RunConfig
 from clso.errors import DownloadError
 from clso.progress import SILENT, Reporter
+from pipelines.config import RunConfig
 from pipelines.context import RunContext, open_context
 from pipelines.prefect_report import PrefectReporter, publish
 from pipelines.stages import run_stage, through

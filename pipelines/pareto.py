@@ -29,8 +29,8 @@ from clso.artifacts import (
     remove,
     table_from_rows,
 )
-from clso.config.schema import digest_of
 from clso.data import Dataset
+from clso.digest import digest_of
 from clso.errors import ConfigError
 from clso.genome import Genome, genome_hash
 from clso.gpt import GptProblem

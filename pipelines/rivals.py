@@ -31,8 +31,8 @@ from clso.artifacts import (
     remove,
     write_table,
 )
-from clso.config.schema import digest_of
 from clso.data import Dataset
+from clso.digest import digest_of
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.mixture.all_at_once import all_functions, cost_of_all, halves, heaviest
@@ -156,7 +156,7 @@ def run_rivals(context: RunContext, *, seeds: int, evaluations: Sequence[int] = 
             "functions": len(arena.searched.names),
             "searched_on": "first half of the validation blocks",
             "held_back": "second half of the validation blocks",
-            "search": settings.to_mapping(),
+            "search": settings.model_dump(mode="json"),
         }
     )
     _draw(load_run(context.folder.path))
@@ -186,14 +186,14 @@ class _Study:
         self.limit = limit
         self._known: dict[Genome, Evaluation] = {}
         # how long a search lasts is the study's to say
-        asked = replace(settings, generations=1, patience=None, max_evaluations=None, finalists=1)
+        asked = settings.replaced(generations=1, patience=None, max_evaluations=None, finalists=1)
         key = digest_of(
             {
                 "version": [_VERSION, SEARCH_VERSION],
                 "searched": arena.searched.fingerprint,
                 "held_back": arena.held_back.fingerprint,
                 "unlimited": arena.unlimited.fingerprint,
-                "search": asked.to_mapping(),
+                "search": asked.model_dump(mode="json"),
                 "limit": limit,
             }
         )

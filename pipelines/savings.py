@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from clso.artifacts import load_run, read_table
-from clso.config import Arm, SavingsConfig, savings_arms
 from clso.studies.savings import floor_of, target_of
 from clso.studies.study_parts import savings_parts
 from pipelines.arm_searches import ArmSearch, ArmSearches
+from pipelines.config import Arm, savings_arms
+from pipelines.config.arms import SavingsSettings
 from pipelines.context import RunContext
 from pipelines.stages import run_stage
 from pipelines.stages.problems import Family
@@ -44,7 +45,7 @@ def run_savings(
         ConfigError: an arm's override is wrong, or two arms are the same search.
     """
     config = context.config
-    settings = config.savings or SavingsConfig()
+    settings = config.savings or SavingsSettings()
     arms = {family: savings_arms(config, family) for family in families}
     count, budget = seeds or settings.seeds, evaluations or settings.evaluations
     if context.folder.table("savings").exists():
@@ -66,7 +67,9 @@ def run_savings(
             "reference": settings.reference,
             "target": target_of(reference),
             "beyond_target": settings.beyond_target,
-            "arms": {arm.name: searches.settings(arm).to_mapping() for arm in arms[family]},
+            "arms": {
+                arm.name: searches.settings(arm).model_dump(mode="json") for arm in arms[family]
+            },
         }
         context.note(savings={family: note})
     run = load_run(context.folder.path)

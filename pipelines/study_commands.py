@@ -12,7 +12,7 @@ import typer
 from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
-    from clso.config import RunConfig
+    from pipelines.config import RunConfig
 
 __all__ = ["add_commands"]
 
@@ -62,7 +62,7 @@ def rivals(
 
     The same command again resumes and reuses what is finished.
     """
-    from clso.config import load_config
+    from pipelines.config import load_config
 
     with interruptible():
         path = _rivals(load_config(config, overrides or ()), out.resolve(), seeds, evaluations)
@@ -108,7 +108,7 @@ def pareto(
 
     The same command again resumes and reuses what is finished.
     """
-    from clso.config import load_config
+    from pipelines.config import load_config
     from pipelines.console import RichReporter, console
     from pipelines.context import open_context
 
@@ -166,7 +166,7 @@ def tune(
     The same command again goes on with the study; started more than once at a time, the processes
     share it.
     """
-    from clso.config import load_config
+    from pipelines.config import load_config
 
     with interruptible():
         from pipelines.console import RichReporter, console
@@ -232,8 +232,8 @@ def _study(
     evaluations: int | None,
 ) -> None:
     from clso.artifacts import load_run
-    from clso.config import load_config
     from clso.errors import ConfigError
+    from pipelines.config import load_config
     from pipelines.console import RichReporter, console
     from pipelines.context import open_context
 

@@ -27,13 +27,14 @@ from clso.artifacts import (
     remove,
     write_table,
 )
-from clso.config import RunConfig, TuneConfig
-from clso.config.schema import digest_of
+from clso.digest import digest_of
 from clso.energy import open_monitor
 from clso.errors import ArtifactError, ConfigError
 from clso.progress import Reporter
 from clso.report.style import figure_svg
 from clso.studies.tuning_report import FIGURES, write_tuning_report
+from pipelines.config import RunConfig
+from pipelines.config.tune import TuneSettings
 from pipelines.context import RunContext, run_identity
 from pipelines.stages import run_stage
 from pipelines.stages.problems import STAGES_BEFORE, Family
@@ -79,7 +80,7 @@ def run_tune(
         ArtifactError: the storage cannot be opened, or there is another study of this name.
         WorkError: no trial came to a loss.
     """
-    tune = config.tune or TuneConfig()
+    tune = config.tune or TuneSettings()
     family = _family(config, tune)
     space = search_space(config, tune, family)
     settings = TuningSettings(
@@ -121,7 +122,7 @@ def run_tune(
         return context.folder.path
 
 
-def _family(config: RunConfig, tune: TuneConfig) -> Family:
+def _family(config: RunConfig, tune: TuneSettings) -> Family:
     if tune.family is None:
         if len(config.families) > 1:
             raise ConfigError(
@@ -157,9 +158,7 @@ def _open_study(
                 f"{manifest['run_id']}, and this is {run_id}",
                 remedy="give this one a name of its own (--set name=...), or --fresh to replace it",
             )
-    with open_monitor(
-        config.energy.meter, cpu_power_w=config.energy.cpu_power_w, replay=config.energy.replay
-    ) as monitor:
+    with open_monitor(config.energy) as monitor:
         context = RunContext(
             config=config,
             out=out,
@@ -185,7 +184,7 @@ def _conclude(
     context: RunContext,
     tuning: Tuning,
     problems: TunedProblems,
-    tune: TuneConfig,
+    tune: TuneSettings,
     storage: str,
 ) -> None:
     config, settings, folder = context.config, tuning.settings, context.folder
@@ -284,7 +283,7 @@ class _Check:
                 "version": [_VERSION, SEARCH_VERSION],
                 "problem": [halves.searched.fingerprint, halves.held_back.fingerprint],
                 "budget": asdict(self._settings.budget),
-                "search": self._settings.budget.settings(settings).to_mapping(),
+                "search": self._settings.budget.settings(settings).model_dump(mode="json"),
             }
         )[:16]
 

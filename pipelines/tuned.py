@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
-from clso.config import DimensionConfig, RunConfig, TuneConfig
 from clso.data import Dataset
 from clso.errors import ConfigError
 from clso.mixture.evaluator import Scored
 from clso.mixture.grid import function_names
+from pipelines.config import RunConfig
+from pipelines.config.tune import TuneDimension, TuneSettings
 from pipelines.context import RunContext
 from pipelines.stages.functions import scored
 from pipelines.stages.halves import gpt_halves, mixture_halves
@@ -32,7 +33,7 @@ _SHARE = "gpt.library."
 _OF_SETS = ("surrogate.features", "surrogate.distinct_steps")
 
 
-def search_space(config: RunConfig, tune: TuneConfig, family: Family) -> SearchSpace:
+def search_space(config: RunConfig, tune: TuneSettings, family: Family) -> SearchSpace:
     """Return the dimensions of a family's search, and those of its library.
 
     Raises:
@@ -62,7 +63,7 @@ def search_space(config: RunConfig, tune: TuneConfig, family: Family) -> SearchS
     return SearchSpace(found, search_settings(config, family))
 
 
-def _add(found: dict[str, Range | Choices], name: str, dimension: DimensionConfig | None) -> None:
+def _add(found: dict[str, Range | Choices], name: str, dimension: TuneDimension | None) -> None:
     if dimension is None:
         return
     if dimension.choices is not None:
@@ -178,9 +179,9 @@ def tuned_config(
     ends as the run's own does.
     """
     values = _with_library(config, library).model_dump()
-    section = settings.to_mapping()
+    section = settings.model_dump()
     if budget.evaluations is not None:
-        section |= budget.settings(settings).to_mapping() | {"finalists": settings.finalists}
+        section = budget.settings(settings).replaced(finalists=settings.finalists).model_dump()
     if family == "mixture":
         values["mixture"]["search"] = section
     else:

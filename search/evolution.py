@@ -163,7 +163,7 @@ class _Search:
             "problem": problem.fingerprint,
             "cardinalities": list(self._space.cardinalities),
             **asdict(run),
-            "settings": settings.to_mapping(),
+            "settings": settings.model_dump(mode="json"),
         }
         saved = None if state_path is None else load_state(state_path, self._identity)
         if saved is None:

@@ -1,13 +1,12 @@
-"""What a search is told: one frozen value per section of `search` in the configuration."""
+"""The settings of a search; in a configuration, its section `search`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
 
-from clso.errors import ConfigError
+from pydantic import Field, model_validator
+
+from clso.section import Count, NotNegative, Probability, Section, Share
 
 __all__ = [
     "Acquisition",
@@ -24,288 +23,160 @@ SurrogateKind = Literal[
 ]
 Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
 
-
-def _require(holds: bool, name: str, value: object, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {value!r}, expected {expected}")
+_AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SurrogateSettings:
-    """Who gets a real evaluation.
+class SurrogateSettings(Section):
+    """The model that predicts losses, and which genomes are evaluated in spite of it.
 
     Attributes:
-        kind: the write-up's embedding + MLP, a random forest, ridge regression, a
-            Gaussian process, gradient boosting, in each generation the one that ranks
-            evaluations well which it was not shown (auto), or none.
+        kind: `mlp` is the write-up's embedding and MLP; `auto` takes, in each generation, the
+            kind that ranks held-out evaluations best; `none` evaluates everything.
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
-        random_fraction: share of all evaluations since then, local search included, that are
+        random_fraction: share of all evaluations from then on, local search included, that are
             drawn at random, as a control.
         pool_factor: offspring bred per place in a filtered generation.
         acquisition: what ranks candidates for evaluation: the predicted mean, that mean less
-            `optimism` spreads, or the improvement expected below the incumbent.
-        optimism: spreads by which the lower confidence bound lies below the mean: above 0, what
-            is little known is tried earlier. The other acquisitions have no use for it.
-        min_correlation: rank correlation with evaluations it was not shown, below which `auto`
-            steps aside: that generation is evaluated in full. The other kinds never do.
-        features: whether it sees what the problem knows of its options beforehand
-            (`GenomeSpace.describe`), where it knows anything.
-        neighbour_pool: neighbours of the incumbent at most that it ranks in a local search, drawn
-            uniformly; `None`: all of them, which may cost more than what they spare.
-        distinct_steps: whether the steps of local search that it chooses at once must each bring
-            in another option, so that more is learned from them.
-
-    Raises:
-        ConfigError: a value out of its range.
+            `optimism` standard deviations, or the improvement expected below the incumbent.
+        optimism: standard deviations by which the lower confidence bound lies below the mean;
+            above 0, uncertain candidates are evaluated earlier. Used by that acquisition only.
+        min_correlation: rank correlation with held-out evaluations below which `auto` evaluates
+            the generation in full. Used by `auto` only.
+        features: whether the surrogate sees what the problem knows of its options beforehand
+            (`GenomeSpace.describe`), such as which functions of a mixture are alike. Not used
+            by `mlp`.
+        neighbour_pool: at most so many neighbours of the incumbent, drawn uniformly, are ranked
+            in a local search; `None`: all of them, which may cost more than it saves.
+        distinct_steps: whether the steps of one local search must each bring in another option,
+            so that more is learned from them.
     """
 
     kind: SurrogateKind = "mlp"
-    start: int = 5
-    full_eval_fraction: float = 0.2
-    random_fraction: float = 0.1
-    pool_factor: float = 1.0
+    start: Annotated[int, Field(ge=1)] = 5
+    full_eval_fraction: Share = 0.2
+    random_fraction: Annotated[float, Field(ge=0.1, le=1.0)] = 0.1
+    pool_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
     acquisition: Acquisition = "lower_confidence_bound"
-    optimism: float = 0.0
-    min_correlation: float = 0.2
+    optimism: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    min_correlation: Probability = 0.2
     features: bool = False
-    neighbour_pool: int | None = None
+    neighbour_pool: Count | None = None
     distinct_steps: bool = False
 
-    def __post_init__(self) -> None:
-        for name, choices in (("kind", SurrogateKind), ("acquisition", Acquisition)):
-            value, known = getattr(self, name), get_args(choices)
-            _require(value in known, f"surrogate.{name}", value, f"one of {', '.join(known)}")
-        _require(self.start >= 1, "surrogate.start", self.start, "at least 1")
-        _require(
-            0 < self.full_eval_fraction <= 1,
-            "surrogate.full_eval_fraction",
-            self.full_eval_fraction,
-            "more than 0, at most 1",
-        )
-        _require(
-            0.1 <= self.random_fraction <= 1,
-            "surrogate.random_fraction",
-            self.random_fraction,
-            "0.1 to 1",
-        )
-        _require(
-            1 <= self.pool_factor < math.inf,
-            "surrogate.pool_factor",
-            self.pool_factor,
-            "a finite number of at least 1",
-        )
-        _require(
-            self.neighbour_pool is None or self.neighbour_pool >= 1,
-            "surrogate.neighbour_pool",
-            self.neighbour_pool,
-            "at least 1, or none",
-        )
-        _require(
-            0 <= self.optimism < math.inf,
-            "surrogate.optimism",
-            self.optimism,
-            "a finite number of at least 0",
-        )
-        _require(
-            0 <= self.min_correlation <= 1,
-            "surrogate.min_correlation",
-            self.min_correlation,
-            "0 to 1",
-        )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalSearchSettings:
-    """One-gene neighbours of the incumbent, tried after every `every`-th generation.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+class LocalSearchSettings(Section):
+    """Neighbours of the incumbent in one gene, evaluated after every `every`-th generation."""
 
     enabled: bool = True
-    every: int = 1
-    neighbours: int = 4
-
-    def __post_init__(self) -> None:
-        _require(self.every >= 1, "local_search.every", self.every, "at least 1")
-        _require(self.neighbours >= 1, "local_search.neighbours", self.neighbours, "at least 1")
+    every: Count = 1
+    neighbours: Count = 4
 
     def due(self, generation: int) -> bool:
         """Return whether generation number `generation` (from 0) ends with local search."""
         return self.enabled and (generation + 1) % self.every == 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FidelitySettings:
-    """On how many of the batches a genome is scored; see `search.ladder`.
+class FidelitySettings(Section):
+    """How many of the batches a genome is evaluated on; see `search.ladder`.
 
     Attributes:
-        kind: all batches for everyone, the best 1/eta of every rung to the next, or everyone to
-            the next who is not significantly worse than the best.
-        eta: one in so many climbs on (`successive_halving`).
-        alpha: level of the test (`racing`).
-
-    Raises:
-        ConfigError: a value out of its range.
+        kind: `none`: all. Otherwise genomes are evaluated on growing shares of the batches, which
+            the problem names, and only a genome evaluated on all has a result.
+            `successive_halving` evaluates the best 1/eta of every rung on the next; `racing`
+            every genome that is not significantly worse than the best.
+        eta: ratio of a rung's size to the next (`successive_halving`).
+        alpha: level of the paired t test (`racing`).
     """
 
     kind: Literal["none", "successive_halving", "racing"] = "none"
-    eta: float = 4.0
-    alpha: float = 0.05
-
-    def __post_init__(self) -> None:
-        kinds = ("none", "successive_halving", "racing")
-        _require(self.kind in kinds, "fidelity.kind", self.kind, f"one of {', '.join(kinds)}")
-        _require(1 < self.eta < math.inf, "fidelity.eta", self.eta, "a finite number above 1")
-        _require(0 < self.alpha < 0.5, "fidelity.alpha", self.alpha, "between 0 and 0.5")
+    eta: Annotated[float, Field(gt=1.0, le=100.0)] = 4.0
+    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdaptivePopulationSettings:
+class AdaptivePopulationSettings(Section):
     """A population that shrinks on progress and grows on stagnation; see `search.population`.
 
     Attributes:
-        min: places at least.
-        max: places at most.
-        shrink: factor after a generation that lowered the loss.
+        min: individuals at least.
+        max: individuals at most.
+        shrink: factor after a generation that lowered the best loss.
         grow: factor after every `patience` generations in a row that did not.
-
-    Raises:
-        ConfigError: a value out of its range.
     """
 
     enabled: bool = False
-    min: int = 8
-    max: int = 64
-    shrink: float = 0.9
-    grow: float = 1.5
-    patience: int = 3
+    min: _AtLeastTwo = 8
+    max: _AtLeastTwo = 64
+    shrink: Share = 0.9
+    grow: Annotated[float, Field(ge=1.0, le=100.0)] = 1.5
+    patience: Count = 3
 
-    def __post_init__(self) -> None:
-        _require(self.min >= 2, "adaptive_population.min", self.min, "at least 2")
-        _require(
-            self.max >= self.min,
-            "adaptive_population.max",
-            self.max,
-            f"at least adaptive_population.min, {self.min}",
-        )
-        _require(0 < self.shrink <= 1, "adaptive_population.shrink", self.shrink, "0 to 1, not 0")
-        _require(
-            1 <= self.grow < math.inf,
-            "adaptive_population.grow",
-            self.grow,
-            "a finite number of at least 1",
-        )
-        _require(self.patience >= 1, "adaptive_population.patience", self.patience, "at least 1")
+    @model_validator(mode="after")
+    def _in_order(self) -> AdaptivePopulationSettings:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max} is below min {self.min}")
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings:
+class SearchSettings(Section):
     """The genetic algorithm.
 
     Attributes:
         mutation_rate: probability per gene.
         crossover_rate: probability per pair of parents.
         elites: best evaluated individuals that enter the next generation unchanged.
-        patience: generations in a row without a lower loss (by more than `min_delta`) before
+        patience: generations in a row without a loss lower by more than `min_delta` after which
             the search stops; `None`: never.
         max_evaluations: whole evaluations, failed ones included, after which the search stops,
-            or before the next that it could not pay for; a genome scored on some batches only
-            counts by their share (`search.ladder`); `None`: no limit.
-        finalists: how many of the best evaluated genomes the result names.
-
-    Raises:
-        ConfigError: a value out of its range, or two that contradict each other.
+            or before the next that exceeds it; an evaluation on some of the batches counts by
+            its share (`search.ladder`); `None`: no limit.
+        finalists: the best so many evaluated genomes are evaluated again on the whole split.
     """
 
-    population: int = 32
-    generations: int = 50
+    population: _AtLeastTwo = 32
+    generations: Count = 50
     crossover: Literal["uniform", "two_point"] = "uniform"
-    crossover_rate: float = 0.75
-    mutation_rate: float = 0.08
-    tournament_size: int = 3
-    elites: int = 2
-    patience: int | None = None
-    min_delta: float = 0.0
-    max_evaluations: int | None = None
-    finalists: int = 3
-    surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
-    local_search: LocalSearchSettings = field(default_factory=LocalSearchSettings)
-    fidelity: FidelitySettings = field(default_factory=FidelitySettings)
-    adaptive_population: AdaptivePopulationSettings = field(
-        default_factory=AdaptivePopulationSettings
-    )
+    crossover_rate: Probability = 0.75
+    mutation_rate: Probability = 0.08
+    tournament_size: Count = 3
+    elites: Annotated[int, Field(ge=0)] = 2
+    patience: Count | None = None
+    min_delta: NotNegative = 0.0
+    max_evaluations: Count | None = None
+    finalists: Count = 3
+    surrogate: SurrogateSettings = SurrogateSettings()
+    local_search: LocalSearchSettings = LocalSearchSettings()
+    fidelity: FidelitySettings = FidelitySettings()
+    adaptive_population: AdaptivePopulationSettings = AdaptivePopulationSettings()
 
-    def __post_init__(self) -> None:
-        _require(self.population >= 2, "population", self.population, "at least 2")
-        for name in ("generations", "tournament_size", "finalists"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("patience", "max_evaluations"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "at least 1, or none")
-        for name in ("crossover_rate", "mutation_rate"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0 to 1")
-        _require(
-            self.crossover in ("uniform", "two_point"),
-            "crossover",
-            self.crossover,
-            "uniform or two_point",
-        )
-        _require(0 <= self.min_delta < math.inf, "min_delta", self.min_delta, "at least 0")
-        _require(
-            0 <= self.elites < self.population,
-            "elites",
-            self.elites,
-            f"0 to {self.population - 1} (fewer than the population)",
-        )
-        _require(
-            self.tournament_size <= self.population,
-            "tournament_size",
-            self.tournament_size,
-            f"at most the population, {self.population}",
-        )
+    @model_validator(mode="after")
+    def _fits_population(self) -> SearchSettings:
+        if self.elites >= self.population:
+            raise ValueError(
+                f"elites {self.elites} must be fewer than population {self.population}"
+            )
+        if self.tournament_size > self.population:
+            raise ValueError(
+                f"tournament_size {self.tournament_size} exceeds population {self.population}"
+            )
         adaptive = self.adaptive_population
         if adaptive.enabled:
-            _require(
-                adaptive.min <= self.population <= adaptive.max,
-                "population",
-                self.population,
-                f"{adaptive.min} to {adaptive.max} (adaptive_population.min and max)",
-            )
-            _require(
-                adaptive.min > self.elites and adaptive.min >= self.tournament_size,
-                "adaptive_population.min",
-                adaptive.min,
-                f"more than the elites, {self.elites}, and at least the tournament_size, "
-                f"{self.tournament_size}",
-            )
+            if not adaptive.min <= self.population <= adaptive.max:
+                raise ValueError(
+                    f"population {self.population} must be within adaptive_population.min "
+                    f"{adaptive.min} and max {adaptive.max}"
+                )
+            if adaptive.min <= self.elites or adaptive.min < self.tournament_size:
+                raise ValueError(
+                    f"adaptive_population.min {adaptive.min} must exceed elites {self.elites} and "
+                    f"be at least tournament_size {self.tournament_size}"
+                )
+        return self
 
     def lasting(self, evaluations: int, *, patience: int | None = None) -> SearchSettings:
         """Return a search that ends when so many evaluations are spent, or by this patience."""
         # a generation without anything new to evaluate ends no search, so bound their number
-        return replace(
-            self, generations=evaluations, patience=patience, max_evaluations=evaluations
+        return self.replaced(
+            generations=evaluations, patience=patience, max_evaluations=evaluations
         )
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> SearchSettings:
-        """Build settings from nested plain values, such as a dumped configuration section."""
-        plain = dict(values)
-        for name, section in _SECTIONS.items():
-            if isinstance(plain.get(name), Mapping):
-                plain[name] = section(**plain[name])
-        return cls(**plain)
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return the settings as nested plain values; `from_mapping` reverses it."""
-        return asdict(self)
-
-
-_SECTIONS: dict[str, Callable[..., Any]] = {
-    "surrogate": SurrogateSettings,
-    "local_search": LocalSearchSettings,
-    "fidelity": FidelitySettings,
-    "adaptive_population": AdaptivePopulationSettings,
-}

@@ -12,7 +12,7 @@ so that searches compare, whichever came first. Scoring on the other half is nob
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError, MeterError
@@ -56,8 +56,7 @@ class Budget:
 
     def settings(self, settings: SearchSettings) -> SearchSettings:
         """Return a search that ends when the budget is spent, and not before."""
-        return replace(
-            settings,
+        return settings.replaced(
             # a generation without anything new to evaluate ends no search, so bound their number
             generations=self.evaluations or _MOST_GENERATIONS,
             patience=None,

@@ -17,8 +17,8 @@ from clso.baseline.model import new_gpt2
 from clso.baseline.plan import Schedule, TrainingPlan, TrainingSettings, Trial
 from clso.baseline.train import Blocks, TrialResult, train_trial
 from clso.checkpoint import save_gpt2
-from clso.config.schema import digest_of
 from clso.data.tokenizer import Tokenizer
+from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.gpt import GptShape

@@ -22,8 +22,8 @@ from clso.baseline.model import AdamwGpt2
 from clso.baseline.plan import TrainingPlan, TrainingSettings, Trial
 from clso.baseline.train import Blocks, TrialResult, train_trial
 from clso.checkpoint import load_gpt2, save_gpt2
-from clso.config.schema import digest_of
 from clso.data.tokenizer import Tokenizer
+from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import WorkError
 from clso.progress import SILENT, Reporter

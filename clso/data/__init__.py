@@ -2,14 +2,18 @@
 
 from clso.data.dataset import SPLITS, Dataset, TokenSplit
 from clso.data.prepare import dataset_fingerprint, prepare_dataset
+from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 
 __all__ = [
     "END_TOKEN",
     "SPLITS",
+    "DataSettings",
     "Dataset",
+    "EvaluationSettings",
     "TokenSplit",
     "Tokenizer",
+    "TokenizerSettings",
     "dataset_fingerprint",
     "prepare_dataset",
 ]

@@ -24,15 +24,16 @@ import pyarrow.compute as pc
 from filelock import FileLock
 
 from clso.artifacts import atomic_write_json, write_error, write_table
-from clso.config.schema import DataConfig, TokenizerConfig, digest_of
 from clso.data.corpus import Corpus, FilesCorpus, PackageCorpus, file_sha256
 from clso.data.dataset import DATASET_VERSION, SPLITS, Dataset, split_digest, token_file_name
 from clso.data.encoder import StreamEncoder
 from clso.data.hub import HubCorpus
+from clso.data.settings import DataSettings, TokenizerSettings
 from clso.data.split import divide
 from clso.data.spool import Extents, Spool, TextRun
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer, gpt2_files
+from clso.digest import digest_of
 from clso.errors import DataError
 from clso.progress import SILENT, Reporter
 
@@ -50,8 +51,8 @@ class _Recipe:
     """Everything that decides what is in a data set."""
 
     corpus: Corpus
-    data: DataConfig
-    tokenizer: TokenizerConfig
+    data: DataSettings
+    tokenizer: TokenizerSettings
     seed: int
 
     @cached_property
@@ -92,7 +93,7 @@ class _Recipe:
         return digest_of(named)[:16]
 
 
-def dataset_fingerprint(data: DataConfig, tokenizer: TokenizerConfig, seed: int) -> str:
+def dataset_fingerprint(data: DataSettings, tokenizer: TokenizerSettings, seed: int) -> str:
     """Return 16 hexadecimal digits that name a data set before it is built.
 
     They cover the text (the bytes of files; for the hub, what is asked of it), tokenizer,
@@ -105,8 +106,8 @@ def dataset_fingerprint(data: DataConfig, tokenizer: TokenizerConfig, seed: int)
 
 
 def prepare_dataset(
-    data: DataConfig,
-    tokenizer: TokenizerConfig,
+    data: DataSettings,
+    tokenizer: TokenizerSettings,
     *,
     seed: int,
     root: Path,
@@ -141,7 +142,7 @@ def prepare_dataset(
     return dataset
 
 
-def _corpus(data: DataConfig, cache_dir: Path) -> Corpus:
+def _corpus(data: DataSettings, cache_dir: Path) -> Corpus:
     if data.source == "package":
         package = data.package
         return PackageCorpus(

@@ -7,12 +7,13 @@ from clso.energy.monitor import EnergyMonitor, Window
 from clso.energy.nvml import NvmlMeter, NvmlPowerMeter, nvml_meters
 from clso.energy.rapl import RaplMeter, rapl_meters
 from clso.energy.replay import ReplayMeter, replay_meters
-from clso.energy.select import MeterStatus, describe_meters, open_monitor
+from clso.energy.select import EnergySettings, MeterStatus, describe_meters, open_monitor
 
 __all__ = [
     "CpuModelMeter",
     "DeviceEnergy",
     "EnergyMonitor",
+    "EnergySettings",
     "Measurement",
     "Meter",
     "MeterStatus",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
 
 from clso.energy.cpu_model import CpuModelMeter
 from clso.energy.meter import Meter
@@ -13,8 +16,29 @@ from clso.energy.nvml import nvml_meters
 from clso.energy.rapl import rapl_meters
 from clso.energy.replay import replay_meters
 from clso.errors import MeterError
+from clso.section import Positive, Section
 
-__all__ = ["MeterStatus", "describe_meters", "open_monitor"]
+__all__ = ["EnergySettings", "MeterStatus", "describe_meters", "open_monitor"]
+
+
+class EnergySettings(Section):
+    """How joules are measured.
+
+    Attributes:
+        meter: `auto` takes NVML and RAPL where present and the CPU model otherwise.
+        cpu_power_w: for the CPU model, watts per busy core.
+        replay: for `replay`, a recorded log (JSON lines of `elapsed_s`, `device`, `energy_j`).
+    """
+
+    meter: Literal["auto", "nvml", "rapl", "cpu_model", "replay", "none"] = "auto"
+    cpu_power_w: Positive = 10.0
+    replay: str | None = None
+
+    @model_validator(mode="after")
+    def _replay_given(self) -> EnergySettings:
+        if self.meter == "replay" and self.replay is None:
+            raise ValueError("meter is 'replay' but energy.replay is missing; name the log")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,44 +56,32 @@ class MeterStatus:
     detail: str
 
 
-def open_monitor(
-    meter: str = "auto", *, cpu_power_w: float = 10.0, replay: Path | str | None = None
-) -> EnergyMonitor:
-    """Open the meters that a name stands for.
+def open_monitor(settings: EnergySettings | None = None) -> EnergyMonitor:
+    """Open the meters that settings name.
 
     `auto` takes NVML for GPUs where there are any, and for the processor RAPL or, where its
     counter cannot be read, the CPU model; it never fails. `none` measures durations only.
 
-    Args:
-        meter: `auto`, `nvml`, `rapl`, `cpu_model`, `replay` or `none`.
-        cpu_power_w: watts per busy core, for the CPU model.
-        replay: the recorded log, for `replay`.
-
     Raises:
-        MeterError: a meter asked for by name is not there, or the name is unknown.
+        MeterError: a meter asked for by name is not there, or its log cannot be read.
     """
-    if meter == "auto":
-        gpus: Sequence[Meter] = _if_there(nvml_meters)
-        processor: Sequence[Meter] = _if_there(rapl_meters) or [CpuModelMeter(cpu_power_w)]
-        return EnergyMonitor([*gpus, *processor])
-    if meter == "nvml":
-        return EnergyMonitor(nvml_meters())
-    if meter == "rapl":
-        return EnergyMonitor(rapl_meters())
-    if meter == "cpu_model":
-        return EnergyMonitor([CpuModelMeter(cpu_power_w)])
-    if meter == "replay":
-        if replay is None:
-            raise MeterError(
-                "meter is 'replay' but no log is given", remedy="set energy.replay to its path"
-            )
-        return EnergyMonitor(replay_meters(Path(replay)))
-    if meter == "none":
-        return EnergyMonitor()
-    raise MeterError(
-        f"there is no meter {meter!r}",
-        remedy="choose one of auto, nvml, rapl, cpu_model, replay, none",
-    )
+    settings = settings or EnergySettings()
+    match settings.meter:
+        case "auto":
+            gpus: Sequence[Meter] = _if_there(nvml_meters)
+            processor = _if_there(rapl_meters) or [CpuModelMeter(settings.cpu_power_w)]
+            return EnergyMonitor([*gpus, *processor])
+        case "nvml":
+            return EnergyMonitor(nvml_meters())
+        case "rapl":
+            return EnergyMonitor(rapl_meters())
+        case "cpu_model":
+            return EnergyMonitor([CpuModelMeter(settings.cpu_power_w)])
+        case "replay":
+            assert settings.replay is not None, "the settings check this"
+            return EnergyMonitor(replay_meters(Path(settings.replay)))
+        case "none":
+            return EnergyMonitor()
 
 
 def describe_meters() -> list[MeterStatus]:

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from clso.artifacts import Run
-from clso.config.schema import digest_of
+from clso.digest import digest_of
 from clso.report.formats import format_interval, format_loss, model_label
 from clso.statistics.bootstrap import ordered_models
 from clso.statistics.paired import Difference

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 from scipy import stats
 
 from clso.errors import MeterError
+from clso.section import Section
 from clso.statistics.scores import totals
 
 __all__ = [
     "FLOORS",
     "MODEL_ORDER",
+    "BootstrapSettings",
     "ModelCost",
     "bootstrap_interval",
     "compare_models",
@@ -41,6 +44,13 @@ FLOORS = ("uniform", "unigram", "bigram")
 MODEL_ORDER = (*FLOORS, "gpt", "mixture", "adamw", "warm_start", "hybrid")
 
 _RESAMPLED_AT_ONCE = 1 << 22
+
+
+class BootstrapSettings(Section):
+    """Confidence intervals by bootstrap."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from clso.config import RunConfig
 from clso.errors import ArtifactError
+from pipelines.config import RunConfig
 from pipelines.context import RunContext, versions
 from pipelines.ledger import StageLedger
 from pipelines.stages import analyze, baseline, functions, hybrid, mixture, search, warm_start

@@ -8,8 +8,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import write_error
-from clso.config.schema import digest_of
 from clso.data import Dataset, TokenSplit
+from clso.digest import digest_of
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.evaluator import Scored

@@ -7,13 +7,13 @@ from typing import Literal
 
 import torch
 
-from clso.config import RunConfig
 from clso.counting import count_targets, log_unigram
 from clso.data import Dataset
 from clso.data.batches import fixed_batches
 from clso.errors import ConfigError
 from clso.gpt import GptFrame, GptProblem, GptShape
 from clso.mixture.evaluator import MixtureProblem, Scored
+from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.stages.functions import scored
 from pipelines.stages.shared import open_library, residual_layout
@@ -50,7 +50,7 @@ def open_problem(
 def search_settings(config: RunConfig, family: Family) -> SearchSettings:
     """Return a family's genetic algorithm; the mixture may have one of its own."""
     own = config.mixture.search if family == "mixture" else None
-    return SearchSettings.from_mapping((own or config.search).model_dump())
+    return own or config.search
 
 
 def gpt_problem(context: RunContext, dataset: Dataset) -> GptProblem:

@@ -9,14 +9,14 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from clso.artifacts import write_error
-from clso.config import RunConfig
-from clso.config.schema import digest_of
 from clso.data import SPLITS, Dataset, prepare_dataset
 from clso.data.dataset import token_file_name
+from clso.digest import digest_of
 from clso.library import BasisLibrary, FamilySpec, ResidualLayout
 from clso.library.cooccurrence import factorize
 from clso.library.spectral_library import SpectralSpec, with_spectral
 from clso.progress import SILENT, Reporter
+from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 

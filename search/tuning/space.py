@@ -9,12 +9,13 @@ The conditions are Optuna's define-by-run ones: a trial that has no surrogate ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from optuna.trial import BaseTrial
 
 from clso.errors import ConfigError
+from clso.section import Section
 from search.settings import SearchSettings
 
 __all__ = ["Choices", "Dimension", "Params", "Range", "Scalar", "SearchSpace"]
@@ -178,12 +179,12 @@ class SearchSpace:
 
     def settings(self, params: Mapping[str, Scalar]) -> SearchSettings:
         """Return the run's own search with a trial's values."""
-        plain: dict[str, Any] = self.base.to_mapping()
+        plain: dict[str, Any] = self.base.model_dump()
         for name in params:
             if not _of_library(name):
                 section, _, field = name.rpartition(".")
                 (plain[section] if section else plain)[field] = params[name]
-        return SearchSettings.from_mapping(plain)
+        return SearchSettings(**plain)
 
     def library(self, params: Mapping[str, Scalar]) -> Params:
         """Return the part of a trial's values that is about the library."""
@@ -193,7 +194,7 @@ class SearchSpace:
         """Return what a study must agree with to go on, as JSON values."""
         return {
             "dimensions": {name: _plain(one) for name, one in self.dimensions.items()},
-            "base": self.base.to_mapping(),
+            "base": self.base.model_dump(mode="json"),
         }
 
     def _matters(self, name: str, found: Mapping[str, Scalar]) -> bool:
@@ -217,10 +218,9 @@ def _of_library(name: str) -> bool:
 
 def _flat(settings: SearchSettings) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.name in ("surrogate", "local_search"):
-            flat |= {f"{field.name}.{key}": inner for key, inner in asdict(value).items()}
-        elif not is_dataclass(value):
-            flat[field.name] = value
+    for name, value in settings:
+        if name in ("surrogate", "local_search"):
+            flat |= {f"{name}.{key}": inner for key, inner in value}
+        elif not isinstance(value, Section):
+            flat[name] = value
     return flat

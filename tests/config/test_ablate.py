@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from clso.config import Arm, RunConfig, ablation_arms, load_config, savings_arms
 from clso.errors import ConfigError
+from pipelines.config import Arm, RunConfig, ablation_arms, load_config, savings_arms
 
 GRID = """
 families: [gpt, mixture]

@@ -6,9 +6,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from clso.config import FamilyConfig, MonarchConfig, ZeroConfig, load_config
 from clso.errors import ConfigError
 from clso.library import FAMILIES
+from pipelines.config import load_config
+from pipelines.config.families import FamilyConfig, MonarchConfig, ZeroConfig
 
 
 def write(tmp_path: Path, text: str) -> Path:

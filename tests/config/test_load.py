@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from clso.config import load_config
 from clso.errors import ConfigError
+from pipelines.config import load_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 

@@ -3,11 +3,13 @@ from typing import get_args
 
 import pytest
 
-from clso.config import RunConfig, SearchSpaceConfig, SurrogateConfig, TuneConfig, load_config
 from clso.errors import ConfigError
+from pipelines.config import RunConfig, load_config
+from pipelines.config.tune import TuneSettings, TuneSpace
+from search.settings import SurrogateSettings
 
 
-def load(tmp_path: Path, tune: str) -> TuneConfig:
+def load(tmp_path: Path, tune: str) -> TuneSettings:
     path = tmp_path / "mine.yaml"
     path.write_text(f"tune: {tune}\n")
     loaded = load_config(path).tune
@@ -18,20 +20,20 @@ def load(tmp_path: Path, tune: str) -> TuneConfig:
 def test_what_is_tuned_names_no_other_run() -> None:
     plain = RunConfig(name="run")
     assert plain.tune is None
-    for tune in (TuneConfig(), TuneConfig(trials=7, seeds=9)):
+    for tune in (TuneSettings(), TuneSettings(trials=7, seeds=9)):
         assert RunConfig(name="run", tune=tune).digest() == plain.digest()
 
 
 def test_the_default_space_is_one_that_would_be_accepted_as_it_is() -> None:
-    default = SearchSpaceConfig()
-    again = SearchSpaceConfig.model_validate(default.model_dump())
+    default = TuneSpace()
+    again = TuneSpace.model_validate(default.model_dump())
     # == alone would not tell 8 from 8.0, and Optuna does
     assert repr(again) == repr(default)
 
 
 def test_surrogates_are_all_that_the_search_has() -> None:
-    kinds = get_args(SurrogateConfig.model_fields["kind"].annotation)
-    dimension = SearchSpaceConfig().surrogate.kind
+    kinds = get_args(SurrogateSettings.model_fields["kind"].annotation)
+    dimension = TuneSpace().surrogate.kind
     assert dimension is not None
     assert dimension.choices == kinds
 

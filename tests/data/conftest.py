@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clso.config import DataConfig, FilesConfig, TokenizerConfig
 from clso.data import Tokenizer
+from clso.data.settings import DataSettings, FilesSettings, TokenizerSettings
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyzéß")
-SMALL_BPE = TokenizerConfig(kind="bpe", vocab_size=300)
+SMALL_BPE = TokenizerSettings(kind="bpe", vocab_size=300)
 
 
 def _words(rng: np.random.Generator, n: int) -> list[str]:
@@ -39,16 +39,16 @@ def gpt2() -> Tokenizer:
 
 
 @pytest.fixture
-def files_config() -> Callable[..., DataConfig]:
-    def make(train: Path | str, *, block_size: int = 8, **fields: object) -> DataConfig:
+def files_config() -> Callable[..., DataSettings]:
+    def make(train: Path | str, *, block_size: int = 8, **fields: object) -> DataSettings:
         globs = {"train": str(train)} | {
             name: str(fields.pop(name)) for name in ("validation", "test") if name in fields
         }
         text_field = fields.pop("text_field", "text")
-        return DataConfig.model_validate(
+        return DataSettings.model_validate(
             {
                 "source": "files",
-                "files": FilesConfig.model_validate({**globs, "text_field": text_field}),
+                "files": FilesSettings.model_validate({**globs, "text_field": text_field}),
                 "block_size": block_size,
                 **fields,
             }

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clso.config import DataConfig, TokenizerConfig
-from clso.data import SPLITS, Dataset, TokenSplit, prepare_dataset
+from clso.data import SPLITS, Dataset, DataSettings, TokenizerSettings, TokenSplit, prepare_dataset
 from clso.errors import ArtifactError, DataError
 
 T = 8
@@ -19,10 +18,10 @@ def dataset(
     folder = tmp_path_factory.mktemp("corpus")
     lines = [json.dumps({"text": make_text(80, seed)}) for seed in range(60)]
     (folder / "a.jsonl").write_text("\n".join(lines))
-    config = DataConfig.model_validate(
+    config = DataSettings.model_validate(
         {"source": "files", "files": {"train": f"{folder}/*.jsonl"}, "block_size": T}
     )
-    bpe = TokenizerConfig(vocab_size=300)
+    bpe = TokenizerSettings(vocab_size=300)
     return prepare_dataset(config, bpe, seed=0, root=folder / "datasets")
 
 

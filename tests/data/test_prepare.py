@@ -11,16 +11,23 @@ import numpy as np
 import pytest
 
 from clso.artifacts import read_table
-from clso.config import DataConfig, TokenizerConfig
-from clso.data import SPLITS, Dataset, dataset_fingerprint, prepare, prepare_dataset
+from clso.data import (
+    SPLITS,
+    Dataset,
+    DataSettings,
+    TokenizerSettings,
+    dataset_fingerprint,
+    prepare,
+    prepare_dataset,
+)
 from clso.data.corpus import file_sha256
 from clso.data.dataset import token_file_name
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
 
-BPE = TokenizerConfig(vocab_size=300)
-Make = Callable[..., DataConfig]
+BPE = TokenizerSettings(vocab_size=300)
+Make = Callable[..., DataSettings]
 
 
 @pytest.fixture
@@ -153,7 +160,7 @@ def test_the_vocabulary_is_learnt_from_the_front_of_train_alone(
         return train(seen, vocab_size)
 
     monkeypatch.setattr(Tokenizer, "train", spy)
-    limited = TokenizerConfig(vocab_size=300, train_bytes=1000)
+    limited = TokenizerSettings(vocab_size=300, train_bytes=1000)
     dataset = prepare_dataset(files_config(rows), limited, seed=0, root=tmp_path)
     text = "".join(texts(dataset, "train")).encode()
     assert "".join(seen) == text[:1000].decode(errors="ignore")
@@ -163,7 +170,7 @@ def test_the_gpt2_vocabulary_needs_no_training(
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
     dataset = prepare_dataset(
-        files_config(rows), TokenizerConfig(kind="gpt2"), seed=0, root=tmp_path
+        files_config(rows), TokenizerSettings(kind="gpt2"), seed=0, root=tmp_path
     )
     assert dataset.vocab_size == 50_257
     train = dataset.splits["train"]
@@ -189,7 +196,7 @@ class TestFingerprint:
         moved = rows.parent / "moved"
         moved.mkdir()
         (moved / "other.jsonl").write_bytes(rows.read_bytes())
-        unused = TokenizerConfig(vocab_size=300, path="unused")
+        unused = TokenizerSettings(vocab_size=300, path="unused")
         assert dataset_fingerprint(files_config(moved / "*.jsonl"), unused, 0) == base
 
     def test_everything_that_counts_does(self, base: str, rows: Path, files_config: Make) -> None:
@@ -197,9 +204,9 @@ class TestFingerprint:
         fractions = {"train": 0.7, "tune": 0.1, "validation": 0.1, "test": 0.1}
         others = [
             dataset_fingerprint(config, BPE, 1),
-            dataset_fingerprint(config, TokenizerConfig(vocab_size=301), 0),
-            dataset_fingerprint(config, TokenizerConfig(vocab_size=300, train_bytes=9), 0),
-            dataset_fingerprint(config, TokenizerConfig(kind="gpt2"), 0),
+            dataset_fingerprint(config, TokenizerSettings(vocab_size=301), 0),
+            dataset_fingerprint(config, TokenizerSettings(vocab_size=300, train_bytes=9), 0),
+            dataset_fingerprint(config, TokenizerSettings(kind="gpt2"), 0),
             dataset_fingerprint(files_config(rows, fractions=fractions), BPE, 0),
         ]
         rows.write_text(rows.read_text() + '\n{"text": "more"}')
@@ -306,7 +313,7 @@ def test_the_hub_goes_through_the_same_stages(
         lines += [f" = T{number} = \n", "", make_text(40, number) + "\n", ""]
     monkeypatch.setattr("clso.data.hub.hub_is_reachable", lambda: True)
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: [{"text": t} for t in lines])
-    config = DataConfig.model_validate(
+    config = DataSettings.model_validate(
         {"source": "hub", "hub": {"validation_split": None, "test_split": None}, "block_size": 8}
     )
     dataset = prepare_dataset(config, BPE, seed=0, root=tmp_path / "datasets")
@@ -317,10 +324,10 @@ def test_the_hub_goes_through_the_same_stages(
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from clso.config import DataConfig, TokenizerConfig
+from clso.data import DataSettings, TokenizerSettings
 from clso.data import prepare_dataset
-data = DataConfig.model_validate({"source": "files", "files": {"train": sys.argv[1]}})
-bpe = TokenizerConfig(vocab_size=400, train_bytes=100_000)
+data = DataSettings.model_validate({"source": "files", "files": {"train": sys.argv[1]}})
+bpe = TokenizerSettings(vocab_size=400, train_bytes=100_000)
 dataset = prepare_dataset(data, bpe, seed=0, root=Path(sys.argv[1]).parent / sys.argv[2])
 print(dataset.splits["train"].blocks([0, -1 + dataset.splits["train"].n_blocks])[0].sum() > 0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clso.energy import DeviceEnergy, EnergyMonitor, Measurement, describe_meters, open_monitor
+from clso.energy import (
+    DeviceEnergy,
+    EnergyMonitor,
+    EnergySettings,
+    Measurement,
+    describe_meters,
+    open_monitor,
+)
 from clso.energy import select as selection
-from clso.errors import MeterError
+from clso.errors import ConfigError, MeterError
 
 
 class ManualMeter:
@@ -223,42 +230,42 @@ class TestOpen:
     def test_auto_prefers_counters(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
         monkeypatch.setattr(selection, "rapl_meters", lambda: [ManualMeter()])
-        assert self.sources(open_monitor("auto")) == ["nvml", "rapl"]
+        assert self.sources(open_monitor(EnergySettings(meter="auto"))) == ["nvml", "rapl"]
 
     def test_auto_never_leaves_the_processor_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
-        assert self.sources(open_monitor("auto")) == ["nvml", "cpu_model"]
+        assert self.sources(open_monitor(EnergySettings(meter="auto"))) == ["nvml", "cpu_model"]
 
     @pytest.mark.parametrize("name", ["nvml", "rapl"])
     def test_a_meter_asked_for_by_name_must_be_there(self, name: str) -> None:
         with pytest.raises(MeterError, match="not on this machine"):
-            open_monitor(name)
+            open_monitor(EnergySettings(meter=name))
 
     def test_by_name_when_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
         monkeypatch.setattr(selection, "rapl_meters", lambda: [ManualMeter()])
         for name in ("nvml", "rapl", "cpu_model"):
-            assert self.sources(open_monitor(name)) == [name]
+            assert self.sources(open_monitor(EnergySettings(meter=name))) == [name]
 
     def test_none_measures_nothing(self) -> None:
-        assert open_monitor("none").meters == ()
+        assert open_monitor(EnergySettings(meter="none")).meters == ()
 
     def test_replay_needs_a_log(self, tmp_path: Path) -> None:
-        with pytest.raises(MeterError, match="no log is given"):
-            open_monitor("replay")
+        with pytest.raises(ConfigError, match=r"energy.replay is missing; name the log"):
+            EnergySettings(meter="replay")
         log = tmp_path / "log.jsonl"
         log.write_text(
             '{"elapsed_s": 0, "device": "gpu0", "energy_j": 0}\n'
             '{"elapsed_s": 100, "device": "gpu0", "energy_j": 5000}\n'
         )
-        with open_monitor("replay", replay=log).window() as window:
+        with open_monitor(EnergySettings(meter="replay", replay=str(log))).window() as window:
             time.sleep(0.01)
         assert window.measurement.energy_source == "replay"
         assert window.measurement.mean_power_w == pytest.approx(50, rel=0.2)
 
     def test_unknown_name_lists_the_known(self) -> None:
-        with pytest.raises(MeterError, match=r"no meter 'wattmeter'\n.*auto, nvml, rapl"):
-            open_monitor("wattmeter")
+        with pytest.raises(ConfigError, match=r"meter: .*'auto', 'nvml'.*'wattmeter'"):
+            EnergySettings(meter="wattmeter")
 
     def test_describe_says_why_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         meter = ManualMeter("gpu0", "nvml")
@@ -271,7 +278,7 @@ class TestOpen:
 
 
 def test_this_machine_can_always_be_measured_or_says_so() -> None:
-    with open_monitor("auto") as monitor, monitor.window() as window:
+    with open_monitor(EnergySettings(meter="auto")) as monitor, monitor.window() as window:
         sum(range(100_000))
     assert window.measurement.energy_j is None or window.measurement.energy_j > 0
     assert {status.meter for status in describe_meters()} == {"nvml", "rapl", "cpu_model"}

@@ -3,9 +3,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from clso.config.mixture import Bucketing
 from clso.mixture.buckets import BUCKETINGS, assign, n_buckets
 from clso.mixture.history import History, HistoryCounts
+from pipelines.config.mixture import Bucketing
 
 
 @pytest.fixture

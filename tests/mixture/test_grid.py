@@ -1,8 +1,8 @@
 import pytest
 
-from clso.config import FunctionGridConfig, MixtureConfig
 from clso.errors import ConfigError
 from clso.mixture.grid import canonical_name, class_maps_of, function_names
+from pipelines.config.mixture import FunctionGridConfig, MixtureConfig
 
 EMPTY = dict.fromkeys(FunctionGridConfig.model_fields, ())
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clso.artifacts import load_run
-from clso.config import load_config
 from clso.errors import ConfigError, DownloadError
+from pipelines.config import load_config
 from pipelines.prefect_env import prepare_environment
 from pipelines.stages import COMMANDS, through
 

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from clso.artifacts import Run, append_part, data_columns, load_run
-from clso.config import load_config
 from clso.data import Dataset
 from clso.progress import SILENT
 from clso.report.run_report import render_report
 from pipelines import pareto
 from pipelines.cli import app, main
+from pipelines.config import load_config
 from pipelines.context import open_context
 from pipelines.pareto import costed_problem, front_models
 from pipelines.stages.functions import spread_blocks

@@ -9,16 +9,15 @@ import pyarrow.compute as pc
 import pytest
 
 from clso.artifacts import Run, data_columns, load_run
-from clso.config import ablation_arms, load_config
 from clso.progress import SILENT
 from clso.report.run_report import render_report
 from pipelines import arm_searches
 from pipelines.arm_problems import open_arm
 from pipelines.cli import main
+from pipelines.config import ablation_arms, load_config
 from pipelines.context import open_context
 from search.evolution import run_search
 from search.records import MemorySink
-from search.settings import SearchSettings
 from search.watched import WatchedProblem
 
 Invoke = Callable[..., str]
@@ -107,13 +106,7 @@ def test_an_arm_pays_for_what_another_had_evaluated_before(study: Run) -> None:
 def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: str) -> None:
     config = load_config(tiny)
     base = ablation_arms(config, family)[0]
-    settings = SearchSettings.from_mapping(
-        {
-            **base.config.search.model_dump(),
-            "generations": 14,
-            "max_evaluations": 14,
-        }
-    )
+    settings = base.config.search.lasting(14)
     with open_context(config, study.path.parents[1], SILENT) as context:
         problem = open_arm(context, base.config, family)
         for row in rows_of(study, "ablations", family=family, arm="base"):
@@ -144,9 +137,7 @@ def test_counting_predictions_and_sharing_evaluations_change_no_search(
 ) -> None:
     config = load_config(tiny)
     arm = next(one for one in ablation_arms(config, "mixture") if one.name == "surrogate=ridge")
-    settings = SearchSettings.from_mapping(
-        {**arm.config.search.model_dump(), "generations": 14, "max_evaluations": 14}
-    )
+    settings = arm.config.search.lasting(14)
     with open_context(config, study.path.parents[1], SILENT) as context:
         problem = WatchedProblem(open_arm(context, arm.config, "mixture").searched)
         plain = run_search(

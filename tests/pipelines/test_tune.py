@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from clso.artifacts import Run, load_run
-from clso.config import load_config
 from clso.errors import ConfigError
 from clso.studies.tuning import check_of
 from pipelines import tune as tune_module
 from pipelines.cli import main
+from pipelines.config import load_config
 from pipelines.tuned import own_library, search_space, tuned_config
 from search.settings import SearchSettings
 from search.tuning import Choices, judge

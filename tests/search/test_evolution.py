@@ -34,7 +34,7 @@ SMALL = SearchSettings(
     surrogate=SurrogateSettings(kind="random_forest", start=2, full_eval_fraction=0.3),
     local_search=LocalSearchSettings(neighbours=2),
 )
-FULL = replace(SMALL, surrogate=SurrogateSettings(kind="none"))
+FULL = SMALL.replaced(surrogate=SurrogateSettings(kind="none"))
 
 
 class Watched(TableProblem):
@@ -134,7 +134,7 @@ def data_of(rows: list[dict[str, Any]], name: str) -> Any:  # noqa: ANN401 - pya
 
 @pytest.mark.parametrize("kind", ["none", "random_forest", "mlp"])
 def test_rows_fit_their_schemas_and_number_every_individual_once(kind: Any) -> None:  # noqa: ANN401
-    settings = replace(SMALL, surrogate=replace(SMALL.surrogate, kind=kind))
+    settings = SMALL.replaced(surrogate=SMALL.surrogate.replaced(kind=kind))
     result, rows, generations = search(Watched(), settings, surrogate=None)
     assert data_of(rows, "evaluations").num_rows == result.counts.total
     assert data_of(generations, "generations").num_rows == result.generations == 7
@@ -237,7 +237,7 @@ def test_the_surrogate_filters_from_generation_start_on() -> None:
 
 
 def test_a_search_of_start_generations_is_never_filtered() -> None:
-    settings = replace(SMALL, generations=5, surrogate=SurrogateSettings(start=5))
+    settings = SMALL.replaced(generations=5, surrogate=SurrogateSettings(start=5))
     result, rows, _ = search(Watched(), settings, surrogate=Liar)
     assert result.surrogate_start is None
     assert result.surrogate_cost is None
@@ -248,7 +248,7 @@ def test_a_search_of_start_generations_is_never_filtered() -> None:
 
 
 def test_at_least_a_tenth_of_the_screened_evaluations_is_random() -> None:
-    settings = replace(SMALL, generations=20, population=20, local_search=_NO_LOCAL)
+    settings = SMALL.replaced(generations=20, population=20, local_search=_NO_LOCAL)
     result, rows, _ = search(Watched(), settings)
     start = result.surrogate_start
     assert start is not None
@@ -285,11 +285,10 @@ def test_after_every_generation_the_control_covers_local_search_too(
     cardinalities: tuple[int, ...],
     tmp_path: Path,
 ) -> None:
-    settings = replace(
-        SMALL,
+    settings = SMALL.replaced(
         generations=15,
         max_evaluations=limit,
-        surrogate=replace(SMALL.surrogate, random_fraction=random_fraction),
+        surrogate=SMALL.surrogate.replaced(random_fraction=random_fraction),
         local_search=LocalSearchSettings(neighbours=neighbours, every=every),
     )
     state_path, saved = tmp_path / "state.json", []
@@ -327,7 +326,7 @@ def test_local_search_steps_where_the_prediction_is_lowest() -> None:
             return np.array([float(genome[0]) for genome in genomes]), np.zeros(len(genomes))
 
     # a control this small is paid by the screening, so local search is left to the prediction
-    settings = replace(SMALL, local_search=LocalSearchSettings(neighbours=1))
+    settings = SMALL.replaced(local_search=LocalSearchSettings(neighbours=1))
     _, rows, _ = search(Watched(), settings, surrogate=ByFirstGene)
     steps = [row for row in rows if row["origin"] == "local_search" and row["generation"] >= 2]
     assert len(steps) == 5
@@ -395,7 +394,7 @@ def test_selection_adds_the_spread_to_a_prediction(tmp_path: Path) -> None:
 
 
 def test_local_search_leaves_alone_what_its_generation_has() -> None:
-    settings = replace(SMALL, local_search=LocalSearchSettings(neighbours=12))
+    settings = SMALL.replaced(local_search=LocalSearchSettings(neighbours=12))
     _, rows, _ = search(Watched(cardinalities=(6, 6, 6)), settings)
     places = Counter((row["generation"], row["genome_hash"]) for row in rows)
     assert set(places.values()) == {1}
@@ -422,7 +421,7 @@ def test_a_surrogate_that_says_nan_steps_aside() -> None:
 
 
 def test_a_larger_pool_discards_candidates_before_they_are_individuals() -> None:
-    settings = replace(SMALL, surrogate=replace(SMALL.surrogate, pool_factor=3.0))
+    settings = SMALL.replaced(surrogate=SMALL.surrogate.replaced(pool_factor=3.0))
     result, rows, _ = search(Watched(), settings)
     assert result.counts.n_discarded > 0
     assert result.counts.total == len(rows)
@@ -442,7 +441,7 @@ def test_the_incumbent_never_rises_and_the_finalists_are_the_best_evaluated() ->
 
 def test_search_beats_as_many_uniform_draws() -> None:
     problem = Watched(cardinalities=(32,) * 6)
-    result, _, _ = search(problem, replace(SMALL, generations=15))
+    result, _, _ = search(problem, SMALL.replaced(generations=15))
     rng = np.random.default_rng(0)
     draws = [tuple(map(int, rng.integers(0, 32, 6))) for _ in range(len(problem.seen))]
     assert result.best.loss < min(map(problem.loss, draws)) - 1
@@ -481,7 +480,7 @@ def test_a_loss_called_evaluated_that_is_no_number_counts_as_failed() -> None:
 @pytest.mark.parametrize("limit", [5, 12, 13, 30, 33])
 def test_no_more_is_evaluated_than_allowed(settings: SearchSettings, limit: int) -> None:
     problem = Watched(fails=lambda genome: genome[0] == 0)
-    result, rows, _ = search(problem, replace(settings, max_evaluations=limit))
+    result, rows, _ = search(problem, settings.replaced(max_evaluations=limit))
     assert sum(problem.seen.values()) == limit
     assert result.stop_reason == "max_evaluations"
     assert all(row["status"] is not None for row in rows)
@@ -498,19 +497,19 @@ def test_patience_reads_measured_losses_only() -> None:
         def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
             return np.full(len(genomes), -float(next(falling))), np.zeros(len(genomes))
 
-    result, _, _ = search(Flat(), replace(SMALL, patience=3, generations=50), surrogate=EverBetter)
+    result, _, _ = search(Flat(), SMALL.replaced(patience=3, generations=50), surrogate=EverBetter)
     assert result.stop_reason == "patience"
     assert result.generations == 4
 
 
 def test_an_improvement_below_min_delta_does_not_count() -> None:
-    result, _, _ = search(Watched(), replace(FULL, patience=2, min_delta=1e9, generations=50))
+    result, _, _ = search(Watched(), FULL.replaced(patience=2, min_delta=1e9, generations=50))
     assert (result.stop_reason, result.generations) == ("patience", 3)
 
 
 def test_a_space_that_is_used_up_ends_the_search() -> None:
     problem = Watched(cardinalities=(3, 2))
-    result, _, _ = search(problem, replace(FULL, generations=100))
+    result, _, _ = search(problem, FULL.replaced(generations=100))
     assert result.stop_reason == "exhausted"
     assert len(problem.seen) == 6
     assert result.best.loss == min(map(problem.loss, problem.seen))
@@ -565,8 +564,8 @@ def test_a_search_killed_in_every_generation_equals_an_unbroken_one(
     kind: Any,  # noqa: ANN401 - a literal
     tmp_path: Path,
 ) -> None:
-    settings = replace(
-        SMALL, generations=5, surrogate=replace(SMALL.surrogate, kind=kind, pool_factor=1.5)
+    settings = SMALL.replaced(
+        generations=5, surrogate=SMALL.surrogate.replaced(kind=kind, pool_factor=1.5)
     )
     fails: Callable[[Genome], bool] = lambda genome: genome[1] == 2  # noqa: E731
     whole, rows, generations = search(Watched(fails=fails), settings, surrogate=None)
@@ -627,7 +626,7 @@ def test_the_state_of_another_search_is_refused_with_what_differs(tmp_path: Path
     with pytest.raises(ArtifactError, match=r"settings\.surrogate\.start was 2, is 3"):
         search(
             Watched(),
-            replace(SMALL, surrogate=replace(SMALL.surrogate, start=3)),
+            SMALL.replaced(surrogate=SMALL.surrogate.replaced(start=3)),
             state_path=state_path,
         )
     with pytest.raises(ArtifactError, match="seed was 1, is 5"):
@@ -685,8 +684,8 @@ class Unsure:
 def test_optimism_tries_what_is_little_known_and_leaves_the_predictions_as_they_are() -> None:
     mean_std = {}
     for optimism in (0.0, 1.0):
-        surrogate = replace(SMALL.surrogate, optimism=optimism, pool_factor=4.0)
-        settings = replace(SMALL, surrogate=surrogate, mutation_rate=0.5)
+        surrogate = SMALL.surrogate.replaced(optimism=optimism, pool_factor=4.0)
+        settings = SMALL.replaced(surrogate=surrogate, mutation_rate=0.5)
         _, rows, _ = search(Watched(), settings, surrogate=Unsure)
         guessed = [row for row in rows if row["predicted_loss"] is not None]
         assert {row["predicted_loss"] for row in guessed} == {9.0}
@@ -700,8 +699,8 @@ def test_expected_improvement_tries_what_is_little_known_and_the_mean_does_not()
     acquisitions: list[Acquisition] = ["mean", "expected_improvement"]
     for acquisition in acquisitions:
         # the mean has no use for optimism
-        surrogate = replace(SMALL.surrogate, acquisition=acquisition, optimism=1.0, pool_factor=4.0)
-        settings = replace(SMALL, surrogate=surrogate, mutation_rate=0.5)
+        surrogate = SMALL.surrogate.replaced(acquisition=acquisition, optimism=1.0, pool_factor=4.0)
+        settings = SMALL.replaced(surrogate=surrogate, mutation_rate=0.5)
         _, rows, _ = search(Watched(), settings, surrogate=Unsure)
         guessed = [row for row in rows if row["predicted_loss"] is not None]
         tried = [row["predicted_std"] for row in guessed if row["status"] == "evaluated"]
@@ -718,7 +717,7 @@ class Moody(Additive):
 
 
 def test_where_the_surrogate_steps_aside_everything_is_evaluated() -> None:
-    settings = replace(SMALL, generations=20, local_search=LocalSearchSettings(neighbours=3))
+    settings = SMALL.replaced(generations=20, local_search=LocalSearchSettings(neighbours=3))
     result, rows, generations = search(Watched(), settings, surrogate=Moody)
     by_generation = [row["surrogate"] for row in generations]
     assert by_generation[:2] == [None, None]
@@ -743,7 +742,7 @@ def filtered_ones(
 
 @pytest.mark.parametrize("pool_factor", [1.0, 3.0])
 def test_a_generation_says_which_share_of_its_candidates_it_was_spared(pool_factor: float) -> None:
-    settings = replace(SMALL, surrogate=replace(SMALL.surrogate, pool_factor=pool_factor))
+    settings = SMALL.replaced(surrogate=SMALL.surrogate.replaced(pool_factor=pool_factor))
     result, rows, generations = search(Watched(fails=lambda one: one[0] == 3), settings)
     filtered = filtered_ones(rows, generations)
     assert [row["generation"] for row, _ in filtered] == list(range(2, 7))
@@ -774,13 +773,12 @@ def test_a_tenth_at_least_of_what_the_surrogate_could_choose_is_drawn_at_random(
     acquisition: Any,  # noqa: ANN401 - a literal
     make: Any,  # noqa: ANN401 - makes a surrogate
 ) -> None:
-    surrogate = replace(
-        SMALL.surrogate,
+    surrogate = SMALL.surrogate.replaced(
         random_fraction=random_fraction,
         pool_factor=pool_factor,
         acquisition=acquisition,
     )
-    settings = replace(SMALL, surrogate=surrogate, generations=6)
+    settings = SMALL.replaced(surrogate=surrogate, generations=6)
     _, rows, generations = search(Watched(), settings, surrogate=make, seed=seed)
     scored = at_random = 0
     for row, own in filtered_ones(rows, generations):
@@ -814,7 +812,7 @@ def test_a_search_without_predictions_has_no_joules_of_any() -> None:
 
 
 def test_what_auto_picks_stands_in_the_records_and_survives_a_resumed_run(tmp_path: Path) -> None:
-    settings = replace(SMALL, surrogate=replace(SMALL.surrogate, kind="auto"), generations=5)
+    settings = SMALL.replaced(surrogate=SMALL.surrogate.replaced(kind="auto"), generations=5)
     _, rows, generations = search(Watched(), settings, surrogate=None)
     assert any(row["surrogate"] for row in generations)
     sink, state_path = MemorySink(), tmp_path / "state.json"

@@ -62,7 +62,7 @@ def search(settings: SearchSettings, seed: int = 0) -> tuple[MemorySink, list[fl
 
 
 def with_surrogate(**changes: bool | int) -> SearchSettings:
-    return replace(SETTINGS, surrogate=replace(SETTINGS.surrogate, **changes))
+    return SETTINGS.replaced(surrogate=SETTINGS.surrogate.replaced(**changes))
 
 
 def test_chosen_steps_that_must_differ_bring_an_option_each() -> None:

@@ -119,7 +119,7 @@ PROBLEMS = pytest.mark.parametrize("problem_class", [Batched, Extending])
 def test_a_watched_search_is_the_same_search(
     fidelity: FidelitySettings, problem_class: type[Batched]
 ) -> None:
-    settings = replace(SMALL, fidelity=fidelity, max_evaluations=30)
+    settings = SMALL.replaced(fidelity=fidelity, max_evaluations=30)
     plain = search(problem_class(), settings)
     known: dict[Genome, Evaluation] = {}
     for _ in range(2):  # the second time whole evaluations are known
@@ -144,7 +144,7 @@ def test_rows_say_how_far_each_came_and_what_it_cost(
     fidelity: FidelitySettings, problem_class: type[Batched]
 ) -> None:
     problem = problem_class(fails=2)
-    result, rows, generations = search(problem, replace(SMALL, fidelity=fidelity))
+    result, rows, generations = search(problem, SMALL.replaced(fidelity=fidelity))
     table_from_rows(rows, "evaluations")
     table_from_rows(generations, "generations")
     assert {row["status"] for row in rows} == {"evaluated", "cached", "failed", "screened"}
@@ -187,7 +187,7 @@ def test_the_lowest_screening_loss_is_no_result(fidelity: FidelitySettings) -> N
             return nats
 
     problem = Deceptive()
-    result, rows, generations = search(problem, replace(SMALL, fidelity=fidelity))
+    result, rows, generations = search(problem, SMALL.replaced(fidelity=fidelity))
     screened = [row for row in rows if row["status"] == "screened"]
     whole = [row["evaluated_loss"] for row in rows if row["evaluated_loss"] is not None]
     assert min(row["screening_loss"] for row in rows if row["screening_loss"]) < min(whole)
@@ -203,7 +203,7 @@ def test_screened_parents_are_believed_no_better_than_the_incumbent(
     fidelity: FidelitySettings, tmp_path: Path
 ) -> None:
     state_path = tmp_path / "state.json"
-    asked = replace(SMALL, fidelity=fidelity)
+    asked = SMALL.replaced(fidelity=fidelity)
     result, rows, _ = search(Batched(noise=5.0), asked, state_path=state_path)
     parents = json.loads(state_path.read_text())["parents"]
     last = [row for row in rows if row["generation"] == result.generations - 1]
@@ -220,7 +220,7 @@ def test_what_is_believed_of_a_screened_one_is_how_far_the_incumbent_was_ahead(
     state_path = tmp_path / "state.json"
     problem = Batched(noise=0.0)
     # without noise, every part of the batches is off by the same for all genomes
-    result, rows, _ = search(problem, replace(SMALL, fidelity=HALVING), state_path=state_path)
+    result, rows, _ = search(problem, SMALL.replaced(fidelity=HALVING), state_path=state_path)
     parents = json.loads(state_path.read_text())["parents"]
     last = [row for row in rows if row["generation"] == result.generations - 1]
     for (_, loss), row in zip(parents, last, strict=True):
@@ -239,8 +239,8 @@ def test_no_more_is_spent_than_allowed(
     limit: int,
 ) -> None:
     surrogate = SurrogateSettings(kind=kind, start=1, full_eval_fraction=0.5)
-    asked = replace(
-        SMALL, fidelity=fidelity, max_evaluations=limit, generations=200, surrogate=surrogate
+    asked = SMALL.replaced(
+        fidelity=fidelity, max_evaluations=limit, generations=200, surrogate=surrogate
     )
     problem = problem_class(fails=2)
     result, rows, _ = search(problem, asked)
@@ -256,8 +256,7 @@ def test_no_more_is_spent_than_allowed(
 def test_a_search_resumed_after_every_generation_equals_an_unbroken_one(
     fidelity: FidelitySettings, problem_class: type[Batched], tmp_path: Path
 ) -> None:
-    asked = replace(
-        SMALL,
+    asked = SMALL.replaced(
         fidelity=fidelity,
         max_evaluations=60,
         surrogate=SurrogateSettings(kind="ridge", start=2, full_eval_fraction=0.5),
@@ -291,7 +290,7 @@ def test_a_problem_of_one_fidelity_has_nothing_to_climb(fidelity: FidelitySettin
     class Plain(Batched):
         fidelities = (1.0,)
 
-    assert search(Plain(), replace(SMALL, fidelity=fidelity))[1] == search(Plain(), SMALL)[1]
+    assert search(Plain(), SMALL.replaced(fidelity=fidelity))[1] == search(Plain(), SMALL)[1]
 
 
 @given(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_problem import TableProblem
 
-from clso.config.search import SearchConfig
 from clso.errors import ConfigError
 from search.evolution import run_search
 from search.population import next_population
@@ -78,15 +76,15 @@ def test_the_population_stays_within_its_bounds(
 
 
 def test_factors_are_applied_as_written() -> None:
-    ten = replace(RULE, max=100, grow=1.1)
+    ten = RULE.replaced(max=100, grow=1.1)
     assert next_population(10, ten, generation=4, stale=2) == 11
-    assert next_population(10, replace(ten, shrink=0.7), generation=4, stale=0) == 7
+    assert next_population(10, ten.replaced(shrink=0.7), generation=4, stale=0) == 7
     assert next_population(10, ten, generation=0, stale=0) == 10
     assert next_population(10, AdaptivePopulationSettings(), generation=3, stale=0) == 10
 
 
 def test_generations_have_the_places_that_their_rows_say() -> None:
-    rows, generations = search(replace(SMALL, local_search=LocalSearchSettings(enabled=False)))
+    rows, generations = search(SMALL.replaced(local_search=LocalSearchSettings(enabled=False)))
     held = Counter(row["generation"] for row in rows)
     sizes = [row["population"] for row in generations]
     assert sizes == [held[row["generation"]] for row in generations]
@@ -110,56 +108,53 @@ def test_progress_shrinks_it_and_stagnation_lets_it_grow() -> None:
 
 
 def test_without_it_every_generation_has_the_population_asked_for() -> None:
-    plain = replace(SMALL, adaptive_population=AdaptivePopulationSettings())
+    plain = SMALL.replaced(adaptive_population=AdaptivePopulationSettings())
     assert {row["population"] for row in search(plain)[1]} == {12}
 
 
 def test_the_places_of_the_next_generation_are_in_the_state(tmp_path: Path) -> None:
     state_path = tmp_path / "state.json"
-    search(replace(SMALL, generations=9), state_path=state_path)
+    search(SMALL.replaced(generations=9), state_path=state_path)
     saved = json.loads(state_path.read_text())["population"]
-    assert saved == search(replace(SMALL, generations=10))[1][-1]["population"]
+    assert saved == search(SMALL.replaced(generations=10))[1][-1]["population"]
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"adaptive_population": {"min": 1}}, r"adaptive_population.min is 1"),
-        ({"adaptive_population": {"min": 9, "max": 8}}, r"adaptive_population.max is 8"),
-        ({"adaptive_population": {"shrink": 0.0}}, r"adaptive_population.shrink is 0.0"),
-        ({"adaptive_population": {"grow": 0.5}}, r"adaptive_population.grow is 0.5"),
-        ({"adaptive_population": {"patience": 0}}, r"adaptive_population.patience is 0"),
+        (
+            {"adaptive_population": {"min": 1}},
+            r"min: .* equal to 2 \(given 1\)",
+        ),
+        (
+            {"adaptive_population": {"min": 9, "max": 8}},
+            r"adaptive_population: max 8 is below min 9",
+        ),
+        (
+            {"adaptive_population": {"shrink": 0.0}},
+            r"shrink: .* than 0 \(given 0.0\)",
+        ),
+        (
+            {"adaptive_population": {"grow": 0.5}},
+            r"grow: .* equal to 1 \(given 0.5\)",
+        ),
+        (
+            {"adaptive_population": {"patience": 0}},
+            r"patience: .* equal to 1 \(given 0\)",
+        ),
         (
             {"adaptive_population": {"enabled": True}, "population": 65},
-            r"population is 65, expected 8 to 64",
+            r"population 65 must be within .*min 8 and max 64",
         ),
         (
             {"adaptive_population": {"enabled": True}, "elites": 8},
-            r"adaptive_population.min is 8, expected more than the elites, 8",
+            r"min 8 must exceed elites 8",
         ),
-        ({"fidelity": {"kind": "oracle"}}, r"fidelity.kind is 'oracle'"),
-        ({"fidelity": {"eta": 1.0}}, r"fidelity.eta is 1.0"),
-        ({"fidelity": {"alpha": 0.5}}, r"fidelity.alpha is 0.5"),
+        ({"fidelity": {"kind": "oracle"}}, r"kind: .*'racing' \(given 'oracle'\)"),
+        ({"fidelity": {"eta": 1.0}}, r"eta: .* greater than 1 \(given 1.0\)"),
+        ({"fidelity": {"alpha": 0.5}}, r"alpha: .* less than 0.5 \(given 0.5\)"),
     ],
 )
-def test_a_value_out_of_range_is_named_and_the_configuration_refuses_it_too(
-    values: dict[str, Any], message: str
-) -> None:
+def test_a_value_out_of_range_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        SearchSettings.from_mapping(values)
-    with pytest.raises(ValueError, match=r"validation error"):
-        SearchConfig.model_validate(values)
-
-
-def test_the_sections_survive_the_round_trip() -> None:
-    config = SearchConfig.model_validate(
-        {
-            "population": 16,
-            "fidelity": {"kind": "racing", "alpha": 0.01},
-            "adaptive_population": {"enabled": True, "max": 32},
-        }
-    )
-    asked = SearchSettings.from_mapping(config.model_dump())
-    assert (asked.fidelity.kind, asked.fidelity.alpha) == ("racing", 0.01)
-    assert (asked.adaptive_population.max, asked.adaptive_population.enabled) == (32, True)
-    assert asked.to_mapping() == config.model_dump()
+        SearchSettings(**values)

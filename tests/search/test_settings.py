@@ -1,58 +1,62 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
-from clso.config.schema import SearchConfig
 from clso.errors import ConfigError
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
-
-
-def test_settings_are_the_configuration_field_by_field() -> None:
-    dumped = SearchConfig().model_dump()
-    assert SearchSettings.from_mapping(dumped) == SearchSettings()
-    assert SearchSettings().to_mapping() == dumped
-
-
-def test_nested_values_survive_the_round_trip() -> None:
-    config = SearchConfig.model_validate(
-        {"population": 16, "surrogate": {"start": 2}, "local_search": {"enabled": False}}
-    )
-    settings = SearchSettings.from_mapping(config.model_dump())
-    assert settings.surrogate.start == 2
-    assert not settings.local_search.enabled
-    assert SearchSettings.from_mapping(settings.to_mapping()) == settings
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"population": 1}, "population is 1, expected at least 2"),
-        ({"generations": 0}, "generations is 0"),
-        ({"population": 4, "elites": 4, "tournament_size": 2}, "elites is 4, expected 0 to 3"),
-        ({"population": 4, "tournament_size": 5}, "tournament_size is 5, expected at most"),
-        ({"mutation_rate": 1.5}, "mutation_rate is 1.5, expected 0 to 1"),
-        ({"crossover": "three_point"}, "crossover is 'three_point'"),
-        ({"patience": 0}, "patience is 0"),
-        ({"max_evaluations": 0}, "max_evaluations is 0"),
-        ({"min_delta": -1.0}, "min_delta is -1.0"),
-        ({"surrogate": {"kind": "oracle"}}, "surrogate.kind is 'oracle'"),
-        ({"surrogate": {"start": 0}}, "surrogate.start is 0"),
-        ({"surrogate": {"full_eval_fraction": 0.0}}, "full_eval_fraction is 0.0"),
-        ({"surrogate": {"random_fraction": 0.05}}, "random_fraction is 0.05"),
-        ({"surrogate": {"pool_factor": 0.5}}, "pool_factor is 0.5"),
-        ({"surrogate": {"optimism": -0.5}}, "optimism is -0.5"),
-        ({"surrogate": {"min_correlation": 1.5}}, "min_correlation is 1.5, expected 0 to 1"),
-        (
-            {"surrogate": {"acquisition": "luck"}},
-            "surrogate.acquisition is 'luck', expected one of mean, lower_confidence_bound",
-        ),
-        ({"local_search": {"every": 0}}, "local_search.every is 0"),
-        ({"local_search": {"neighbours": 0}}, "local_search.neighbours is 0"),
+        ({"population": 1}, r"population: .*equal to 2 \(given 1\)"),
+        ({"generations": 0}, r"generations: .*equal to 1 \(given 0\)"),
+        ({"population": 4, "elites": 4, "tournament_size": 2}, "elites 4 must be fewer than"),
+        ({"population": 4, "tournament_size": 5}, "tournament_size 5 exceeds population 4"),
+        ({"mutation_rate": 1.5}, r"mutation_rate: .*less than or equal to 1 \(given 1.5\)"),
+        ({"crossover": "three_point"}, "crossover: .*'uniform' or 'two_point'.*'three_point'"),
+        ({"patience": 0}, r"patience: .*\(given 0\)"),
+        ({"max_evaluations": 0}, r"max_evaluations: .*\(given 0\)"),
+        ({"min_delta": -1.0}, r"min_delta: .*equal to 0 \(given -1.0\)"),
+        ({"surrogate": {"kind": "oracle"}}, r"surrogate.kind: .*'ridge'.*\(given 'oracle'\)"),
+        ({"surrogate": {"start": 0}}, r"surrogate.start: .*\(given 0\)"),
+        ({"surrogate": {"full_eval_fraction": 0.0}}, r"full_eval_fraction: .*than 0 \(given 0.0"),
+        ({"surrogate": {"random_fraction": 0.05}}, r"random_fraction: .* to 0.1 \(given 0.05"),
+        ({"surrogate": {"pool_factor": 0.5}}, r"pool_factor: .*\(given 0.5\)"),
+        ({"surrogate": {"optimism": -0.5}}, r"optimism: .*\(given -0.5\)"),
+        ({"surrogate": {"min_correlation": 1.5}}, r"min_correlation: .* to 1 \(given 1.5\)"),
+        ({"surrogate": {"acquisition": "luck"}}, r"acquisition: .*'mean'.*\(given 'luck'\)"),
+        ({"local_search": {"every": 0}}, r"local_search.every: .*\(given 0\)"),
+        ({"local_search": {"neighbours": 0}}, r"local_search.neighbours: .*\(given 0\)"),
+        ({"popullation": 8}, "popullation: unknown key; did you mean 'population'"),
+        ({"population": True}, "population is true, expected another value"),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        SearchSettings.from_mapping(values)
+        SearchSettings(**values)
+    with pytest.raises(ConfigError, match=message):
+        SearchSettings().replaced(**values)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"SearchSettings: population: .*; elites: .*"):
+        SearchSettings(population=1, elites=-1)
+    with pytest.raises(ConfigError, match=r"SurrogateSettings: start: "):
+        SurrogateSettings(start=0)
+
+
+def test_numbers_of_numpy_are_taken_as_they_are() -> None:
+    settings = SearchSettings(mutation_rate=np.float64(0.25))
+    assert settings == SearchSettings(mutation_rate=0.25)
+
+
+def test_settings_are_plain_values_and_back() -> None:
+    settings = SearchSettings(population=16, surrogate=SurrogateSettings(kind="auto"))
+    assert SearchSettings(**settings.model_dump(mode="json")) == settings
+    assert settings.replaced() == settings
+    assert settings.lasting(7).max_evaluations == 7
 
 
 def test_local_search_comes_after_every_so_many_generations() -> None:

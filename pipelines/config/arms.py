@@ -1,18 +1,32 @@
-"""The sections `ablate` and `savings`: which searches are held against each other.
+"""The sections `ablate` and `savings`, and the arms that follow from them.
 
 An *arm* is the run's configuration with some values replaced; its overrides map dotted paths to
-values, `{gpt.library.size: 32}`. What becomes of them stands in `clso.config.arms`.
+values, `{gpt.library.size: 32}`. Arms are made before any work.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from clso.config.section import Count, Section
+from clso.errors import ConfigError
+from clso.section import Count, Section
 
-__all__ = ["AblateConfig", "FactorConfig", "SavingsConfig"]
+if TYPE_CHECKING:
+    from pipelines.config.run import RunConfig
+
+__all__ = [
+    "AblateSettings",
+    "Arm",
+    "FactorSettings",
+    "SavingsSettings",
+    "ablation_arms",
+    "savings_arms",
+]
 
 Seeds = Annotated[int, Field(ge=2, le=10_000)]
 Overrides = dict[str, Any]
@@ -36,7 +50,7 @@ def _names(value: object) -> object:
 Named = BeforeValidator(_names)
 
 
-class FactorConfig(Section):
+class FactorSettings(Section):
     """One thing that varies, in named levels.
 
     Attributes:
@@ -50,7 +64,7 @@ class FactorConfig(Section):
     family: Literal["gpt", "mixture"] | None = None
 
     @model_validator(mode="after")
-    def _base_is_a_level(self) -> FactorConfig:
+    def _base_is_a_level(self) -> FactorSettings:
         if self.base not in self.levels:
             raise ValueError(
                 f"base is {self.base!r}, expected one of the levels {', '.join(self.levels)}"
@@ -62,7 +76,7 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-class AblateConfig(Section):
+class AblateSettings(Section):
     """A grid of searches around a base: `clso ablate`.
 
     Attributes:
@@ -76,7 +90,7 @@ class AblateConfig(Section):
     evaluations: Count
     seeds: Seeds = 5
     design: Literal["one_at_a_time", "product"] = "one_at_a_time"
-    factors: Annotated[dict[str, FactorConfig], Named, Field(min_length=1)]
+    factors: Annotated[dict[str, FactorSettings], Named, Field(min_length=1)]
 
 
 # What decides how often and how wholly a search evaluates; the operators are not among it, so that
@@ -84,7 +98,7 @@ class AblateConfig(Section):
 _SPARING = ("surrogate", "fidelity", "adaptive_population")
 
 
-class SavingsConfig(Section):
+class SavingsSettings(Section):
     """Searches that differ in how they spare evaluations: `clso savings`.
 
     Attributes:
@@ -113,7 +127,7 @@ class SavingsConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _one_search_apart_from_what_spares(self) -> SavingsConfig:
+    def _one_search_apart_from_what_spares(self) -> SavingsSettings:
         if self.reference not in self.arms:
             raise ValueError(
                 f"reference is {self.reference!r}, expected one of the arms {', '.join(self.arms)}"
@@ -134,3 +148,108 @@ class SavingsConfig(Section):
                         "`ablate` compares the rest"
                     )
         return self
+
+
+Family = Literal["gpt", "mixture"]
+_JOINT = " + "
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named configuration of one family's search.
+
+    Attributes:
+        name: unique in the study.
+        config: the run's, with the arm's overrides and without the studies' sections.
+        factor: what differs from the base, several joined by `+`; `None`: nothing does.
+        level: the levels that it has instead.
+    """
+
+    name: str
+    config: RunConfig
+    factor: str | None = None
+    level: str | None = None
+
+
+def ablation_arms(config: RunConfig, family: Family) -> list[Arm]:
+    """Return the base, then every other arm of the section `ablate`.
+
+    Raises:
+        ConfigError: there is no such section, no factor concerns the family, or an override
+            does not exist or is out of its range.
+    """
+    grid = _grid(config)
+    factors = {
+        name: factor for name, factor in grid.factors.items() if factor.family in (None, family)
+    }
+    if not factors:
+        raise ConfigError(
+            f"no factor of ablate.factors concerns the family {family}",
+            remedy="name another with --family, or add a factor",
+        )
+    base = {name: factor.base for name, factor in factors.items()}
+    if grid.design == "product":
+        chosen = [
+            dict(zip(factors, levels, strict=True))
+            for levels in product(*(factor.levels for factor in factors.values()))
+        ]
+    else:
+        chosen = [
+            {**base, name: level} for name, factor in factors.items() for level in factor.levels
+        ]
+    arms = []
+    for levels in [base, *(one for one in chosen if one != base)]:
+        changed = [name for name in factors if levels[name] != base[name]]
+        arms.append(
+            Arm(
+                name=", ".join(f"{name}={levels[name]}" for name in changed) or "base",
+                config=_with_levels(config, grid, levels),
+                factor=_JOINT.join(changed) or None,
+                level=_JOINT.join(levels[name] for name in changed) or None,
+            )
+        )
+    return arms
+
+
+def savings_arms(config: RunConfig, family: Family) -> list[Arm]:
+    """Return the reference, then every other arm of the section `savings`.
+
+    Raises:
+        ConfigError: an override does not exist or is out of its range.
+    """
+    savings = config.savings or SavingsSettings()
+    own = family == "mixture" and config.mixture.search is not None
+    section = "mixture.search" if own else "search"
+    chosen = {savings.reference: savings.arms[savings.reference], **savings.arms}
+    return [
+        Arm(
+            name,
+            _bare(config).with_overrides(
+                {f"{section}.{path}": value for path, value in arm.items() if path != "family"},
+                where=f"savings.arms.{name}",
+            ),
+        )
+        for name, arm in chosen.items()
+        if arm.get("family") in (None, family)
+    ]
+
+
+def _grid(config: RunConfig) -> AblateSettings:
+    if config.ablate is None:
+        raise ConfigError(
+            "the configuration has no section `ablate`, which says what is varied",
+            remedy="see configs/ablate.yaml",
+        )
+    return config.ablate
+
+
+def _with_levels(config: RunConfig, grid: AblateSettings, levels: Mapping[str, str]) -> RunConfig:
+    arm = _bare(config)
+    for name, level in levels.items():
+        overrides: dict[str, Any] = grid.factors[name].levels[level]
+        arm = arm.with_overrides(overrides, where=f"ablate.factors.{name}.levels.{level}")
+    return arm
+
+
+def _bare(config: RunConfig) -> RunConfig:
+    return config.model_copy(update={"ablate": None, "savings": None})

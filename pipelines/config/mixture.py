@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from clso.config.search import SearchConfig
-from clso.config.section import Count, NotNegative, Positive, Section
+from clso.section import Count, NotNegative, Positive, Section
+from search.settings import SearchSettings
 
 __all__ = ["FunctionGridConfig", "MixtureConfig"]
 
@@ -127,7 +127,7 @@ class MixtureConfig(Section):
     hybrid: bool = True
     hybrid_tokens: Count = 4096
     library: FunctionGridConfig = FunctionGridConfig()
-    search: SearchConfig | None = None
+    search: SearchSettings | None = None
 
     @model_validator(mode="after")
     def _maps_known(self) -> MixtureConfig:

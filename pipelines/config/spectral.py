@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from clso.config.section import Count, Positive, Section
+from clso.section import Count, Positive, Section
 
 __all__ = ["SpectralConfig"]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clso.config.section import Count, Positive, Section, Share
+from clso.section import Count, Positive, Section, Share
 
 __all__ = [
     "BlockSparseConfig",

@@ -13,17 +13,17 @@ from pydantic import (
     model_validator,
 )
 
-from clso.config.search import LocalSearchConfig, SearchConfig, SurrogateConfig
-from clso.config.section import Count, Positive, Section
+from clso.section import Count, Positive, Section
+from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 
 __all__ = [
-    "BudgetConfig",
-    "DimensionConfig",
+    "BudgetSettings",
     "FunctionGroup",
-    "LocalSearchSpaceConfig",
-    "SearchSpaceConfig",
-    "SurrogateSpaceConfig",
-    "TuneConfig",
+    "LocalSearchSpace",
+    "SurrogateSpace",
+    "TuneDimension",
+    "TuneSettings",
+    "TuneSpace",
 ]
 
 Scalar = bool | int | float | str
@@ -40,7 +40,7 @@ FunctionGroup = Literal[
 _WILCOXON_SEEDS = 5
 
 
-class DimensionConfig(Section):
+class TuneDimension(Section):
     """One hyperparameter's values: a range, a list to choose from, or a single fixed value.
 
     In YAML `{low: 8, high: 64, log: true}`, `[uniform, two_point]` or `0.75`.
@@ -60,12 +60,12 @@ class DimensionConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: object) -> object:
-        if isinstance(value, dict | DimensionConfig):
+        if isinstance(value, dict | TuneDimension):
             return value
         return {"choices": value if isinstance(value, list | tuple) else [value]}
 
     @model_validator(mode="after")
-    def _one_form(self) -> DimensionConfig:
+    def _one_form(self) -> TuneDimension:
         if self.choices is not None:
             if self.low is not None or self.high is not None or self.log:
                 raise ValueError("a list of values has no low, high or log")
@@ -78,15 +78,15 @@ class DimensionConfig(Section):
         return self
 
 
-Dimension = DimensionConfig | None
+Dimension = TuneDimension | None
 
 
-def _range(low: float, high: float, *, log: bool = False) -> DimensionConfig:
-    return DimensionConfig(low=low, high=high, log=log)
+def _range(low: float, high: float, *, log: bool = False) -> TuneDimension:
+    return TuneDimension(low=low, high=high, log=log)
 
 
-def _every(section: type[Section], field: str) -> DimensionConfig:
-    return DimensionConfig(choices=get_args(section.model_fields[field].annotation))
+def _every(section: type[Section], field: str) -> TuneDimension:
+    return TuneDimension(choices=get_args(section.model_fields[field].annotation))
 
 
 class _Space(Section):
@@ -106,13 +106,13 @@ class _Space(Section):
     @classmethod
     def _values_fit(cls, value: object, info: ValidationInfo) -> object:
         field = cls.tuned.model_fields.get(info.field_name or "")
-        if field is None or not isinstance(value, DimensionConfig):
+        if field is None or not isinstance(value, TuneDimension):
             return value
         kind: Any = Annotated[field.annotation, field]
         return _typed(value, TypeAdapter(kind))
 
 
-def _typed(dimension: DimensionConfig, adapter: TypeAdapter[Any]) -> DimensionConfig:
+def _typed(dimension: TuneDimension, adapter: TypeAdapter[Any]) -> TuneDimension:
     """Return a dimension whose values are what the field takes."""
     kind = adapter.json_schema().get("type")
     if dimension.choices is None and kind not in ("integer", "number"):
@@ -132,32 +132,32 @@ def _typed(dimension: DimensionConfig, adapter: TypeAdapter[Any]) -> DimensionCo
     return dimension.model_copy(update=dict(zip(("low", "high"), ends, strict=True)))
 
 
-class SurrogateSpaceConfig(_Space):
+class SurrogateSpace(_Space):
     """The surrogate's; all but `kind` only matter, and are only drawn, where there is one."""
 
-    tuned = SurrogateConfig
+    tuned = SurrogateSettings
 
-    kind: Dimension = _every(SurrogateConfig, "kind")
+    kind: Dimension = _every(SurrogateSettings, "kind")
     start: Dimension = _range(1, 6)
     full_eval_fraction: Dimension = _range(0.05, 0.6, log=True)
     random_fraction: Dimension = None
     pool_factor: Dimension = _range(1.0, 16.0, log=True)
     optimism: Dimension = _range(0.0, 2.0)
-    features: Dimension = DimensionConfig(choices=(True, False))
-    distinct_steps: Dimension = DimensionConfig(choices=(True, False))
+    features: Dimension = TuneDimension(choices=(True, False))
+    distinct_steps: Dimension = TuneDimension(choices=(True, False))
 
 
-class LocalSearchSpaceConfig(_Space):
+class LocalSearchSpace(_Space):
     """Local search's; all but `enabled` are only drawn where it is."""
 
-    tuned = LocalSearchConfig
+    tuned = LocalSearchSettings
 
-    enabled: Dimension = DimensionConfig(choices=(True, False))
+    enabled: Dimension = TuneDimension(choices=(True, False))
     every: Dimension = _range(1, 4)
     neighbours: Dimension = _range(1, 16, log=True)
 
 
-class SearchSpaceConfig(_Space):
+class TuneSpace(_Space):
     """What may be tuned; `null` leaves a dimension out, as the run's own search has it.
 
     Attributes:
@@ -166,19 +166,19 @@ class SearchSpaceConfig(_Space):
         shares: shares of families in `gpt.library`, by their names.
     """
 
-    tuned = SearchConfig
+    tuned = SearchSettings
 
     population: Dimension = _range(8, 48, log=True)
     mutation_rate: Dimension = _range(0.01, 0.5, log=True)
-    crossover: Dimension = _every(SearchConfig, "crossover")
+    crossover: Dimension = _every(SearchSettings, "crossover")
     crossover_rate: Dimension = _range(0.2, 1.0)
     tournament_size: Dimension = _range(2, 6)
     elites: Dimension = _range(0, 4)
-    surrogate: SurrogateSpaceConfig = SurrogateSpaceConfig()
-    local_search: LocalSearchSpaceConfig = LocalSearchSpaceConfig()
+    surrogate: SurrogateSpace = SurrogateSpace()
+    local_search: LocalSearchSpace = LocalSearchSpace()
     slots: Dimension = None
     groups: tuple[FunctionGroup, ...] = ()
-    shares: dict[str, DimensionConfig] = Field(default_factory=dict)
+    shares: dict[str, TuneDimension] = Field(default_factory=dict)
 
     @field_validator("slots")
     @classmethod
@@ -188,12 +188,12 @@ class SearchSpaceConfig(_Space):
 
     @field_validator("shares")
     @classmethod
-    def _shares_are_positive(cls, value: dict[str, DimensionConfig]) -> dict[str, DimensionConfig]:
+    def _shares_are_positive(cls, value: dict[str, TuneDimension]) -> dict[str, TuneDimension]:
         share: TypeAdapter[Any] = TypeAdapter(Positive)
         return {name: _typed(dimension, share) for name, dimension in value.items()}
 
 
-class BudgetConfig(Section):
+class BudgetSettings(Section):
     """What one search may spend; one of the two.
 
     Attributes:
@@ -206,13 +206,13 @@ class BudgetConfig(Section):
     energy_j: Positive | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> BudgetConfig:
+    def _one_of_two(self) -> BudgetSettings:
         if (self.evaluations is None) == (self.energy_j is None):
             raise ValueError("give either evaluations or energy_j")
         return self
 
 
-class TuneConfig(Section):
+class TuneSettings(Section):
     """A study of the evolution's hyperparameters, for one model family.
 
     Attributes:
@@ -233,15 +233,15 @@ class TuneConfig(Section):
     trials: Count = 30
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     check_seeds: Annotated[int, Field(ge=2, le=1000)] = 5
-    budget: BudgetConfig = BudgetConfig(evaluations=150)
+    budget: BudgetSettings = BudgetSettings(evaluations=150)
     objectives: Annotated[tuple[Literal["loss", "energy_j"], ...], Field(min_length=1)] = ("loss",)
     pruner: Literal["hyperband", "wilcoxon", "none"] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] = 2
     storage: str | None = None
-    space: SearchSpaceConfig = SearchSpaceConfig()
+    space: TuneSpace = TuneSpace()
 
     @model_validator(mode="after")
-    def _pruning_fits(self) -> TuneConfig:
+    def _pruning_fits(self) -> TuneSettings:
         if "loss" not in self.objectives:
             raise ValueError("objectives must have loss in them")
         if len(self.objectives) > 1 and self.pruner not in (None, "none"):

@@ -1,0 +1,103 @@
+"""Reads a YAML configuration, applies `a.b=c` overrides and reports every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clso.errors import ConfigError
+from pipelines.config.run import RunConfig, assign, validated
+
+__all__ = ["load_config"]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, which plain YAML lets the last one win."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is given twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read one run's configuration.
+
+    Args:
+        path: a YAML file; its stem is the run's name unless the file has `name`.
+        overrides: `a.b=value` in order, the value spelled as in YAML (`a=[1, 2]`).
+
+    Raises:
+        ConfigError: the file is missing, no YAML or no mapping, an override is malformed, or
+            any field is wrong; all wrong fields are listed, each with its dotted path.
+    """
+    path = Path(path)
+    values = _read_yaml(path)
+    values.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(values, override)
+    return validated(values, str(path), "correct the file, or the --set that gave the value")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder, expected a YAML file", remedy="name a file in it")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        near = difflib.get_close_matches(
+            path.name, [p.name for p in path.parent.glob("*.yaml")], cutoff=0.5
+        )
+        hint = f"did you mean {path.parent / near[0]}?" if near else "name an existing YAML file"
+        raise ConfigError(f"there is no configuration {path}", remedy=hint) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as text: {error}", remedy="save it as UTF-8"
+        ) from error
+    try:
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(
+            f"{where} is not valid YAML: {problem}", remedy="correct the file there"
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(
+            f"{path} does not hold named sections, expected e.g. 'seed: 0'",
+            remedy="see configs/quick.yaml for what a configuration looks like",
+        )
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    dotted, separator, raw = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(
+            f"--set {override!r} is malformed", remedy="write --set section.key=value"
+        )
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {override!r}: the value is not valid YAML", remedy="quote it"
+        ) from error
+    assign(values, keys, value, f"--set {override!r}")
