@@ -503,7 +503,7 @@ def test_patience_reads_measured_losses_only() -> None:
 
 
 def test_an_improvement_below_min_delta_does_not_count() -> None:
-    result, _, _ = search(Watched(), FULL.replaced(patience=2, min_delta=1e9, generations=50))
+    result, _, _ = search(Watched(), FULL.replaced(patience=2, min_delta=1e6, generations=50))
     assert (result.stop_reason, result.generations) == ("patience", 3)
 
 
