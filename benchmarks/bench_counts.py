@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from clso.mixture.counts import KneserNey, Pattern, fit_patterns
+from clso.mixture.counts import KneserNey, Pattern
 from clso.mixture.counts.fit import DEFAULT_MEMORY_BYTES
 from clso.scoring import Int64Array
 
@@ -74,7 +74,7 @@ def scale(arguments: argparse.Namespace, folder: Path, console: Console) -> None
     console.print(f"text of {n_tokens:,} tokens generated, peak {_peak_bytes() / _GIB:.2f} GiB")
     lengths = range(arguments.order - 1 if arguments.top_only else 0, arguments.order)
     clock = _Clock()
-    functions = fit_patterns(
+    functions = KneserNey.fit(
         [_Stream(text[: arguments.tokens + 1])],
         arguments.vocab,
         [Pattern.contiguous(length) for length in lengths],
@@ -99,7 +99,7 @@ def library(arguments: argparse.Namespace, folder: Path, console: Console) -> No
     rng = np.random.default_rng(0)
     class_maps = {f"k{k}": rng.integers(0, k, arguments.vocab) for k in (16, 64, 256, 1024)}
     clock = _Clock()
-    functions = fit_patterns(
+    functions = KneserNey.fit(
         [_Stream(text[: n_tokens + 1])], arguments.vocab, _library(class_maps), class_maps
     )
     console.print(f"{len(functions)} patterns of {n_tokens:,} tokens: {clock}")

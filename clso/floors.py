@@ -3,15 +3,18 @@ r"""Three models that any language model must beat, fitted by counting.
 Notation: V tokens; c(x, y) is how often a token y after x is a target of the training splits.
 Every distribution is proper and gives every token some mass, so that no test token is ever priced
 at infinity.
+
+`Uniform` and `Unigram` are also functions that a mixture is made of (`clso.mixture.function`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.counting import (
     FloatArray,
@@ -22,18 +25,28 @@ from clso.counting import (
     modified_discounts,
     unigram,
 )
+from clso.errors import ArtifactError
 from clso.scoring import Int64Array, NllArray
 
 __all__ = ["Bigram", "Uniform", "Unigram"]
 
 
-@dataclass(frozen=True)
 class Uniform:
-    """Every token is as likely as any other: `-log p = log V`."""
+    """Every token is as likely as any other: `p(y) = 1 / V`.
 
-    vocab_size: int
-    name: str = "uniform"
-    stored_bytes: int = 0
+    Args:
+        vocab_size: V.
+    """
+
+    name = "uniform"
+    family = "constant"
+    stored_bytes = 0
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def __repr__(self) -> str:
+        return f"Uniform(vocab_size={self.vocab_size})"
 
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `log V` everywhere, `(B, T)`."""
@@ -43,36 +56,103 @@ class Uniform:
         """Return `1 / V` everywhere, `(B, T, V)`."""
         return np.full((*inputs.shape, self.vocab_size), 1.0 / self.vocab_size)
 
+    def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
+        """Return `1 / V` everywhere, `(B, T)`."""
+        return np.full(targets.shape, 1.0 / self.vocab_size)
+
+    def distribution(self, history: Int64Array) -> FloatArray:
+        """Return `1 / V` for every token, `(V,)`."""
+        return np.full(self.vocab_size, 1.0 / self.vocab_size)
+
+    def spec(self) -> dict[str, Any]:
+        """Return name and V."""
+        return {"name": self.name, "vocab_size": self.vocab_size}
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return nothing: V says it all."""
+        return {}
+
 
 class Unigram:
     """Tokens by their frequency, whatever stands before; smoothed as `log_unigram` says.
 
     Args:
-        counts: how often each token is a target, `(V,)`.
+        p: the distribution, `(V,)`, every token above 0; kept, not copied.
     """
 
     name = "unigram"
+    family = "constant"
 
-    def __init__(self, counts: Int64Array) -> None:
-        self.log_p = log_unigram(counts)
+    def __init__(self, p: FloatArray) -> None:
+        self.p = p
+        self._log_p = np.log(p)
+
+    def __repr__(self) -> str:
+        return f"Unigram(vocab_size={len(self.p)})"
+
+    @classmethod
+    def of_counts(cls, counts: Int64Array) -> Unigram:
+        """Smooth how often each token is a target, `(V,)`."""
+        log_p = log_unigram(counts)
+        model = cls(np.exp(log_p))
+        model._log_p = log_p  # what rounding takes from log(exp(log p)) shows in a loss
+        return model
 
     @classmethod
     def fit(cls, splits: Iterable[TokenStream], vocab_size: int) -> Unigram:
         """Count the targets of the splits."""
-        return cls(count_targets(splits, vocab_size))
+        return cls.of_counts(count_targets(splits, vocab_size))
 
     @property
     def stored_bytes(self) -> int:
-        """One log-probability per token."""
-        return self.log_p.nbytes
+        """One number per token."""
+        return self.p.nbytes
+
+    def flops_per_token(self, block_size: int) -> int:
+        """None: a probability is read at its token's place."""
+        return 0
 
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(y)`, `(B, T)`."""
-        return np.asarray(-self.log_p[targets])
+        return np.asarray(-self._log_p[targets])
 
     def probabilities(self, inputs: Int64Array) -> FloatArray:
         """Return the one distribution at every position, `(B, T, V)`."""
-        return np.broadcast_to(np.exp(self.log_p), (*inputs.shape, len(self.log_p))).copy()
+        return np.broadcast_to(self.p, (*inputs.shape, len(self.p))).copy()
+
+    def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
+        """Return p(y), `(B, T)`."""
+        return np.asarray(self.p[targets])
+
+    def distribution(self, history: Int64Array) -> FloatArray:
+        """Return p, `(V,)`."""
+        return self.p.copy()
+
+    def spec(self) -> dict[str, Any]:
+        """Return name and V."""
+        return {"name": self.name, "vocab_size": len(self.p)}
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return p as `unigram`, `(V,)`."""
+        return {"unigram": self.p}
+
+    @classmethod
+    def from_arrays(
+        cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Unigram:
+        """Make the model again; its probabilities are equal to the last bit.
+
+        Raises:
+            ArtifactError: p is missing or not `(V,)`.
+        """
+        p = arrays.get("unigram")
+        if p is None or p.shape != (spec["vocab_size"],):
+            raise ArtifactError(
+                f"the stored unigram is {None if p is None else p.shape}, "
+                f"expected ({spec['vocab_size']},)",
+                remedy="build the library again",
+            )
+        return cls(p)
 
 
 class Bigram:

@@ -23,9 +23,9 @@ from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError
 from clso.mixture.function import BasisFunction
 from clso.mixture.history import HistoryCounts
-from clso.mixture.library import load_function
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.neural import Neural
+from clso.mixture.specification import load_function
 from clso.mixture.weights import MixtureWeights
 
 __all__ = [

@@ -13,19 +13,79 @@ counts; the last terms are the weights and the weighted sum, the uniform functio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from clso.artifacts import read_table, table_from_rows, write_table
 from clso.genome import Genome, GenomeSpace
 from clso.mixture.buckets import n_buckets
 from clso.mixture.evaluator import MixtureProblem
-from clso.mixture.function_cost import FunctionCost, history_flops
+from clso.mixture.function import CountedFunction
 from clso.mixture.genome import picks
 from clso.mixture.history import HistoryCounts
 from clso.problem import Evaluation, GenomeCost
 
-__all__ = ["CostedMixtures"]
+__all__ = ["CostedMixtures", "FunctionCost", "load_function_costs", "save_function_costs"]
 
 _WEIGHT_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCost:
+    """One function's cost.
+
+    Attributes:
+        name: the function's.
+        flops_per_token: see `clso.mixture.function.CountedFunction`.
+        arrays: bytes of each array by name; of functions fitted together, arrays of one name are
+            one array.
+    """
+
+    name: str
+    flops_per_token: int
+    arrays: Mapping[str, int]
+
+    @classmethod
+    def of(cls, function: CountedFunction, block_size: int) -> FunctionCost:
+        """Return what a function costs in blocks of T tokens."""
+        arrays = {name: int(array.nbytes) for name, array in function.to_arrays().items()}
+        return cls(function.name, function.flops_per_token(block_size), arrays)
+
+
+def save_function_costs(path: Path, costs: Sequence[FunctionCost]) -> None:
+    """Write the table `function_costs`, a row per function in the order of the columns.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    rows = [
+        {
+            "index": index,
+            "name": cost.name,
+            "flops_per_token": cost.flops_per_token,
+            "array_names": list(cost.arrays),
+            "array_bytes": list(cost.arrays.values()),
+        }
+        for index, cost in enumerate(costs, 1)
+    ]
+    write_table(path, table_from_rows(rows, "function_costs"), "function_costs")
+
+
+def load_function_costs(path: Path) -> tuple[FunctionCost, ...]:
+    """Read what `save_function_costs` wrote.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or of another version.
+    """
+    return tuple(
+        FunctionCost(
+            row["name"],
+            row["flops_per_token"],
+            dict(zip(row["array_names"], row["array_bytes"], strict=True)),
+        )
+        for row in read_table(path, "function_costs").to_pylist()
+    )
 
 
 class CostedMixtures:
@@ -57,7 +117,7 @@ class CostedMixtures:
         self.mixtures = problem
         self._costs = tuple(costs)
         self._history_bytes = history.stored_bytes
-        self._history_flops = history_flops(history, block_size)
+        self._history_flops = history.flops_per_token(block_size)
         digest = hashlib.sha256(
             f"{problem.fingerprint} {self._history_bytes} {self._history_flops}".encode()
         )

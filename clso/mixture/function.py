@@ -8,16 +8,14 @@ every context: non-negative, and it sums to 1 over the V tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
+from clso.counting import FloatArray
 from clso.scoring import Int64Array
 
-__all__ = ["BasisFunction", "FloatArray"]
-
-FloatArray = npt.NDArray[np.float64]
+__all__ = ["BasisFunction", "CountedFunction"]
 
 
 class BasisFunction(Protocol):
@@ -29,7 +27,7 @@ class BasisFunction(Protocol):
 
     @property
     def family(self) -> str:
-        """The kind of function: `constant`, `count`, `class`, `pointer` or `neural`."""
+        """The sort of function: `constant`, `count`, `class`, `pointer`, `neural` or `plain`."""
 
     @property
     def stored_bytes(self) -> int:
@@ -41,12 +39,23 @@ class BasisFunction(Protocol):
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return `p(. | history)`, `(V,)`, after `(t,)` tokens of a block, t >= 1."""
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Mapping[str, Any]:
         """Return plain JSON values that, with `to_arrays`, make the function again."""
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the fitted arrays by name."""
+    def to_arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Return the fitted arrays by name; arrays of one name are equal in one library."""
 
-    @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Make the function again, equal to the last bit."""
+
+class CountedFunction(BasisFunction, Protocol):
+    """A function that a library fits by counting, and whose cost is known."""
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return the operations that price one target in blocks of T tokens.
+
+        Counted are arithmetic and comparisons, in the direct form of the definition. Reading an
+        array at a known place is free; finding a key among n sorted ones takes as many comparisons
+        as n has binary digits. Position t = 0 .. T - 1 has t + 1 sources, (T + 1) / 2 on average.
+        A level that was never seen, or a source outside the context, would cost less: these are
+        the costs of contexts where everything is found. What functions might share while they are
+        asked together is not taken off.
+        """

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from clso.errors import ConfigError
+from clso.floors import Unigram
 from clso.mixture.counts import Element, Pattern
-from clso.mixture.pointer import CacheName, GatedName, InductionName, parse
+from clso.mixture.pointer import CacheName, GatedName, InductionName
+from clso.mixture.specification import parse
 
-__all__ = ["UNIGRAM", "canonical_name", "class_maps_of", "function_names"]
-
-UNIGRAM = "unigram"
+__all__ = ["function_names"]
 
 
 def function_names(grid: Mapping[str, Any]) -> tuple[str, ...]:
@@ -25,14 +24,14 @@ def function_names(grid: Mapping[str, Any]) -> tuple[str, ...]:
         ConfigError: a function spelled out in `functions` is none.
     """
     names = [
-        UNIGRAM,
+        Unigram.name,
         *_patterns(grid),
         *(
-            str(CacheName(float(half_life), idf))
+            CacheName(float(half_life), idf).name
             for half_life, idf in product(grid["cache_half_lives"], grid["cache_idf"])
         ),
         *(
-            str(GatedName(classes, float(half_life), idf, power))
+            GatedName(classes, float(half_life), idf, power).name
             for classes, half_life, idf, power in product(
                 grid["gated_maps"],
                 grid["gated_half_lives"],
@@ -41,43 +40,12 @@ def function_names(grid: Mapping[str, Any]) -> tuple[str, ...]:
             )
         ),
         *(
-            str(InductionName(length, decay))
+            InductionName(length, decay).name
             for length, decay in product(grid["induction_lengths"], grid["induction_decays"])
         ),
-        *(canonical_name(name) for name in grid["functions"]),
+        *(parse(name).name for name in grid["functions"]),
     ]
     return tuple(dict.fromkeys(names))
-
-
-def canonical_name(name: str) -> str:
-    """Return a function's name as it is recorded.
-
-    Raises:
-        ConfigError: it is no count, pointer or unigram.
-    """
-    compact = name.replace(" ", "")
-    if compact == UNIGRAM:
-        return UNIGRAM
-    if compact.startswith("kn("):
-        return Pattern.parse(compact).name
-    try:
-        return str(parse(compact))
-    except ConfigError as error:
-        raise ConfigError(
-            f"mixture.library.functions: {error.message}",
-            remedy="write kn(1,2), kn(1:k64->k64), cache(32), gated(k64), induction(2) or unigram",
-        ) from error
-
-
-def class_maps_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the class maps that functions need, sorted."""
-    needed: set[str] = set()
-    for name in names:
-        if name.startswith("kn("):
-            needed |= Pattern.parse(name).class_names
-        elif name != UNIGRAM:
-            needed |= parse(name).class_names
-    return tuple(sorted(needed))
 
 
 def _patterns(grid: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from clso.counting import TokenStream
 from clso.errors import ConfigError
-from clso.mixture.pointer import match_length
+from clso.mixture.pointer import flops_over_sources, match_length
 from clso.scoring import Int64Array
 
 __all__ = ["LONGEST", "History", "HistoryCounts"]
@@ -83,6 +83,11 @@ class HistoryCounts:
         return cls(
             vocab_size, [key for key, _ in distinct], [n.astype(np.int64) for _, n in distinct]
         )
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return the operations that find a context's bucket: a key per length, earlier matches."""
+        keys = sum(len(key).bit_length() for key in self.keys)
+        return keys + flops_over_sources(len(self.keys), block_size)
 
     def of(self, inputs: Int64Array) -> History:
         """Return the features of `(B, T)` blocks."""

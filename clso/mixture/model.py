@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from clso.counting import FloatArray
+from clso.floors import Uniform
 from clso.mixture.buckets import assign, n_buckets
-from clso.mixture.constant import Uniform
-from clso.mixture.function import BasisFunction, FloatArray
+from clso.mixture.function import BasisFunction
 from clso.mixture.history import HistoryCounts
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clso.errors import ArtifactError
-from clso.mixture.function import FloatArray
+from clso.counting import FloatArray
 from clso.scoring import GenerativeModel, Int64Array
 
 __all__ = ["Neural"]
@@ -52,15 +50,3 @@ class Neural:
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return nothing: see `spec`."""
         return {}
-
-    @classmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Neural:
-        """Refuse: a checkpoint is needed, and `Neural(model)` takes what was loaded from it.
-
-        Raises:
-            ArtifactError: always.
-        """
-        raise ArtifactError(
-            f"{spec.get('name')!r} cannot be made from arrays alone",
-            remedy="load its checkpoint, as clso.mixture.checkpoint does",
-        )

@@ -12,16 +12,12 @@ from clso.data import Dataset, TokenSplit
 from clso.digest import digest_of
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
+from clso.mixture.costed import FunctionCost, load_function_costs, save_function_costs
 from clso.mixture.evaluator import Scored
-from clso.mixture.function_cost import (
-    FunctionCost,
-    function_cost,
-    load_function_costs,
-    save_function_costs,
-)
-from clso.mixture.grid import class_maps_of, function_names
+from clso.mixture.grid import function_names
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import ClassMaps, compute_columns, fit_functions
+from clso.mixture.specification import class_maps_of
 from clso.progress import Reporter
 from clso.scoring import Int64Array
 from pipelines.context import RunContext
@@ -70,7 +66,7 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         raise write_error(home, error) from error
     save_function_costs(
         _costs(home),
-        [function_cost(function, context.config.data.block_size) for function in functions],
+        [FunctionCost.of(function, context.config.data.block_size) for function in functions],
     )
     key = []
     for name in _SPLITS:

@@ -26,7 +26,7 @@ def token_bytes() -> np.ndarray:
 def test_pieces_are_documents_within_blocks_and_cover_every_target(
     split: ScoredSplit, token_bytes: np.ndarray
 ) -> None:
-    model = Unigram(np.arange(1, 10))
+    model = Unigram.of_counts(np.arange(1, 10))
     table = score_split(model, split, token_bytes, run_id="r", seed=1)
     assert table.schema.equals(schema("scores"))
     assert sum(table["n_tokens"].to_pylist()) == split.n_blocks * 8
@@ -45,7 +45,7 @@ def test_pieces_are_documents_within_blocks_and_cover_every_target(
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
 def test_the_chunk_changes_no_bit(split: ScoredSplit, token_bytes: np.ndarray, chunk: int) -> None:
-    model = Unigram(np.arange(1, 10))
+    model = Unigram.of_counts(np.arange(1, 10))
     tables = [
         score_split(model, split, token_bytes, run_id="r", seed=1, chunk=size)
         for size in (chunk, 2)

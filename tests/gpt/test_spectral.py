@@ -194,7 +194,7 @@ def test_the_chosen_entries_make_a_language_model_without_training(
     found = problem(library, frame, batches)
     idle, reading = found.evaluate([(0, *IDLE, *IDLE, 1), (0, 2, 2, 5, 5, *IDLE, 1)])
     inputs, targets = (part.reshape(-1, BLOCK) for part in batches)
-    unigram = Unigram(count_targets([Stream(walk(8000, 0))], VOCAB_SIZE))
+    unigram = Unigram.of_counts(count_targets([Stream(walk(8000, 0))], VOCAB_SIZE))
     floor = float(unigram.token_nll(inputs, targets).mean())
     assert idle.loss is not None
     assert reading.loss is not None

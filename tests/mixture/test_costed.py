@@ -9,17 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.mixture.classes import fit_class_maps
-from clso.mixture.constant import Uniform
-from clso.mixture.costed import CostedMixtures
-from clso.mixture.evaluator import MixtureProblem, Scored
-from clso.mixture.function import BasisFunction
-from clso.mixture.function_cost import (
+from clso.mixture.costed import (
+    CostedMixtures,
     FunctionCost,
-    function_cost,
-    history_flops,
     load_function_costs,
     save_function_costs,
 )
+from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.function import CountedFunction
 from clso.mixture.history import HistoryCounts
 from clso.mixture.library import compute_columns, fit_functions
 from clso.mixture.model import CrystallineMixture
@@ -51,7 +48,7 @@ class World:
         tokens = np.cumsum(steps) % VOCAB
         train = text_stream(tokens[:3000])
         maps = fit_class_maps([train], VOCAB, ["k4"], seed=0)
-        self.functions: dict[str, BasisFunction] = dict(
+        self.functions: dict[str, CountedFunction] = dict(
             zip(NAMES, fit_functions(NAMES, [train], VOCAB, maps), strict=True)
         )
         self.history = HistoryCounts.fit([train], VOCAB)
@@ -61,7 +58,7 @@ class World:
         self.mixtures = MixtureProblem(
             scored, scored, slots=SLOTS, bucketings=BUCKETINGS, smoothing=5.0, steps=4
         )
-        self.costs = [function_cost(one, BLOCK) for one in self.functions.values()]
+        self.costs = [FunctionCost.of(one, BLOCK) for one in self.functions.values()]
         self.problem = self.costed(self.costs)
 
     def costed(self, costs: list[FunctionCost]) -> CostedMixtures:
@@ -73,7 +70,7 @@ class World:
         return CrystallineMixture("mixture", picked, weights, bucketing, self.history, VOCAB)
 
     def flops(self, name: str) -> int:
-        return function_cost(self.functions[name], BLOCK).flops_per_token
+        return FunctionCost.of(self.functions[name], BLOCK).flops_per_token
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +116,7 @@ def test_a_pointers_operations_are_those_of_its_mean_number_of_sources(world: Wo
 
 def test_every_pick_adds_its_operations_and_its_share_of_the_sum(world: World) -> None:
     nothing = world.problem.cost((0, 0, 0, 0, 0)).flops_per_token
-    assert nothing == history_flops(world.history, BLOCK) + 2
+    assert nothing == world.history.flops_per_token(BLOCK) + 2
     for index, name in enumerate(NAMES, 1):
         cost = world.problem.cost((index, 0, 0, 0, 0)).flops_per_token
         assert cost == nothing + 2 + world.flops(name)
@@ -142,8 +139,6 @@ def test_costs_come_back_from_their_table(world: World, tmp_path: Path) -> None:
     assert load_function_costs(tmp_path / "costs.parquet") == tuple(world.costs)
 
 
-def test_costs_of_other_functions_and_unknown_kinds_are_refused(world: World) -> None:
+def test_costs_of_other_functions_are_refused(world: World) -> None:
     with pytest.raises(ValueError, match="other functions"):
         world.costed(world.costs[1:])
-    with pytest.raises(TypeError, match="no cost is known of Uniform"):
-        function_cost(Uniform(VOCAB), BLOCK)

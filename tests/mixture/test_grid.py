@@ -1,7 +1,8 @@
 import pytest
 
 from clso.errors import ConfigError
-from clso.mixture.grid import canonical_name, class_maps_of, function_names
+from clso.mixture.grid import function_names
+from clso.mixture.specification import class_maps_of, parse
 from pipelines.config.mixture import FunctionGridConfig, MixtureConfig
 
 EMPTY = dict.fromkeys(FunctionGridConfig.model_fields, ())
@@ -11,7 +12,7 @@ def test_the_default_grid_has_200_functions_or_more_each_once() -> None:
     names = function_names(FunctionGridConfig().model_dump())
     assert len(names) >= 200
     assert len(set(names)) == len(names)
-    assert all(canonical_name(name) == name for name in names)
+    assert all(parse(name).name == name for name in names)
 
 
 def test_every_class_map_in_use_is_configured() -> None:

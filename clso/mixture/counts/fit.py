@@ -22,29 +22,28 @@ from clso.mixture.counts.counting import (
     raw_counts,
     root,
 )
-from clso.mixture.counts.kneser_ney import KneserNey
 from clso.mixture.counts.pattern import Element, Pattern, label
 from clso.mixture.counts.store import Tables, contexts_name, counts_name
 from clso.progress import SILENT, ProgressTask, Reporter
 
-__all__ = ["DEFAULT_MEMORY_BYTES", "fit_patterns"]
+__all__ = ["DEFAULT_MEMORY_BYTES", "count_tables"]
 
 DEFAULT_MEMORY_BYTES: Final = 2 << 30
 
 Elements = tuple[Element, ...]
 
 
-def fit_patterns(
+def count_tables(
     streams: Sequence[TokenStream],
     vocab_size: int,
-    patterns: Sequence[Pattern | str],
+    patterns: Sequence[Pattern],
     class_maps: Mapping[str, npt.NDArray[Any]],
     *,
     workspace: Path | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     reporter: Reporter = SILENT,
-) -> list[KneserNey]:
-    """Count a text and return one Kneser-Ney model per pattern, in their order.
+) -> Tables:
+    """Count a text for all patterns at once.
 
     No n-gram spans two streams; inside a stream they do span blocks. The result does not depend
     on `workspace` and `memory_bytes`.
@@ -52,7 +51,7 @@ def fit_patterns(
     Args:
         streams: the texts.
         vocab_size: V.
-        patterns: what to fit, as patterns or as their names.
+        patterns: what will be predicted from the counts.
         class_maps: the class of each token, `(V,)` integers per name.
         workspace: a folder for temporary files when the text is large; `None`: all in memory.
         memory_bytes: working memory for sorting; the counts themselves come on top, and what
@@ -60,23 +59,19 @@ def fit_patterns(
         reporter: hears how many of the prefixes are counted.
 
     Raises:
-        ConfigError: a pattern's name or class map is wrong or missing.
+        ConfigError: a class map is wrong or missing.
         DataError: a token is outside the vocabulary, or there are 2**32 tokens or more.
         ArtifactError: the workspace cannot be written or is full.
     """
-    wanted = [
-        Pattern.parse(pattern) if isinstance(pattern, str) else pattern for pattern in patterns
-    ]
-    names = frozenset[str]().union(*(pattern.class_names for pattern in wanted))
+    names = frozenset[str]().union(*(pattern.class_names for pattern in patterns))
     maps = checked_class_maps(class_maps, names, vocab_size)
     space = Workspace(workspace, memory_bytes)
     corpus = Corpus(streams, vocab_size, maps, space)
-    tree = _Tree(wanted)
+    tree = _Tree(patterns)
     tables = Tables(classes=maps)
     with reporter.task("count", total=len(tree.targets)) as task:
         _Counter(tree, tables, space, task).visit((), root(corpus, memory_bytes))
-    made = {pattern: KneserNey(pattern, vocab_size, tables) for pattern in set(wanted)}
-    return [made[pattern] for pattern in wanted]
+    return tables
 
 
 class _Tree:

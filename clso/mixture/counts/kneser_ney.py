@@ -21,17 +21,22 @@ Source: Chen and Goodman 1999, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from clso.counting import FloatArray
+from clso.counting import FloatArray, TokenStream
 from clso.errors import DataError
+from clso.mixture.counts.fit import DEFAULT_MEMORY_BYTES, count_tables
 from clso.mixture.counts.pattern import Pattern
+from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.store import TableNames, Tables, classes_name, load_tables
+from clso.mixture.text import FittingText
+from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 
 __all__ = ["KneserNey"]
@@ -59,6 +64,63 @@ class KneserNey:
     def __repr__(self) -> str:
         return f"KneserNey({self.name!r}, {len(self.levels[-1].rows):,} n-grams)"
 
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Read a pattern's name; see `Pattern.parse`."""
+        return Pattern.parse(text)
+
+    @classmethod
+    def fit(
+        cls,
+        streams: Sequence[TokenStream],
+        vocab_size: int,
+        patterns: Sequence[Pattern | str],
+        class_maps: Mapping[str, npt.NDArray[Any]],
+        *,
+        workspace: Path | None = None,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        reporter: Reporter = SILENT,
+    ) -> list[KneserNey]:
+        """Return one model per pattern, in their order; see `count_tables`.
+
+        Raises:
+            ConfigError: a pattern's name or class map is wrong or missing.
+            DataError: a token is outside the vocabulary, or there are 2**32 tokens or more.
+            ArtifactError: the workspace cannot be written or is full.
+        """
+        wanted = [
+            Pattern.parse(pattern) if isinstance(pattern, str) else pattern for pattern in patterns
+        ]
+        tables = count_tables(
+            streams,
+            vocab_size,
+            wanted,
+            class_maps,
+            workspace=workspace,
+            memory_bytes=memory_bytes,
+            reporter=reporter,
+        )
+        models = {pattern: KneserNey(pattern, vocab_size, tables) for pattern in set(wanted)}
+        return [models[pattern] for pattern in wanted]
+
+    @classmethod
+    def from_text(cls, settings: Pattern, text: FittingText) -> KneserNey:
+        """Return the model of a pattern; all patterns that the text is fitted for share a count."""
+
+        def models() -> dict[str, KneserNey]:
+            patterns = [wanted for wanted in text.wanted if isinstance(wanted, Pattern)]
+            fitted = cls.fit(
+                text.streams,
+                text.vocab_size,
+                patterns,
+                text.class_maps,
+                workspace=text.workspace,
+                reporter=text.reporter,
+            )
+            return {model.name: model for model in fitted}
+
+        return text.once("kn", models)[settings.name]
+
     @property
     def name(self) -> str:
         """The pattern's name."""
@@ -73,6 +135,18 @@ class KneserNey:
     def stored_bytes(self) -> int:
         """Size of the arrays that `to_arrays` returns."""
         return sum(array.nbytes for array in self.to_arrays().values())
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return the operations for one target.
+
+        Per level the context's key and the target's, and 4 for what is left of the count, the
+        total, the back-off weight and their sum; 1 for a class of tokens.
+        """
+        keys = sum(
+            _comparisons(contexts) + _comparisons(table.rows)
+            for contexts, table in zip(self.contexts, self.levels[1:], strict=True)
+        )
+        return keys + 4 * len(self.contexts) + (self.pattern.target is not None)
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position), `(B, T)` float64.
@@ -239,3 +313,8 @@ class KneserNey:
         within = (backoff / np.maximum(members, 1))[classes]
         within[tokens] += (counts - freed_by) / totals[classes[tokens]]
         return np.asarray(within)
+
+
+def _comparisons(rows: Rows) -> int:
+    """Return how many find a key; a table of one row is read at the symbol's place."""
+    return 0 if rows.n_rows == 1 else len(rows).bit_length()

@@ -11,12 +11,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from clso.errors import ArtifactError
-from clso.mixture.function import FloatArray
-from clso.mixture.pointer.base import Pointer, stored
-from clso.mixture.pointer.class_counts import ClassArray, Float32Array
-from clso.mixture.pointer.names import CacheName, GatedName, parse
+from clso.counting import FloatArray
+from clso.mixture.pointer.base import Pointer, flops_over_sources, stored
+from clso.mixture.pointer.class_counts import ClassArray, Float32Array, lift_of
+from clso.mixture.pointer.names import CacheName, GatedName
 from clso.mixture.pointer.pairs import BlockView, block_chunks, strips
+from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
 __all__ = ["Cache", "Gated"]
@@ -68,15 +68,31 @@ class Cache(Pointer):
         return np.asarray(recency * self._rarity[history])
 
     @classmethod
+    def parse(cls, text: str) -> CacheName:
+        """Read the name; see `CacheName.parse`."""
+        return CacheName.parse(text)
+
+    @classmethod
+    def from_text(cls, settings: CacheName, text: FittingText) -> Cache:
+        """Count what the settings need in a text.
+
+        Raises:
+            ConfigError: a class map is missing or not `(V,)`.
+        """
+        return cls(settings, text.unigram.p)
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return 3 per source (is it the target, its weight, the sum) and 1 for the quotient."""
+        return flops_over_sources(3, block_size) + 1
+
+    @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Make the function again, equal to the last bit.
 
         Raises:
-            ArtifactError: the name is no cache's, or an array is missing or of another shape.
+            ArtifactError: an array is missing or of another shape.
         """
-        settings = parse(spec["name"])
-        if not isinstance(settings, CacheName):
-            raise ArtifactError(f"{spec['name']} is stored as a cache, expected cache(...)")
+        settings = cls.parse(spec["name"])
         return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)))
 
 
@@ -142,15 +158,33 @@ class Gated(Pointer):
         return {**super().to_arrays(), **arrays}
 
     @classmethod
+    def parse(cls, text: str) -> GatedName:
+        """Read the name; see `GatedName.parse`."""
+        return GatedName.parse(text)
+
+    @classmethod
+    def from_text(cls, settings: GatedName, text: FittingText) -> Gated:
+        """Count what the settings need in a text.
+
+        Raises:
+            ConfigError: a class map is missing or not `(V,)`.
+        """
+        name = settings.classes
+        lift = lift_of(text, name, name, 1)
+        return cls(settings, text.unigram.p, text.class_map(name), lift)
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return 4 per source (the gate too) and 1 for the quotient."""
+        return flops_over_sources(4, block_size) + 1
+
+    @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Make the function again, equal to the last bit.
 
         Raises:
-            ArtifactError: the name is no gated cache's, or an array is missing or does not fit.
+            ArtifactError: an array is missing or does not fit.
         """
-        settings = parse(spec["name"])
-        if not isinstance(settings, GatedName):
-            raise ArtifactError(f"{spec['name']} is stored as a gate, expected gated(...)")
+        settings = cls.parse(spec["name"])
         classes = stored(arrays, f"classes({settings.classes})", (spec["vocab_size"],))
         n_classes = int(classes.max()) + 1
         name = f"lift({settings.classes},1,{settings.classes})"

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import TokenStream, count_pairs
+from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
-__all__ = ["ClassArray", "Float32Array", "class_lift", "count_class_pairs", "count_successors"]
+__all__ = ["ClassArray", "Float32Array", "lift_of", "successors_of"]
 
 Float32Array = npt.NDArray[np.float32]
 ClassArray = npt.NDArray[np.unsignedinteger[Any]]
@@ -19,7 +20,7 @@ ClassArray = npt.NDArray[np.unsignedinteger[Any]]
 _CHUNK: Final = 1 << 22
 
 
-def count_class_pairs(
+def _count_class_pairs(
     streams: Sequence[TokenStream], first: ClassArray, second: ClassArray, offset: int
 ) -> Int64Array:
     """Return how often a class stands `offset` places before a class, `(C, C')`.
@@ -42,7 +43,7 @@ def count_class_pairs(
     return pairs.reshape(n_first, n_second)
 
 
-def class_lift(pairs: Int64Array) -> Float32Array:
+def _class_lift(pairs: Int64Array) -> Float32Array:
     r"""Return how much more likely a class is near a class than anywhere, `(C, C')`.
 
     .. math::
@@ -60,7 +61,7 @@ def class_lift(pairs: Int64Array) -> Float32Array:
     return np.asarray(lift, dtype=np.float32)
 
 
-def count_successors(
+def _count_successors(
     streams: Sequence[TokenStream], classes: ClassArray
 ) -> tuple[Int64Array, npt.NDArray[np.uint32]]:
     """Return how often each class follows each token.
@@ -77,3 +78,22 @@ def count_successors(
     starts = np.flatnonzero(np.diff(merged, prepend=-1))
     summed = np.add.reduceat(counts[order], starts) if len(starts) else counts
     return merged[starts], np.asarray(summed, dtype=np.uint32)
+
+
+def lift_of(text: FittingText, first: str, second: str, offset: int) -> Float32Array:
+    """Return the lift of classes of map `second`, `offset` places after those of `first`."""
+
+    def count() -> Float32Array:
+        maps = text.class_map(first), text.class_map(second)
+        return _class_lift(_count_class_pairs(text.streams, *maps, offset))
+
+    return text.once(("lift", first, second, offset), count)
+
+
+def successors_of(text: FittingText, name: str) -> tuple[Int64Array, npt.NDArray[np.uint32]]:
+    """Return how often each class of a map follows each token, as sorted keys and counts."""
+
+    def count() -> tuple[Int64Array, npt.NDArray[np.uint32]]:
+        return _count_successors(text.streams, text.class_map(name))
+
+    return text.once(("successors", name), count)

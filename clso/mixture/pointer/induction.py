@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from clso.errors import ArtifactError
-from clso.mixture.function import FloatArray
-from clso.mixture.pointer.base import Pointer, stored, views
-from clso.mixture.pointer.names import InductionName, parse
+from clso.counting import FloatArray
+from clso.mixture.pointer.base import Pointer, flops_over_sources, stored, views
+from clso.mixture.pointer.names import InductionName
 from clso.mixture.pointer.pairs import BlockView
+from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
 __all__ = ["LONGEST_MATCH", "Induction", "match_length"]
@@ -63,15 +63,31 @@ class Induction(Pointer):
         return weights
 
     @classmethod
+    def parse(cls, text: str) -> InductionName:
+        """Read the name; see `InductionName.parse`."""
+        return InductionName.parse(text)
+
+    @classmethod
+    def from_text(cls, settings: InductionName, text: FittingText) -> Induction:
+        """Count what the settings need in a text.
+
+        Raises:
+            ConfigError: a class map is missing or not `(V,)`.
+        """
+        return cls(settings, text.unigram.p)
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return n + 2 per source (n tokens compared, the weight, the sum), 1 for the quotient."""
+        return flops_over_sources(self.settings.length + 2, block_size) + 1
+
+    @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Make the function again, equal to the last bit.
 
         Raises:
-            ArtifactError: the name is no induction's, or the unigram is missing or does not fit.
+            ArtifactError: the unigram is missing or does not fit.
         """
-        settings = parse(spec["name"])
-        if not isinstance(settings, InductionName):
-            raise ArtifactError(f"{spec['name']} is stored as induction, expected induction(...)")
+        settings = cls.parse(spec["name"])
         return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)))
 
 

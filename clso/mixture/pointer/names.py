@@ -6,7 +6,7 @@
     product(CLASSES[,via=CLASSES][,adapt=A])        classes by the last five tokens and the block
 
 Settings left out are half=inf, idf=0, power=1, decay=0.9, via the same classes and adapt=0.5. A
-name is canonical if `str(parse(name)) == name`.
+canonical name leaves defaults out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from clso.errors import ConfigError
 
-__all__ = ["CacheName", "GatedName", "InductionName", "PointerName", "ProductName", "parse"]
+__all__ = ["CacheName", "GatedName", "InductionName", "PointerName", "ProductName"]
 
 _CALL: Final = re.compile(r"([a-z]+)\(([^()]*)\)")
 _CLASSES: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -56,12 +56,24 @@ class CacheName:
     def __post_init__(self) -> None:
         _check_weights(self.half_life, self.idf)
 
+    @classmethod
+    def parse(cls, text: str) -> CacheName:
+        """Read a name.
+
+        Raises:
+            ConfigError: it is not written as this module says, or a setting is out of range.
+        """
+        first, rest = _arguments(text, "cache")
+        return cls(_number(text, first), **_options(text, rest, {"idf": "idf"}))
+
     @property
     def class_names(self) -> frozenset[str]:
         """The class maps it needs: none."""
         return frozenset()
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The canonical name."""
         return _written("cache", _plain(self.half_life), idf=(self.idf, 0.0))
 
 
@@ -89,12 +101,25 @@ class GatedName:
         _check_weights(self.half_life, self.idf)
         _check(0 < self.power <= 8, "power", self.power, "a number above 0, up to 8")
 
+    @classmethod
+    def parse(cls, text: str) -> GatedName:
+        """Read a name.
+
+        Raises:
+            ConfigError: it is not written as this module says, or a setting is out of range.
+        """
+        first, rest = _arguments(text, "gated")
+        keys = {"half": "half_life", "idf": "idf", "power": "power"}
+        return cls(first, **_options(text, rest, keys))
+
     @property
     def class_names(self) -> frozenset[str]:
         """The class maps it needs."""
         return frozenset({self.classes})
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The canonical name."""
         return _written(
             "gated",
             self.classes,
@@ -123,12 +148,25 @@ class InductionName:
         _check(1 <= self.length <= 16, "length", self.length, "1 to 16")
         _check(0 < self.decay <= 1, "decay", self.decay, "a number above 0, up to 1")
 
+    @classmethod
+    def parse(cls, text: str) -> InductionName:
+        """Read a name.
+
+        Raises:
+            ConfigError: it is not written as this module says, or a setting is out of range.
+        """
+        first, rest = _arguments(text, "induction")
+        _check(bool(re.fullmatch("[0-9]{1,9}", first)), "length", repr(first), "1 to 16")
+        return cls(int(first), **_options(text, rest, {"decay": "decay"}))
+
     @property
     def class_names(self) -> frozenset[str]:
         """The class maps it needs: none."""
         return frozenset()
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The canonical name."""
         return _written("induction", str(self.length), decay=(self.decay, 0.9))
 
 
@@ -154,12 +192,29 @@ class ProductName:
             _check(bool(_CLASSES.fullmatch(name)), "class map", repr(name), "a word")
         _check(0 <= self.adapt <= 1, "adapt", self.adapt, "0 to 1")
 
+    @classmethod
+    def parse(cls, text: str) -> ProductName:
+        """Read a name.
+
+        Raises:
+            ConfigError: it is not written as this module says, or a setting is out of range.
+        """
+        first, rest = _arguments(text, "product")
+        via = [option[4:] for option in rest if option.startswith("via=")]
+        numbers = [option for option in rest if not option.startswith("via=")]
+        if len(via) > 1:
+            raise ConfigError(f"{text!r}: via is given {len(via)} times", remedy=_REMEDY)
+        options = _options(text, numbers, {"adapt": "adapt"})
+        return cls(first, via[0] if via else first, **options)
+
     @property
     def class_names(self) -> frozenset[str]:
         """The class maps it needs."""
         return frozenset({self.classes, self.via})
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The canonical name."""
         first = self.classes if self.via == self.classes else f"{self.classes},via={self.via}"
         return _written("product", first, adapt=(self.adapt, 0.5))
 
@@ -167,35 +222,13 @@ class ProductName:
 PointerName = CacheName | GatedName | InductionName | ProductName
 
 
-def parse(name: str) -> PointerName:
-    """Read a pointer's name.
-
-    Raises:
-        ConfigError: it is not written as this module says, or a setting is out of range.
-    """
-    call = _CALL.fullmatch(name.replace(" ", ""))
-    if call is None:
-        raise ConfigError(f"{name!r} is no pointer", remedy=_REMEDY)
+def _arguments(text: str, kind: str) -> tuple[str, list[str]]:
+    """Return what stands first in the parentheses, and the options after it."""
+    call = _CALL.fullmatch(text.replace(" ", ""))
+    if call is None or call[1] != kind:
+        raise ConfigError(f"{text!r} is no pointer of the kind {kind!r}", remedy=_REMEDY)
     first, *rest = call[2].split(",")
-    match call[1]:
-        case "cache":
-            options = _options(name, rest, {"idf": "idf"})
-            return CacheName(_number(name, first), **options)
-        case "gated":
-            keys = {"half": "half_life", "idf": "idf", "power": "power"}
-            return GatedName(first, **_options(name, rest, keys))
-        case "induction":
-            _check(bool(re.fullmatch("[0-9]{1,9}", first)), "length", repr(first), "1 to 16")
-            return InductionName(int(first), **_options(name, rest, {"decay": "decay"}))
-        case "product":
-            via = [option[4:] for option in rest if option.startswith("via=")]
-            numbers = [option for option in rest if not option.startswith("via=")]
-            if len(via) > 1:
-                raise ConfigError(f"{name!r}: via is given {len(via)} times", remedy=_REMEDY)
-            options = _options(name, numbers, {"adapt": "adapt"})
-            return ProductName(first, via[0] if via else first, **options)
-        case kind:
-            raise ConfigError(f"{name!r}: there is no pointer {kind!r}", remedy=_REMEDY)
+    return first, rest
 
 
 def _options(name: str, written: list[str], keys: dict[str, str]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from clso.counting import FloatArray
 from clso.errors import ArtifactError
-from clso.mixture.function import FloatArray
 from clso.mixture.pointer.base import BlockFunction, stored
-from clso.mixture.pointer.class_counts import ClassArray, Float32Array
-from clso.mixture.pointer.names import ProductName, parse
+from clso.mixture.pointer.class_counts import ClassArray, Float32Array, lift_of, successors_of
+from clso.mixture.pointer.names import ProductName
 from clso.mixture.pointer.pairs import BlockView
+from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
 __all__ = ["EXPONENTS", "Product"]
@@ -169,15 +170,39 @@ class Product(BlockFunction):
         return {**super().to_arrays(), **dict(zip(names, arrays, strict=True))}
 
     @classmethod
+    def parse(cls, text: str) -> ProductName:
+        """Read the name; see `ProductName.parse`."""
+        return ProductName.parse(text)
+
+    @classmethod
+    def from_text(cls, settings: ProductName, text: FittingText) -> Product:
+        """Count what the settings need in a text.
+
+        Raises:
+            ConfigError: a class map is missing or not `(V,)`.
+        """
+        classes, via = text.class_map(settings.classes), text.class_map(settings.via)
+        lifts = [lift_of(text, settings.via, settings.classes, offset) for offset in EXPONENTS]
+        successors = successors_of(text, settings.classes)
+        return cls(settings, text.unigram.p, classes, via, successors, lifts)
+
+    def flops_per_token(self, block_size: int) -> int:
+        """Return the operations for one target.
+
+        Per class 5 for p(c | x), 4 for the lifts, 2 for exponential and sum, 3 for the adaptation;
+        the token's row is found by two keys, 2 for the quotient and p(y | c).
+        """
+        per_class = 5 + len(EXPONENTS) + 2 + 3 * (self.settings.adapt > 0)
+        return per_class * len(self._share) + 2 * len(self.successors[0]).bit_length() + 2
+
+    @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Make the function again, equal to the last bit.
 
         Raises:
-            ArtifactError: the name is no product's, or an array is missing or does not fit.
+            ArtifactError: an array is missing or does not fit.
         """
-        settings = parse(spec["name"])
-        if not isinstance(settings, ProductName):
-            raise ArtifactError(f"{spec['name']} is stored as a product, expected product(...)")
+        settings = cls.parse(spec["name"])
         vocab_size = spec["vocab_size"]
         a, b, keys, counts, *lifts = _array_names(settings)
         classes, via = (stored(arrays, name, (vocab_size,)) for name in (a, b))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.errors import ArtifactError, ConfigError, DataError
-from clso.mixture.counts import KneserNey, fit_patterns
+from clso.mixture.counts import KneserNey
 
 # large enough that keys are sorted, not counted in cells
 Walked = Callable[[KneserNey, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -46,7 +46,7 @@ def streams(markov: Callable[..., np.ndarray]) -> list[Stream32]:
 
 @pytest.fixture(scope="module")
 def functions(streams: list[Stream32]) -> list[KneserNey]:
-    return fit_patterns(streams, VOCAB, PATTERNS, MAPS)
+    return KneserNey.fit(streams, VOCAB, PATTERNS, MAPS)
 
 
 @pytest.mark.parametrize("memory_bytes", [2_500, 40_000])
@@ -59,7 +59,7 @@ def test_the_counts_do_not_depend_on_the_memory(
     tmp_path: Path,
 ) -> None:
     workspace = tmp_path / "new" / "folder" if on_disk else None
-    again = fit_patterns(
+    again = KneserNey.fit(
         streams, VOCAB, PATTERNS, MAPS, workspace=workspace, memory_bytes=memory_bytes
     )
     assert_equal(functions, again)
@@ -70,15 +70,15 @@ def test_the_counts_do_not_depend_on_the_chunks(
     functions: list[KneserNey], streams: list[Stream32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clso.mixture.counts.corpus.CHUNK", 97)
-    assert_equal(functions, fit_patterns(streams, VOCAB, PATTERNS, MAPS, memory_bytes=9_000))
+    assert_equal(functions, KneserNey.fit(streams, VOCAB, PATTERNS, MAPS, memory_bytes=9_000))
 
 
 def test_the_counts_do_not_depend_on_the_other_patterns(
     functions: list[KneserNey], streams: list[Stream32]
 ) -> None:
-    alone = [fit_patterns(streams, VOCAB, [name], MAPS)[0] for name in PATTERNS]
+    alone = [KneserNey.fit(streams, VOCAB, [name], MAPS)[0] for name in PATTERNS]
     assert_equal(functions, alone)
-    backwards = fit_patterns(streams, VOCAB, PATTERNS[::-1], MAPS)
+    backwards = KneserNey.fit(streams, VOCAB, PATTERNS[::-1], MAPS)
     assert [function.name for function in backwards] == PATTERNS[::-1]
     assert_equal(functions, backwards)
 
@@ -96,10 +96,10 @@ def test_sorted_and_dense_counting_agree(
     text = np.random.default_rng(seed).integers(0, vocab_size, length + 1)
     maps = {"k": np.arange(vocab_size) // 2}
     patterns = ["kn(1,2,3)", "kn(1,3)", "kn(1:k,2->k)"]
-    dense = fit_patterns([Stream32(text)], vocab_size, patterns, maps)
+    dense = KneserNey.fit([Stream32(text)], vocab_size, patterns, maps)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clso.mixture.counts.counting._MOST_CELLS", 0)
-        ordered = fit_patterns([Stream32(text)], vocab_size, patterns, maps, memory_bytes=limit)
+        ordered = KneserNey.fit([Stream32(text)], vocab_size, patterns, maps, memory_bytes=limit)
     assert_equal(dense, ordered)
 
 
@@ -127,7 +127,7 @@ def test_the_sorted_counts_are_the_definitions(
 
 def test_no_n_gram_spans_two_streams(walked: Walked) -> None:
     parts = [Stream32(np.array([1, 2, 3])), Stream32(np.array([4, 5, 6]))]
-    (function,) = fit_patterns(parts, 8, ["kn(1,2)"], {})
+    (function,) = KneserNey.fit(parts, 8, ["kn(1,2)"], {})
     inputs = np.array([[1, 2, 3, 4, 5]])
     assert walked(function, inputs)[0].tolist() == [[0, 1, 0, 0, 1]]
 
@@ -136,7 +136,7 @@ def test_no_n_gram_spans_two_streams(walked: Walked) -> None:
 @pytest.mark.parametrize("name", ["kn()", "kn(1,2)", "kn(9)", "kn(1,9)", "kn(->k)"])
 def test_hardly_any_text_gives_a_proper_function(length: int, name: str) -> None:
     text = [Stream32(np.full(length + 1, 2))] if length else []
-    (function,) = fit_patterns(text, 5, [name], {"k": np.array([0, 0, 3, 3, 1])})
+    (function,) = KneserNey.fit(text, 5, [name], {"k": np.array([0, 0, 3, 3, 1])})
     for history in ([2], [2, 2], [4, 0, 2]):
         distribution = function.distribution(np.array(history))
         assert distribution.sum() == pytest.approx(1, abs=1e-12)
@@ -146,13 +146,13 @@ def test_hardly_any_text_gives_a_proper_function(length: int, name: str) -> None
 
 
 def test_a_vocabulary_of_one_token_is_certain() -> None:
-    functions = fit_patterns([Stream32(np.zeros(9))], 1, ["kn(1,2)", "kn(1:k->k)"], {"k": [0]})
+    functions = KneserNey.fit([Stream32(np.zeros(9))], 1, ["kn(1,2)", "kn(1:k->k)"], {"k": [0]})
     for function in functions:
         assert function.distribution(np.array([0, 0])).tolist() == [pytest.approx(1)]
 
 
 def test_all_equal_text_is_expected_to_go_on(make_stream: type) -> None:
-    (function,) = fit_patterns([make_stream([7] * 500)], 20, ["kn(1,2,3)"], {})
+    (function,) = KneserNey.fit([make_stream([7] * 500)], 20, ["kn(1,2,3)"], {})
     distribution = function.distribution(np.array([7, 7, 7, 7]))
     assert distribution.argmax() == 7
     assert distribution.sum() == pytest.approx(1, abs=1e-12)
@@ -160,7 +160,7 @@ def test_all_equal_text_is_expected_to_go_on(make_stream: type) -> None:
 
 
 def test_each_pattern_is_made_once(streams: list[Stream32]) -> None:
-    one, two, other = fit_patterns(streams, VOCAB, ["kn(1)", "kn( 1 )", "kn(2)"], {})
+    one, two, other = KneserNey.fit(streams, VOCAB, ["kn(1)", "kn( 1 )", "kn(2)"], {})
     assert one is two
     assert one.levels[0] is not other.levels[0]
 
@@ -178,14 +178,14 @@ def test_progress_goes_to_the_reporter(streams: list[Stream32]) -> None:
             assert total == 4
             yield Task()
 
-    fit_patterns(streams, VOCAB, ["kn(1,2)", "kn(1,3)"], {}, reporter=Listener())
+    KneserNey.fit(streams, VOCAB, ["kn(1,2)", "kn(1,3)"], {}, reporter=Listener())
     assert heard == [(1, "()"), (2, "(1)"), (3, "(1,2)"), (4, "(1,3)")]
 
 
 class TestRefusals:
     def test_a_class_map_must_be_there(self, streams: list[Stream32]) -> None:
         with pytest.raises(ConfigError, match="no class map 'k9', expected one of"):
-            fit_patterns(streams, VOCAB, ["kn(1:k9)"], MAPS)
+            KneserNey.fit(streams, VOCAB, ["kn(1:k9)"], MAPS)
 
     @pytest.mark.parametrize(
         ("classes", "message"),
@@ -199,22 +199,24 @@ class TestRefusals:
         self, classes: np.ndarray, message: str, streams: list[Stream32]
     ) -> None:
         with pytest.raises(ConfigError, match=message):
-            fit_patterns(streams, VOCAB, ["kn(1:k)"], {"k": classes})
+            KneserNey.fit(streams, VOCAB, ["kn(1:k)"], {"k": classes})
 
     def test_a_token_outside_the_vocabulary_is_named(self, streams: list[Stream32]) -> None:
         with pytest.raises(DataError, match="expected 0 to 99"):
-            fit_patterns(streams, 100, ["kn(1)"], {})
+            KneserNey.fit(streams, 100, ["kn(1)"], {})
 
     def test_too_much_text_is_refused_before_it_is_read(self) -> None:
         class Endless:
             n_tokens = 1 << 32
 
         with pytest.raises(DataError, match=r"expected below 2\*\*32"):
-            fit_patterns([Endless()], 10, ["kn(1)"], {})
+            KneserNey.fit([Endless()], 10, ["kn(1)"], {})
 
     def test_a_workspace_that_cannot_be_made_is_named(
         self, streams: list[Stream32], tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ArtifactError, match="file cannot be written"):
-            fit_patterns(streams, VOCAB, ["kn(1)"], {}, workspace=tmp_path / "file", memory_bytes=1)
+            KneserNey.fit(
+                streams, VOCAB, ["kn(1)"], {}, workspace=tmp_path / "file", memory_bytes=1
+            )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.errors import ArtifactError, DataError
-from clso.mixture.counts import KneserNey, Pattern, fit_patterns
+from clso.mixture.counts import KneserNey, Pattern
 from clso.mixture.counts.store import Tables
 
 Walked = Callable[[KneserNey, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -41,7 +41,7 @@ texts = st.lists(
 
 
 def fit(streams: Texts, patterns: list[str], make_stream: type) -> list[KneserNey]:
-    return fit_patterns([make_stream(s) for s in streams], VOCAB, patterns, MAPS)
+    return KneserNey.fit([make_stream(s) for s in streams], VOCAB, patterns, MAPS)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
