@@ -108,7 +108,9 @@ class PlainFunction(ABC):
             if distribution.shape != (self.vocab_size,):
                 self._refuse(f"has a distribution {distribution.shape}, not ({self.vocab_size},)")
             if not (distribution.min() >= 0 and abs(total - 1.0) <= _SUM_TOLERANCE):
-                self._refuse(f"has a distribution from {distribution.min():g} that sums to {total}")
+                self._refuse(
+                    f"has a distribution from {distribution.min():g} that sums to {total:g}"
+                )
             expected = float(distribution[targets[block, position]])
             if not np.isclose(scored[block, position], expected, rtol=1e-6, atol=1e-12):
                 self._refuse(f"gives a target {scored[block, position]:g} and then {expected:g}")
