@@ -54,5 +54,5 @@ def test_a_function_that_is_none_is_refused(name: str) -> None:
 
 def test_gated_caches_need_their_classes() -> None:
     assert class_maps_of(["gated(k64)", "cache(8)", "unigram", "kn(1:k32)"]) == ("k32", "k64")
-    with pytest.raises(ValueError, match="used but not in class_maps"):
+    with pytest.raises(ConfigError, match="used but not in class_maps"):
         MixtureConfig(library=FunctionGridConfig(class_maps=("k32",), gated_maps=("k64",)))
