@@ -42,14 +42,15 @@ class Registry(Generic[T]):
 
     Args:
         group: the entry-point group, such as `clso.matrix_families`.
-        builtins: CLSO's own objects by name; they need no entry point.
+        builtins: CLSO's own objects by name; they need no entry point of a package. One that is
+            slow to import may be an `EntryPoint`, which is loaded when it is asked for.
         check: called with a plug-in's object; raises `TypeError` with what the object lacks.
     """
 
     def __init__(
         self,
         group: str,
-        builtins: Mapping[str, T],
+        builtins: Mapping[str, T | EntryPoint],
         *,
         check: Callable[[object], None] | None = None,
     ) -> None:
@@ -91,7 +92,8 @@ class Registry(Generic[T]):
         """
         plugins = self._plugins()
         if name in self._builtins:
-            return self._builtins[name]
+            builtin = self._builtins[name]
+            return cast(T, builtin.load()) if isinstance(builtin, EntryPoint) else builtin
         if name not in plugins:
             raise self._unknown(name)
         point = plugins[name]

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from clso.artifacts import load_run, table_from_rows
-from clso.gpt import GptProblem
-from clso.library import similarity as cosines
-from clso.studies.picks import Similarity, mean_similarity, selection_rows
+from clso.studies.picks import selection_rows
 from clso.studies.study_parts import ablation_parts
-from pipelines.arm_problems import ArmProblem
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.config import Arm, ablation_arms
 from pipelines.context import RunContext
-from pipelines.stages import run_stage
-from pipelines.stages.problems import Family
+from pipelines.families import AnyFamily
+from pipelines.stages.data import PREPARE
 from pipelines.study_figures import write_figures
 
 __all__ = ["run_ablation"]
@@ -24,7 +21,7 @@ __all__ = ["run_ablation"]
 
 def run_ablation(
     context: RunContext,
-    families: Sequence[Family],
+    families: Sequence[AnyFamily],
     *,
     seeds: int | None = None,
     evaluations: int | None = None,
@@ -44,24 +41,26 @@ def run_ablation(
         ConfigError: the grid is missing or wrong, or two of its arms are the same search.
     """
     config = context.config
-    arms = {family: ablation_arms(config, family) for family in families}
+    arms = {family.name: ablation_arms(config, family.name) for family in families}
     assert config.ablate is not None, "there are no arms without a grid"
     count, budget = seeds or config.ablate.seeds, evaluations or config.ablate.evaluations
-    run_stage("prepare", context)
+    PREPARE.run(context)
     for family in families:
         searches = ArmSearches(context, "ablations", family, budget, _columns, patient=True)
-        searches.check_different(arms[family])
-        table = searches.table(arms[family], range(config.seed, config.seed + count))
-        similarity = _similarity(searches.problem(arms[family][0]))
+        searches.check_different(arms[family.name])
+        table = searches.table(arms[family.name], range(config.seed, config.seed + count))
+        similarity = family.similarity(searches.problem(arms[family.name][0]).searched)
         selected = [
-            {"run_id": context.run_id, "seed": config.seed, "family": family, **row}
-            for row in selection_rows(table, family, searches.genes, similarity)
+            {"run_id": context.run_id, "seed": config.seed, "family": family.name, **row}
+            for row in selection_rows(table, family.name, searches.genes, similarity)
         ]
-        # who finds the searches finds what they picked
-        context.folder.replace_family("selections", family, table_from_rows(selected, "selections"))
-        context.folder.replace_family("ablations", family, table)
+        # before the searches, so that whoever reads those finds these too
+        context.folder.replace_family(
+            "selections", family.name, table_from_rows(selected, "selections")
+        )
+        context.folder.replace_family("ablations", family.name, table)
         note = {"seeds": count, "evaluations": budget, "grid": config.ablate.model_dump()}
-        context.note(ablations={family: note})
+        context.note(ablations={family.name: note})
     run = load_run(context.folder.path)
     write_figures(run, ablation_parts(run))
     return run.path
@@ -75,16 +74,3 @@ def _columns(arm: Arm, search: ArmSearch) -> dict[str, Any]:
         "n_finalists": len(finalists),
         "finalists": [gene for finalist in finalists for gene in finalist.canonical],
     }
-
-
-def _similarity(base: ArmProblem) -> Similarity | None:
-    problem = base.searched
-    if not isinstance(problem, GptProblem):
-        return None
-    library = problem.library
-
-    def similarity(slot: str, options: Sequence[int]) -> float | None:
-        entries = library[slot.rpartition(".")[2]]
-        return mean_similarity(cosines([entries[option] for option in options]))
-
-    return similarity

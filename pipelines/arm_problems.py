@@ -8,30 +8,19 @@ not read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from clso.artifacts import RunFolder
-from clso.data import Dataset, dataset_fingerprint
-from clso.digest import digest_of
 from clso.errors import WorkError
 from clso.genome import Genome
-from clso.gpt import GptProblem
-from clso.mixture.evaluator import MixtureProblem
-from clso.problem import Evaluation
-from clso.statistics.selection import describe_genes
+from clso.problem import Evaluation, Problem
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
-from pipelines.stages import run_stage
-from pipelines.stages.functions import scored
-from pipelines.stages.halves import gpt_halves, mixture_halves
-from pipelines.stages.problems import STAGES_BEFORE, Family
-from pipelines.stages.shared import open_dataset, open_library
+from pipelines.families import AnyFamily
+from pipelines.stages import run_foundations
 
-__all__ = ["ArmProblem", "open_arm", "problem_key"]
-
-# what of the mixture's section does not show in a genome's loss
-_LATER = {"search", "final_steps", "hybrid", "hybrid_tokens", "crystalline_gpt"}
+__all__ = ["ArmProblem", "open_arm"]
 
 
 @dataclass
@@ -45,8 +34,8 @@ class ArmProblem:
         known: evaluations of `searched` that any search paid for.
     """
 
-    searched: GptProblem | MixtureProblem
-    held_back: GptProblem | MixtureProblem
+    searched: Problem
+    held_back: Problem
     genes: list[dict[str, Any]]
     known: dict[Genome, Evaluation] = field(default_factory=dict)
     _unread: dict[Genome, float] = field(default_factory=dict)
@@ -69,69 +58,29 @@ class ArmProblem:
         return [self._unread[genome] for genome in genomes]
 
 
-def problem_key(config: RunConfig, family: Family) -> str:
-    """Return a digest of all that a genome's loss follows from."""
-    values = config.model_dump(mode="json")
-    sections = {"gpt": ("model", "gpt", "evaluation"), "mixture": ("mixture",)}[family]
-    kept = {name: values[name] for name in ("seed", "data", "tokenizer", *sections)}
-    if family == "mixture":
-        kept["mixture"] = {
-            name: value for name, value in values["mixture"].items() if name not in _LATER
-        }
-    return digest_of(kept)
-
-
-def open_arm(context: RunContext, config: RunConfig, family: Family) -> ArmProblem:
+def open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> ArmProblem:
     """Return an arm's problem, after making what it is built on, which runs share.
 
     Args:
-        context: of the run that is studied.
+        run: the run that is studied.
         config: the arm's.
         family: the one searched.
 
     Raises:
         DataError: too little validation text for two halves.
     """
-    own = _own_context(context, config, family)
-    for stage in STAGES_BEFORE[family]:
-        run_stage(stage, own)
-    return (_gpt if family == "gpt" else _mixture)(own, open_dataset(own))
+    arm = _own_context(run, config, family)
+    run_foundations(arm, family)
+    searched, held_back = family.halves(arm.experiment)
+    return ArmProblem(searched, held_back, family.genes(searched))
 
 
-def _own_context(context: RunContext, config: RunConfig, family: Family) -> RunContext:
+def _own_context(run: RunContext, config: RunConfig, family: AnyFamily) -> RunContext:
     """Return a context that notes an arm's stages apart from the run's own manifest."""
-    same_text = all(
-        getattr(config, name) == getattr(context.config, name)
-        for name in ("data", "tokenizer", "seed")
+    folder = run.folder.state / "arms" / family.key(config)[:16]
+    return RunContext(
+        run.experiment.varied(config),
+        run.run_id,
+        RunFolder(folder),
+        manifest={"run_id": run.run_id, "uid": run.uid},
     )
-    fingerprint = (
-        context.data_fingerprint
-        if same_text
-        else dataset_fingerprint(config.data, config.tokenizer, config.seed)
-    )
-    folder = context.folder.state / "arms" / problem_key(config, family)[:16]
-    return replace(
-        context,
-        config=config,
-        data_fingerprint=fingerprint,
-        folder=RunFolder(folder),
-        manifest={"run_id": context.run_id, "uid": context.uid},
-        records={},
-    )
-
-
-def _mixture(context: RunContext, dataset: Dataset) -> ArmProblem:
-    searched, held_back = mixture_halves(context, dataset, scored(context, dataset))
-    families = ("none", *searched.families)
-    genes = describe_genes([("functions", families)], repeats=context.config.mixture.slots)
-    return ArmProblem(searched, held_back, genes)
-
-
-def _gpt(context: RunContext, dataset: Dataset) -> ArmProblem:
-    library = open_library(context)
-    searched, held_back = gpt_halves(context, dataset, library)
-    genes = describe_genes(
-        (slot.name, [entry.family for entry in library[slot.name.rpartition(".")[2]]])
-        for slot in searched.space.slots
-    )
-    return ArmProblem(searched, held_back, genes)

@@ -22,10 +22,10 @@ from clso.artifacts import append_part, part_path, read_table
 from clso.digest import digest_of
 from clso.energy import Measurement
 from clso.errors import ConfigError
-from pipelines.arm_problems import ArmProblem, open_arm, problem_key
+from pipelines.arm_problems import ArmProblem, open_arm
 from pipelines.config import Arm
 from pipelines.context import RunContext
-from pipelines.stages.problems import Family, search_settings
+from pipelines.families import AnyFamily
 from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
 from search.result import SearchResult
@@ -100,7 +100,7 @@ class ArmSearches:
         self,
         context: RunContext,
         study: str,
-        family: Family,
+        family: AnyFamily,
         evaluations: int,
         columns: Callable[[Arm, ArmSearch], Row],
         *,
@@ -125,7 +125,7 @@ class ArmSearches:
             seeds: of the searches of each.
             floor: a search ends after the generation that brings its loss to it or below.
         """
-        keys = {arm.name: problem_key(arm.config, self._family) for arm in arms}
+        keys = {arm.name: self._family.key(arm.config) for arm in arms}
         tables: dict[str, pa.Table] = {}
         order = list(dict.fromkeys(keys.values()))
         for arm in sorted(arms, key=lambda arm: order.index(keys[arm.name])):
@@ -134,7 +134,7 @@ class ArmSearches:
 
     def problem(self, arm: Arm) -> ArmProblem:
         """Return what an arm searches, opened unless it was the last to be asked for."""
-        key = problem_key(arm.config, self._family)
+        key = self._family.key(arm.config)
         if self._open is None or self._open[0] != key:
             self._open = None  # one at a time: a library's dense matrices fill the memory
             self._open = key, open_arm(self._context, arm.config, self._family)
@@ -158,7 +158,7 @@ class ArmSearches:
 
     def settings(self, arm: Arm) -> SearchSettings:
         """Return an arm's search, which lasts as long as the study says."""
-        settings = search_settings(arm.config, self._family)
+        settings = self._family.search_settings(arm.config)
         patience = settings.patience if self._patient else None
         return settings.lasting(self._evaluations, patience=patience)
 
@@ -171,13 +171,13 @@ class ArmSearches:
         seen: dict[tuple[str, str], str] = {}
         for arm in arms:
             what = (
-                problem_key(arm.config, self._family),
+                self._family.key(arm.config),
                 digest_of(self.settings(arm).model_dump(mode="json")),
             )
             if what in seen:
                 raise ConfigError(
                     f"the arms {seen[what]!r} and {arm.name!r} are the same search of the "
-                    f"{self._family} family",
+                    f"{self._family.name} family",
                     remedy="override something that it reads (mixture.search, where there is "
                     "one, stands in for search), or drop one of them",
                 )
@@ -215,7 +215,7 @@ class ArmSearches:
             watched,
             settings,
             seed=seed,
-            family=self._family,
+            family=self._family.name,
             run_id=self._context.run_id,
             sink=MemorySink(),
             monitor=self._context.monitor,
@@ -234,7 +234,7 @@ class ArmSearches:
         return {
             "run_id": self._context.run_id,
             "seed": seed,
-            "family": self._family,
+            "family": self._family.name,
             "arm": arm.name,
             "loss": result.best.loss,
             "held_back_loss": held_back_loss,

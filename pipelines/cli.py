@@ -227,9 +227,10 @@ def _plainly(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
 
     with open_context(config, out, RichReporter(), fresh=fresh) as context:
         # Late, because it takes seconds: mistakes about the data are told before.
-        from pipelines.stages import run_stages
+        from pipelines.stages import through
 
-        run_stages(command, context)
+        for stage in through(command, config):
+            stage.run(context)
         return context.folder.path
 
 

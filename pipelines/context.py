@@ -1,4 +1,4 @@
-"""Everything that the stages of one run share: configuration, folders, meters, listeners."""
+"""A run under way: its experiment, folder, manifest and finished stages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from filelock import FileLock, Timeout
 
 from clso.artifacts import RunFolder, load_run, write_error
 from clso.data import dataset_fingerprint
-from clso.energy import EnergyMonitor, open_monitor
+from clso.energy import EnergyMonitor, Measurement, open_monitor
 from clso.errors import ArtifactError
 from clso.progress import Reporter
 from pipelines.config import RunConfig
+from pipelines.experiment import Experiment
 from pipelines.ledger import StageRecord
 
 __all__ = ["RunContext", "open_context", "run_identity", "versions"]
@@ -52,59 +53,47 @@ class RunContext:
     """One run under way.
 
     Attributes:
-        out: the output folder (`artifacts/`).
+        experiment: its configuration on its data set.
         run_id: the configuration's name and a hash of configuration and data.
-        data_fingerprint: names the data set before it is built.
+        folder: where it writes.
+        manifest: what is written of it in `manifest.json`.
         records: the stages that are finished, in this process or found so.
     """
 
-    config: RunConfig
-    out: Path
+    experiment: Experiment
     run_id: str
-    data_fingerprint: str
     folder: RunFolder
-    monitor: EnergyMonitor
-    reporter: Reporter
     manifest: dict[str, Any] = field(default_factory=dict)
     records: dict[str, StageRecord] = field(default_factory=dict)
 
     @property
-    def datasets(self) -> Path:
-        """Where data sets lie, shared by all runs."""
-        return self.out / "datasets"
+    def config(self) -> RunConfig:
+        """The configuration."""
+        return self.experiment.config
 
     @property
-    def libraries(self) -> Path:
-        """Where libraries lie, shared by all runs."""
-        return self.out / "libraries"
+    def monitor(self) -> EnergyMonitor:
+        """What measures time and joules."""
+        return self.experiment.monitor
 
     @property
-    def workers(self) -> int:
-        """Genomes that are evaluated at once."""
-        return self.config.runtime.workers or os.cpu_count() or 1
+    def reporter(self) -> Reporter:
+        """What hears of the progress."""
+        return self.experiment.reporter
 
-    @property
-    def threads(self) -> int:
-        """Cores that AdamW uses."""
-        return self.config.runtime.threads or os.cpu_count() or 1
-
-    @contextmanager
-    def lock(self, path: Path) -> Iterator[None]:
-        """Hold a lock that other processes respect, waiting for it if need be.
-
-        Raises:
-            ArtifactError: the folder cannot be written.
-        """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            lock.acquire()
-        except OSError as error:
-            raise write_error(path.parent, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def spent(self, stage: str) -> Measurement:
+        """Return what a stage took, with all stages that it was built on but `prepare`."""
+        names: dict[str, None] = {}
+        waiting = [stage]
+        while waiting:
+            name = waiting.pop()
+            if name not in names and name != "prepare":
+                names[name] = None
+                waiting += self.records[name].needs
+        # in the order of the stages, so that the sum is the same to the last bit
+        return Measurement.total(
+            record.measurement for name, record in self.records.items() if name in names
+        )
 
     @property
     def uid(self) -> str:
@@ -176,13 +165,7 @@ def open_context(
         _sweep(path, out / ".trash", fresh=fresh)
         with open_monitor(config.energy) as monitor:
             context = RunContext(
-                config=config,
-                out=out,
-                run_id=run_id,
-                data_fingerprint=fingerprint,
-                folder=RunFolder(path),
-                monitor=monitor,
-                reporter=reporter,
+                Experiment(config, fingerprint, out, monitor, reporter), run_id, RunFolder(path)
             )
             if context.folder.manifest_path.exists():
                 context.manifest = load_run(path).manifest

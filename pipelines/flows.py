@@ -20,7 +20,8 @@ from clso.progress import SILENT, Reporter
 from pipelines.config import RunConfig
 from pipelines.context import RunContext, open_context
 from pipelines.prefect_report import PrefectReporter, publish
-from pipelines.stages import run_stage, through
+from pipelines.stage import Stage
+from pipelines.stages import through
 
 __all__ = ["FLOWS", "analyze", "baseline", "library", "listener", "prepare", "run", "search"]
 
@@ -80,25 +81,25 @@ listener: ContextVar[Reporter] = ContextVar("listener", default=SILENT)
 def _run(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
     reporter = PrefectReporter(listener.get())
     with open_context(config, out, reporter, fresh=fresh) as context:
-        for name in through(command, config):
-            _stage_task(name, context)()
+        for stage in through(command, config):
+            _stage_task(stage, context)()
         publish(context)
         return context.folder.path
 
 
-def _stage_task(name: str, context: RunContext) -> Task[[], None]:
+def _stage_task(stage: Stage, context: RunContext) -> Task[[], None]:
     # The context stays in this closure: Prefect would search a parameter for futures, key by key.
     @task(
-        name=name,
+        name=stage.name,
         cache_policy=NO_CACHE,
-        retries=_DOWNLOAD_RETRIES if name == "prepare" else 0,
+        retries=_DOWNLOAD_RETRIES if stage.name == "prepare" else 0,
         retry_delay_seconds=_RETRY_DELAY_S,
         retry_condition_fn=_may_pass,
     )
-    def stage() -> None:
-        run_stage(name, context)
+    def stage_task() -> None:
+        stage.run(context)
 
-    return stage
+    return stage_task
 
 
 def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:

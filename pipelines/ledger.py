@@ -49,11 +49,13 @@ class StageRecord:
     """A finished stage, from its marker.
 
     Attributes:
+        needs: the stages that it was built on.
         owner: the run folder whose joules these are.
         measurement: over all attempts.
     """
 
     key: str
+    needs: tuple[str, ...]
     owner: str
     measurement: Measurement
     attempts: int
@@ -92,6 +94,7 @@ class StageLedger:
                 return None
             return StageRecord(
                 key=marker["key"],
+                needs=tuple(marker["needs"]),
                 owner=marker["owner"],
                 measurement=Measurement.from_record(marker["measurement"]),
                 attempts=int(marker["attempts"]),

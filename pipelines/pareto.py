@@ -4,7 +4,7 @@ Selection reads measured losses and counted costs. Joules are measured once the 
 for the models of the front: each is built and scores the same blocks of validation on one thread.
 The test split is not read.
 
-A row's genome is the model: `front_models` builds it again, by the run's configuration, from the
+A row's genome is the model: the family builds it again, by the run's configuration, from the
 matrices or functions that it picks. A mixture is built as the search knew it, its functions
 counted on train alone and its weights fitted on the searched blocks of tune with the steps of an
 evaluation; `stored_bytes` and the loss are those of that very model. The found GPT, which
@@ -13,7 +13,7 @@ evaluation; `stored_bytes` and the loss are those of that very model. The found 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,35 +29,22 @@ from clso.artifacts import (
     remove,
     table_from_rows,
 )
-from clso.data import Dataset
 from clso.digest import digest_of
 from clso.errors import ConfigError
-from clso.genome import Genome, genome_hash
-from clso.gpt import GptProblem
-from clso.mixture.costed import CostedMixtures
-from clso.mixture.history import HistoryCounts
-from clso.mixture.library import fit_functions
-from clso.mixture.model import CrystallineMixture
+from clso.genome import genome_hash
+from clso.problem import CostedProblem, Problem
 from clso.report.style import figure_svg
-from clso.scoring import LanguageModel
 from clso.studies.pareto_plot import pareto_figures
 from clso.threads import one_thread
 from pipelines.context import RunContext
-from pipelines.stages import run_stage
-from pipelines.stages.functions import class_maps, function_costs, spread_blocks
-from pipelines.stages.problems import (
-    STAGES_BEFORE,
-    Family,
-    gpt_problem,
-    mixture_problem,
-    search_settings,
-)
-from pipelines.stages.shared import functions_home, open_dataset
+from pipelines.families import AnyFamily
+from pipelines.stages import families_of, run_foundations
+from pipelines.stages.mixture_functions import spread_blocks
 from search.objectives import check_objectives
 from search.pareto import ParetoSettings, run_pareto
 from search.pareto_result import ParetoMember, ParetoResult
 
-__all__ = ["costed_problem", "front_models", "study_front"]
+__all__ = ["study_front"]
 
 # Raised whenever a change of code changes what a stored part would hold.
 _VERSION = 1
@@ -81,11 +68,11 @@ class _Sink:
 def study_front(
     context: RunContext,
     *,
-    family: Family | None,
+    family: str | None,
     objectives: Sequence[str],
     population: int,
     generations: int,
-) -> tuple[Run, Family]:
+) -> tuple[Run, str]:
     """Search for a family's front, measure its models; write tables, figures and the note.
 
     The same call again resumes what is unfinished and reuses what is finished.
@@ -106,12 +93,11 @@ def study_front(
         WorkError: every evaluation failed.
     """
     objectives = check_objectives(objectives)
-    family = _chosen(context, family)
-    for stage in STAGES_BEFORE[family]:
-        run_stage(stage, context)
-    dataset = open_dataset(context)
-    problem = costed_problem(context, dataset, family)
-    rates = search_settings(context.config, family)
+    searched = _chosen(context, family)
+    run_foundations(context, searched)
+    problem = searched.problem(context.experiment)
+    costed = searched.costed(context.experiment, problem)
+    rates = searched.search_settings(context.config)
     settings = ParetoSettings(
         population=population,
         generations=generations,
@@ -119,26 +105,28 @@ def study_front(
         crossover_rate=rates.crossover_rate,
         mutation_rate=rates.mutation_rate,
     )
-    name = _parts_name(context, problem, family, settings, objectives)
+    name = _parts_name(context, costed, searched.name, settings, objectives)
     result = run_pareto(
-        problem,
+        costed,
         settings,
         objectives,
         seed=context.config.seed,
-        family=family,
+        family=searched.name,
         run_id=context.run_id,
         sink=_Sink(context.folder, name),
         state_path=context.folder.state / name / "search.json",
         monitor=context.monitor,
         reporter=context.reporter,
     )
-    front = _measured(context, dataset, problem, family, result, name)
-    others = [_row(context, family, member) for member in result.members if not member.on_front]
+    front = _measured(context, problem, searched, result, name)
+    others = [
+        _row(context, searched.name, member) for member in result.members if not member.on_front
+    ]
     # the note first: whoever finds the tables reads it too
     bounds = list(zip(*(result.bounds or ()), strict=True))
     context.note(
         pareto={
-            family: {
+            searched.name: {
                 "objectives": list(objectives),
                 "search": asdict(settings),
                 "stop_reason": result.stop_reason,
@@ -147,95 +135,35 @@ def study_front(
             }
         }
     )
-    context.folder.replace_family("pareto", family, table_from_rows([*front, *others], "pareto"))
+    context.folder.replace_family(
+        "pareto", searched.name, table_from_rows([*front, *others], "pareto")
+    )
     grown = read_parts(context.folder.state / name / "pareto_generations", "pareto_generations")
-    context.folder.replace_family("pareto_generations", family, grown)
+    context.folder.replace_family("pareto_generations", searched.name, grown)
     run = load_run(context.folder.path)
-    for drawn in pareto_figures(run.pareto, family):
+    for drawn in pareto_figures(run.pareto, searched.name):
         svg = figure_svg(drawn.figure, drawn.name, drawn.caption)
         atomic_write_bytes(run.folder.figures / f"{drawn.name}.svg", svg.encode())
-    return run, family
+    return run, searched.name
 
 
-def _chosen(context: RunContext, family: Family | None) -> Family:
-    families = context.config.families
-    if family is None:
-        return "mixture" if "mixture" in families else "gpt"
-    if family not in families:
+def _chosen(context: RunContext, name: str | None) -> AnyFamily:
+    families = {family.name: family for family in families_of(context.config)}
+    if name is None:
+        # the last one, which is the cheapest to search of the built-in ones
+        return list(families.values())[-1]
+    if name not in families:
         raise ConfigError(
-            f"families is {families}, and the front asked for is of {family}",
-            remedy=f"--set families=[{family}]",
+            f"families is {context.config.families}, and the front asked for is of {name}",
+            remedy=f"--set families=[{name}]",
         )
-    return family
-
-
-def costed_problem(
-    context: RunContext, dataset: Dataset, family: Family
-) -> GptProblem | CostedMixtures:
-    """Return a family's problem, which knows what its genomes cost.
-
-    Data set and library, or functions, must be there.
-    """
-    if family == "gpt":
-        return gpt_problem(context, dataset)
-    return CostedMixtures(
-        mixture_problem(context, dataset),
-        function_costs(context),
-        _history(context, dataset),
-        block_size=context.config.data.block_size,
-    )
-
-
-def _history(context: RunContext, dataset: Dataset) -> HistoryCounts:
-    train = dataset.budget(context.config.data.train_tokens)["train"]
-    return HistoryCounts.fit([train], dataset.vocab_size)
-
-
-def front_models(
-    context: RunContext,
-    dataset: Dataset,
-    problem: GptProblem | CostedMixtures,
-    genomes: Sequence[Genome],
-) -> Iterator[LanguageModel]:
-    """Build the models that genomes of a front stand for, one after the other.
-
-    Args:
-        context: of the run.
-        dataset: its data set.
-        problem: as `costed_problem` opens it.
-        genomes: as in the table `pareto`.
-    """
-    if isinstance(problem, GptProblem):
-        for genome in genomes:
-            yield problem.model(genome)
-        return
-    mixtures = problem.mixtures
-    names = list(dict.fromkeys(name for one in genomes for name in mixtures.functions(one)))
-    fitted = fit_functions(
-        names,
-        [dataset.budget(context.config.data.train_tokens)["train"]],
-        dataset.vocab_size,
-        class_maps(context),
-        workspace=functions_home(context).parent,
-        reporter=context.reporter,
-    )
-    functions = dict(zip(names, fitted, strict=True))
-    history = _history(context, dataset)
-    for genome in genomes:
-        yield CrystallineMixture(
-            "mixture",
-            [functions[name] for name in mixtures.functions(genome)],
-            mixtures.weights(genome),
-            mixtures.bucketing(genome),
-            history,
-            dataset.vocab_size,
-        )
+    return families[name]
 
 
 def _parts_name(
     context: RunContext,
-    problem: GptProblem | CostedMixtures,
-    family: Family,
+    problem: CostedProblem,
+    family: str,
     settings: ParetoSettings,
     objectives: Sequence[str],
 ) -> str:
@@ -257,14 +185,13 @@ def _parts_name(
 
 def _measured(
     context: RunContext,
-    dataset: Dataset,
-    problem: GptProblem | CostedMixtures,
-    family: Family,
+    problem: Problem,
+    family: AnyFamily,
     result: ParetoResult,
     name: str,
 ) -> list[Row]:
     """Return the front's rows, each model built, scored and stored unless it was before."""
-    validation = dataset.splits["validation"]
+    validation = context.experiment.dataset.splits["validation"]
     inputs, targets = validation.blocks(spread_blocks(validation, _SCORED_TOKENS))
     parts = context.folder.state / name / "front"
     missing = {
@@ -274,7 +201,7 @@ def _measured(
     }
     genomes = [member.genome for member in missing.values()]
     with context.reporter.task("the front's models", total=len(result.front)) as task:
-        models = front_models(context, dataset, problem, genomes)
+        models = family.models(context.experiment, problem, genomes)
         for (number, member), model in zip(missing.items(), models, strict=True):
             assert model.stored_bytes == member.cost.stored_bytes, "costs are not the model's"
             with one_thread():
@@ -284,7 +211,7 @@ def _measured(
                     nll = model.token_nll(inputs, targets)
             spent = window.measurement
             joules = spent.energy_j
-            row = _row(context, family, member) | {
+            row = _row(context, family.name, member) | {
                 "validation_loss": float(nll.mean()),
                 "tokens": targets.size,
                 "energy_j_per_token": None if joules is None else joules / targets.size,
@@ -302,7 +229,7 @@ def _measured(
     ]
 
 
-def _row(context: RunContext, family: Family, member: ParetoMember) -> Row:
+def _row(context: RunContext, family: str, member: ParetoMember) -> Row:
     return {
         "run_id": context.run_id,
         "seed": context.config.seed,

@@ -31,7 +31,6 @@ from clso.artifacts import (
     remove,
     write_table,
 )
-from clso.data import Dataset
 from clso.digest import digest_of
 from clso.errors import ConfigError
 from clso.genome import Genome
@@ -42,11 +41,9 @@ from clso.report.style import figure_svg
 from clso.studies.rivals import METHODS, duels
 from clso.studies.rivals_plot import rivals_figure
 from pipelines.context import RunContext
-from pipelines.stages import run_stage
-from pipelines.stages.functions import scored
-from pipelines.stages.mixture import FAMILY
-from pipelines.stages.problems import search_settings
-from pipelines.stages.shared import open_dataset
+from pipelines.families.mixture import MIXTURE
+from pipelines.stages import run_foundations
+from pipelines.stages.mixture_functions import FunctionLibrary
 from search.evolution import SEARCH_VERSION, run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
@@ -82,9 +79,9 @@ class _Arena:
     unlimited_held_back: MixtureProblem
 
     @classmethod
-    def of(cls, context: RunContext, dataset: Dataset) -> _Arena:
+    def of(cls, context: RunContext) -> _Arena:
         config = context.config.mixture
-        columns = scored(context, dataset)
+        columns = FunctionLibrary(context.experiment).scored()
         first, second = halves(columns["validation"])
 
         def problem(validation: Scored, slots: int, steps: int) -> MixtureProblem:
@@ -122,15 +119,14 @@ def run_rivals(context: RunContext, *, seeds: int, evaluations: Sequence[int] = 
         ConfigError: the configuration has no mixture family.
     """
     config = context.config
-    if FAMILY not in config.families:
+    if MIXTURE.name not in config.families:
         raise ConfigError(
-            f"families is {config.families}, and rivals are those of the {FAMILY}'s search",
-            remedy=f"--set families=[{FAMILY}]",
+            f"families is {config.families}, and rivals are those of the {MIXTURE.name}'s search",
+            remedy=f"--set families=[{MIXTURE.name}]",
         )
-    for stage in ("prepare", "functions"):
-        run_stage(stage, context)
-    arena = _Arena.of(context, open_dataset(context))
-    settings = search_settings(config, FAMILY)
+    run_foundations(context, MIXTURE)
+    arena = _Arena.of(context)
+    settings = MIXTURE.search_settings(config)
     every = [config.seed + number for number in range(seeds)]
     limit = max(evaluations, default=None)
     study = _Study(context, arena, settings, limit)
@@ -149,7 +145,7 @@ def run_rivals(context: RunContext, *, seeds: int, evaluations: Sequence[int] = 
     write_table(context.folder.table("rivals"), rivals, "rivals")
     context.note(
         rivals={
-            "family": FAMILY,
+            "family": MIXTURE.name,
             "seeds": seeds,
             "evaluations": budgets,
             "slots": config.mixture.slots,
@@ -170,8 +166,8 @@ def _draw(run: Run) -> None:
         text = "Best loss by evaluations of " + ", ".join(
             dict.fromkeys(METHODS[duel.rival] for duel in found)
         )
-        svg = figure_svg(figure, f"rivals-{FAMILY}", f"{text} and {METHODS['search']}")
-        atomic_write_bytes(run.folder.figures / f"rivals-{FAMILY}.svg", svg.encode())
+        svg = figure_svg(figure, f"rivals-{MIXTURE.name}", f"{text} and {METHODS['search']}")
+        atomic_write_bytes(run.folder.figures / f"rivals-{MIXTURE.name}.svg", svg.encode())
 
 
 class _Study:
@@ -232,7 +228,7 @@ class _Study:
             {
                 "run_id": self._context.run_id,
                 "seed": seed,
-                "family": FAMILY,
+                "family": MIXTURE.name,
                 "method": method,
                 "evaluations": step.evaluations,
                 "loss": step.loss,
@@ -244,7 +240,9 @@ class _Study:
     def _evolve(self, watched: WatchedProblem, seed: int) -> Iterator[Standing]:
         assert self.limit is not None
         settings = self._settings.lasting(self.limit)
-        run_search(watched, settings, seed=seed, family=FAMILY, run_id="rivals", sink=MemorySink())
+        run_search(
+            watched, settings, seed=seed, family=MIXTURE.name, run_id="rivals", sink=MemorySink()
+        )
         yield from watched.standings
 
     def _weigh(self, watched: WatchedProblem) -> Iterator[Standing]:

@@ -15,8 +15,8 @@ from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.config import Arm, savings_arms
 from pipelines.config.arms import SavingsSettings
 from pipelines.context import RunContext
-from pipelines.stages import run_stage
-from pipelines.stages.problems import Family
+from pipelines.families import AnyFamily
+from pipelines.stages.data import PREPARE
 from pipelines.study_figures import write_figures
 from search.watched import falling
 
@@ -25,7 +25,7 @@ __all__ = ["run_savings"]
 
 def run_savings(
     context: RunContext,
-    families: Sequence[Family],
+    families: Sequence[AnyFamily],
     *,
     seeds: int | None = None,
     evaluations: int | None = None,
@@ -46,21 +46,24 @@ def run_savings(
     """
     config = context.config
     settings = config.savings or SavingsSettings()
-    arms = {family: savings_arms(config, family) for family in families}
+    arms = {
+        family.name: savings_arms(config, family.name, family.search_path(config))
+        for family in families
+    }
     count, budget = seeds or settings.seeds, evaluations or settings.evaluations
     if context.folder.table("savings").exists():
         # whose columns are others is told now, not when hours of searches are over
         read_table(context.folder.table("savings"), "savings")
-    run_stage("prepare", context)
+    PREPARE.run(context)
     for family in families:
         searches = ArmSearches(context, "savings", family, budget, _columns)
-        searches.check_different(arms[family])
+        searches.check_different(arms[family.name])
         drawn = range(config.seed, config.seed + count)
-        tables = [searches.table(arms[family][:1], drawn)]
+        tables = [searches.table(arms[family.name][:1], drawn)]
         reference = tables[0].to_pylist()
         floor = None if settings.beyond_target else floor_of(reference)
-        tables.append(searches.table(arms[family][1:], drawn, floor=floor))
-        context.folder.replace_family("savings", family, pa.concat_tables(tables))
+        tables.append(searches.table(arms[family.name][1:], drawn, floor=floor))
+        context.folder.replace_family("savings", family.name, pa.concat_tables(tables))
         note = {
             "seeds": count,
             "evaluations": budget,
@@ -68,10 +71,11 @@ def run_savings(
             "target": target_of(reference),
             "beyond_target": settings.beyond_target,
             "arms": {
-                arm.name: searches.settings(arm).model_dump(mode="json") for arm in arms[family]
+                arm.name: searches.settings(arm).model_dump(mode="json")
+                for arm in arms[family.name]
             },
         }
-        context.note(savings={family: note})
+        context.note(savings={family.name: note})
     run = load_run(context.folder.path)
     write_figures(run, savings_parts(run))
     return run.path

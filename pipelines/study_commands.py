@@ -246,10 +246,16 @@ def _study(
                 f"without {', '.join(missing)}",
                 remedy="--set families=[gpt, mixture] adds one of these two",
             )
-        chosen = [one for one in config.families if one in (families or config.families)]
         with open_context(config, out.resolve(), RichReporter()) as context:
             from pipelines.ablate import run_ablation
+            from pipelines.families import FAMILIES
             from pipelines.savings import run_savings
+
+            chosen = [
+                FAMILIES.get(name)
+                for name in config.families
+                if name in (families or config.families)
+            ]
 
             run = run_ablation if name == "ablate" else run_savings
             path = run(context, chosen, seeds=seeds, evaluations=evaluations)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -36,10 +36,10 @@ from clso.studies.tuning_report import FIGURES, write_tuning_report
 from pipelines.config import RunConfig
 from pipelines.config.tune import TuneSettings
 from pipelines.context import RunContext, run_identity
-from pipelines.stages import run_stage
-from pipelines.stages.problems import STAGES_BEFORE, Family
-from pipelines.stages.shared import open_dataset
-from pipelines.tuned import TunedProblems, own_library, search_space, tuned_config, tuned_yaml
+from pipelines.experiment import Experiment
+from pipelines.families import FAMILIES, AnyFamily
+from pipelines.stages import run_foundations
+from pipelines.tuned import TunedProblems, search_space, tuned_config, tuned_yaml
 from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
 from search.tuning import Params, Tuning, TuningSettings, check_budget, open_tuning
@@ -84,7 +84,7 @@ def run_tune(
     family = _family(config, tune)
     space = search_space(config, tune, family)
     settings = TuningSettings(
-        family=family,
+        family=family.name,
         trials=trials or tune.trials,
         seeds=tuple(config.seed + number for number in range(tune.seeds)),
         budget=Budget(**tune.budget.model_dump()),
@@ -101,9 +101,8 @@ def run_tune(
             remedy="set energy.meter to auto, or leave joules out of tune",
         )
     with _open_study(config, out, reporter, fresh=fresh) as context:
-        for stage in STAGES_BEFORE[family]:
-            run_stage(stage, context)
-        problems = TunedProblems(context, open_dataset(context), family)
+        run_foundations(context, family)
+        problems = TunedProblems(context.experiment, family)
         url = storage or tune.storage or f"sqlite:///{context.folder.path / _DATABASE}"
         with open_tuning(
             url,
@@ -112,30 +111,30 @@ def run_tune(
             settings,
             problems,
             monitor=context.monitor,
-            own_library=own_library(config),
+            own_library=dict(family.library(config)),
             fresh=fresh,
         ) as tuning:
             tuning.run(reporter)
             # of processes that come to the end together, one does the check and the other finds it
-            with context.lock(out / ".locks" / f"study-{config.name}.lock"):
-                _conclude(context, tuning, problems, tune, hidden_url(url))
+            with context.experiment.lock(out / ".locks" / f"study-{config.name}.lock"):
+                _conclude(context, family, tuning, problems, tune, hidden_url(url))
         return context.folder.path
 
 
-def _family(config: RunConfig, tune: TuneSettings) -> Family:
+def _family(config: RunConfig, tune: TuneSettings) -> AnyFamily:
     if tune.family is None:
         if len(config.families) > 1:
             raise ConfigError(
                 f"families are {', '.join(config.families)}, and a study tunes one of them",
                 remedy=f"--set tune.family={config.families[-1]}",
             )
-        return config.families[0]
+        return FAMILIES.get(config.families[0])
     if tune.family not in config.families:
         raise ConfigError(
             f"tune.family is {tune.family}, but families has only {', '.join(config.families)}",
             remedy=f"--set families=[{tune.family}]",
         )
-    return tune.family
+    return FAMILIES.get(tune.family)
 
 
 @contextmanager
@@ -159,16 +158,8 @@ def _open_study(
                 remedy="give this one a name of its own (--set name=...), or --fresh to replace it",
             )
     with open_monitor(config.energy) as monitor:
-        context = RunContext(
-            config=config,
-            out=out,
-            run_id=run_id,
-            data_fingerprint=fingerprint,
-            folder=folder,
-            monitor=monitor,
-            reporter=reporter,
-            manifest=manifest,
-        )
+        experiment = Experiment(config, fingerprint, out, monitor, reporter)
+        context = RunContext(experiment, run_id, folder, manifest)
         if not manifest:
             context.note(
                 uid=uuid.uuid4().hex,
@@ -182,6 +173,7 @@ def _open_study(
 
 def _conclude(
     context: RunContext,
+    family: AnyFamily,
     tuning: Tuning,
     problems: TunedProblems,
     tune: TuneSettings,
@@ -196,7 +188,6 @@ def _conclude(
     folder.write_rows("trials", trials)
     folder.write_rows("importances", importances)
     space, params, best = tuning.space, tuning.best_params, tuning.best.number
-    family = cast(Family, settings.family)
     library = space.library(params)
     tuned = tuned_config(config, family, library, space.settings(params), settings.budget)
     atomic_write_bytes(
@@ -211,10 +202,10 @@ def _conclude(
     write_table(folder.table("checks"), checks.table(arms), "checks")
     context.note(
         tune={
-            "family": family,
+            "family": family.name,
             "trial": best,
             "tuned": params,
-            "default": _own(tuning, own_library(config)),
+            "default": _own(tuning, dict(family.library(config))),
             "storage": storage,
             "budget": asdict(settings.budget),
             "objectives": list(settings.objectives),

@@ -1,7 +1,7 @@
 """Text from a package, files or the hub, made into packed blocks of tokens in four splits."""
 
 from clso.data.dataset import SPLITS, Dataset, TokenSplit
-from clso.data.prepare import dataset_fingerprint, prepare_dataset
+from clso.data.prepare import dataset_fingerprint, open_dataset, prepare_dataset
 from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 
@@ -15,5 +15,6 @@ __all__ = [
     "Tokenizer",
     "TokenizerSettings",
     "dataset_fingerprint",
+    "open_dataset",
     "prepare_dataset",
 ]

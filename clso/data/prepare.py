@@ -37,7 +37,7 @@ from clso.digest import digest_of
 from clso.errors import DataError
 from clso.progress import SILENT, Reporter
 
-__all__ = ["dataset_fingerprint", "prepare_dataset"]
+__all__ = ["dataset_fingerprint", "open_dataset", "prepare_dataset"]
 
 # the trainer reads 256 texts ahead, so they are short
 _TRAINING_RUN_BYTES = 1 << 16
@@ -130,11 +130,26 @@ def prepare_dataset(
     path = root / recipe.fingerprint
     if not path.exists():
         _build_once(recipe, path, reporter)
+    return open_dataset(data, path)
+
+
+def open_dataset(data: DataSettings, path: Path) -> Dataset:
+    """Open a data set that was built, without reading its text again.
+
+    Args:
+        data: what it was built from, and the block size.
+        path: its folder.
+
+    Raises:
+        ArtifactError: it is not there, or damaged.
+        DataError: a split has less than a block.
+    """
     dataset = Dataset.load(path, block_size=data.block_size)
     for split in dataset.splits.values():
         if split.n_blocks == 0:
+            name = _corpus(data, Path()).name
             raise DataError(
-                f"{recipe.corpus.name}: the {split.name} split has {split.n_stream_tokens:,} "
+                f"{name}: the {split.name} split has {split.n_stream_tokens:,} "
                 f"tokens, one block of {data.block_size} needs {data.block_size + 1:,}",
                 remedy="add text, lower data.block_size, or give the split a larger share in "
                 "data.fractions; a single document is cut where it has spaces or line ends",

@@ -150,7 +150,6 @@ class SavingsSettings(Section):
         return self
 
 
-Family = Literal["gpt", "mixture"]
 _JOINT = " + "
 
 
@@ -171,7 +170,7 @@ class Arm:
     level: str | None = None
 
 
-def ablation_arms(config: RunConfig, family: Family) -> list[Arm]:
+def ablation_arms(config: RunConfig, family: str) -> list[Arm]:
     """Return the base, then every other arm of the section `ablate`.
 
     Raises:
@@ -211,15 +210,18 @@ def ablation_arms(config: RunConfig, family: Family) -> list[Arm]:
     return arms
 
 
-def savings_arms(config: RunConfig, family: Family) -> list[Arm]:
+def savings_arms(config: RunConfig, family: str, section: str = "search") -> list[Arm]:
     """Return the reference, then every other arm of the section `savings`.
+
+    Args:
+        config: of the run.
+        family: the name of the family that is searched.
+        section: dotted path of the section that sets its search.
 
     Raises:
         ConfigError: an override does not exist or is out of its range.
     """
     savings = config.savings or SavingsSettings()
-    own = family == "mixture" and config.mixture.search is not None
-    section = "mixture.search" if own else "search"
     chosen = {savings.reference: savings.arms[savings.reference], **savings.arms}
     return [
         Arm(

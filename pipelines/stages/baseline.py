@@ -8,32 +8,30 @@ from pathlib import Path
 from clso.artifacts import RunFolder, remove
 from clso.baseline import AdamwGpt2, SweepGrid, TrainingSettings, run_sweep
 from clso.energy import Measurement
-from clso.progress import Reporter
+from clso.gpt import GptShape
 from pipelines.context import RunContext
+from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
-from pipelines.stages.problems import device, gpt_shape
-from pipelines.stages.shared import open_dataset
+from pipelines.stage import Stage
 
-__all__ = ["clear", "run", "winner"]
+__all__ = ["BASELINE", "gpt_shape", "winner"]
 
 
-def clear(context: RunContext) -> None:
+def _clear(folder: RunFolder) -> None:
     """Delete what an earlier sweep left."""
-    context.folder.remove_table("baseline")
-    remove(_checkpoint(context.folder))
-    remove(_state(context.folder))
+    folder.remove_table("baseline")
+    remove(_checkpoint(folder))
+    remove(_state(folder))
 
 
-def run(context: RunContext, reporter: Reporter) -> StageOutcome:
+def _work(run: RunContext) -> StageOutcome:
     """Train every trial of the sweep and keep the best."""
-    config = context.config
-    grid = config.baseline
-    dataset = open_dataset(context)
-    splits = dataset.budget(config.data.train_tokens)
+    config, experiment = run.config, run.experiment
+    grid, splits = config.baseline, experiment.budget
     result = run_sweep(
         [splits["train"], splits["tune"]],
         splits["validation"],
-        shape=gpt_shape(config, dataset),
+        shape=gpt_shape(experiment),
         grid=SweepGrid(
             learning_rates=grid.learning_rates,
             schedules=grid.schedules,
@@ -49,19 +47,19 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
             grad_clip=grid.grad_clip,
             eval_points=grid.eval_points,
         ),
-        tokenizer=dataset.tokenizer,
+        tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
-        run_id=context.run_id,
-        fingerprint=context.data_fingerprint,
-        state=_state(context.folder),
-        checkpoint=_checkpoint(context.folder),
-        sink=context.folder.sink("adamw"),
-        monitor=context.monitor,
-        threads=context.threads,
-        device=device(config),
-        reporter=reporter,
+        run_id=run.run_id,
+        fingerprint=experiment.data_fingerprint,
+        state=_state(run.folder),
+        checkpoint=_checkpoint(run.folder),
+        sink=run.folder.sink("adamw"),
+        monitor=run.monitor,
+        threads=experiment.threads,
+        device=experiment.device,
+        reporter=run.reporter,
     )
-    context.folder.compact("baseline")
+    run.folder.compact("baseline")
     notes = {
         "baseline": {
             "winner": {
@@ -75,19 +73,29 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
             "sweep": result.total.to_record(),
         }
     }
-    table = context.folder.table("baseline")
-    return StageOutcome((table, _checkpoint(context.folder) / "model.safetensors"), notes)
+    table = run.folder.table("baseline")
+    return StageOutcome((table, _checkpoint(run.folder) / "model.safetensors"), notes)
 
 
-def winner(context: RunContext) -> tuple[AdamwGpt2, Measurement]:
+def winner(run: RunContext) -> tuple[AdamwGpt2, Measurement]:
     """Load the baseline with the cost of its winning trial's steps alone.
 
     Its validations and the rest of the sweep are left out, in AdamW's favour; the energy of the
     whole stage stands beside it.
     """
-    record = context.manifest["baseline"]["winner"]["training"]
-    model = AdamwGpt2.load(_checkpoint(context.folder), device=device(context.config))
+    record = run.manifest["baseline"]["winner"]["training"]
+    model = AdamwGpt2.load(_checkpoint(run.folder), device=run.experiment.device)
     return model, Measurement.from_record(record)
+
+
+def gpt_shape(experiment: Experiment) -> GptShape:
+    """Return the shape that crystalline GPT and AdamW's GPT-2 share."""
+    config = experiment.config
+    return GptShape(
+        **config.model.model_dump(),
+        block_size=config.data.block_size,
+        vocab_size=experiment.dataset.vocab_size,
+    )
 
 
 def _state(folder: RunFolder) -> Path:
@@ -96,3 +104,14 @@ def _state(folder: RunFolder) -> Path:
 
 def _checkpoint(folder: RunFolder) -> Path:
     return folder.model("adamw")
+
+
+BASELINE = Stage(
+    name="baseline",
+    command="baseline",
+    work=_work,
+    needs=("prepare",),
+    wanted=lambda config: config.baseline.enabled,
+    clear=_clear,
+    model=winner,
+)

@@ -9,64 +9,76 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from clso.artifacts import remove
+from clso.energy import Measurement
 from clso.mixture.checkpoint import load_mixture, save_mixture
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.neural import Neural
 from clso.mixture.weights import MixtureWeights
-from clso.progress import Reporter
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
+from pipelines.stage import ModelAndCost, Stage
 from pipelines.stages.baseline import winner
-from pipelines.stages.functions import spread_blocks
-from pipelines.stages.mixture import FAMILY
-from pipelines.stages.shared import open_dataset
+from pipelines.stages.mixture_functions import spread_blocks
 
-__all__ = ["NAME", "best_share", "clear", "run", "with_share"]
+__all__ = ["HYBRID", "best_share", "with_share"]
 
-NAME = "hybrid"
+_NAME = "hybrid"
+_FOUND = "mixture"
 
 Probabilities = npt.NDArray[np.float64]
 
 
-def clear(context: RunContext) -> None:
-    """Delete what an earlier hybrid left."""
-    remove(context.folder.model(NAME))
-
-
-def run(context: RunContext, reporter: Reporter) -> StageOutcome:
+def _work(run: RunContext) -> StageOutcome:
     """Fit the network's share, leave the rest to the mixture, and save the model.
 
     The share is one number, fitted on blocks of validation, as AdamW's rate is chosen on all of
     it: the network was trained on tune, where it would be trusted too much.
     """
-    dataset = open_dataset(context)
-    network, _ = winner(context)
-    mixture = load_mixture(context.folder.model(FAMILY))
+    dataset = run.experiment.dataset
+    network, _ = winner(run)
+    mixture = load_mixture(run.folder.model(_FOUND))
     split = dataset.splits["validation"]
-    inputs, targets = split.blocks(spread_blocks(split, context.config.mixture.hybrid_tokens))
-    with reporter.task(NAME, total=2) as task:
+    inputs, targets = split.blocks(spread_blocks(split, run.config.mixture.hybrid_tokens))
+    with run.reporter.task(_NAME, total=2) as task:
         counted = np.exp(-mixture.token_nll(inputs, targets))
-        task.update(1, FAMILY)
+        task.update(1, _FOUND)
         asked = np.exp(-network.token_nll(inputs, targets))
         share = best_share(counted.ravel(), asked.ravel())
         task.update(2, f"share {share:.1%}")
     model = CrystallineMixture(
-        NAME,
+        _NAME,
         [*mixture.functions[1:], Neural(network)],
         with_share(mixture.weights, share),
         mixture.bucketing,
         mixture.history,
         dataset.vocab_size,
     )
-    path = context.folder.model(NAME)
-    save_mixture(model, dataset.tokenizer, path, block_size=context.config.data.block_size)
+    path = run.folder.model(_NAME)
+    save_mixture(model, dataset.tokenizer, path, block_size=run.config.data.block_size)
     notes: dict[str, Any] = {
-        NAME: {
+        _NAME: {
             "functions": [function.name for function in model.functions[1:]],
             "network_weight": share,
         }
     }
     return StageOutcome((path / "model.safetensors",), notes)
+
+
+def _model(run: RunContext) -> ModelAndCost:
+    _, trained = winner(run)
+    parts = [run.spent(_FOUND), run.records[_NAME].measurement, trained]
+    return load_mixture(run.folder.model(_NAME)), Measurement.total(parts)
+
+
+HYBRID = Stage(
+    name=_NAME,
+    command="analyze",
+    work=_work,
+    needs=("prepare", "functions", "mixture", "baseline"),
+    wanted=lambda config: config.baseline.enabled and config.mixture.hybrid,
+    clear=lambda folder: remove(folder.model(_NAME)),
+    model=_model,
+)
 
 
 def best_share(mixture: Probabilities, network: Probabilities) -> float:

@@ -1,120 +1,145 @@
-"""The search: evolve genomes, score the finalists on all of validation, keep the best model."""
+"""The search of a model family: evolve genomes, score the finalists, keep the best one's model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clso.artifacts import RunFolder, remove
-from clso.data import Dataset, TokenSplit
+from clso.data import TokenSplit
 from clso.errors import WorkError
 from clso.genome import genome_hash
-from clso.gpt import CrystallineGpt, GptProblem
-from clso.gpt.export import save_checkpoint
 from clso.progress import Reporter
 from clso.scoring import LanguageModel
-from clso.statistics.selection import describe_genes
 from pipelines.context import RunContext
+from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
-from pipelines.stages.problems import gpt_frame, gpt_problem, search_settings
-from pipelines.stages.shared import open_dataset, open_library
+from pipelines.stage import Stage
 from search.evolution import run_search
 from search.result import Finalist
 
-__all__ = ["clear", "found_model", "run"]
+if TYPE_CHECKING:
+    from pipelines.families import ModelFamily
+    from pipelines.families.base import ScoredFinalist
+
+    AnyFamily = ModelFamily[Any]
+
+__all__ = ["best_finalist", "scored_finalists", "search_stage"]
 
 _BLOCKS_AT_ONCE = 64
 _TABLES = ("evaluations", "generations")
 
 
-def clear(context: RunContext) -> None:
-    """Delete what an earlier search left."""
-    folder = context.folder
-    for table in _TABLES:
-        folder.remove_family(table, "gpt")
-    remove(folder.model("gpt"))
-    remove(_state(folder))
-
-
-def run(context: RunContext, reporter: Reporter) -> StageOutcome:
-    """Search, then keep the finalist with the lowest validation loss."""
-    folder = context.folder
-    if not _state(folder).exists():
-        clear(context)
-    notes = _search_gpt(context, reporter)
-    for table in _TABLES:
-        folder.compact_family(table, "gpt")
-    tables = (folder.table(table) for table in _TABLES)
-    return StageOutcome((*tables, folder.model("gpt") / "model.safetensors"), notes)
-
-
-def _state(folder: RunFolder) -> Path:
-    return folder.state / "search-gpt.json"
-
-
-def _search_gpt(context: RunContext, reporter: Reporter) -> dict[str, Any]:
-    config = context.config
-    dataset = open_dataset(context)
-    problem = gpt_problem(context, dataset)
-    genes = describe_genes(
-        (slot.name, [entry.family for entry in problem.library[slot.name.rpartition(".")[2]]])
-        for slot in problem.space.slots
+def search_stage(family: AnyFamily) -> Stage:
+    """Return the stage that searches a family and makes its model."""
+    name = family.search_stage or family.name
+    return Stage(
+        name=name,
+        command="search",
+        work=partial(_work, family),
+        needs=family.search_needs,
+        clear=partial(_clear, family.name),
+        model=lambda run: (family.found(run), run.spent(name)),
     )
-    context.note(genes={"gpt": genes})
+
+
+def _clear(family: str, folder: RunFolder) -> None:
+    """Delete what an earlier search left."""
+    for table in _TABLES:
+        folder.remove_family(table, family)
+    remove(folder.model(family))
+    remove(_state(family, folder))
+
+
+def _state(family: str, folder: RunFolder) -> Path:
+    return folder.state / f"search-{family}.json"
+
+
+def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
+    """Search, then keep the finalist with the lowest validation loss."""
+    folder, name = run.folder, family.name
+    if not _state(name, folder).exists():
+        _clear(name, folder)
+    problem = family.searched_problem(run)
+    genes = {"genes": {name: family.genes(problem)}}
+    run.note(**genes)
     result = run_search(
         problem,
-        search_settings(config, "gpt"),
-        seed=config.seed,
-        family="gpt",
-        run_id=context.run_id,
-        sink=context.folder.sink("gpt"),
-        state_path=_state(context.folder),
-        monitor=context.monitor,
-        reporter=reporter,
+        family.search_settings(run.config),
+        seed=run.config.seed,
+        family=name,
+        run_id=run.run_id,
+        sink=folder.sink(name),
+        state_path=_state(name, folder),
+        monitor=run.monitor,
+        reporter=run.reporter,
     )
     result.best  # noqa: B018 - raises, and says why, when every evaluation failed
-    validation = dataset.splits["validation"]
-    finalists = _rescored(context, problem, result.finalists, validation, reporter)
-    best, validation_loss = finalists[0]
-    save_checkpoint(problem.model(best.canonical), dataset.tokenizer, context.folder.model("gpt"))
-    return {
-        "genes": {"gpt": genes},
-        "best": {"gpt": _described(best, validation_loss)},
+    scored = family.keep(run, problem, result.finalists)
+    for table in _TABLES:
+        folder.compact_family(table, name)
+
+    def described(finalist: Finalist, validation_loss: float | None) -> dict[str, Any]:
+        return {
+            "genome": list(finalist.canonical),
+            "genome_hash": genome_hash(finalist.canonical),
+            "search_loss": finalist.loss,
+            "validation_loss": validation_loss,
+            **family.describe(problem, finalist.canonical),
+        }
+
+    notes = {
+        **genes,
+        "best": {name: described(*best_finalist(scored))},
         "search": {
-            "gpt": {
+            name: {
                 "stop_reason": result.stop_reason,
                 "generations": result.generations,
                 "random_control": result.n_random,
                 "n_predictions": result.n_predictions,
                 "surrogate_energy_j": result.surrogate_energy_j,
-                "finalists": [_described(*finalist) for finalist in finalists],
+                "finalists": [described(*pair) for pair in scored],
             }
         },
     }
+    outputs = [folder.table(table) for table in _TABLES]
+    outputs += sorted(path for path in folder.model(name).iterdir() if path.is_file())
+    return StageOutcome(tuple(outputs), notes)
 
 
-def _rescored(
-    context: RunContext,
-    problem: GptProblem,
-    finalists: Sequence[Finalist],
-    validation: TokenSplit,
-    reporter: Reporter,
-) -> list[tuple[Finalist, float | None]]:
-    """Return the finalists with their losses on all of validation, the best first.
+def best_finalist(scored: Iterable[ScoredFinalist]) -> ScoredFinalist:
+    """Return the finalist with the lowest validation loss, or the only one."""
+    return min(scored, key=lambda pair: -math.inf if pair[1] is None else pair[1])
 
-    One alone leaves nothing to choose; the analysis scores it with all other models.
+
+def scored_finalists(
+    experiment: Experiment, finalists: Sequence[Finalist], models: Iterable[LanguageModel]
+) -> list[ScoredFinalist]:
+    """Return finalists with their losses on all of validation, the best first.
+
+    A single finalist leaves nothing to choose; the analysis scores it with all other models.
+
+    Args:
+        experiment: the data set.
+        finalists: of a search.
+        models: theirs, in the same order.
+
+    Raises:
+        WorkError: none of the losses is finite.
     """
     if len(finalists) == 1:
         return [(finalists[0], None)]
-    workers = context.workers if problem.frame.device.type == "cpu" else 1
+    validation = experiment.dataset.splits["validation"]
+    workers = experiment.workers if experiment.device == "cpu" else 1
     scored = [
-        (finalist, _mean_nll(problem.model(finalist.canonical), validation, workers, reporter))
-        for finalist in finalists
+        (finalist, _mean_nll(model, validation, workers, experiment.reporter))
+        for finalist, model in zip(finalists, models, strict=True)
     ]
     finite = [pair for pair in scored if math.isfinite(pair[1])]
     if not finite:
@@ -124,25 +149,6 @@ def _rescored(
         )
     finite.sort(key=lambda pair: pair[1])
     return [(finalist, loss) for finalist, loss in finite]
-
-
-def _described(finalist: Finalist, validation_loss: float | None) -> dict[str, Any]:
-    return {
-        "genome": list(finalist.canonical),
-        "genome_hash": genome_hash(finalist.canonical),
-        "search_loss": finalist.loss,
-        "validation_loss": validation_loss,
-    }
-
-
-def found_model(context: RunContext, dataset: Dataset) -> CrystallineGpt:
-    """Rebuild the model that the search found from its genome and the library."""
-    config = context.config
-    genome = context.manifest["best"]["gpt"]["genome"]
-    frame = gpt_frame(config, dataset)
-    return CrystallineGpt(
-        open_library(context), genome, frame, share_layers=config.gpt.share_layers
-    )
 
 
 def _mean_nll(model: LanguageModel, split: TokenSplit, workers: int, reporter: Reporter) -> float:

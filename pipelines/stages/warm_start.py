@@ -5,34 +5,31 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from clso.artifacts import remove
+from clso.artifacts import RunFolder, remove
 from clso.baseline import AdamwGpt2, TrainingSettings, Trial
 from clso.baseline.warm_start import run_warm_start
 from clso.energy import Measurement
-from clso.progress import Reporter
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
-from pipelines.stages.problems import device
-from pipelines.stages.shared import open_dataset
+from pipelines.stage import ModelAndCost, Stage
 
-__all__ = ["NAME", "clear", "run", "warm_started"]
+__all__ = ["WARM_START"]
 
-NAME = "warm_start"
+_NAME = "warm_start"
 
 
-def clear(context: RunContext) -> None:
+def _clear(folder: RunFolder) -> None:
     """Delete what an earlier warm start left."""
-    context.folder.remove_table(NAME)
-    remove(context.folder.model(NAME))
-    remove(context.folder.state / NAME)
+    folder.remove_table(_NAME)
+    remove(folder.model(_NAME))
+    remove(folder.state / _NAME)
 
 
-def run(context: RunContext, reporter: Reporter) -> StageOutcome:
+def _work(run: RunContext) -> StageOutcome:
     """Train on from the found model, and note how soon it is where AdamW ended from scratch."""
-    config, folder = context.config, context.folder
-    dataset = open_dataset(context)
-    splits = dataset.budget(config.data.train_tokens)
-    scratch = context.manifest["baseline"]["winner"]
+    config, folder, experiment = run.config, run.folder, run.experiment
+    splits = experiment.budget
+    scratch = run.manifest["baseline"]["winner"]
     section = config.baseline
     result = run_warm_start(
         folder.model("gpt"),
@@ -47,18 +44,18 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
             grad_clip=section.grad_clip,
             eval_points=section.warm_start.eval_points,
         ),
-        tokenizer=dataset.tokenizer,
+        tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
-        fingerprint=f"{context.data_fingerprint} {context.records['search'].key}",
-        state=folder.state / NAME,
-        checkpoint=folder.model(NAME),
-        monitor=context.monitor,
-        device=device(config),
-        reporter=reporter,
+        fingerprint=f"{experiment.data_fingerprint} {run.records['search'].key}",
+        state=folder.state / _NAME,
+        checkpoint=folder.model(_NAME),
+        monitor=run.monitor,
+        device=experiment.device,
+        reporter=run.reporter,
     )
     rows = [
         {
-            "run_id": context.run_id,
+            "run_id": run.run_id,
             "seed": config.seed,
             **asdict(trial.trial),
             "passes": section.passes,
@@ -67,9 +64,9 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
         for trial in result.trials
         for row in trial.rows
     ]
-    folder.write_rows(NAME, rows)
+    folder.write_rows(_NAME, rows)
     notes: dict[str, Any] = {
-        NAME: {
+        _NAME: {
             "trial": str(result.best.trial),
             "start_loss": result.start_loss,
             "validation_loss": result.best.loss,
@@ -81,11 +78,22 @@ def run(context: RunContext, reporter: Reporter) -> StageOutcome:
             "total": result.total.to_record(),
         }
     }
-    return StageOutcome((folder.table(NAME), folder.model(NAME) / "model.safetensors"), notes)
+    return StageOutcome((folder.table(_NAME), folder.model(_NAME) / "model.safetensors"), notes)
 
 
-def warm_started(context: RunContext) -> tuple[AdamwGpt2, Measurement]:
+def _model(run: RunContext) -> ModelAndCost:
     """Load the model that was trained on, with the cost of its best trial's steps."""
-    record = context.manifest[NAME]["training"]
-    model = AdamwGpt2.load(context.folder.model(NAME), name=NAME, device=device(context.config))
-    return model, Measurement.from_record(record)
+    trained = Measurement.from_record(run.manifest[_NAME]["training"])
+    model = AdamwGpt2.load(run.folder.model(_NAME), name=_NAME, device=run.experiment.device)
+    return model, Measurement.total([run.spent("search"), trained])
+
+
+WARM_START = Stage(
+    name=_NAME,
+    command="analyze",
+    work=_work,
+    needs=("prepare", "search", "baseline"),
+    wanted=lambda config: config.baseline.enabled and config.baseline.warm_start.enabled,
+    clear=_clear,
+    model=_model,
+)

@@ -9,7 +9,7 @@ from clso.artifacts import load_run
 from clso.errors import ConfigError, DownloadError
 from pipelines.config import load_config
 from pipelines.prefect_env import prepare_environment
-from pipelines.stages import COMMANDS, through
+from pipelines.stages import through
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,33 +43,38 @@ def test_a_run_leaves_progress_results_and_a_link_to_its_report(
     config = load_config(smoke_yaml, ["baseline.eval_points=1"])
     run = load_run(FLOWS["run"](config, tmp_path))
     stages = {name: stage["status"] for name, stage in run.manifest["stages"].items()}
-    assert stages == dict.fromkeys(through("run", config), "done")
+    assert stages == dict.fromkeys((stage.name for stage in through("run", config)), "done")
     shown = artifacts_on_the_server()
     assert shown["search-gpt"] == "progress"
     assert shown[f"{run.run_id}-results"] == "table"
     assert shown[f"{run.run_id}-report"] == "markdown"
-    assert set(FLOWS) == set(COMMANDS)
+    assert set(FLOWS) == {stage.command for stage in through("run", config)} | {"run"}
 
 
 def test_a_broken_download_is_tried_again_and_a_mistake_is_not(
     server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
 ) -> None:
-    from pipelines import flows, stages
+    from pipelines import flows
+    from pipelines.stage import Stage
 
     monkeypatch.setattr(flows, "_RETRY_DELAY_S", 0)
     tries: list[str] = []
 
-    def broken(name: str, context: object) -> None:
-        tries.append(name)
-        raise DownloadError("the connection broke") if name == "prepare" else ConfigError("no")
+    def broken(stage: Stage, run: object) -> None:
+        tries.append(stage.name)
+        if stage.name == failing == "prepare":
+            raise DownloadError("the connection broke")
+        if stage.name == failing:
+            raise ConfigError("no")
 
-    monkeypatch.setattr(flows, "run_stage", broken)
+    failing = "prepare"
+    monkeypatch.setattr(Stage, "run", broken)
     config = load_config(smoke_yaml)
     with pytest.raises(DownloadError, match="the connection broke"):
         flows.FLOWS["prepare"](config, tmp_path)
     assert tries == ["prepare"] * 3
     tries.clear()
-    monkeypatch.setitem(stages.COMMANDS, "library", ("library",))
+    failing = "library"
     with pytest.raises(ConfigError, match="no"):
         flows.FLOWS["library"](config, tmp_path)
-    assert tries == ["library"]
+    assert tries == ["prepare", "library"]

@@ -17,8 +17,8 @@ from pipelines import pareto
 from pipelines.cli import app, main
 from pipelines.config import load_config
 from pipelines.context import open_context
-from pipelines.pareto import costed_problem, front_models
-from pipelines.stages.functions import spread_blocks
+from pipelines.families import FAMILIES
+from pipelines.stages.mixture_functions import spread_blocks
 
 Invoke = Callable[..., str]
 
@@ -106,11 +106,12 @@ def test_a_rows_genome_is_the_model(study: Run, smoke_yaml: str) -> None:
     data = out / "datasets" / study.manifest["data_fingerprint"]
     dataset = Dataset.load(data, block_size=config.data.block_size)
     validation = dataset.splits["validation"]
-    for family in ("gpt", "mixture"):
-        front = [row for row in rows(study, family) if row["on_front"]]
+    for family in map(FAMILIES.get, ("gpt", "mixture")):
+        front = [row for row in rows(study, family.name) if row["on_front"]]
         with open_context(config, out, SILENT) as context:
-            problem = costed_problem(context, dataset, family)  # type: ignore[arg-type]
-            models = front_models(context, dataset, problem, [tuple(r["genome"]) for r in front])
+            problem = family.problem(context.experiment)
+            genomes = [tuple(row["genome"]) for row in front]
+            models = family.models(context.experiment, problem, genomes)
             for row, model in zip(front, models, strict=True):
                 assert model.stored_bytes == row["stored_bytes"]
                 inputs, targets = validation.blocks(spread_blocks(validation, row["tokens"]))

@@ -16,6 +16,7 @@ from pipelines.arm_problems import open_arm
 from pipelines.cli import main
 from pipelines.config import ablation_arms, load_config
 from pipelines.context import open_context
+from pipelines.families import FAMILIES
 from search.evolution import run_search
 from search.records import MemorySink
 from search.watched import WatchedProblem
@@ -108,7 +109,7 @@ def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: s
     base = ablation_arms(config, family)[0]
     settings = base.config.search.lasting(14)
     with open_context(config, study.path.parents[1], SILENT) as context:
-        problem = open_arm(context, base.config, family)
+        problem = open_arm(context, base.config, FAMILIES.get(family))
         for row in rows_of(study, "ablations", family=family, arm="base"):
             plain = run_search(
                 problem.searched,
@@ -128,7 +129,7 @@ def test_the_first_half_is_searched_and_the_second_held_back(study: Run, tiny: s
     config = load_config(tiny)
     with open_context(config, study.path.parents[1], SILENT) as context:
         for family in ("gpt", "mixture"):
-            problem = open_arm(context, config, family)
+            problem = open_arm(context, config, FAMILIES.get(family))
             assert problem.searched.fingerprint != problem.held_back.fingerprint
 
 
@@ -139,7 +140,7 @@ def test_counting_predictions_and_sharing_evaluations_change_no_search(
     arm = next(one for one in ablation_arms(config, "mixture") if one.name == "surrogate=ridge")
     settings = arm.config.search.lasting(14)
     with open_context(config, study.path.parents[1], SILENT) as context:
-        problem = WatchedProblem(open_arm(context, arm.config, "mixture").searched)
+        problem = WatchedProblem(open_arm(context, arm.config, FAMILIES.get("mixture")).searched)
         plain = run_search(
             problem, settings, seed=1, family="mixture", run_id="plain", sink=MemorySink()
         )

@@ -16,7 +16,8 @@ from clso.studies.tuning import check_of
 from pipelines import tune as tune_module
 from pipelines.cli import main
 from pipelines.config import load_config
-from pipelines.tuned import own_library, search_space, tuned_config
+from pipelines.families.gpt import GPT
+from pipelines.tuned import search_space, tuned_config
 from search.settings import SearchSettings
 from search.tuning import Choices, judge
 from search.validated import Budget, Halves, ValidatedLoss
@@ -214,7 +215,7 @@ def test_the_gpts_search_and_shares_are_tuned_for_two_objectives(
 
 def test_a_mixture_without_a_search_of_its_own_keeps_the_one_it_had(smoke_yaml: str) -> None:
     config = load_config(smoke_yaml, ["families=[gpt, mixture]"])
-    tuned = tuned_config(config, "gpt", {}, SearchSettings(), Budget(evaluations=9))
+    tuned = tuned_config(config, GPT, {}, SearchSettings(), Budget(evaluations=9))
     assert tuned.mixture.search == config.search
     assert tuned.search.max_evaluations == 9
     assert yaml.safe_load(yaml.safe_dump(tuned.model_dump(mode="json")))["name"] == "smoke-tuned"
@@ -224,10 +225,10 @@ def test_shares_are_not_tuned_where_matrices_are_fitted_to_the_data(smoke_yaml: 
     shares = "tune.space.shares={block_sparse: [1, 2]}"
     config = load_config(smoke_yaml, [shares])
     assert config.tune is not None
-    space = search_space(config, config.tune, "gpt")
+    space = search_space(config, config.tune, GPT)
     assert space.dimensions["gpt.library.block_sparse"] == Choices((1.0, 2.0))
-    assert own_library(config)["gpt.library.block_sparse"] == 1.0
+    assert GPT.library(config)["gpt.library.block_sparse"] == 1.0
     fitted = load_config(smoke_yaml, [shares, "gpt.spectral.enabled=true"])
     assert fitted.tune is not None
     with pytest.raises(ConfigError, match="another library in every trial"):
-        search_space(fitted, fitted.tune, "gpt")
+        search_space(fitted, fitted.tune, GPT)

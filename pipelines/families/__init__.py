@@ -1,0 +1,35 @@
+"""Model families: what a run can search. Built-in are `gpt` and `mixture`; plug-ins add more.
+
+A plug-in is an instance of a subclass of `ModelFamily` that an installed package names in the
+entry-point group `clso.model_families`; the entry point has the family's own name.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from clso.plugins import Registry
+from pipelines.families.base import ModelFamily
+
+__all__ = ["FAMILIES", "AnyFamily", "ModelFamily"]
+
+AnyFamily = ModelFamily[Any]
+
+_GROUP = "clso.model_families"
+
+
+def _check(family: object) -> None:
+    if ModelFamily not in type(family).__mro__:
+        raise TypeError("it is no instance of a subclass of pipelines.families.ModelFamily")
+
+
+# what the built-in families import takes seconds, and a configuration is checked without it
+FAMILIES: Registry[AnyFamily] = Registry(
+    _GROUP,
+    {
+        "gpt": EntryPoint("gpt", "pipelines.families.gpt:GPT", _GROUP),
+        "mixture": EntryPoint("mixture", "pipelines.families.mixture:MIXTURE", _GROUP),
+    },
+    check=_check,
+)

@@ -1,0 +1,119 @@
+"""One stage of a run: what it is built on, its work, what it leaves, and how it is reused.
+
+Order, commands, clearing and reuse follow from the list of stages (`pipelines.stages`). A stage's
+marker (`pipelines.ledger`) alone decides on reuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from clso.artifacts import RunFolder
+from clso.energy import Measurement
+from clso.errors import ArtifactError
+from clso.scoring import LanguageModel
+from pipelines.config import RunConfig
+from pipelines.context import RunContext, versions
+from pipelines.experiment import Experiment
+from pipelines.ledger import StageLedger, StageOutcome, StageRecord
+
+__all__ = ["ModelAndCost", "Stage"]
+
+Command = Literal["prepare", "library", "search", "baseline", "analyze"]
+ModelAndCost = tuple[LanguageModel, Measurement]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: in markers, in the manifest and in the table `energy`.
+        command: the shortest command that runs it.
+        work: does it; called when there is nothing to reuse.
+        needs: the stages that it is built on, which may depend on the configuration; if one of
+            them is done anew, so is this one. `None`: all stages before it.
+        wanted: whether a run of this configuration has it.
+        home: the folder of an outcome that runs share, named by its contents; `None`: the outcome
+            is the run's own.
+        clear: deletes what an earlier outcome left in the run's folder, before work begins anew.
+        model: returns the model that the stage has made, with what making it took; `None`: it
+            makes none for the result table.
+        conclude: called each time the stage is done, reused or not.
+    """
+
+    name: str
+    command: Command
+    work: Callable[[RunContext], StageOutcome]
+    needs: tuple[str, ...] | Callable[[RunConfig], tuple[str, ...]] | None = ()
+    wanted: Callable[[RunConfig], bool] = lambda config: True
+    home: Callable[[Experiment], Path] | None = None
+    clear: Callable[[RunFolder], None] = lambda folder: None
+    model: Callable[[RunContext], ModelAndCost] | None = None
+    conclude: Callable[[RunContext], None] = lambda run: None
+
+    def built_on(self, config: RunConfig) -> tuple[str, ...] | None:
+        """Return the names of the stages that it is built on; `None`: all before it."""
+        return self.needs(config) if callable(self.needs) else self.needs
+
+    def run(self, run: RunContext) -> None:
+        """Do the work unless it is done; its time and joules go into its account."""
+        if self.home is None:
+            record = self._run_or_reuse(run, self._own_ledger(run))
+        else:
+            home = self.home(run.experiment)
+            ledger = StageLedger(
+                self.name,
+                root=home,
+                begun=home.parent / f".{home.name}.{self.name}.json",
+                needs={},
+            )
+            # Of two runs that want the same, one makes it and the other reuses it.
+            with run.experiment.lock(home.parent / f".{home.name}.{self.name}.lock"):
+                record = self._run_or_reuse(run, ledger)
+        run.records[self.name] = record
+        run.note(**record.notes)
+        run.note_stage(self.name, "done")
+        self.conclude(run)
+
+    def _own_ledger(self, run: RunContext) -> StageLedger:
+        needs = self.built_on(run.config)
+        return StageLedger(
+            self.name,
+            root=run.folder.path,
+            begun=run.folder.path / "stages" / f"{self.name}.begun.json",
+            needs={
+                name: record.key
+                for name, record in run.records.items()
+                if name != self.name and (needs is None or name in needs)
+            },
+        )
+
+    def _run_or_reuse(self, run: RunContext, ledger: StageLedger) -> StageRecord:
+        record = ledger.finished()
+        if record is not None:
+            with run.reporter.task(self.name, total=1) as task:
+                task.update(1, "finished before, reused")
+            return record
+        if not ledger.resumable():
+            # What an earlier outcome of other foundations left must not be taken up.
+            self.clear(run.folder)
+        run.note_work()
+        run.note_stage(self.name, "running")
+        try:
+            with ledger.attempt(run.monitor) as attempts:
+                outcome = self.work(run)
+            ledger.finish(outcome, attempts, owner=run.uid, versions=versions())
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            # The failure is what matters; a full disk must not hide it behind its own.
+            with suppress(ArtifactError):
+                run.note_stage(self.name, status)
+            raise
+        record = ledger.finished()
+        assert record is not None, f"stage {self.name} is not finished by its own marker"
+        return record
