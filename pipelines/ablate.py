@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from clso.artifacts import load_run, table_from_rows
-from clso.studies.picks import selection_rows
-from clso.studies.study_parts import ablation_parts
+from clso.statistics.picks import selection_rows
+from clso.studies.ablations import ablation_sections
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.config import Arm, ablation_arms
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
 from pipelines.stages.data import PREPARE
-from pipelines.study_figures import write_figures
 
 __all__ = ["run_ablation"]
 
@@ -62,7 +61,8 @@ def run_ablation(
         note = {"seeds": count, "evaluations": budget, "grid": config.ablate.model_dump()}
         context.note(ablations={family.name: note})
     run = load_run(context.folder.path)
-    write_figures(run, ablation_parts(run))
+    for section in ablation_sections(run):
+        section.write_figures(run.folder.figures)
     return run.path
 
 

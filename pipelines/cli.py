@@ -77,10 +77,11 @@ for _name, _text in _STAGE_COMMANDS.items():
 @app.command("ls")
 def list_command(out: Out = DEFAULT_OUT) -> None:
     """List the runs, the newest first."""
+    from clso.report.terminal import TerminalTable
     from pipelines.console import console
     from pipelines.inspect import runs_table
 
-    console.print(runs_table(out))
+    console.print(TerminalTable(runs_table(out)))
 
 
 @app.command()
@@ -94,8 +95,8 @@ def show(run: RunName, out: Out = DEFAULT_OUT) -> None:
 @app.command()
 def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Write a run's HTML report and figures again, or a study's report, named by its folder."""
-    from clso.report.run_report import write_report
-    from clso.studies.tuning_report import write_tuning_report
+    from clso.report.run import write_report
+    from clso.studies.tuning import write_tuning_report
     from pipelines.console import console
     from pipelines.inspect import find_run
 

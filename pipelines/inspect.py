@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 from rich.markup import escape
-from rich.table import Table
 
-from clso.artifacts import Run, list_runs, load_run
+from clso.artifacts import Run, list_runs, load_run, load_runs
 from clso.errors import ArtifactError
-from clso.report.formats import (
-    format_duration,
-    format_energy,
-    format_loss,
-    model_label,
-)
-from clso.report.tables import comparison_table, result_table
+from clso.report.energy import energy_table
+from clso.report.formats import format_energy, format_loss
+from clso.report.html import ReportSection
+from clso.report.models import Models
+from clso.report.results import comparison_table, result_table
+from clso.report.table import Column, Table
+from clso.report.terminal import TerminalTable, print_section
+from clso.studies import study_sections
+from clso.studies.tuning import Tuning
 from pipelines.console import console
-from pipelines.show_studies import show_studies
 
 __all__ = [
     "find_model",
@@ -28,6 +26,7 @@ __all__ = [
     "runs_table",
     "show_outcome",
     "show_run",
+    "show_sections",
 ]
 
 
@@ -105,72 +104,62 @@ def runs_table(out: Path) -> Table:
     Raises:
         ArtifactError: there are none.
     """
-    runs = list_runs(out / "runs")
+    runs = load_runs(out).to_pylist()
     if not runs:
         raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
-    table = Table(title=f"runs in {out}", title_justify="left")
-    for column in ("run", "stages", "best", "test loss", "energy"):
-        table.add_column(column, justify="right" if column in ("test loss", "energy") else "left")
-    for path in reversed(runs):
-        try:
-            run = load_run(path)
-            results = run.results.sort_by("test_loss").to_pylist() if run.has("results") else []
-        except ArtifactError as error:
-            table.add_row(escape(path.name), f"[red]{escape(error.message)}")
-            continue
-        best = results[0] if results else None
-        table.add_row(
-            escape(run.run_id),
-            _stages(run),
-            model_label(best["model"]) if best else "",
-            format_loss(best["test_loss"]) if best else "",
-            format_energy(best["energy_j"]) if best else "",
-        )
+    table = Table(
+        f"Runs in {out}",
+        [
+            Column("run", text=True),
+            Column("stages", text=True),
+            Column("best", text=True),
+            Column("test loss"),
+            Column("energy", optional=1),
+        ],
+    )
+    for run in reversed(runs):
+        losses = {
+            name.removesuffix(".test_loss"): loss
+            for name, loss in run.items()
+            if name.endswith(".test_loss") and loss is not None
+        }
+        cells = ("", "", "")
+        if losses:
+            best = min(losses, key=losses.__getitem__)
+            title = Models(load_run(run["path"]).manifest).title(best)
+            cells = (title, format_loss(losses[best]), format_energy(run[f"{best}.energy_j"]))
+        stages = run["stages"] if run["error"] is None else run["error"]
+        table.add(run["run_id"], stages or "", *cells)
     return table
-
-
-def _stages(run: Run) -> str:
-    stages: dict[str, Any] = run.manifest.get("stages", {})
-    if stages and all(stage["status"] == "done" for stage in stages.values()):
-        return f"{len(stages)} done"
-    return ", ".join(f"{name} {stage['status']}" for name, stage in stages.items())
 
 
 def show_run(run: Run) -> None:
-    """Print a run's stages, results, comparisons and energy."""
+    """Print a run's stages, results, comparisons, energy and studies."""
     console.print(f"[bold]{escape(run.run_id)}[/]  {escape(str(run.path))}", soft_wrap=True)
-    for name, stage in run.manifest.get("stages", {}).items():
-        console.print(f"  {name:<9} {stage['status']:<11} {stage['at']}")
+    stages = run.manifest.get("stages", {})
+    width = max(map(len, stages), default=0)
+    for name, stage in stages.items():
+        console.print(f"  {name:<{width}} {stage['status']:<11} {stage['at']}")
     if run.has("results"):
-        console.print(result_table(run))
+        console.print(TerminalTable(result_table(run)))
     if run.has("comparisons"):
-        console.print(comparison_table(run))
+        console.print(TerminalTable(comparison_table(run)))
     if run.has("energy"):
-        console.print(_energy_table(run.energy))
-    show_studies(run)
+        console.print(TerminalTable(energy_table(run.energy, "Energy by stage")))
+    show_sections(Tuning(run).sections() if run.has("trials") else study_sections(run))
 
 
-def _energy_table(energy: pa.Table) -> Table:
-    table = Table(title="energy by stage", title_justify="left")
-    for column in ("stage", "device", "energy", "time", "source"):
-        table.add_column(column, justify="right" if column in ("energy", "time") else "left")
-    for row in energy.to_pylist():
-        source = row["energy_source"] or "not measured"
-        table.add_row(
-            row["stage"] + (" (reused)" if row["reused"] else ""),
-            row["device"],
-            format_energy(row["energy_j"]),
-            format_duration(row["duration_s"]),
-            source + (", estimated" if row["estimated"] else ""),
-        )
-    return table
+def show_sections(sections: Iterable[ReportSection]) -> None:
+    """Print sections of a report, without their figures."""
+    for section in sections:
+        print_section(console, section)
 
 
 def show_outcome(path: Path) -> None:
     """Print what a command has made: the result table, or the stages so far."""
     run = load_run(path)
     if run.has("results"):
-        console.print(result_table(run))
+        console.print(TerminalTable(result_table(run)))
         console.print(f"report: {run.folder.report_path}", soft_wrap=True)
     else:
         stages = run.manifest.get("stages", {})

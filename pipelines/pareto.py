@@ -21,7 +21,6 @@ from clso.artifacts import (
     Run,
     RunFolder,
     append_part,
-    atomic_write_bytes,
     load_run,
     part_path,
     read_parts,
@@ -33,8 +32,7 @@ from clso.digest import digest_of
 from clso.errors import ConfigError
 from clso.genome import genome_hash
 from clso.problem import CostedProblem, Problem
-from clso.report.style import figure_svg
-from clso.studies.pareto_plot import pareto_figures
+from clso.studies.pareto import pareto_sections
 from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
@@ -141,9 +139,8 @@ def study_front(
     grown = read_parts(context.folder.state / name / "pareto_generations", "pareto_generations")
     context.folder.replace_family("pareto_generations", searched.name, grown)
     run = load_run(context.folder.path)
-    for drawn in pareto_figures(run.pareto, searched.name):
-        svg = figure_svg(drawn.figure, drawn.name, drawn.caption)
-        atomic_write_bytes(run.folder.figures / f"{drawn.name}.svg", svg.encode())
+    for section in pareto_sections(run, searched.name):
+        section.write_figures(run.folder.figures)
     return run, searched.name
 
 

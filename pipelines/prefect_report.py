@@ -18,6 +18,7 @@ from prefect.artifacts import (
 
 from clso.artifacts import load_run
 from clso.progress import ProgressTask, Reporter
+from clso.report.results import result_table
 from pipelines.context import RunContext
 
 __all__ = ["PrefectReporter", "publish"]
@@ -70,8 +71,7 @@ def publish(context: RunContext) -> None:
     lines += [f"| {name} | {stage['status']} |" for name, stage in stages.items()]
     create_markdown_artifact("\n".join(lines), key=_key(run.run_id))
     if run.has("results"):
-        rows = run.results.drop_columns(["run_id"]).to_pylist()
-        create_table_artifact(rows, key=_key(f"{run.run_id}-results"))
+        create_table_artifact(result_table(run).records(), key=_key(f"{run.run_id}-results"))
     if context.folder.report_path.exists():
         create_link_artifact(
             context.folder.report_path.resolve().as_uri(),

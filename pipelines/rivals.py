@@ -22,9 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from clso.artifacts import (
-    Run,
     append_part,
-    atomic_write_bytes,
     load_run,
     part_path,
     read_table,
@@ -37,9 +35,7 @@ from clso.genome import Genome
 from clso.mixture.all_at_once import all_functions, cost_of_all, halves, heaviest
 from clso.mixture.evaluator import MixtureProblem, Scored
 from clso.problem import Evaluation
-from clso.report.style import figure_svg
-from clso.studies.rivals import METHODS, duels
-from clso.studies.rivals_plot import rivals_figure
+from clso.studies.rivals import METHODS, rivals_sections
 from pipelines.context import RunContext
 from pipelines.families.mixture import MIXTURE
 from pipelines.stages import run_foundations
@@ -155,19 +151,10 @@ def run_rivals(context: RunContext, *, seeds: int, evaluations: Sequence[int] = 
             "search": settings.model_dump(mode="json"),
         }
     )
-    _draw(load_run(context.folder.path))
+    run = load_run(context.folder.path)
+    for section in rivals_sections(run):
+        section.write_figures(run.folder.figures)
     return context.folder.path
-
-
-def _draw(run: Run) -> None:
-    figure = rivals_figure(run.rivals)
-    if figure is not None:
-        found = duels(run.rivals, run.manifest["rivals"]["evaluations"])
-        text = "Best loss by evaluations of " + ", ".join(
-            dict.fromkeys(METHODS[duel.rival] for duel in found)
-        )
-        svg = figure_svg(figure, f"rivals-{MIXTURE.name}", f"{text} and {METHODS['search']}")
-        atomic_write_bytes(run.folder.figures / f"rivals-{MIXTURE.name}.svg", svg.encode())
 
 
 class _Study:

@@ -9,15 +9,13 @@ from typing import Any
 import pyarrow as pa
 
 from clso.artifacts import load_run, read_table
-from clso.studies.savings import floor_of, target_of
-from clso.studies.study_parts import savings_parts
+from clso.studies.savings import floor_of, savings_sections, target_of
 from pipelines.arm_searches import ArmSearch, ArmSearches
 from pipelines.config import Arm, savings_arms
 from pipelines.config.arms import SavingsSettings
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
 from pipelines.stages.data import PREPARE
-from pipelines.study_figures import write_figures
 from search.watched import falling
 
 __all__ = ["run_savings"]
@@ -77,7 +75,8 @@ def run_savings(
         }
         context.note(savings={family.name: note})
     run = load_run(context.folder.path)
-    write_figures(run, savings_parts(run))
+    for section in savings_sections(run):
+        section.write_figures(run.folder.figures)
     return run.path
 
 

@@ -67,10 +67,11 @@ def rivals(
     with interruptible():
         path = _rivals(load_config(config, overrides or ()), out.resolve(), seeds, evaluations)
     from clso.artifacts import load_run
+    from clso.studies.rivals import rivals_sections
     from pipelines.console import console
-    from pipelines.show_studies import show_rivals
+    from pipelines.inspect import show_sections
 
-    show_rivals(load_run(path))
+    show_sections(rivals_sections(load_run(path)))
     console.print(f"{path}", soft_wrap=True)
 
 
@@ -127,9 +128,10 @@ def pareto(
             population=population,
             generations=generations,
         )
-    from pipelines.show_studies import show_pareto
+    from clso.studies.pareto import pareto_sections
+    from pipelines.inspect import show_sections
 
-    show_pareto(run, found)
+    show_sections(pareto_sections(run, found))
     console.print(f"{run.path}", soft_wrap=True)
 
 
@@ -181,10 +183,11 @@ def tune(
             fresh=fresh,
         )
     from clso.artifacts import load_run
-    from pipelines.show_studies import show_tuning
+    from clso.studies.tuning import Tuning
+    from pipelines.inspect import show_sections
 
     study = load_run(path)
-    show_tuning(study)
+    show_sections(Tuning(study).sections())
     console.print(f"report: {study.folder.report_path}", soft_wrap=True)
     console.print(f"tuned configuration: {path / 'best.yaml'}", soft_wrap=True)
 
@@ -259,7 +262,10 @@ def _study(
 
             run = run_ablation if name == "ablate" else run_savings
             path = run(context, chosen, seeds=seeds, evaluations=evaluations)
-    from pipelines.show_studies import show_ablations, show_savings
+    from clso.studies.ablations import ablation_sections
+    from clso.studies.savings import savings_sections
+    from pipelines.inspect import show_sections
 
-    (show_ablations if name == "ablate" else show_savings)(load_run(path))
+    sections = ablation_sections if name == "ablate" else savings_sections
+    show_sections(sections(load_run(path)))
     console.print(f"{path}", soft_wrap=True)

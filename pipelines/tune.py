@@ -32,7 +32,7 @@ from clso.energy import open_monitor
 from clso.errors import ArtifactError, ConfigError
 from clso.progress import Reporter
 from clso.report.style import figure_svg
-from clso.studies.tuning_report import FIGURES, write_tuning_report
+from clso.studies.tuning import FIGURES, write_tuning_report
 from pipelines.config import RunConfig
 from pipelines.config.tune import TuneSettings
 from pipelines.context import RunContext, run_identity

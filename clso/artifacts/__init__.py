@@ -1,6 +1,7 @@
 """Stored results: Parquet tables with a versioned schema, written atomically, reloaded typed."""
 
 from clso.artifacts.run import PartSink, Run, RunFolder, list_runs, load_run
+from clso.artifacts.runs import load_runs
 from clso.artifacts.schemas import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -41,6 +42,7 @@ __all__ = [
     "empty_table",
     "list_runs",
     "load_run",
+    "load_runs",
     "mark_done",
     "part_path",
     "read_done",

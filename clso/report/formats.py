@@ -4,44 +4,27 @@ from __future__ import annotations
 
 import math
 
+from clso.statistics.paired import Difference
+
 __all__ = [
-    "MODEL_LABELS",
     "NOT_MEASURED",
     "format_bytes",
     "format_count",
+    "format_difference",
     "format_duration",
     "format_energy",
-    "format_energy_per_token",
     "format_interval",
     "format_loss",
     "format_p",
     "format_perplexity",
-    "format_power",
     "format_ratio",
     "format_share",
     "format_source",
-    "model_label",
 ]
 
 NOT_MEASURED = "\u2014"
 _SPACE = "\u00a0"  # keeps a number and its unit on one line
 _MINUS = "\u2212"
-
-MODEL_LABELS = {
-    "uniform": "uniform",
-    "unigram": "unigram",
-    "bigram": "bigram",
-    "gpt": "crystalline GPT",
-    "mixture": "crystalline mixture",
-    "adamw": "AdamW GPT-2",
-    "warm_start": "AdamW, warm start",
-    "hybrid": "hybrid",
-}
-
-
-def model_label(name: str) -> str:
-    """Return a model's name as people say it."""
-    return MODEL_LABELS.get(name, name)
 
 
 def format_loss(value: float | None, *, signed: bool = False, decimals: int = 3) -> str:
@@ -59,6 +42,15 @@ def format_interval(
         return NOT_MEASURED
     ends = (format_loss(end, signed=signed, decimals=decimals) for end in (low, high))
     return " to ".join(ends)
+
+
+def format_difference(difference: Difference | None, decimals: int = 4) -> tuple[str, str]:
+    """A mean difference with its sign, and its interval."""
+    if difference is None:
+        return NOT_MEASURED, ""
+    ends = (difference.low, difference.high)
+    mean = format_loss(difference.mean, signed=True, decimals=decimals)
+    return mean, format_interval(*ends, signed=True, decimals=decimals)
 
 
 def format_p(value: float | None) -> str:
@@ -111,25 +103,15 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
     return f"{figures}{_SPACE}{units[-1]}"
 
 
-def format_energy(energy_j: float | None) -> str:
-    """Millijoules to gigajoules, to three figures."""
+def format_energy(energy_j: float | None, *, per_token: bool = False) -> str:
+    """Joules to three figures; per token from microjoules on, else from millijoules on."""
     if energy_j is None:
         return NOT_MEASURED
+    if per_token:
+        return _scaled(1e6 * energy_j, ("µJ", "mJ", "J"))
     if 0 < energy_j < 0.0995:
         return f"{1000 * energy_j:.3g}{_SPACE}mJ" if energy_j >= 1e-3 else f"<1{_SPACE}mJ"
     return _scaled(energy_j, ("J", "kJ", "MJ", "GJ"))
-
-
-def format_energy_per_token(energy_j_per_token: float | None) -> str:
-    """Microjoules to joules, to three figures."""
-    if energy_j_per_token is None:
-        return NOT_MEASURED
-    return _scaled(1e6 * energy_j_per_token, ("µJ", "mJ", "J"))
-
-
-def format_power(power_w: float | None) -> str:
-    """Watts, one decimal."""
-    return NOT_MEASURED if power_w is None else f"{power_w:.1f}{_SPACE}W"
 
 
 def format_bytes(size_bytes: int | None) -> str:

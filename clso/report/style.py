@@ -9,39 +9,28 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable, Sequence
+from functools import wraps
 from html import escape
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # matplotlib takes a second to import, and tables need none of it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = [
-    "FAMILY_COLORS",
-    "INK",
-    "MODEL_COLORS",
-    "MUTED",
-    "STYLE",
-    "figure_svg",
-    "new_figure",
-    "styled",
-]
+__all__ = ["INK", "MUTED", "PALETTE", "STYLE", "figure_svg", "new_figure", "row_figure", "styled"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 INK = "#1f2328"
 MUTED = "#6e7781"
 _RULE = "#d0d7de"
+_ROW_IN = 0.2  # inches
+_GROUP_GAP = 1.2  # rows from the last line of a group to the name of the next
 
-MODEL_COLORS = {
-    "uniform": "#8c959f",
-    "unigram": "#8c959f",
-    "bigram": "#57606a",
-    "gpt": "#0072b2",
-    "mixture": "#009e73",
-    "adamw": "#d55e00",
-    "warm_start": "#e69f00",
-    "hybrid": "#cc79a7",
-}
-FAMILY_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 # Any: matplotlib types the keys as literals, and not the same ones in every version
 STYLE: Any = {
@@ -73,8 +62,17 @@ STYLE: Any = {
 }
 
 
-styled = mpl.rc_context(STYLE)
-"""Decorator: the function draws with these settings and leaves the user's own alone."""
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that draws with `STYLE` and leaves the user's own settings alone."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib as mpl
+
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def new_figure(height: float = 3.0, *, grid: str = "y") -> tuple[Figure, Axes]:
@@ -85,6 +83,8 @@ def new_figure(height: float = 3.0, *, grid: str = "y") -> tuple[Figure, Axes]:
         grid: the axis with grid lines: `"x"`, `"y"` or `"both"`.
     """
     # not through pyplot: a library leaves the user's open figures and backend alone
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.8, height), layout="constrained")
     axes = figure.subplots()
     axes.set_axisbelow(True)
@@ -92,6 +92,26 @@ def new_figure(height: float = 3.0, *, grid: str = "y") -> tuple[Figure, Axes]:
         axes.grid(False, axis="x" if grid == "y" else "y")
     axes.tick_params(length=0)
     return figure, axes
+
+
+def row_figure(named: Sequence[tuple[str, str]]) -> tuple[Figure, Axes, list[float]]:
+    """Return a figure with a row per (group, line), its axes and the rows' heights, from above."""
+    ticks: list[tuple[float, str, bool]] = []
+    heights = []
+    height = _GROUP_GAP
+    for group, lines in groupby(named, key=lambda pair: pair[0]):
+        height -= _GROUP_GAP
+        ticks.append((height, group, True))
+        for _, line in lines:
+            height -= 1
+            heights.append(height)
+            ticks.append((height, line, False))
+    figure, axes = new_figure(0.8 + _ROW_IN * (1.6 - height), grid="x")
+    axes.set_yticks([tick[0] for tick in ticks], [tick[1] for tick in ticks])
+    for label, (_, _, is_group) in zip(axes.get_yticklabels(), ticks, strict=True):
+        label.set_fontweight("bold" if is_group else "normal")
+    axes.set_ylim(height - 0.8, 0.8)
+    return figure, axes, heights
 
 
 @styled

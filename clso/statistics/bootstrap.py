@@ -20,18 +20,16 @@ import pyarrow.compute as pc
 from pydantic import Field
 from scipy import stats
 
-from clso.errors import MeterError
 from clso.section import Section
 from clso.statistics.scores import totals
 
 __all__ = [
+    "BASELINES",
     "FLOORS",
-    "MODEL_ORDER",
     "BootstrapSettings",
     "ModelCost",
     "bootstrap_interval",
     "compare_models",
-    "energy_ratio",
     "ordered_models",
     "summarize_scores",
 ]
@@ -41,7 +39,9 @@ Unit = Literal["document", "block"]
 Interval = tuple[float | None, float | None]
 
 FLOORS = ("uniform", "unigram", "bigram")
-MODEL_ORDER = (*FLOORS, "gpt", "mixture", "adamw", "warm_start", "hybrid")
+"""Models that only count tokens, the weakest first."""
+BASELINES = ("adamw", "warm_start", "hybrid")
+"""Models that gradients have trained, in whole or in part."""
 
 _RESAMPLED_AT_ONCE = 1 << 22
 
@@ -160,16 +160,23 @@ def compare_models(
     return rows
 
 
-def ordered_models(names: Sequence[str]) -> list[str]:
-    """Return model names in the order of the result table, unknown ones last."""
-    known = [name for name in MODEL_ORDER if name in names]
-    return known + sorted(set(names) - set(known))
+def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[str]:
+    """Return model names in the order of the result table: floors, found models, baselines.
+
+    Args:
+        names: to be ordered.
+        searched: what searches found, in the order of the run; others follow by name.
+    """
+    known = (*FLOORS, *searched, *BASELINES)
+    others = sorted(set(names) - set(known))
+    return [name for name in (*FLOORS, *searched, *others, *BASELINES) if name in names]
 
 
 def summarize_scores(
     scores: pa.Table,
     costs: Mapping[str, ModelCost] | None = None,
     *,
+    searched: Sequence[str] = (),
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -180,7 +187,7 @@ def summarize_scores(
     the validation split too. A model without a cost has nulls for it.
     """
     rows = []
-    for model in ordered_models(scores["model"].unique().to_pylist()):
+    for model in ordered_models(scores["model"].unique().to_pylist(), searched):
         test, validation = (totals(scores, model, split) for split in ("test", "validation"))
         if test is None:
             continue
@@ -214,21 +221,3 @@ def summarize_scores(
             }
         )
     return rows
-
-
-def energy_ratio(
-    energy_a_j: float | None, source_a: str | None, energy_b_j: float | None, source_b: str | None
-) -> float:
-    """Return joules of a per joule of b.
-
-    Raises:
-        MeterError: one of them was not measured, or they come from different meters.
-    """
-    if energy_a_j is None or energy_b_j is None or not energy_b_j > 0:
-        raise MeterError("no energy ratio: one of the two was not measured")
-    if source_a != source_b:
-        raise MeterError(
-            f"no energy ratio: the meters differ ({source_a} and {source_b})",
-            remedy="measure both with one meter: energy.meter",
-        )
-    return energy_a_j / energy_b_j

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "Difference", "FloatArray", "holm", "signed_rank", "tally"]
+__all__ = ["CONFIDENCE", "Difference", "FloatArray", "holm", "signed_rank"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Difference:
 
     @classmethod
     def of(cls, values: FloatArray) -> Difference:
-        """Sum up paired differences, `(n_seeds,)`."""
+        """Return the mean of paired differences, `(n_seeds,)`, with its interval."""
         mean = float(values.mean())
         if len(values) < 2:
             return cls(mean, None, None)
@@ -49,6 +49,13 @@ class Difference:
         else:
             p_value = 1.0 if mean == 0 else 0.0
         return cls(mean, mean - margin, mean + margin, p_value)
+
+    @staticmethod
+    def tally(differences: Sequence[Difference]) -> tuple[int, int, int]:
+        """Return how many intervals lie below zero, above it, and neither."""
+        lower = sum(gap.high is not None and gap.high < 0 for gap in differences)
+        higher = sum(gap.low is not None and gap.low > 0 for gap in differences)
+        return lower, higher, len(differences) - lower - higher
 
 
 def signed_rank(values: FloatArray) -> float | None:
@@ -81,10 +88,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, (len(order) - rank) * (p_values[number] or 0.0)))
         adjusted[number] = highest
     return adjusted
-
-
-def tally(differences: Sequence[Difference]) -> tuple[int, int, int]:
-    """Return how many intervals lie below zero, above it, and neither."""
-    lower = sum(one.high is not None and one.high < 0 for one in differences)
-    higher = sum(one.low is not None and one.low > 0 for one in differences)
-    return lower, higher, len(differences) - lower - higher

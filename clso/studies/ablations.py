@@ -1,50 +1,50 @@
-"""An ablation's arms against its base: paired differences, their tests and their table.
+"""The study `clso ablate`: every arm of a search against its base, and what searches picked.
 
-Differences are arm minus base, seed by seed, so a negative number favours the arm. What an arm is
-judged by is the loss on blocks that no search read; the p of all arms of a family are corrected
-together (`clso.statistics.paired.holm`).
+Differences are arm minus base, seed by seed, so a negative number favours the arm. An arm is judged
+by the loss on blocks that no search read; the p of all arms of a family are corrected together
+(`clso.statistics.paired.holm`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.markup import escape
-from rich.table import Table
 
+from clso.artifacts import Run
 from clso.report.formats import (
     NOT_MEASURED,
-    format_interval,
+    format_difference,
     format_loss,
     format_p,
     format_ratio,
     format_share,
-    model_label,
 )
-from clso.report.plain_table import plain_table
-from clso.statistics.paired import CONFIDENCE, Difference, holm, signed_rank, tally
+from clso.report.html import Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import INK, MUTED, row_figure, styled
+from clso.report.table import Column, Table
+from clso.statistics.paired import CONFIDENCE, Difference, holm, signed_rank
 
-__all__ = [
-    "BASE",
-    "Effect",
-    "EffectLine",
-    "ablation_families",
-    "ablation_sentence",
-    "ablations_table",
-    "base_loss",
-    "effect_lines",
-    "effects",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-BASE = "base"
-"""The arm that the others are held against."""
+__all__ = ["Ablation", "Effect", "ablation_sections", "selections_figure", "selections_table"]
 
-_DECIMALS = 4
+_BASE: Final = "base"
+_DECIMALS: Final = 4
+_ALL_GENES: Final = "all genes"
+_FAR: Final = 20.0  # times the median end of an interval: beyond, the scale is logarithmic
+_HALVES: Final = (
+    "Searches see the first half of the validation blocks; held back is the second half, which "
+    "none of them reads."
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Effect:
     """One arm against the base, losses in nats per token.
 
     Attributes:
-        factor: what differs.
-        level: how.
+        factor: the option that differs.
+        level: its value.
         held_back_loss: mean over seeds, on what no search read.
         held_back: arm minus base, on the same.
         searched: arm minus base, on what both searched.
@@ -75,43 +75,160 @@ class Effect:
     n_seeds: int
 
 
-@dataclass(frozen=True)
-class EffectLine:
-    """An effect as it is printed."""
+class Ablation:
+    """The searches of one family's arms.
 
-    factor: str
-    level: str
-    loss: str
-    difference: str
-    interval: str
-    p_value: str
-    signed_rank_p: str
-    searched: str
-    energy: str
+    Args:
+        table: the table `ablations`.
+        family: the model family searched.
+    """
+
+    def __init__(self, table: pa.Table, family: str) -> None:
+        rows = table.filter(pc.field("family") == family).to_pylist()
+        base = {row["seed"]: row for row in rows if row["arm"] == _BASE}
+        self.base_loss = _mean_loss(list(base.values())) if base else None
+        self.effects = _effects(rows, base)
+
+    def sentence(self) -> str:
+        """Say how many arms surely differ from the base, before and after the correction."""
+        if not self.effects:
+            return "There is no arm to compare with the base."
+        lower, higher, still = Difference.tally([effect.held_back for effect in self.effects])
+        p_values = [effect.p_value for effect in self.effects]
+        sure = sum(p is not None and p < 1 - CONFIDENCE for p in p_values)
+        n = len(self.effects)
+        return (
+            f"Of {n} arms against the base, {lower} have the lower loss on the blocks held "
+            f"back and {higher} the higher; in {still} the {format_share(CONFIDENCE)} interval "
+            f"contains zero. After Holm's correction for {n} comparisons {sure} "
+            f"{'differs' if sure == 1 else 'differ'} at p < {1 - CONFIDENCE:.2f}."
+        )
+
+    def table(self, title: str) -> Table:
+        """Return a row per arm, grouped by the option that differs."""
+        n_seeds = max((effect.n_seeds for effect in self.effects), default=0)
+        table = Table(
+            f"{title}, {n_seeds} seeds; base {format_loss(self.base_loss, decimals=_DECIMALS)}",
+            [
+                Column("level", text=True),
+                *map(Column, ("held back", "difference", "p", "searched", "energy")),
+            ],
+            [
+                "Nats per token; arm minus base, so a negative number favours the arm; below it "
+                f"the {format_share(CONFIDENCE)} t interval over seeds.",
+                "p: paired t, below it Wilcoxon's signed ranks, both with Holm's correction. "
+                "Energy: ratio to the base's.",
+            ],
+        )
+        for factor, group in groupby(self.effects, key=lambda effect: effect.factor):
+            table.add(factor.replace("_", " "), emphasis="group")
+            for effect in group:
+                ratio = effect.energy_ratio
+                table.add(
+                    effect.level,
+                    format_loss(effect.held_back_loss, decimals=_DECIMALS),
+                    format_difference(effect.held_back),
+                    (format_p(effect.p_value), format_p(effect.signed_rank_p)),
+                    format_loss(effect.searched.mean, signed=True, decimals=_DECIMALS),
+                    NOT_MEASURED if ratio is None else format_ratio(ratio),
+                )
+        return table
+
+    @styled
+    def figure(self, color: str) -> Figure | None:
+        """Draw the paired differences to the base with their intervals, a line per level."""
+        from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
+
+        effects = self.effects
+        if not effects:
+            return None
+        figure, axes, heights = row_figure(
+            [(effect.factor.replace("_", " "), effect.level) for effect in effects]
+        )
+        axes.axvline(0, color=MUTED, linewidth=1)
+        means = [effect.held_back.mean for effect in effects]
+        lows, highs = (
+            [
+                mean if (end := getattr(effect.held_back, name)) is None else end
+                for effect, mean in zip(effects, means, strict=True)
+            ]
+            for name in ("low", "high")
+        )
+        axes.hlines(heights, lows, highs, color=color, linewidth=2)
+        axes.plot(means, heights, "o", markersize=5, color=color, label="held back")
+        searched = [effect.searched.mean for effect in effects]
+        axes.plot(searched, heights, "o", ms=5, mfc="none", mec=MUTED, label="searched")
+        ends = np.abs([*lows, *highs, *searched])
+        typical = float(np.median(ends))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        if ends.max() > _FAR * typical > 0:
+            # a model that is broken must not press all others onto the line at zero
+            axes.set_xscale("symlog", linthresh=2 * typical, linscale=4)
+            axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=2 * typical))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\u2212"))
+        axes.set_xlabel("arm minus base, nats per token (further left is better)")
+        figure.legend(loc="outside upper right", ncols=2)
+        return figure
 
 
-def ablation_families(ablations: pa.Table) -> list[str]:
-    """Return the families that were searched, in order."""
-    return list(dict.fromkeys(ablations["family"].to_pylist()))
+def ablation_sections(run: Run) -> list[ReportSection]:
+    """Return a section per family that `clso ablate` has searched."""
+    notes = run.manifest.get("ablations", {})
+    if not notes or not run.has("ablations") or not run.has("selections"):
+        return []
+    families = dict.fromkeys(run.ablations["family"].to_pylist())
+    return [_section(run, family, notes[family]) for family in families if family in notes]
 
 
-def effects(ablations: pa.Table, family: str) -> list[Effect]:
-    """Return every arm of a family against its base, in the order of the table."""
-    rows = ablations.filter(pc.field("family") == family).to_pylist()
-    base = {row["seed"]: row for row in rows if row["arm"] == BASE}
-    others: dict[str, list[Mapping[str, object]]] = {}
+def _section(run: Run, family: str, note: Mapping[str, Any]) -> ReportSection:
+    ablation, models = Ablation(run.ablations, family), Models(run.manifest)
+    title = models.title(family)
+    selections = selections_table(run.selections, family, title)
+    base = format_loss(ablation.base_loss, decimals=_DECIMALS)
+    return ReportSection(
+        f"The {title}'s search, ablated",
+        [
+            f"{note['seeds']} seeds per arm, up to {note['evaluations']} evaluations per search. "
+            f"The base has a mean held-back loss of {base}. {_HALVES}",
+            ablation.sentence(),
+            Picture(
+                f"ablations-{family}",
+                partial(ablation.figure, models.color(family)),
+                "Paired differences to the base over seeds with their "
+                f"{format_share(CONFIDENCE)} t intervals; hollow: on what both searched.",
+            ),
+            Picture(
+                f"selections-{family}",
+                partial(selections_figure, run.selections, family, models.color(family)),
+                "Share of the finalists' genes that picked each family, with "
+                f"{format_share(CONFIDENCE)} intervals in which a seed counts once (exact binomial "
+                "for one gene, t for several); the tick is the family's share of the library. All "
+                "seeds pick from one library.",
+            ),
+            ablation.table(f"Ablation of the {title}'s search"),
+            *([selections] if selections.rows else []),
+        ],
+        f"ablations-{family}",
+    )
+
+
+def _effects(
+    rows: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]]
+) -> list[Effect]:
+    """Return every arm against the base, in the order of the rows."""
+    arms: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["arm"] != BASE and row["seed"] in base:
-            others.setdefault(row["arm"], []).append(row)
-    gaps = {arm: _gaps(arm_rows, base) for arm, arm_rows in others.items()}  # (n_seeds, 2) each
+        if row["arm"] != _BASE and row["seed"] in base:
+            arms.setdefault(row["arm"], []).append(row)
+    gaps = {arm: _gaps(arm_rows, base) for arm, arm_rows in arms.items()}  # (n_seeds, 2) each
     held_back = [Difference.of(gap[:, 0]) for gap in gaps.values()]
-    by_t = holm([one.p_value for one in held_back])
+    by_t = holm([difference.p_value for difference in held_back])
     by_rank = holm([signed_rank(gap[:, 0]) for gap in gaps.values()])
     return [
         Effect(
             factor=str(arm_rows[0]["factor"]),
             level=str(arm_rows[0]["level"]),
-            held_back_loss=_mean(arm_rows),
+            held_back_loss=_mean_loss(arm_rows),
             held_back=difference,
             searched=Difference.of(gaps[arm][:, 1]),
             p_value=p_value,
@@ -120,33 +237,24 @@ def effects(ablations: pa.Table, family: str) -> list[Effect]:
             n_seeds=len(arm_rows),
         )
         for (arm, arm_rows), difference, p_value, rank_p in zip(
-            others.items(), held_back, by_t, by_rank, strict=True
+            arms.items(), held_back, by_t, by_rank, strict=True
         )
     ]
 
 
-def base_loss(ablations: pa.Table, family: str) -> float | None:
-    """Return the base's mean held-back loss; `None` if it has no search yet."""
-    rows = ablations.filter((pc.field("family") == family) & (pc.field("arm") == BASE))
-    mean: float | None = pc.mean(rows["held_back_loss"]).as_py()
-    return mean
-
-
-def _gaps(
-    rows: Sequence[Mapping[str, object]], base: Mapping[object, Mapping[str, object]]
-) -> np.ndarray:
-    def losses(row: Mapping[str, object]) -> np.ndarray:
+def _gaps(rows: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]]) -> np.ndarray:
+    def losses(row: Mapping[str, Any]) -> np.ndarray:
         return np.array([row["held_back_loss"], row["loss"]], dtype=np.float64)
 
     return np.array([losses(row) - losses(base[row["seed"]]) for row in rows])
 
 
-def _mean(rows: Sequence[Mapping[str, object]]) -> float:
+def _mean_loss(rows: Sequence[Mapping[str, Any]]) -> float:
     return float(np.mean([row["held_back_loss"] for row in rows]))
 
 
 def _energy_ratio(
-    rows: Sequence[Mapping[str, object]], base: Sequence[Mapping[str, object]]
+    rows: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]]
 ) -> float | None:
     if len({row["energy_source"] for row in (*rows, *base)}) != 1 or rows[0]["energy_j"] is None:
         return None
@@ -155,66 +263,67 @@ def _energy_ratio(
     return total / base_total if base_total > 0 else None
 
 
-def effect_lines(found: Sequence[Effect]) -> list[EffectLine]:
-    """Return effects as they are printed."""
-    return [
-        EffectLine(
-            factor=effect.factor,
-            level=effect.level,
-            loss=format_loss(effect.held_back_loss, decimals=_DECIMALS),
-            difference=format_loss(effect.held_back.mean, signed=True, decimals=_DECIMALS),
-            interval=_interval(effect.held_back),
-            p_value=format_p(effect.p_value),
-            signed_rank_p=format_p(effect.signed_rank_p),
-            searched=format_loss(effect.searched.mean, signed=True, decimals=_DECIMALS),
-            energy=NOT_MEASURED
-            if effect.energy_ratio is None
-            else format_ratio(effect.energy_ratio),
-        )
-        for effect in found
-    ]
+def _selected(selections: pa.Table, family: str) -> list[dict[str, Any]]:
+    """Return what the base's searches picked: all genes, then each gene that has a choice."""
+    rows: list[dict[str, Any]] = selections.filter(
+        (pc.field("family") == family) & (pc.field("arm") == _BASE) & (pc.field("chance") < 1)
+    ).to_pylist()
+    return sorted(rows, key=lambda row: row["slot"] is not None)
 
 
-def _interval(difference: Difference) -> str:
-    return format_interval(difference.low, difference.high, signed=True, decimals=_DECIMALS)
-
-
-def ablation_sentence(found: Sequence[Effect]) -> str:
-    """Say how many arms differ from the base for sure, before and after the correction."""
-    if not found:
-        return "There is no arm to hold against the base."
-    lower, higher, still = tally([effect.held_back for effect in found])
-    sure = sum(effect.p_value is not None and effect.p_value < 1 - CONFIDENCE for effect in found)
-    return (
-        f"Of {len(found)} arms against the base, {lower} have the lower loss on the blocks held "
-        f"back and {higher} the higher; in {still} the {format_share(CONFIDENCE)} interval "
-        f"contains zero. After Holm's correction for {len(found)} comparisons {sure} "
-        f"{'differs' if sure == 1 else 'differ'} at p < {1 - CONFIDENCE:.2f}."
+def selections_table(selections: pa.Table, family: str, title: str) -> Table:
+    """Return which families of the library the base's finalists picked, gene by gene."""
+    table = Table(
+        f"Families of the library that the {title}'s finalists picked",
+        [
+            Column("family", text=True),
+            *map(Column, ("picked", "chance", "")),
+            Column("similarity", optional=1),
+        ],
+        [
+            f"Share of genes, mean over seeds; below it the {format_share(CONFIDENCE)} interval, "
+            "exact binomial for one gene and t for several; a seed counts once.",
+            "Similarity: mean absolute cosine between the entries of two seeds / between any two "
+            "entries.",
+        ],
     )
-
-
-def ablations_table(found: Sequence[Effect], family: str, base: float | None) -> Table:
-    """Return effects as a table for the terminal; it fits 80 columns."""
-    n_seeds = max((effect.n_seeds for effect in found), default=0)
-    table = plain_table(
-        f"ablation of the {model_label(family)}'s search, {n_seeds} seeds; "
-        f"base {format_loss(base, decimals=_DECIMALS)}",
-        "nats per token on blocks that no search read; arm minus base, so a negative number "
-        f"favours the arm; {format_share(CONFIDENCE)} t intervals over seeds; p: paired t, below "
-        "it Wilcoxon's signed ranks, both with Holm's correction; energy: ratio to the base",
-    )
-    table.add_column("level", overflow="fold")
-    for name in ("loss", "difference", "p", "searched", "energy"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for factor, group in groupby(effect_lines(found), key=lambda line: line.factor):
-        table.add_row(f"[bold]{escape(factor)}[/]")
-        for line in group:
-            table.add_row(
-                escape(line.level),
-                line.loss,
-                f"{line.difference}\n[dim]{line.interval}[/dim]",
-                f"{line.p_value}\n[dim]{line.signed_rank_p}[/dim]",
-                line.searched,
-                line.energy,
+    for slot, group in groupby(_selected(selections, family), key=lambda row: row["slot"]):
+        table.add(slot or _ALL_GENES, emphasis="group")
+        for row in group:
+            low, high, chance = row["ci_low"], row["ci_high"], row["chance"]
+            similarities = [
+                NOT_MEASURED if mean is None else f"{mean:.2f}"
+                for mean in (row["similarity"], row["library_similarity"])
+            ]
+            table.add(
+                row["entry_family"].replace("_", " "),
+                (format_share(row["picked"]), f"{format_share(low)} to {format_share(high)}"),
+                format_share(chance),
+                "more" if low > chance else "less" if high < chance else "",
+                " / ".join(similarities),
             )
     return table
+
+
+@styled
+def selections_figure(selections: pa.Table, family: str, color: str) -> Figure | None:
+    """Draw the share that the base's searches picked, beside chance, per gene and family."""
+    from matplotlib.ticker import PercentFormatter
+
+    rows = _selected(selections, family)
+    if not rows:
+        return None
+    figure, axes, heights = row_figure(
+        [(row["slot"] or _ALL_GENES, row["entry_family"].replace("_", " ")) for row in rows]
+    )
+    lows, highs, picked, chance = (
+        [row[name] for row in rows] for name in ("ci_low", "ci_high", "picked", "chance")
+    )
+    axes.hlines(heights, lows, highs, color=color, linewidth=2)
+    axes.plot(picked, heights, "o", markersize=5, color=color, label="picked")
+    axes.plot(chance, heights, "|", markersize=10, markeredgewidth=2, color=INK, label="chance")
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("share of the finalists' genes")
+    figure.legend(loc="outside upper right", ncols=2)
+    return figure

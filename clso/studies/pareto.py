@@ -1,39 +1,38 @@
-"""The Pareto front of loss and costs: what stands in the table `pareto`, as it is printed.
+"""The study `clso pareto`: the front of loss and costs, as the table `pareto` has it.
 
-The front's members come by loss, the best first. Losses are those that selection read; those on
-more of validation stand beside them.
+The members of the front come by loss, the lowest first. Losses are those that selection read;
+those on more of validation stand beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
+from clso.artifacts import Run
 from clso.report.formats import (
     format_bytes,
     format_count,
-    format_energy_per_token,
+    format_energy,
     format_loss,
     format_share,
     format_source,
-    model_label,
 )
+from clso.report.html import Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import MUTED, new_figure, styled
+from clso.report.table import Column, Table
 
-__all__ = [
-    "FrontLine",
-    "front_lines",
-    "front_rows",
-    "front_sentences",
-    "front_table",
-    "pareto_families",
-    "staircase",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Front", "pareto_sections"]
 
 Row = Mapping[str, Any]
 
@@ -46,34 +45,231 @@ _OBJECTIVES: Final = {
     "stored_bytes": "stored bytes",
     "flops": "operations per token",
 }
-
 _COSTS: Final = {"stored_bytes": "stored_bytes", "flops": "flops_per_token"}  # and their columns
+_SHOWN: Final = 0.9  # share of the front that surely lies within the frame
+_HEADROOM: Final = 1.2  # the frame's height in terms of what that share takes
+_LEAST_HEIGHT: Final = 0.01  # nats
+_WIDE: Final = 3.0  # costs that differ by more than this factor have a logarithmic axis
 
 
 @dataclass(frozen=True)
-class FrontLine:
-    """A member of the front as it is printed."""
-
-    genome_hash: str
-    loss: str
-    validation_loss: str
-    stored: str
-    flops: str
-    energy: str
+class _Axis:
+    label: str
+    caption: str
+    write: Callable[[float], str]
 
 
-def pareto_families(pareto: pa.Table) -> list[str]:
-    """Return the families that have a front, in the order of their rows."""
-    return list(dict.fromkeys(pareto["family"].to_pylist()))
+_AXES: Final = {
+    "stored_bytes": _Axis(
+        "stored, bytes", "what a model stores", lambda value: format_bytes(round(value))
+    ),
+    "flops_per_token": _Axis(
+        "operations per token", "counted operations per token", lambda value: f"{value:,.0f}"
+    ),
+    "energy_j_per_token": _Axis(
+        "joules per token, measured",
+        "joules per token, measured after the search and read by no decision of it",
+        partial(format_energy, per_token=True),
+    ),
+}
 
 
-def front_rows(pareto: pa.Table, family: str) -> list[Row]:
-    """Return a family's front, the lowest loss first."""
-    rows = pareto.filter((pc.field("family") == family) & pc.field("on_front")).to_pylist()
-    return sorted(rows, key=lambda row: (row["loss"], row["stored_bytes"], row["flops_per_token"]))
+class Front:
+    """One family's evaluated models, and those that no other beats.
+
+    Args:
+        pareto: the table `pareto`.
+        family: the model family searched.
+        title: what it is called.
+    """
+
+    def __init__(self, pareto: pa.Table, family: str, title: str = "") -> None:
+        rows: list[Row] = pareto.filter(pc.field("family") == family).to_pylist()
+        self._evaluated = rows
+        self._family = family
+        self._title = title or family
+        self.rows = sorted(
+            (row for row in rows if row["on_front"]),
+            key=lambda row: (row["loss"], row["stored_bytes"], row["flops_per_token"]),
+        )
+        """The front, the lowest loss first."""
+
+    def table(self, scored_on: str, limit: int = _LINES) -> Table:
+        """Return the front's both ends by loss, and what lies evenly between."""
+        table = Table(
+            f"Front of the {self._title}: {format_count(len(self.rows))} models",
+            [
+                Column("genome", text=True),
+                *map(Column, ("loss", "stored", "operations", "energy")),
+            ],
+            [
+                "Models evenly by loss; all of them, with their genomes, are in pareto.parquet, "
+                "and a genome with this run's configuration is the model.",
+                "Loss: the one that the search selected by, nats per token; below it that on "
+                f"{scored_on}. Operations are counted, joules measured, both per token.",
+            ],
+        )
+        last, count = len(self.rows) - 1, min(limit, len(self.rows))
+        for number in sorted({round(place * last / max(count - 1, 1)) for place in range(count)}):
+            row = self.rows[number]
+            loss, validation = (
+                format_loss(row[name], decimals=_DECIMALS) for name in ("loss", "validation_loss")
+            )
+            table.add(
+                row["genome_hash"],
+                (loss, validation),
+                format_bytes(row["stored_bytes"]),
+                format_count(row["flops_per_token"]),
+                format_energy(row["energy_j_per_token"], per_token=True),
+            )
+        return table
+
+    def sentences(self, generations: pa.Table, objectives: Sequence[str]) -> list[str]:
+        """Say what the front is, how it grew, and where its joules come from."""
+        grown = generations.filter(pc.field("family") == self._family).sort_by("generation")
+        sentences = (
+            self._size_sentence(objectives),
+            _growth_sentence(grown["hypervolume"].to_pylist()),
+            self._energy_sentence(),
+        )
+        return [sentence for sentence in sentences if sentence]
+
+    def pictures(self, color: str) -> list[Picture]:
+        """Return loss by each cost, by joules only where they were measured."""
+        pictures = []
+        for cost, axis in _AXES.items():
+            if not any(row[cost] is not None for row in self.rows):
+                continue
+            grey = "" if cost == "energy_j_per_token" else "; grey: models beaten by another"
+            ceiling = _ceiling(self.rows)
+            hidden = sum(row["loss"] > ceiling for row in self._evaluated if row[cost] is not None)
+            above = f" Higher losses, not shown: {format_count(hidden)}." * (hidden > 0)
+            caption = (
+                f"Front of the {self._title}: loss by {axis.caption}. The line has the lowest loss "
+                f"at each price, hollow points are on the front for another cost{grey}.{above}"
+            )
+            name = f"pareto-{self._family}-{cost.replace('_', '-')}"
+            pictures.append(Picture(name, partial(self._figure, cost, color), caption))
+        return pictures
+
+    def _size_sentence(self, objectives: Sequence[str]) -> str:
+        """Say how large the front is, and what being nearly as good as the best may save."""
+        rows, n_evaluated = self.rows, len(self._evaluated)
+        *all_but_last, last = (_OBJECTIVES[name] for name in objectives)
+        named = f"{', '.join(all_but_last)} and {last}"
+        best = rows[0]
+        near = [row for row in rows if row["loss"] <= best["loss"] * (1 + _NEAR)]
+        shares = {
+            name: min(row[column] for row in near) / best[column]
+            for name, column in _COSTS.items()
+            if name in objectives
+        }
+        savings = [
+            f"{format_share(share)} of its {_OBJECTIVES[name]}"
+            for name, share in shares.items()
+            if share < _WORTH_SAYING
+        ]
+        saved = (
+            f" Within {format_share(_NEAR)} of that loss there are models with "
+            f"{', or with '.join(savings)}."
+            if savings
+            else ""
+        )
+        return (
+            f"Of {format_count(n_evaluated)} evaluated models, {format_count(len(rows))} are "
+            f"beaten by no other in {named} at once: the front. The lowest loss, "
+            f"{format_loss(best['loss'], decimals=_DECIMALS)}, takes "
+            f"{format_bytes(best['stored_bytes'])} and {format_count(best['flops_per_token'])} "
+            f"operations per token.{saved}"
+        )
+
+    def _energy_sentence(self) -> str:
+        """Say where the joules come from, and that nothing was chosen by them."""
+        sources = {(row["energy_source"], row["estimated"]) for row in self.rows}
+        if sources == {(None, None)}:
+            return "Bytes and operations are counted; joules were not measured."
+        named = "; ".join(sorted(format_source(*source) for source in sources))
+        return (
+            "Bytes and operations are counted. Joules are measured, once for each model of the "
+            f"front when the search has ended ({named}), so no model was chosen by them."
+        )
+
+    @styled
+    def _figure(self, cost: str, color: str) -> Figure | None:
+        from matplotlib.ticker import LogLocator, MaxNLocator
+
+        rows = [row for row in self.rows if row[cost] is not None]
+        if not rows:
+            return None
+        floor, ceiling = rows[0]["loss"], _ceiling(rows)
+        beaten = [
+            row
+            for row in self._evaluated
+            if not row["on_front"] and row[cost] is not None and row["loss"] <= ceiling
+        ]
+        axis = _AXES[cost]
+        figure, axes = new_figure(3.2, grid="both")
+        axes.scatter(
+            [row[cost] for row in beaten],
+            [row["loss"] for row in beaten],
+            s=7,
+            color=MUTED,
+            alpha=0.35,
+            linewidths=0,
+        )
+        steps = _staircase(rows, cost)
+        axes.step(
+            [row[cost] for row in steps], [row["loss"] for row in steps], where="post", color=color
+        )
+        lowest = {row["genome_hash"] for row in steps}
+        for filled in (False, True):
+            shown = [row for row in rows if (row["genome_hash"] in lowest) is filled]
+            axes.scatter(
+                [row[cost] for row in shown],
+                [row["loss"] for row in shown],
+                s=20,
+                facecolors=color if filled else "white",
+                edgecolors=color,
+                linewidths=1.0,
+                zorder=3,
+            )
+        axes.set_ylim(floor - 0.06 * (ceiling - floor), ceiling)
+        costs = [row[cost] for row in (*rows, *beaten)]
+        if max(costs) > _WIDE * min(costs):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda value, _: axis.write(value))
+        axes.minorticks_off()
+        axes.set_xlabel(axis.label)
+        axes.set_ylabel("loss, nats per token")
+        return figure
 
 
-def staircase(rows: Sequence[Row], cost: str) -> list[Row]:
+def pareto_sections(run: Run, family: str | None = None) -> list[ReportSection]:
+    """Return a section per family that `clso pareto` has searched, or that of one family."""
+    notes = run.manifest.get("pareto", {})
+    if not notes or not run.has("pareto"):
+        return []
+    families = dict.fromkeys(run.pareto["family"].to_pylist())
+    wanted = families if family is None else [family]
+    return [_section(run, name, notes[name]) for name in wanted]
+
+
+def _section(run: Run, family: str, note: Row) -> ReportSection:
+    models = Models(run.manifest)
+    title = models.title(family)
+    front = Front(run.pareto, family, title)
+    blocks: list[str | Table | Picture] = [
+        *front.sentences(run.pareto_generations, note["objectives"]),
+        *front.pictures(models.color(family)),
+        front.table(note["scored_on"]),
+    ]
+    return ReportSection(f"Loss against size and work: {title}", blocks, f"pareto-{family}")
+
+
+def _staircase(rows: Sequence[Row], cost: str) -> list[Row]:
     """Return the rows that no cheaper one equals in loss, the cheapest first.
 
     Args:
@@ -88,119 +284,20 @@ def staircase(rows: Sequence[Row], cost: str) -> list[Row]:
     return steps
 
 
-def front_lines(rows: Sequence[Row], limit: int = _LINES) -> list[FrontLine]:
-    """Return a front as it is printed: both ends by loss, and what lies evenly between."""
-    last = len(rows) - 1
-    count = min(limit, len(rows))
-    numbers = sorted({round(number * last / max(count - 1, 1)) for number in range(count)})
-    return [
-        FrontLine(
-            genome_hash=rows[number]["genome_hash"],
-            loss=format_loss(rows[number]["loss"], decimals=_DECIMALS),
-            validation_loss=format_loss(rows[number]["validation_loss"], decimals=_DECIMALS),
-            stored=format_bytes(rows[number]["stored_bytes"]),
-            flops=format_count(rows[number]["flops_per_token"]),
-            energy=format_energy_per_token(rows[number]["energy_j_per_token"]),
-        )
-        for number in numbers
-    ]
-
-
-def front_sentences(
-    pareto: pa.Table, generations: pa.Table, family: str, objectives: Sequence[str]
-) -> list[str]:
-    """Say what the front is, how it grew, and where its joules come from."""
-    sentences = (
-        _front_sentence(pareto, family, objectives),
-        _growth_sentence(generations, family),
-        _energy_sentence(front_rows(pareto, family)),
-    )
-    return [sentence for sentence in sentences if sentence]
-
-
-def _front_sentence(pareto: pa.Table, family: str, objectives: Sequence[str]) -> str:
-    """Say how large the front is, and what being nearly as good as the best may save."""
-    n_evaluated = pareto.filter(pc.field("family") == family).num_rows
-    rows = front_rows(pareto, family)
-    *all_but_last, last = (_OBJECTIVES[name] for name in objectives)
-    named = f"{', '.join(all_but_last)} and {last}"
-    best = rows[0]
-    near = [row for row in rows if row["loss"] <= best["loss"] * (1 + _NEAR)]
-    shares = {
-        name: min(row[column] for row in near) / best[column]
-        for name, column in _COSTS.items()
-        if name in objectives
-    }
-    savings = [
-        f"{format_share(share)} of its {_OBJECTIVES[name]}"
-        for name, share in shares.items()
-        if share < _WORTH_SAYING
-    ]
-    saved = (
-        f" Within {format_share(_NEAR)} of that loss there are models with "
-        f"{', or with '.join(savings)}."
-        if savings
-        else ""
-    )
-    return (
-        f"Of {format_count(n_evaluated)} evaluated models, {format_count(len(rows))} are beaten by "
-        f"no other in {named} at once: the front. The lowest loss, "
-        f"{format_loss(best['loss'], decimals=_DECIMALS)}, takes "
-        f"{format_bytes(best['stored_bytes'])} and {format_count(best['flops_per_token'])} "
-        f"operations per token.{saved}"
-    )
-
-
-def _growth_sentence(generations: pa.Table, family: str) -> str:
+def _growth_sentence(hypervolumes: Sequence[float | None]) -> str:
     """Say how the hypervolume grew; empty while there is none."""
-    rows = generations.filter(pc.field("family") == family).sort_by("generation").to_pylist()
-    shares = [row["hypervolume"] for row in rows if row["hypervolume"] is not None]
+    shares = [share for share in hypervolumes if share is not None]
     if not shares:
         return ""
     return (
         f"The front's hypervolume, in units of the box between the first generation's best and "
         f"worst values, rose from {shares[0]:.3f} after that generation to {shares[-1]:.3f} after "
-        f"{format_count(len(rows))}."
+        f"{format_count(len(hypervolumes))}."
     )
 
 
-def _energy_sentence(rows: Sequence[Row]) -> str:
-    """Say where the joules come from, and that nothing was chosen by them."""
-    sources = {(row["energy_source"], row["estimated"]) for row in rows}
-    if sources == {(None, None)}:
-        return "Bytes and operations are counted; joules were not measured."
-    named = "; ".join(sorted(format_source(*source) for source in sources))
-    return (
-        "Bytes and operations are counted. Joules are measured, once for each model of the front "
-        f"when the search has ended ({named}), so no model was chosen by them."
-    )
-
-
-def front_table(rows: Sequence[Row], family: str) -> Table:
-    """Return a front as a table for the terminal; it fits 80 columns."""
-    tokens = rows[0]["tokens"] if rows else None
-    table = Table(
-        title=f"front of the {model_label(family)}: {format_count(len(rows))} models",
-        caption=(
-            f"nats per token; validation: on {format_count(tokens)} targets; operations are "
-            "counted, joules measured, per token"
-        ),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
-    table.add_column("genome")
-    for name in ("loss", "validation", "stored", "operations", "energy"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for line in front_lines(rows):
-        table.add_row(
-            line.genome_hash,
-            line.loss,
-            line.validation_loss,
-            line.stored,
-            line.flops,
-            line.energy,
-        )
-    return table
+def _ceiling(front: Sequence[Row]) -> float:
+    """Return the loss up to which there is much to see: the cheapest models are far above."""
+    lowest = front[0]["loss"]
+    high = float(np.quantile([row["loss"] for row in front], _SHOWN))
+    return float(lowest + max(_HEADROOM * (high - lowest), _LEAST_HEIGHT))

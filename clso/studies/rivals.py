@@ -1,8 +1,8 @@
-"""The search against simpler ones at equal numbers of evaluations: differences and their table.
+"""The study `clso rivals`: the search against simpler ones at equal numbers of evaluations.
 
 Notation: at a budget of e evaluations, a method's loss for a seed is the best that it had found
 after e of them, or after its last if it ended before. Differences are search minus rival, seed by
-seed; a method without randomness has one loss, which stands against every seed. Intervals are
+seed; a method without randomness has one loss, which is compared with every seed. Intervals are
 Student's t over seeds: they say what other seeds of the searches would change, not other text.
 """
 
@@ -11,33 +11,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.table import Table
 
-from clso.report.formats import format_count, format_interval, format_loss, format_share
-from clso.report.plain_table import plain_table
-from clso.statistics.paired import CONFIDENCE, Difference, tally
+from clso.artifacts import Run
+from clso.report.formats import format_count, format_difference, format_loss, format_share
+from clso.report.html import Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import MUTED, new_figure, styled
+from clso.report.table import Column, Table
+from clso.statistics.paired import CONFIDENCE, Difference
 
-__all__ = [
-    "METHODS",
-    "Curve",
-    "Duel",
-    "RivalLine",
-    "curves_of",
-    "duels",
-    "loss_at",
-    "rival_lines",
-    "rivals_sentence",
-    "rivals_table",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-Curve = list[tuple[int, float, float]]
-"""Evaluations, loss and held-back loss at each step, ascending."""
+__all__ = ["METHODS", "Duel", "Rivals", "rivals_sections", "rivals_sentence", "rivals_table"]
 
 METHODS: Final = {
     "search": "this search",
@@ -46,9 +39,18 @@ METHODS: Final = {
     "top_weight": "heaviest of all at once",
     "all_at_once": "all at once, no limit",
 }
-"""Methods and what they are called; `search` is the one that the others are rivals of."""
+"""Methods and their titles; the others are rivals of `search`."""
 
-_DECIMALS = 4
+_COLORS: Final = {
+    "random": "#8c959f",
+    "greedy": "#d55e00",
+    "top_weight": "#cc79a7",
+    "all_at_once": MUTED,
+}
+_DECIMALS: Final = 4
+
+# evaluations, loss and held-back loss at each step, ascending
+Curve = list[tuple[int, float, float]]
 
 
 @dataclass(frozen=True)
@@ -76,100 +78,102 @@ class Duel:
     n_seeds: int
 
 
-@dataclass(frozen=True)
-class RivalLine:
-    """A duel as it is printed."""
+class Rivals:
+    """The searches of all methods.
 
-    evaluations: str
-    rival: str
-    search_loss: str
-    rival_loss: str
-    difference: str
-    interval: str
-    won: str
-    held_back: str
-    held_back_interval: str
+    Args:
+        table: the table `rivals`.
+    """
 
+    def __init__(self, table: pa.Table) -> None:
+        self._curves = {name: _curves_of(table, name) for name in METHODS}
 
-def duels(rivals: pa.Table, budgets: Sequence[int]) -> list[Duel]:
-    """Return the search against every rival at every budget at which both have a loss."""
-    curves = {name: curves_of(rivals, name) for name in METHODS}
-    found = []
-    for budget in budgets:
-        search = [loss_at(curve, budget) for curve in curves["search"]]
-        for name in list(METHODS)[1:]:
-            # the reference is no search: it stands beside every budget with all that it found
-            spent = math.inf if name == "all_at_once" else budget
-            rival = [loss_at(curve, spent) for curve in curves[name]]
-            if not search or not rival or any(loss is None for loss in (*search, *rival)):
+    def losses(self, method: str, budget: float) -> list[tuple[float, float] | None]:
+        """Return both losses of every seed after so many evaluations; `None` before the first."""
+        return [_loss_at(curve, budget) for curve in self._curves[method]]
+
+    def duels(self, budgets: Sequence[int]) -> list[Duel]:
+        """Return the search against every rival at every budget at which both have a loss."""
+        duels = []
+        for budget in budgets:
+            search = self.losses("search", budget)
+            for method in list(METHODS)[1:]:
+                # the reference is no search: it stands beside every budget with all that it found
+                rival = self.losses(method, math.inf if method == "all_at_once" else budget)
+                if search and rival and None not in (*search, *rival):
+                    duels.append(_duel(budget, method, search, rival))
+        return duels
+
+    @styled
+    def figure(self, color: str) -> Figure | None:
+        """Draw the best loss by evaluations, median and range over seeds, a line per method."""
+        if not self._curves["search"]:
+            return None
+        last = max(curve[-1][0] for curve in self._curves["search"])
+        figure, axes = new_figure(3.4)
+        shown = []
+        for method, curves in self._curves.items():
+            if not curves:
                 continue
-            ours, theirs = np.asarray(search, float), np.asarray(rival, float)
-            # what has no randomness stands against every seed
-            theirs = np.broadcast_to(theirs, ours.shape) if len(theirs) == 1 else theirs
-            gaps = ours - theirs  # (n_seeds, 2)
-            found.append(
-                Duel(
-                    evaluations=budget,
-                    rival=name,
-                    search_loss=float(ours[:, 0].mean()),
-                    rival_loss=float(theirs[:, 0].mean()),
-                    fitness=Difference.of(gaps[:, 0]),
-                    held_back=Difference.of(gaps[:, 1]),
-                    n_won=int((gaps[:, 0] < 0).sum()),
-                    n_seeds=len(gaps),
-                )
+            look: dict[str, Any] = {"color": _COLORS.get(method, color), "label": METHODS[method]}
+            if method == "all_at_once":
+                axes.axhline(curves[0][-1][1], linewidth=1.2, linestyle=":", **look)
+                shown.append(curves[0][-1][1])
+                continue
+            start = max(curve[0][0] for curve in curves)
+            grid = np.unique(np.geomspace(start, max(last, start + 1), 400).astype(int))
+            losses = np.array([[_loss_at(curve, at) for at in grid] for curve in curves])[..., 0]
+            median, low, high = np.median(losses, axis=0), losses.min(axis=0), losses.max(axis=0)
+            axes.fill_between(
+                grid, low, high, step="post", color=look["color"], alpha=0.18, linewidth=0
             )
-    return found
+            axes.step(grid, median, where="post", linewidth=1.6, **look)
+            if method != "greedy":
+                shown += [float(median.max()), float(low.min())]
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        # greedy selection begins with no function at all: its curve comes in from far above
+        margin = 0.08 * (max(shown) - min(shown)) + 1e-4
+        axes.set_ylim(min(shown) - margin, max(shown) + margin)
+        axes.set_xlabel("evaluations")
+        axes.set_ylabel("best loss, nats per token")
+        axes.legend(loc="upper right")
+        return figure
 
 
-def curves_of(rivals: pa.Table, method: str) -> list[Curve]:
-    """Return a method's curve for every seed, in ascending order."""
-    rows = rivals.filter(pc.field("method") == method)
-    rows = rows.sort_by([("seed", "ascending"), ("evaluations", "ascending")]).to_pylist()
+def rivals_sections(run: Run) -> list[ReportSection]:
+    """Return the section on rivals; none if `clso rivals` has not been run."""
+    note = run.manifest.get("rivals")
+    if note is None or not run.has("rivals"):
+        return []
+    rivals = Rivals(run.rivals)
+    duels = rivals.duels(note["evaluations"])
+    family = note["family"]
+    caption = (
+        f"Best loss on the {note['searched_on']} by evaluations: median and range over "
+        f"{note['seeds']} seeds, mixtures of {note['slots']} out of {note['functions']} functions; "
+        "dotted: all of them at once."
+    )
+    draw = partial(rivals.figure, Models(run.manifest).color(family))
+    picture = Picture(f"rivals-{family}", draw, caption, "No search has a finite loss.")
+    title = "The search and simpler ones"
     return [
-        [(row["evaluations"], row["loss"], row["held_back_loss"]) for row in group]
-        for _, group in groupby(rows, key=lambda row: row["seed"])
-    ]
-
-
-def loss_at(curve: Curve, budget: float) -> tuple[float, float] | None:
-    """Return both losses after so many evaluations; `None` before the first."""
-    reached = [point for point in curve if point[0] <= budget]
-    return reached[-1][1:] if reached else None
-
-
-def rival_lines(found: Sequence[Duel]) -> list[RivalLine]:
-    """Return duels as they are printed."""
-    return [
-        RivalLine(
-            evaluations=format_count(duel.evaluations),
-            rival=METHODS[duel.rival],
-            search_loss=format_loss(duel.search_loss, decimals=_DECIMALS),
-            rival_loss=format_loss(duel.rival_loss, decimals=_DECIMALS),
-            difference=format_loss(duel.fitness.mean, signed=True, decimals=_DECIMALS),
-            interval=_interval(duel.fitness),
-            won=f"{duel.n_won} of {duel.n_seeds}",
-            held_back=format_loss(duel.held_back.mean, signed=True, decimals=_DECIMALS),
-            held_back_interval=_interval(duel.held_back),
+        ReportSection(
+            title, [rivals_sentence(duels), picture, rivals_table(duels)], f"rivals-{family}"
         )
-        for duel in found
     ]
 
 
-def _interval(difference: Difference) -> str:
-    return format_interval(difference.low, difference.high, signed=True, decimals=_DECIMALS)
-
-
-def rivals_sentence(found: Sequence[Duel]) -> str:
-    """Say how often the search wins for sure, wins or loses without certainty, loses for sure.
+def rivals_sentence(duels: Sequence[Duel]) -> str:
+    """Say how often the search has surely the lower loss, surely the higher, or neither.
 
     All functions at once, the reference, are not held to as many slots and do not count.
     """
-    rivals = [duel for duel in found if duel.rival != "all_at_once"]
+    rivals = [duel for duel in duels if duel.rival != "all_at_once"]
     if not rivals:
         return "There is nothing to compare at these numbers of evaluations."
-    fitness = tally([duel.fitness for duel in rivals])
-    held_back = tally([duel.held_back for duel in rivals])
+    fitness = Difference.tally([duel.fitness for duel in rivals])
+    held_back = Difference.tally([duel.held_back for duel in rivals])
     return (
         f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
         f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
@@ -178,25 +182,61 @@ def rivals_sentence(found: Sequence[Duel]) -> str:
     )
 
 
-def rivals_table(found: Sequence[Duel]) -> Table:
-    """Return duels as a table for the terminal; it fits 80 columns."""
-    table = plain_table(
-        "the search against simpler ones, at equal numbers of evaluations",
-        "nats per token; search minus rival, so a negative number favours the search; "
-        f"{format_share(CONFIDENCE)} intervals over seeds; held back: blocks no search read",
+def rivals_table(duels: Sequence[Duel]) -> Table:
+    """Return a row per rival, grouped by the budget."""
+    table = Table(
+        "The search against simpler ones, at equal numbers of evaluations",
+        [
+            Column("method", text=True),
+            *map(Column, ("search", "rival", "difference", "won", "held back")),
+        ],
+        [
+            "Nats per token; search minus rival, so a negative number favours the search; below it "
+            f"the {format_share(CONFIDENCE)} interval over seeds.",
+            "Held back: validation blocks that no search read.",
+        ],
     )
-    table.add_column("rival")
-    for name in ("search", "rival", "difference", "won", "held back"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for budget, group in groupby(rival_lines(found), key=lambda line: line.evaluations):
-        table.add_row(f"[bold]{budget} evaluations[/]")
-        for line in group:
-            table.add_row(
-                line.rival,
-                line.search_loss,
-                line.rival_loss,
-                f"{line.difference}\n[dim]{line.interval}[/dim]",
-                line.won,
-                f"{line.held_back}\n[dim]{line.held_back_interval}[/dim]",
+    for budget, group in groupby(duels, key=lambda duel: duel.evaluations):
+        table.add(f"{format_count(budget)} evaluations", emphasis="group")
+        for duel in group:
+            table.add(
+                METHODS[duel.rival],
+                format_loss(duel.search_loss, decimals=_DECIMALS),
+                format_loss(duel.rival_loss, decimals=_DECIMALS),
+                format_difference(duel.fitness),
+                f"{duel.n_won} of {duel.n_seeds}",
+                format_difference(duel.held_back),
             )
     return table
+
+
+def _curves_of(table: pa.Table, method: str) -> list[Curve]:
+    """Return a method's curve for every seed, in ascending order."""
+    rows = table.filter(pc.field("method") == method)
+    rows = rows.sort_by([("seed", "ascending"), ("evaluations", "ascending")]).to_pylist()
+    return [
+        [(row["evaluations"], row["loss"], row["held_back_loss"]) for row in group]
+        for _, group in groupby(rows, key=lambda row: row["seed"])
+    ]
+
+
+def _loss_at(curve: Curve, budget: float) -> tuple[float, float] | None:
+    reached = [point for point in curve if point[0] <= budget]
+    return reached[-1][1:] if reached else None
+
+
+def _duel(evaluations: int, method: str, search: Sequence[Any], rival: Sequence[Any]) -> Duel:
+    ours, theirs = np.asarray(search, float), np.asarray(rival, float)
+    # a method without randomness is compared with every seed
+    theirs = np.broadcast_to(theirs, ours.shape) if len(theirs) == 1 else theirs
+    gaps = ours - theirs  # (n_seeds, 2)
+    return Duel(
+        evaluations=evaluations,
+        rival=method,
+        search_loss=float(ours[:, 0].mean()),
+        rival_loss=float(theirs[:, 0].mean()),
+        fitness=Difference.of(gaps[:, 0]),
+        held_back=Difference.of(gaps[:, 1]),
+        n_won=int((gaps[:, 0] < 0).sum()),
+        n_seeds=len(gaps),
+    )

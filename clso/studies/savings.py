@@ -1,75 +1,60 @@
-r"""What a way to search saves: evaluations and joules until it has what the reference ends with.
+"""The study `clso savings`: evaluations and joules until a search is as good as the reference.
 
-The target is the median over seeds of the reference's loss at its budget. A search's time T is
-the number of its evaluations at which its best loss is at the target; one that ends before is
-censored there. The share of searches still without it is Kaplan and Meier's estimate
-
-.. math:: S(t) = \prod_{t_i \le t} (1 - d_i / n_i)
-
-over the times t_i at which d_i of n_i searches arrive; the median time is the first t with
-S(t) <= 1/2, and the restricted mean is the area under S up to the budget. The ratio of two median
-times has a percentile interval from resampled seeds, which keep a seed's searches together and
-set the target anew: the target is a median too. No such target is below the lowest loss of the
-reference, its floor, so a search that is there has nothing left to tell.
+The target is the median over seeds of the reference's loss at its budget. A search's time is the
+number of its evaluations at which its best loss is at the target; one that ends before is censored
+there (`clso.statistics.survival`). The ratio of two median times has a percentile interval from
+resampled seeds, which keep a seed's searches together and set the target anew, since the target is
+a median too. No such target is below the lowest loss of the reference, its floor, so the rest of a
+search that has reached the floor changes nothing.
 
 Joules to the target are those of the searches that reach it, and infinite for the others: they end
 at one number of evaluations, but at as many joules as they happen to have cost.
 
-Sources: Kaplan and Meier 1958; Hoos and Stuetzle 2004, Stochastic Local Search, chapter 4 (run-time
-distributions); Efron and Tibshirani 1993 (percentile intervals).
+Source: Efron and Tibshirani 1993 (percentile intervals).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
+from clso.artifacts import Run
+from clso.report.formats import (
+    NOT_MEASURED,
+    format_difference,
+    format_energy,
+    format_loss,
+    format_p,
+    format_ratio,
+    format_share,
+)
+from clso.report.html import Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import MUTED, PALETTE, new_figure, styled
+from clso.report.table import Cell, Column, Table
 from clso.statistics.paired import CONFIDENCE, Difference, FloatArray, holm
+from clso.statistics.survival import Times
 
-__all__ = [
-    "Saving",
-    "Share",
-    "Times",
-    "arm_joules",
-    "arm_times",
-    "floor_of",
-    "medians",
-    "savings_of",
-    "survival",
-    "target_of",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Saving", "Savings", "Share", "floor_of", "savings_sections", "target_of"]
 
 _RESAMPLES: Final = 2000
-_EPSILON: Final = 1e-9  # products of shares such as 9/10 x 8/9 miss 1/2 by rounding
+_DECIMALS: Final = 4
+_WRITE_UP_SHARE: Final = 0.19
+_WRITE_UP_PREDICTIONS: Final = 635
+_STYLES: Final = ("-", "--", "-.", ":")
+_LEGEND_LINE: Final = 0.22  # inches
+_LEGEND_CHARACTERS: Final = 78  # that fit side by side, a line's sample counted as six
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Times:
-    """What it took to the target, a search each.
-
-    Attributes:
-        spent: evaluations, or joules, when it was reached or the search ended.
-        reached: whether it was.
-    """
-
-    spent: npt.NDArray[np.int64] | FloatArray
-    reached: npt.NDArray[np.bool_]
-
-    def censored(self) -> stats.CensoredData:
-        """Return them for `scipy.stats`."""
-        return stats.CensoredData(
-            uncensored=self.spent[self.reached], right=self.spent[~self.reached]
-        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +64,14 @@ class Share:
     ratio: float
     low: float
     high: float
+
+    def cell(self) -> tuple[str, str]:
+        """Return the ratio and its interval as text."""
+        ratio, low, high = (
+            format_share(value) if math.isfinite(value) else "never"
+            for value in (self.ratio, self.low, self.high)
+        )
+        return ratio, f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -119,6 +112,35 @@ class Saving:
             return None
         return self.evaluation_j / self.prediction_j
 
+    @property
+    def title(self) -> str:
+        """The arm's name as text."""
+        return self.arm.replace("_", " ")
+
+    @property
+    def reached(self) -> str:
+        """How many searches arrive."""
+        return f"{self.n_reached} of {self.n_seeds}"
+
+    def cells(self, *, is_reference: bool) -> list[Cell]:
+        """Return the row of the table; the reference has no share of itself."""
+        energy_share, per_evaluation = self.energy_share, self.predictions_per_evaluation
+        unmeasured = (NOT_MEASURED, "")
+        return [
+            self.title,
+            self.reached,
+            _count(self.median),
+            unmeasured if is_reference else self.share.cell(),
+            unmeasured if is_reference or energy_share is None else energy_share.cell(),
+            _count(self.restricted_mean),
+            format_p(self.p_value),
+            format_difference(self.loss, _DECIMALS),
+            (
+                NOT_MEASURED if per_evaluation is None else format_ratio(per_evaluation),
+                f"{format_energy(self.evaluation_j)} / {format_energy(self.prediction_j)}",
+            ),
+        ]
+
 
 def target_of(reference: Sequence[Row]) -> float:
     """Return the median over seeds of the loss at the end of the budget."""
@@ -130,15 +152,263 @@ def floor_of(reference: Sequence[Row]) -> float:
     return float(min(row["loss"] for row in reference))
 
 
-def arm_times(rows: Sequence[Row], target: float) -> Times:
+class Savings:
+    """The searches of one family's arms against the reference.
+
+    Args:
+        table: the table `savings`.
+        family: the model family searched.
+        reference: the arm that sets the target.
+        budget: evaluations up to which means are taken.
+        beyond_target: whether the searches went on to the budget after they had arrived.
+    """
+
+    def __init__(
+        self, table: pa.Table, family: str, reference: str, budget: int, *, beyond_target: bool
+    ) -> None:
+        arms: dict[str, list[Row]] = {}
+        for row in table.filter(pc.field("family") == family).to_pylist():
+            arms.setdefault(row["arm"], []).append(row)
+        self._arms = arms
+        self._reference = reference
+        self._budget = budget
+        self._beyond_target = beyond_target
+        self.arms = self._savings()
+        """Every arm that has the reference's seeds; the reference comes first."""
+
+    def _savings(self) -> list[Saving]:
+        arms = {arm: sorted(rows, key=lambda row: row["seed"]) for arm, rows in self._arms.items()}
+        base = arms.pop(self._reference, [])
+        if not base:
+            return []
+        seeds = [row["seed"] for row in base]
+        # seeds are resampled together, so only what has all of them can be compared
+        arms = {arm: rows for arm, rows in arms.items() if [row["seed"] for row in rows] == seeds}
+        target = target_of(base)
+        reference = _evaluations(base, target)
+        p_values = [_evaluations(rows, target).log_rank(reference) for rows in arms.values()]
+        others = zip(arms.items(), holm(p_values), strict=True)
+        return [
+            self._saving(self._reference, base, base, None),
+            *(self._saving(arm, rows, base, p_value) for (arm, rows), p_value in others),
+        ]
+
+    def _saving(
+        self, arm: str, rows: Sequence[Row], base: Sequence[Row], p_value: float | None
+    ) -> Saving:
+        times = _evaluations(rows, target_of(base))
+        # a meter too coarse to see the first evaluations has no ratio to tell
+        measured = _same_meter([*rows, *base]) and all(
+            row["step_energy_j"] and row["step_energy_j"][0] > 0 for row in base
+        )
+        compared = self._beyond_target and arm != self._reference
+        gaps = np.array([row["loss"] for row in rows]) - [row["loss"] for row in base]
+        evaluation_j, prediction_j = _joules_each(rows)
+        return Saving(
+            arm=arm,
+            n_seeds=len(base),
+            n_reached=int(times.reached.sum()),
+            median=float(times.medians(np.ones((1, len(base)), dtype=np.int64))[0]),
+            restricted_mean=times.restricted_mean(self._budget),
+            share=_share(rows, base, _evaluations),
+            energy_share=_share(rows, base, _joules) if measured else None,
+            p_value=p_value,
+            loss=Difference.of(gaps) if compared else None,
+            evaluation_j=evaluation_j,
+            prediction_j=prediction_j,
+        )
+
+    def sentence(self) -> str:
+        """Say what the arm that arrives first needs, beside the write-up's claims."""
+        if len(self.arms) < 2:
+            return "There is no arm to compare with the reference."
+        best = min(self.arms[1:], key=lambda arm: (arm.share.ratio, arm.restricted_mean))
+        if not math.isfinite(best.share.ratio):
+            return (
+                f"No arm reaches in most seeds what {self._reference} ends with, within as many "
+                "evaluations."
+            )
+        share, interval = best.share.cell()
+        sentence = (
+            f"To reach what {self._reference} ends with, {best.title} takes {share} of the "
+            f"evaluations ({format_share(CONFIDENCE)} interval {interval}; {best.reached} seeds "
+            f"arrive); the write-up says {format_share(_WRITE_UP_SHARE)}."
+        )
+        if len(self.arms) > 2:
+            sentence += (
+                f" It was picked as the lowest of {len(self.arms) - 1} arms, which flatters it: "
+                "run it again with another seed."
+            )
+        if best.energy_share is not None:
+            share, interval = best.energy_share.cell()
+            sentence += (
+                f" It takes {share} of the joules ({interval}), those of its surrogate included."
+            )
+        if best.predictions_per_evaluation is None:
+            return sentence
+        return (
+            f"{sentence} An evaluation takes the joules of "
+            f"{format_ratio(best.predictions_per_evaluation)} predictions, fits of the surrogate "
+            f"included; the write-up says {_WRITE_UP_PREDICTIONS}."
+        )
+
+    def table(self, title: str, target: float) -> Table:
+        """Return a row per arm; the reference comes first."""
+        table = Table(
+            f"Evaluations of the {title}'s search until its loss is "
+            f"{format_loss(target, decimals=_DECIMALS)}",
+            [
+                Column("arm", text=True),
+                *map(Column, ("reached", "median", "share", "joules")),
+                Column("mean", optional=1),
+                Column("p"),
+                Column("loss"),
+                Column("predictions", optional=2),
+            ],
+            [
+                f"The target is the median loss that {self._reference} ends with. Median: "
+                "evaluations to it (Kaplan-Meier). Share: of the reference's. Joules: their share; "
+                f"{format_share(CONFIDENCE)} bootstrap intervals over seeds.",
+                "Mean: evaluations restricted to the budget. p: log-rank with Holm's correction. "
+                "Loss: arm minus reference at the end, where all went on to it. Predictions: how "
+                "many the joules of one evaluation pay for; below, the joules of each.",
+            ],
+        )
+        for place, arm in enumerate(self.arms):
+            table.add(*arm.cells(is_reference=place == 0))
+        return table
+
+    @styled
+    def arrivals_figure(self) -> Figure | None:
+        """Draw the share of seeds that have reached the target by evaluations, a step per arm."""
+        from matplotlib.ticker import PercentFormatter
+
+        if self._reference not in self._arms:
+            return None
+        target = target_of(self._arms[self._reference])
+        columns, height = _legend_size(self._arms)
+        figure, axes = new_figure(2.6 + height)
+        for (arm, rows), look in zip(self._arms.items(), self._looks(), strict=True):
+            times, without = _evaluations(rows, target).survival()
+            axes.step(
+                [0, *times, self._budget],
+                1 - np.array([1.0, *without, without[-1]]),
+                where="post",
+                label=arm.replace("_", " "),
+                **look,
+            )
+        axes.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
+        axes.set_xlim(0, self._budget)
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_xlabel("evaluations")
+        axes.set_ylabel(f"seeds at {target:.4f} or below")
+        figure.legend(loc="outside upper center", ncols=columns)
+        return figure
+
+    @styled
+    def losses_figure(self) -> Figure | None:
+        """Draw the best loss by evaluations, median and quartiles over seeds, a line per arm."""
+        if self._reference not in self._arms:
+            return None
+        columns, height = _legend_size(self._arms)
+        figure, axes = new_figure(2.8 + height)
+        grid = np.arange(1, self._budget + 1)
+        shown = []
+        for (arm, rows), look in zip(self._arms.items(), self._looks(), strict=True):
+            losses = np.array([_loss_at(row, grid) for row in rows])
+            low, median, high = np.quantile(losses, [0.25, 0.5, 0.75], axis=0)
+            axes.fill_between(
+                grid, low, high, step="post", color=look["color"], alpha=0.13, linewidth=0
+            )
+            axes.step(grid, median, where="post", label=arm.replace("_", " "), **look)
+            # the first draws lie far above all that differs between the arms
+            shown += [float(low.min()), float(median[len(grid) // 10])]
+        target = target_of(self._arms[self._reference])
+        axes.axhline(target, color=MUTED, linewidth=0.8, linestyle=":")
+        margin = 0.05 * (max(shown) - min(shown)) + 1e-4
+        axes.set_ylim(min(shown) - margin, max(shown) + margin)
+        axes.set_xlim(0, self._budget)
+        axes.set_xlabel("evaluations")
+        axes.set_ylabel("best loss, nats per token")
+        figure.legend(loc="outside upper center", ncols=columns)
+        return figure
+
+    def _looks(self) -> list[dict[str, Any]]:
+        """Return color and style of each arm's line."""
+        looks = [
+            {
+                "color": PALETTE[(place - 1) % len(PALETTE)],
+                "linewidth": 1.6,
+                "linestyle": _STYLES[(place - 1) // len(PALETTE) % len(_STYLES)],
+            }
+            for place in range(len(self._arms))
+        ]
+        looks[list(self._arms).index(self._reference)] = {
+            "color": MUTED,
+            "linewidth": 2.0,
+            "linestyle": "-",
+        }
+        return looks
+
+
+def savings_sections(run: Run) -> list[ReportSection]:
+    """Return a section per family that `clso savings` has searched."""
+    notes = run.manifest.get("savings", {})
+    if not notes or not run.has("savings"):
+        return []
+    families = dict.fromkeys(run.savings["family"].to_pylist())
+    return [_section(run, family, notes[family]) for family in families if family in notes]
+
+
+def _section(run: Run, family: str, note: Mapping[str, Any]) -> ReportSection:
+    reference, budget = note["reference"], note["evaluations"]
+    beyond_target = note["beyond_target"]
+    savings = Savings(run.savings, family, reference, budget, beyond_target=beyond_target)
+    title = Models(run.manifest).title(family)
+    ended = (
+        ""
+        if beyond_target
+        else " Searches of the other arms end once they are at the lowest loss that any search of "
+        f"{reference} ends with."
+    )
+    return ReportSection(
+        f"What the {title}'s search can save",
+        [
+            savings.sentence(),
+            f"{note['seeds']} seeds, up to {budget} evaluations each; operators and "
+            "de-duplication are the same on all sides, and a genome is evaluated whole at most "
+            f"once. The target is the median loss that {reference} ends with at its budget; a "
+            f"search that does not reach it is censored there.{ended}",
+            Picture(
+                f"arrivals-{family}",
+                savings.arrivals_figure,
+                "Share of seeds that have reached the target by evaluations (Kaplan-Meier).",
+            ),
+            Picture(
+                f"savings-{family}",
+                savings.losses_figure,
+                "Best loss by evaluations, median and quartiles over seeds; dotted: the target. "
+                "A search that has ended keeps its loss.",
+            ),
+            savings.table(title, note["target"]),
+        ],
+        f"savings-{family}",
+    )
+
+
+def _evaluations(rows: Sequence[Row], target: float) -> Times:
     """Return after how many evaluations each search reached a loss, or ended without it."""
-    ends = [row["evaluations"] for row in rows]
-    return _times(rows, target, "steps", ends)
+    return _times(rows, target, "steps", [row["evaluations"] for row in rows])
 
 
-def arm_joules(rows: Sequence[Row], target: float) -> Times:
-    """Return after how many joules each search reached a loss, infinite: it never did."""
+def _joules(rows: Sequence[Row], target: float) -> Times:
+    """Return after how many joules each search reached a loss; infinite: it never did."""
     return _times(rows, target, "step_energy_j", [math.inf] * len(rows))
+
+
+def _count(evaluations: float) -> str:
+    return f"{evaluations:,.0f}" if math.isfinite(evaluations) else "never"
 
 
 def _times(rows: Sequence[Row], target: float, steps: str, ends: Sequence[float]) -> Times:
@@ -155,97 +425,6 @@ def _times(rows: Sequence[Row], target: float, steps: str, ends: Sequence[float]
     )
 
 
-def survival(times: Times) -> tuple[FloatArray, FloatArray]:
-    """Return the times at which S may fall, ascending, and S from each on; it is 1 before."""
-    estimate = stats.ecdf(times.censored()).sf
-    return estimate.quantiles, estimate.probabilities
-
-
-def medians(times: Times, counts: npt.NDArray[np.int64]) -> FloatArray:
-    """Return Kaplan and Meier's median time of many samples at once, infinite where unknown.
-
-    As `survival` has them, which `scipy.stats` estimates for one sample at a time.
-
-    Args:
-        times: of n searches.
-        counts: how often each is in each sample, `(n_samples, n)`.
-    """
-    events = np.unique(times.spent[times.reached])
-    if not len(events):
-        return np.full(len(counts), math.inf)
-    at_risk = counts @ (times.spent[:, None] >= events)  # (n_samples, n_events)
-    arrived = counts @ ((times.spent[:, None] == events) & times.reached[:, None])
-    without = np.cumprod(1 - arrived / np.maximum(at_risk, 1), axis=1)
-    halved = without <= 0.5 + _EPSILON
-    return np.where(halved.any(axis=1), events[halved.argmax(axis=1)], math.inf)
-
-
-def savings_of(
-    savings: pa.Table, family: str, reference: str, budget: int, *, beyond_target: bool
-) -> list[Saving]:
-    """Return every arm of a family against the reference, which comes first.
-
-    Args:
-        savings: the searches.
-        family: the one searched.
-        reference: the arm that sets the target.
-        budget: evaluations up to which means are taken.
-        beyond_target: whether the searches went on to it once they had arrived.
-    """
-    rows = savings.filter(pc.field("family") == family)
-    by_arm: dict[str, list[Row]] = {}
-    for row in rows.sort_by("seed").to_pylist():
-        by_arm.setdefault(row["arm"], []).append(row)
-    base = by_arm.get(reference, [])
-    if not base:
-        return []
-    seeds = [row["seed"] for row in base]
-    others = [arm for arm in dict.fromkeys(rows["arm"].to_pylist()) if arm != reference]
-    # seeds are resampled together, so only what has all of them can be compared
-    order = [reference, *(arm for arm in others if [r["seed"] for r in by_arm[arm]] == seeds)]
-    target = target_of(base)
-    times = {arm: arm_times(by_arm[arm], target) for arm in order}
-    p_values = holm([None, *(_log_rank(times[arm], times[reference]) for arm in order[1:])])
-    once = np.ones((1, len(seeds)), dtype=np.int64)
-    found = []
-    for arm, p_value in zip(order, p_values, strict=True):
-        # a meter too coarse to see the first evaluations has no ratio to tell
-        measured = _same_meter([*by_arm[arm], *base]) and all(
-            row["step_energy_j"] and row["step_energy_j"][0] > 0 for row in base
-        )
-        compared = beyond_target and arm != reference
-        gaps = np.array([row["loss"] for row in by_arm[arm]]) - [row["loss"] for row in base]
-        evaluation_j, prediction_j = _joules(by_arm[arm])
-        found.append(
-            Saving(
-                arm=arm,
-                n_seeds=len(seeds),
-                n_reached=int(times[arm].reached.sum()),
-                median=float(medians(times[arm], once)[0]),
-                restricted_mean=_restricted_mean(times[arm], budget),
-                share=_share(by_arm[arm], base, arm_times),
-                energy_share=_share(by_arm[arm], base, arm_joules) if measured else None,
-                p_value=p_value,
-                loss=Difference.of(gaps) if compared else None,
-                evaluation_j=evaluation_j,
-                prediction_j=prediction_j,
-            )
-        )
-    return found
-
-
-def _log_rank(one: Times, other: Times) -> float | None:
-    if not one.reached.any() and not other.reached.any():
-        return None
-    return float(stats.logrank(one.censored(), other.censored()).pvalue)
-
-
-def _restricted_mean(times: Times, budget: int) -> float:
-    at, without = survival(times)
-    edges = np.minimum([0, *at, budget], budget)
-    return float((np.diff(edges) * [1.0, *without]).sum())
-
-
 def _share(
     arm: Sequence[Row],
     reference: Sequence[Row],
@@ -254,7 +433,7 @@ def _share(
     n = len(reference)
     once = np.ones((1, n), dtype=np.int64)
     target = target_of(reference)
-    ratio = medians(times(arm, target), once) / medians(times(reference, target), once)
+    ratio = times(arm, target).medians(once) / times(reference, target).medians(once)
     drawn = np.random.default_rng(0).integers(n, size=(_RESAMPLES, n))
     counts = np.stack([np.bincount(sample, minlength=n) for sample in drawn])
     losses = np.array([row["loss"] for row in reference])
@@ -262,9 +441,8 @@ def _share(
     ratios = np.empty(_RESAMPLES)
     for target in np.unique(targets):
         own = targets == target
-        ratios[own] = medians(times(arm, target), counts[own]) / medians(
-            times(reference, target), counts[own]
-        )
+        arm_medians = times(arm, target).medians(counts[own])
+        ratios[own] = arm_medians / times(reference, target).medians(counts[own])
     tail = (1 - CONFIDENCE) / 2
     # one of the ratios themselves: between a number and infinity there is none
     low, high = np.quantile(ratios, [tail, 1 - tail], method="inverted_cdf")
@@ -276,7 +454,7 @@ def _same_meter(rows: Sequence[Row]) -> bool:
     return len(sources) == 1 and None not in sources
 
 
-def _joules(rows: Sequence[Row]) -> tuple[float | None, float | None]:
+def _joules_each(rows: Sequence[Row]) -> tuple[float | None, float | None]:
     """Return the joules of an evaluation and of a prediction, where all were measured."""
     if not _same_meter(rows):
         return None, None
@@ -285,3 +463,16 @@ def _joules(rows: Sequence[Row]) -> tuple[float | None, float | None]:
     predictions = sum(row["predictions"] for row in rows)
     evaluations = sum(row["evaluations"] for row in rows)
     return evaluating_j / evaluations, surrogate_j / predictions if predictions else None
+
+
+def _legend_size(arms: Collection[str]) -> tuple[int, float]:
+    """Return how many columns the names fit in, and the height in inches."""
+    columns = max(1, min(3, _LEGEND_CHARACTERS // (max(map(len, arms)) + 6)))
+    return columns, _LEGEND_LINE * math.ceil(len(arms) / columns)
+
+
+def _loss_at(row: Row, grid: np.ndarray) -> FloatArray:
+    """Return the best loss after each number of evaluations; before any, the first."""
+    place = np.searchsorted(row["steps"], grid, side="right") - 1
+    losses: FloatArray = np.asarray(row["step_losses"])[np.maximum(place, 0)]
+    return losses

@@ -1,9 +1,9 @@
-"""What a study found, and whether it is better than what was there.
+"""The study `clso tune`: the best settings, and whether they are better than the run's own.
 
 The check runs the tuned settings and the run's own on seeds that tuned nothing, at one budget.
 Differences are tuned minus default, seed by seed, with Student's t interval over seeds: it says
 what other seeds of the searches would change, not other text. Both arms are judged by the blocks
-that the study's trials were judged by, so what it gained by choosing those that suit these blocks
+that judged the study's trials, so what the study gained by choosing settings that suit these blocks
 is in the figure.
 """
 
@@ -12,40 +12,43 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from rich.table import Table
+import yaml
 
+from clso.artifacts import Run, atomic_write_bytes
+from clso.errors import ArtifactError
 from clso.report.formats import (
     NOT_MEASURED,
+    format_difference,
     format_energy,
-    format_interval,
     format_loss,
     format_share,
 )
-from clso.report.plain_table import plain_table
+from clso.report.html import Block, Page, Picture, ReportSection, run_pairs
+from clso.report.table import Column, Table
 from clso.statistics.paired import Difference
 
-__all__ = [
-    "ArmLine",
-    "Check",
-    "ParamLine",
-    "TrialLine",
-    "arm_lines",
-    "check_of",
-    "check_sentence",
-    "check_table",
-    "count_sentence",
-    "param_lines",
-    "param_table",
-    "trial_lines",
-    "tuned_front_table",
-]
+__all__ = ["FIGURES", "Check", "Tuning", "write_tuning_report"]
 
-_DECIMALS = 4
-_MIN_IMPORTANCE = 0.005
+FIGURES: Final = {
+    "history": "Loss of each complete trial, and the lowest so far; pruned trials have none.",
+    "pareto": "Loss and joules of each trial; on the front, nothing is lower in both.",
+    "importances": "What the best trials have in common: importance of each hyperparameter for "
+    "a low loss (PED-ANOVA).",
+    "importances-energy_j": "The same for few joules.",
+    "slice": "Loss by the hyperparameters that matter most; later trials are darker.",
+    "parallel": "Each line is a trial: its loss, then its hyperparameters; the darker, the better.",
+    "rank": "The two that matter most of those that every trial has, coloured by the trial's rank.",
+}
+"""The figures of a study that a page shows, in order, with what stands below them."""
+
+_DECIMALS: Final = 4
+_MIN_IMPORTANCE: Final = 0.005
 
 Row = Mapping[str, Any]
 
@@ -70,136 +73,316 @@ class Check:
     n_seeds: int
     same: bool
 
+    @classmethod
+    def of(cls, checks: pa.Table) -> Check | None:
+        """Return how the arms stand; `None` where a search of one found no finite loss."""
+        losses = _by_arm(checks)
+        default, tuned = (
+            np.asarray(list(losses[arm].values()), float) for arm in ("default", "tuned")
+        )
+        if not len(default) or not np.isfinite([default, tuned]).all():
+            return None
+        gaps = tuned - default
+        return cls(
+            default_loss=float(default.mean()),
+            tuned_loss=float(tuned.mean()),
+            difference=Difference.of(gaps),
+            n_won=int((gaps < 0).sum()),
+            n_seeds=len(gaps),
+            same=not gaps.any(),
+        )
 
-@dataclass(frozen=True)
-class ParamLine:
-    """A hyperparameter as it is printed; bars before the importances are left to the figure."""
+    def sentence(self) -> str:
+        """Say whether the tuned settings beat the run's own, and do not where it is not sure."""
+        if self.same:
+            return (
+                f"On {self.n_seeds} other seeds the tuned settings do exactly as the default: "
+                "the study found nothing better than what was there."
+            )
+        low, high = self.difference.low, self.difference.high
+        assert low is not None
+        assert high is not None
+        difference, interval = format_difference(self.difference, _DECIMALS)
+        verdict = "beat the default"
+        if low > 0:
+            verdict = "are worse than the default"
+        elif high >= 0:
+            verdict = "are not shown to beat the default, for the interval contains zero"
+        return (
+            f"On {self.n_seeds} seeds that tuned nothing, at the same budget, the tuned settings "
+            f"{verdict}: {format_loss(self.tuned_loss, decimals=_DECIMALS)} against "
+            f"{format_loss(self.default_loss, decimals=_DECIMALS)}, a difference of "
+            f"{difference} nats per token ({interval}, 95 % over seeds), lower for {self.n_won} of "
+            f"{self.n_seeds}."
+        )
 
-    name: str
-    tuned: str
-    default: str
-    importance: str
-    variance: str
+    def title(self) -> str:
+        """Say the verdict in a few words."""
+        if self.same:
+            return "nothing better than the default"
+        gap = format_loss(abs(self.difference.mean), decimals=_DECIMALS)
+        low, high = self.difference.low, self.difference.high
+        if high is not None and high < 0:
+            return f"{gap} nats per token below the default"
+        if low is not None and low > 0:
+            return f"{gap} nats per token above the default"
+        return "not shown to beat the default"
 
 
-@dataclass(frozen=True)
-class ArmLine:
-    """One seed of the check as it is printed."""
+class Tuning:
+    """A study that has come to its end.
 
-    seed: str
-    default: str
-    tuned: str
-    difference: str
+    Args:
+        run: the study's folder.
+
+    Raises:
+        ArtifactError: the study has not come to its end, or a table is damaged.
+    """
+
+    def __init__(self, run: Run) -> None:
+        note: dict[str, Any] | None = run.manifest.get("tune")
+        if note is None:
+            raise ArtifactError(
+                f"the study in {run.path} has not come to its end",
+                remedy="`clso tune CONFIG` goes on with it",
+            )
+        self._run = run
+        self._note = note
+        self._trials = sorted(run.table("trials").to_pylist(), key=_by_loss)
+        self.check = Check.of(run.table("checks"))
+
+    def sections(self) -> list[ReportSection]:
+        """Return best settings, check, and the Pareto set if there are several objectives."""
+        several = len(self._note["objectives"]) > 1
+        best = (self._run.path / "best.yaml").read_text(encoding="utf-8")
+        which = ["Of the Pareto set below, those of the trial with the lowest loss."]
+        sections = [
+            ReportSection(
+                "Best settings",
+                [
+                    *(which if several else []),
+                    self._settings_table(),
+                    Block("details", ("The tuned configuration, best.yaml", best)),
+                ],
+            ),
+            ReportSection(
+                "Tuned against default",
+                [
+                    "Both searched with the same budget on seeds that no trial had. The blocks "
+                    "that judge them are those that judged the trials; neither search read them, "
+                    "nor did anything read the test split.",
+                    self._check_table(),
+                    self.sentence(),
+                ],
+            ),
+        ]
+        front = [row for row in self._trials if row["is_best"]] if several else []
+        if front:
+            note = "Trials that no other beats in both; joules of one search, mean over seeds."
+            sections.append(ReportSection("Pareto set", [_trials_table(front, note)]))
+        return sections
+
+    def sentence(self) -> str:
+        """Say whether the tuned settings beat the run's own, and how sure that is."""
+        if self.check is None:
+            return "A search of the check found no finite loss, so there is nothing to compare."
+        return self.check.sentence()
+
+    def count_sentence(self) -> str:
+        """Say how many trials there were, what each was and what all of them took."""
+        states = [row["state"] for row in self._trials]
+        counts = [f"{states.count('complete')} complete"]
+        counts += [
+            f"{states.count(state)} {word}"
+            for state, word in (("pruned", "pruned"), ("fail", "failed"))
+            if state in states
+        ]
+        budget = self._note["budget"]
+        spent = (
+            f"{budget['evaluations']:,} evaluations"
+            if budget["evaluations"] is not None
+            else format_energy(budget["energy_j"])
+        )
+        return (
+            f"{len(states)} trials ({', '.join(counts)}), each a search of {spent} for each of "
+            f"{len(self._note['seeds'])} seeds. The searches read the first half of the validation "
+            "blocks; trials are judged by the second."
+        )
+
+    def page(self) -> Page:
+        """Return the study's report."""
+        run, note = self._run, self._note
+        energy_note = (
+            "Energy of one search, mean over seeds, as if it had computed all of its evaluations "
+            "itself."
+        )
+        trials = _trials_table(self._trials, energy_note, best=True)
+        pictures = [
+            Picture(name, partial(path.read_text, encoding="utf-8"), caption)
+            for name, caption in FIGURES.items()
+            if (path := run.folder.figures / f"{name}.svg").exists()
+        ]
+        pairs = [("storage", note["storage"]), ("pruner", note["pruner"])]
+        settings = yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
+        verdict = "no check" if self.check is None else self.check.title()
+        return Page(
+            title=f"{run.path.name} · CLSO study",
+            over=f"CLSO study · {run.path.name} · {run.run_id}",
+            headline=f"The {note['family']} search, tuned: {verdict}",
+            leads=[self.sentence(), self.count_sentence()],
+            facts=self._facts(),
+            sections=[
+                *self.sections(),
+                ReportSection("The study", [*pictures, Block("details", ("All trials", trials))]),
+                ReportSection(
+                    "Settings and machine",
+                    [
+                        Block("pairs", [*pairs, *run_pairs(run.manifest)]),
+                        Block("details", ("The whole configuration", settings)),
+                    ],
+                ),
+            ],
+            foot="Every number comes from the Parquet tables beside this page. A dash means not "
+            "measured.",
+        )
+
+    def _settings_table(self) -> Table:
+        """Return what was tuned, the hyperparameter that mattered most for the loss first."""
+        note = self._note
+        importances = {
+            (row["evaluator"], row["parameter"]): row["importance"]
+            for row in self._run.table("importances").to_pylist()
+            if row["objective"] == "loss"
+        }
+        table = Table(
+            "",
+            [
+                Column("hyperparameter", text=True),
+                *map(Column, ("tuned", "default", "in common", "variance")),
+            ],
+            [
+                "A dash: without effect in that setting, or no figure. In common: PED-ANOVA, what "
+                "the best tenth of the trials, or the best five, have in common. Variance: fANOVA, "
+                "of dimensions that every trial has. Both are shares of one and rest on the "
+                "complete trials alone.",
+            ],
+        )
+        for name in sorted(
+            note["default"], key=lambda name: -importances.get(("ped_anova", name), -1.0)
+        ):
+            table.add(
+                name,
+                _value(note["tuned"].get(name)),
+                _value(note["default"][name]),
+                _importance(importances.get(("ped_anova", name))),
+                _importance(importances.get(("fanova", name))),
+            )
+        return table
+
+    def _check_table(self) -> Table:
+        """Return both arms seed by seed, and their means."""
+        table = Table(
+            "",
+            [Column("seed", text=True), *map(Column, ("default", "tuned", "difference"))],
+            [
+                "Loss on the second half of the validation blocks, nats per token; tuned minus "
+                "default, so a negative number favours the tuned settings.",
+            ],
+        )
+        losses = _by_arm(self._run.table("checks"))
+        for seed, default in losses["default"].items():
+            tuned = losses["tuned"].get(seed)
+            gap = None if default is None or tuned is None else tuned - default
+            table.add(
+                str(seed),
+                format_loss(default, decimals=_DECIMALS),
+                format_loss(tuned, decimals=_DECIMALS),
+                format_loss(gap, signed=True, decimals=_DECIMALS),
+            )
+        if self.check is not None:
+            means = (self.check.default_loss, self.check.tuned_loss)
+            table.add(
+                "mean",
+                *(format_loss(mean, decimals=_DECIMALS) for mean in means),
+                format_difference(self.check.difference, _DECIMALS),
+                emphasis="best",
+            )
+        return table
+
+    def _facts(self) -> list[tuple[str, str, str]]:
+        """Return the figures at the top: label, value, and what qualifies it."""
+        facts = []
+        if self.check is not None:
+            other = f"{self.check.n_seeds} other seeds"
+            default, tuned = self.check.default_loss, self.check.tuned_loss
+            facts += [
+                ("tuned, held back", format_loss(tuned, decimals=_DECIMALS), other),
+                ("default, held back", format_loss(default, decimals=_DECIMALS), other),
+                ("difference", *format_difference(self.check.difference, _DECIMALS)),
+            ]
+        searched = [row for row in self._trials if row["searches"]]
+        joules = [row["energy_j"] for row in searched]
+        total = (
+            None
+            if None in joules or not joules
+            else sum(row["energy_j"] * row["searches"] for row in searched)
+        )
+        spent = format_energy(total)
+        return [*facts, ("searches of all trials", spent, "each as if it paid for itself")]
 
 
-@dataclass(frozen=True)
-class TrialLine:
-    """One trial as it is printed."""
+def write_tuning_report(run: Run) -> Path:
+    """Write `report.html` into a study's folder and return its path.
 
-    number: str
-    state: str
-    loss: str
-    energy: str
-    params: str
-    is_best: bool
+    Raises:
+        ArtifactError: the study has not come to its end, a table is damaged, or the folder cannot
+            be written.
+    """
+    atomic_write_bytes(run.folder.report_path, Tuning(run).page().html().encode())
+    return run.folder.report_path
 
 
-def check_of(checks: pa.Table) -> Check | None:
-    """Return how the arms stand; `None` where a search of one found no finite loss."""
-    losses = _by_arm(checks)
-    default, tuned = (np.asarray(list(losses[arm].values()), float) for arm in ("default", "tuned"))
-    if not len(default) or not np.isfinite([default, tuned]).all():
-        return None
-    gaps = tuned - default
-    return Check(
-        default_loss=float(default.mean()),
-        tuned_loss=float(tuned.mean()),
-        difference=Difference.of(gaps),
-        n_won=int((gaps < 0).sum()),
-        n_seeds=len(gaps),
-        same=not gaps.any(),
+def _by_loss(trial: Row) -> tuple[bool, float, int]:
+    """Sort trials by loss; what has none comes last."""
+    loss = trial["loss"]
+    return loss is None, 0.0 if loss is None else loss, trial["number"]
+
+
+def _trials_table(trials: Sequence[Row], note: str, *, best: bool = False) -> Table:
+    """Return a row per trial.
+
+    Args:
+        trials: in the order of the rows.
+        note: what the energy is.
+        best: whether trials of the Pareto set stand out.
+    """
+    table = Table(
+        "",
+        [
+            Column("trial", text=True),
+            Column("state and settings", text=True, optional=1),
+            *map(Column, ("loss", "energy")),
+        ],
+        [note],
     )
+    for row in trials:
+        state = row["state"] if row["error"] is None else f"{row['state']}: {row['error']}"
+        settings = json.loads(row["params"])
+        table.add(
+            str(row["number"]),
+            (state, ", ".join(f"{name} {_value(value)}" for name, value in settings.items())),
+            format_loss(row["loss"], decimals=_DECIMALS),
+            format_energy(row["energy_j"]),
+            emphasis="best" if best and row["is_best"] else "",
+        )
+    return table
 
 
 def _by_arm(checks: pa.Table) -> dict[str, dict[int, float | None]]:
-    found: dict[str, dict[int, float | None]] = {"default": {}, "tuned": {}}
+    losses: dict[str, dict[int, float | None]] = {"default": {}, "tuned": {}}
     for row in checks.sort_by("seed").to_pylist():
-        found[row["arm"]][row["seed"]] = row["loss"]
-    return found
-
-
-def check_sentence(check: Check | None) -> str:
-    """Say whether the tuned settings beat the run's own, and do not where it is not sure."""
-    if check is None:
-        return "A search of the check found no finite loss, so there is nothing to compare."
-    if check.same:
-        return (
-            f"On {check.n_seeds} other seeds the tuned settings do exactly as the default: "
-            "the study found nothing better than what was there."
-        )
-    low, high = check.difference.low, check.difference.high
-    assert low is not None
-    assert high is not None
-    verdict = "beat the default"
-    if low > 0:
-        verdict = "are worse than the default"
-    elif high >= 0:
-        verdict = "are not shown to beat the default, for the interval contains zero"
-    return (
-        f"On {check.n_seeds} seeds that tuned nothing, at the same budget, the tuned settings "
-        f"{verdict}: {format_loss(check.tuned_loss, decimals=_DECIMALS)} against "
-        f"{format_loss(check.default_loss, decimals=_DECIMALS)}, a difference of "
-        f"{format_loss(check.difference.mean, signed=True, decimals=_DECIMALS)} nats per token "
-        f"({_interval(check.difference)}, 95 % over seeds), lower for {check.n_won} of "
-        f"{check.n_seeds}."
-    )
-
-
-def _interval(difference: Difference) -> str:
-    return format_interval(difference.low, difference.high, signed=True, decimals=_DECIMALS)
-
-
-def arm_lines(checks: pa.Table) -> list[ArmLine]:
-    """Return the check seed by seed."""
-    losses = _by_arm(checks)
-    lines = []
-    for seed, default in losses["default"].items():
-        tuned = losses["tuned"].get(seed)
-        gap = None if default is None or tuned is None else tuned - default
-        lines.append(
-            ArmLine(
-                seed=str(seed),
-                default=format_loss(default, decimals=_DECIMALS),
-                tuned=format_loss(tuned, decimals=_DECIMALS),
-                difference=format_loss(gap, signed=True, decimals=_DECIMALS),
-            )
-        )
-    return lines
-
-
-def param_lines(note: Row, importances: Sequence[Row]) -> list[ParamLine]:
-    """Return what was tuned, that first which mattered most for the loss.
-
-    Args:
-        note: the manifest's entry `tune`.
-        importances: rows of that table.
-    """
-    found = {
-        (row["evaluator"], row["parameter"]): row["importance"]
-        for row in importances
-        if row["objective"] == "loss"
-    }
-    names = sorted(note["default"], key=lambda name: -found.get(("ped_anova", name), -1.0))
-    return [
-        ParamLine(
-            name=name,
-            tuned=_value(note["tuned"].get(name)),
-            default=_value(note["default"][name]),
-            importance=_importance(found.get(("ped_anova", name))),
-            variance=_importance(found.get(("fanova", name))),
-        )
-        for name in names
-    ]
+        losses[row["arm"]][row["seed"]] = row["loss"]
+    return losses
 
 
 def _value(value: object) -> str:
@@ -214,95 +397,3 @@ def _importance(share: float | None) -> str:
     if share is None:
         return NOT_MEASURED
     return format_share(share) if share >= _MIN_IMPORTANCE else format_share(0.0)
-
-
-def trial_lines(trials: Sequence[Row]) -> list[TrialLine]:
-    """Return the trials, the best ones first, what has no loss last."""
-    ordered = sorted(
-        trials,
-        key=lambda row: (
-            row["loss"] is None,
-            row["loss"] if row["loss"] is not None else 0.0,
-            row["number"],
-        ),
-    )
-    return [
-        TrialLine(
-            number=str(row["number"]),
-            state=row["state"] if row["error"] is None else f"{row['state']}: {row['error']}",
-            loss=format_loss(row["loss"], decimals=_DECIMALS),
-            energy=format_energy(row["energy_j"]),
-            params=", ".join(
-                f"{name} {_value(value)}" for name, value in json.loads(row["params"]).items()
-            ),
-            is_best=row["is_best"],
-        )
-        for row in ordered
-    ]
-
-
-def count_sentence(trials: Sequence[Row], note: Row) -> str:
-    """Say how many trials there were, what each was and what all of it took."""
-    states = [row["state"] for row in trials]
-    counts = [f"{states.count('complete')} complete"]
-    counts += [
-        f"{states.count(state)} {word}"
-        for state, word in (("pruned", "pruned"), ("fail", "failed"))
-        if state in states
-    ]
-    budget = note["budget"]
-    spent = (
-        f"{budget['evaluations']:,} evaluations"
-        if budget["evaluations"] is not None
-        else format_energy(budget["energy_j"])
-    )
-    text = (
-        f"{len(states)} trials ({', '.join(counts)}), each a search of {spent} for each of "
-        f"{len(note['seeds'])} seeds. The searches read the first half of the validation blocks; "
-        "trials are judged by the second."
-    )
-    return text
-
-
-def param_table(lines: Sequence[ParamLine]) -> Table:
-    """Return what was tuned as a table for the terminal."""
-    table = plain_table("best settings", "importance: PED-ANOVA, shares of one", padding=1)
-    table.add_column("hyperparameter", overflow="fold")
-    for name in ("tuned", "default", "importance"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        table.add_row(line.name, line.tuned, line.default, line.importance)
-    return table
-
-
-def check_table(lines: Sequence[ArmLine], check: Check | None) -> Table:
-    """Return the check as a table for the terminal."""
-    table = plain_table("tuned against default", "nats per token; tuned minus default", padding=1)
-    table.add_column("seed")
-    for name in ("default", "tuned", "difference"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        table.add_row(line.seed, line.default, line.tuned, line.difference)
-    if check is not None:
-        table.add_row(
-            "[bold]mean[/]",
-            format_loss(check.default_loss, decimals=_DECIMALS),
-            format_loss(check.tuned_loss, decimals=_DECIMALS),
-            f"{format_loss(check.difference.mean, signed=True, decimals=_DECIMALS)}\n"
-            f"[dim]{_interval(check.difference)}[/dim]",
-        )
-    return table
-
-
-def tuned_front_table(lines: Sequence[TrialLine]) -> Table:
-    """Return the Pareto set as a table for the terminal."""
-    table = plain_table(
-        "Pareto set", "nats per token; joules of one search, mean over seeds", padding=1
-    )
-    table.add_column("trial")
-    for name in ("loss", "energy"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        if line.is_best:
-            table.add_row(line.number, line.loss, line.energy)
-    return table

@@ -22,7 +22,7 @@ from clso.genome import Genome
 from clso.problem import CostedProblem, Problem
 from clso.scoring import LanguageModel
 from clso.section import Section
-from clso.statistics.selection import describe_genes
+from clso.statistics.picks import describe_genes
 
 if TYPE_CHECKING:  # a configuration is checked without all that a run under way needs
     from pipelines.config import RunConfig

@@ -19,8 +19,7 @@ from clso.library import BasisLibrary
 from clso.library import similarity as cosines
 from clso.problem import CostedProblem
 from clso.scoring import Int64Array, LanguageModel
-from clso.statistics.selection import describe_genes
-from clso.studies.picks import mean_similarity
+from clso.statistics.picks import describe_genes, mean_similarity
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment

@@ -23,7 +23,7 @@ from clso.mixture.neural import Neural
 from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
 from clso.progress import SILENT, Reporter
 from clso.scoring import LanguageModel
-from clso.statistics.selection import describe_genes
+from clso.statistics.picks import describe_genes
 from clso.threads import one_thread
 from pipelines.config import RunConfig
 from pipelines.config.tune import TuneDimension, TuneSpace

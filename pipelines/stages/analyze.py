@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from clso.artifacts import RunFolder, load_run, part_path, write_table
 from clso.energy import DeviceEnergy, Measurement
 from clso.floors import Bigram, Uniform, Unigram
-from clso.report.optimism import winners_optimism
-from clso.report.run_report import write_report
+from clso.report.run import write_report
 from clso.scoring import LanguageModel
 from clso.statistics.bootstrap import (
     FLOORS,
@@ -21,6 +20,7 @@ from clso.statistics.bootstrap import (
     summarize_scores,
 )
 from clso.statistics.scores import score_split
+from clso.statistics.search_summary import winners_optimism
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import ModelAndCost, Stage
@@ -85,11 +85,13 @@ def _work(
     # Floors among themselves, and anything against uniform, decide nothing.
     pairs = [
         (model_a, model_b)
-        for model_a, model_b in combinations(reversed(ordered_models(list(costs))), 2)
+        for model_a, model_b in combinations(
+            reversed(ordered_models(list(costs), config.families)), 2
+        )
         if model_a not in FLOORS and model_b != "uniform"
     ]
     with run.reporter.task("confidence intervals", total=1 + len(pairs)) as task:
-        results = summarize_scores(scores, costs, **options)
+        results = summarize_scores(scores, costs, searched=config.families, **options)
         run.folder.write_rows("results", results)
         rows = []
         for done, (model_a, model_b) in enumerate(pairs, 1):

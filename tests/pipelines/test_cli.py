@@ -168,7 +168,7 @@ def test_show_ls_compare_export_and_report_tell_what_is_there(
     assert smoke.run_id in invoke("ls", "--out", str(out))
     shown = invoke("show", "smoke", "--out", str(out))
     assert "AdamW" in shown
-    assert "energy by stage" in shown
+    assert "Energy by stage" in shown
     copy = shutil.copytree(smoke.path, tmp_path / "copy")
     compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
     assert "minus" in compared

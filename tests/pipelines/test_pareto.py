@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from clso.artifacts import Run, append_part, data_columns, load_run
 from clso.data import Dataset
 from clso.progress import SILENT
-from clso.report.run_report import render_report
+from clso.report.run import report_page
 from pipelines import pareto
 from pipelines.cli import app, main
 from pipelines.config import load_config
@@ -52,9 +52,9 @@ def _little_text() -> Iterator[None]:
 def study(tmp_path_factory: pytest.TempPathFactory, smoke_yaml: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("pareto")
     printed = invoke(*command(smoke_yaml, out))
-    assert "front of the crystalline mixture" in printed
+    assert "Front of the crystalline mixture" in printed
     printed = invoke(*command(smoke_yaml, out, "--family", "gpt", "--objectives", "loss,flops"))
-    assert "front of the crystalline GPT" in printed
+    assert "Front of the crystalline GPT" in printed
     assert "mixture:" not in printed
     (path,) = (out / "runs").iterdir()
     return load_run(path)
@@ -134,7 +134,7 @@ def test_figures_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
     names = {path.stem for path in study.folder.figures.glob("pareto-*.svg")}
     costs = ("stored-bytes", "flops-per-token", "energy-j-per-token")
     assert names == {f"pareto-{family}-{cost}" for family in ("gpt", "mixture") for cost in costs}
-    page = render_report(study)
+    page = report_page(study).html()
     assert "Loss against size and work: crystalline mixture" in page
     assert "no model was chosen by them" in page
     best = min(rows(study, "mixture"), key=lambda row: row["loss"])

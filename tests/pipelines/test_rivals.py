@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 
 from clso.artifacts import Run, load_run, part_path
-from clso.report.run_report import render_report
+from clso.report.run import report_page
 from pipelines.cli import main
 
 Invoke = Callable[..., str]
@@ -71,7 +71,7 @@ def test_the_losses_held_back_are_of_other_blocks(study: Run) -> None:
 
 def test_figure_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
     assert (study.folder.figures / "rivals-mixture.svg").read_text().startswith("<svg")
-    page = render_report(study)
+    page = report_page(study).html()
     assert "random search" in page
     assert "heaviest of all at once" in page
     assert "all at once, no limit" in invoke("show", str(study.path))

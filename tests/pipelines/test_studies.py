@@ -10,7 +10,7 @@ import pytest
 
 from clso.artifacts import Run, data_columns, load_run
 from clso.progress import SILENT
-from clso.report.run_report import render_report
+from clso.report.run import report_page
 from pipelines import arm_searches
 from pipelines.arm_problems import open_arm
 from pipelines.cli import main
@@ -284,13 +284,13 @@ def test_figures_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
     names = ("ablations-gpt", "ablations-mixture", "selections-gpt", "savings-mixture")
     for name in (*names, "arrivals-mixture"):
         assert (study.folder.figures / f"{name}.svg").read_text().startswith("<svg")
-    page = render_report(study)
+    page = report_page(study).html()
     assert "The crystalline GPT&#39;s search, ablated" in page
     assert "What the crystalline mixture&#39;s search can save" in page
     assert "quantized low rank" in page
     shown = invoke("show", str(study.path))
     assert "Of 2 arms against the base" in shown
-    assert "evaluations of the crystalline mixture" in shown
+    assert "Evaluations of the crystalline mixture" in shown
 
 
 def test_the_searches_of_arms_are_no_runs_of_their_own(study: Run) -> None:

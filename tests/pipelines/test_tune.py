@@ -12,7 +12,7 @@ import yaml
 
 from clso.artifacts import Run, load_run
 from clso.errors import ConfigError
-from clso.studies.tuning import check_of
+from clso.studies.tuning import Check
 from pipelines import tune as tune_module
 from pipelines.cli import main
 from pipelines.config import load_config
@@ -54,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def study(tmp_path_factory: pytest.TempPathFactory, smoke_yaml: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("tune")
     printed = " ".join(invoke("tune", smoke_yaml, "--out", str(out), *options()).split())
-    assert "best settings" in printed
+    assert "Best settings" in printed
     assert "seeds" in printed
     return load_run(out / "studies" / "smoke")
 
@@ -85,7 +85,7 @@ def test_the_check_is_on_seeds_that_tuned_nothing_at_the_same_budget(study: Run)
     assert set(checks["seed"].to_pylist()) == set(note["check_seeds"])
     assert not set(note["check_seeds"]) & set(note["seeds"])
     assert set(checks["evaluations"].to_pylist()) == {16}
-    check = check_of(checks)
+    check = Check.of(checks)
     assert check is not None
     losses = {
         arm: pc.mean(checks.filter(pc.field("arm") == arm)["loss"]).as_py()

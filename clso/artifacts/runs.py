@@ -1,0 +1,99 @@
+"""All stored runs as one table: their configurations flattened, and their results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clso.artifacts.run import list_runs, load_run
+from clso.artifacts.schemas import schema
+from clso.errors import ArtifactError
+
+__all__ = ["load_runs"]
+
+_NAMED = ("run_id", "name", "seed", "status", "error", "stages", "path")
+_IDENTITY = ("run_id", "seed", "model")
+
+
+def load_runs(out: str | Path) -> pa.Table:
+    """Return a row per stored run, the oldest first.
+
+    The columns are `run_id`, `name`, `seed`, `status`, `error`, `stages`, `path`; then the
+    configuration with dotted names (`search.population`), lists as JSON; then the results of each
+    model (`mixture.test_loss`, in nats per token; `mixture.energy_j`). What a run does not have is
+    null. `status` is `finished`, `unfinished` (there are no results, or a stage is not done) or
+    `damaged`, whose reason stands in `error`. A folder without a manifest is no run.
+
+    Args:
+        out: the output folder, `artifacts`, or the folder of the runs in it.
+    """
+    root = Path(out)
+    rows = [_row(path) for path in list_runs(root / "runs" if (root / "runs").is_dir() else root)]
+    settings = dict.fromkeys(name for row in rows for name in row["config"])
+    columns = {name: _array([row.get(name) for row in rows]) for name in _NAMED}
+    for name in settings:
+        if name not in columns:
+            columns[name] = _array([row["config"].get(name) for row in rows])
+    models = dict.fromkeys(model for row in rows for model in row["results"])
+    for model in models:
+        for field in schema("results"):
+            if field.name not in _IDENTITY:
+                values = [row["results"].get(model, {}).get(field.name) for row in rows]
+                columns[f"{model}.{field.name}"] = pa.array(values, field.type)
+    return pa.table(columns)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"run_id": path.name, "path": str(path), "config": {}, "results": {}}
+    try:
+        run = load_run(path)
+        stages = run.manifest.get("stages", {})
+        row |= {
+            "run_id": run.run_id,
+            "name": run.config.get("name"),
+            "seed": run.config.get("seed", run.manifest.get("seed")),
+            "status": "unfinished",
+            "stages": _stages(stages),
+            "config": dict(_flat(run.config)),
+        }
+        if run.has("results"):
+            row["results"] = {result["model"]: result for result in run.results.to_pylist()}
+            if all(stage["status"] == "done" for stage in stages.values()):
+                row["status"] = "finished"
+    except ArtifactError as error:
+        row |= {"status": "damaged", "error": error.message}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{path / 'manifest.json'} is not the manifest of a run: {error!r}"
+        row |= {"status": "damaged", "error": reason}
+    return row
+
+
+def _stages(stages: Mapping[str, Any]) -> str:
+    if stages and all(stage["status"] == "done" for stage in stages.values()):
+        return f"{len(stages)} done"
+    return ", ".join(f"{name} {stage['status']}" for name, stage in stages.items())
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    """Return values of one type as they are, whole numbers among others as float, else as text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return pa.array(values, pa.float64())
+    if len(kinds) > 1:
+        values = [
+            value if value is None or isinstance(value, str) else json.dumps(value)
+            for value in values
+        ]
+    return pa.array(values)

@@ -1,0 +1,187 @@
+"""The report's section on the AdamW baseline: its trials, and what the warm start came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from clso.artifacts import Run, empty_table
+from clso.report.formats import format_loss
+from clso.report.html import Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import new_figure, styled
+from clso.report.table import Column, Emphasis, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "baseline_figure",
+    "baseline_section",
+    "rate_sentence",
+    "trials_table",
+    "warm_start_sentence",
+]
+
+Row = Mapping[str, Any]
+
+
+def baseline_section(run: Run) -> ReportSection:
+    """Return AdamW's trials and what their settings tell."""
+    baseline = run.table("baseline") if run.has("baseline") else empty_table("baseline")
+    trials = trials_table(baseline)
+    sentences = (rate_sentence(baseline), warm_start_sentence(run.manifest))
+    picture = Picture(
+        "baseline",
+        partial(baseline_figure, baseline, Models(run.manifest).color("adamw")),
+        "Validation loss of each trial by tokens seen; the best one's training loss is thin.",
+        _missing(run),
+    )
+    tables = [trials] if trials.rows else []
+    return ReportSection("AdamW baseline", [picture, *filter(None, sentences), *tables])
+
+
+def _missing(run: Run) -> str:
+    if not run.config.get("baseline", {}).get("enabled", True):
+        return "The AdamW baseline is switched off in this run's config (baseline.enabled)."
+    if not run.has("baseline"):
+        return "Not there yet: clso baseline CONFIG makes it."
+    return "No trial of AdamW has a finite validation loss."
+
+
+def trials_table(baseline: pa.Table) -> Table:
+    """Return AdamW's trials, the best validation loss first, trials that diverged last."""
+    columns = [Column("trial", text=True), Column("validation loss")]
+    table = Table("Lowest validation loss of each trial", columns)
+    curves = sorted(_trial_curves(baseline), key=lambda trial: trial["best"])
+    for place, trial in enumerate(curves):
+        emphasis: Emphasis = "best" if place == 0 else ""
+        table.add(_settings(trial), format_loss(trial["best"]), emphasis=emphasis)
+    converged = {_settings(trial) for trial in curves}
+    for settings in dict.fromkeys(_settings(row) for row in baseline.to_pylist()):
+        if settings not in converged:
+            table.add(settings, "no finite loss")
+    return table
+
+
+def rate_sentence(baseline: pa.Table) -> str:
+    """Say so if AdamW's best learning rate lies at the edge of those tried; empty otherwise.
+
+    The rates it is held against are those of trials that differ from the best in nothing else,
+    diverged ones included.
+    """
+    best = min(_trial_curves(baseline), key=lambda trial: trial["best"], default=None)
+    if best is None:
+        return ""
+    fixed = ("schedule", "batch_size", "dropout", "passes")
+    rates = {
+        row["lr"]
+        for row in baseline.select(["lr", *fixed]).to_pylist()
+        if all(row[name] == best[name] for name in fixed)
+    }
+    if len(rates) == 1:
+        return "Only one learning rate was tried."
+    edge = {max(rates): "largest", min(rates): "smallest"}.get(best["lr"])
+    if edge is None:
+        return ""
+    return f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
+
+
+def warm_start_sentence(manifest: Mapping[str, Any]) -> str:
+    """Say after how many steps AdamW from the found model has its loss from scratch.
+
+    Args:
+        manifest: a run's; without its note `warm_start` there is nothing to say.
+    """
+    note = manifest.get("warm_start")
+    if not note:
+        return ""
+    scratch, start = format_loss(note["scratch_loss"]), format_loss(note["start_loss"])
+    ended = format_loss(note["validation_loss"])
+    steps, n_steps = note["steps_to_scratch_loss"], note["n_steps"]
+    if steps is None:
+        reached = f"does not reach the {scratch} of its best run from scratch in {n_steps:,} steps"
+    elif steps == 0:
+        reached = f"begins below the {scratch} of its best run from scratch"
+    else:
+        reached = (
+            f"reaches the {scratch} of its best run from scratch within {steps:,} of {n_steps:,} "
+            "steps"
+        )
+    return (
+        f"From {Models(manifest).subject('gpt')} that the search found (validation loss {start}), "
+        f"AdamW {reached}; at its best it is at {ended} ({note['trial']})."
+    )
+
+
+def _settings(trial: Row) -> str:
+    passes = f"{trial['passes']} pass" + ("es" if trial["passes"] > 1 else "")
+    return (
+        f"rate {trial['lr']:g}, {trial['schedule']}, batch {trial['batch_size']}, "
+        f"dropout {trial['dropout']:g}, {passes}"
+    )
+
+
+@styled
+def baseline_figure(baseline: pa.Table, color: str) -> Figure | None:
+    """Draw every AdamW trial's validation loss by tokens seen, the best one in color."""
+    from matplotlib.ticker import MaxNLocator
+
+    trials = _trial_curves(baseline)
+    if not trials:
+        return None
+    figure, axes = new_figure()
+    best = min(trials, key=lambda trial: trial["best"])
+    for trial in trials:
+        if trial is not best:
+            axes.plot(trial["tokens"], trial["loss"], color="#afb8c1", lw=1.1, marker="o", ms=2.5)
+    axes.plot([], [], color="#afb8c1", lw=1.1, marker="o", ms=2.5, label="other trials")
+    if len(best["train_tokens"]):
+        axes.plot(
+            best["train_tokens"],
+            best["train_loss"],
+            color=color,
+            lw=0.8,
+            alpha=0.5,
+            label="training",
+        )
+    axes.plot(
+        best["tokens"], best["loss"], color=color, marker="o", ms=4, label="validation, best trial"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,.0f}k" if value else "0")
+    # training starts near the uniform loss, which would squeeze the trials together
+    low, high = (edge([loss for trial in trials for loss in trial["loss"]]) for edge in (min, max))
+    axes.set_ylim(low - 0.15 * (high - low) - 0.02, high + 0.25 * (high - low) + 0.02)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("tokens seen")
+    axes.set_ylabel("loss, nats per token")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _trial_curves(baseline: pa.Table) -> list[dict[str, Any]]:
+    """Return each trial's settings and curves, trials without a validation loss left out."""
+    keys = ["lr", "schedule", "batch_size", "dropout", "passes"]
+    rows = baseline.sort_by([(key, "ascending") for key in [*keys, "step"]]).to_pylist()
+    trials = []
+    for settings, group in groupby(rows, key=lambda row: tuple(row[key] for key in keys)):
+        steps = list(group)
+        validated = [row for row in steps if row["validation_loss"] is not None]
+        trained = [row for row in steps if row["train_loss"] is not None]
+        if validated:
+            trials.append(
+                {
+                    **dict(zip(keys, settings, strict=True)),
+                    "tokens": [row["tokens"] for row in validated],
+                    "loss": [row["validation_loss"] for row in validated],
+                    "best": min(row["validation_loss"] for row in validated),
+                    "train_tokens": [row["tokens"] for row in trained],
+                    "train_loss": [row["train_loss"] for row in trained],
+                }
+            )
+    return trials

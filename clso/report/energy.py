@@ -1,0 +1,204 @@
+"""The report's section on energy: joules by stage, and what they come to against AdamW's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from clso.artifacts import Run, empty_table
+from clso.errors import MeterError
+from clso.report.formats import (
+    NOT_MEASURED,
+    format_duration,
+    format_energy,
+    format_ratio,
+    format_source,
+)
+from clso.report.headline import pick_contender
+from clso.report.html import Block, Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import PALETTE, new_figure, styled
+from clso.report.table import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "energy_figure",
+    "energy_ratio",
+    "energy_section",
+    "energy_sentences",
+    "energy_table",
+    "source_notes",
+]
+
+Row = Mapping[str, Any]
+
+_SOURCES: Final = {
+    "nvml": "nvml: the GPU's own energy counter",
+    "rapl": "rapl: the processor's own energy counter",
+    "replay": "replay: a recorded log, not this machine",
+    "cpu_model": (
+        "cpu_model: CPU seconds times a fixed power per busy core. An estimate; a ratio of two "
+        "such figures is a ratio of CPU time"
+    ),
+}
+
+
+def energy_section(run: Run, results: Sequence[Row]) -> ReportSection:
+    """Return what every stage drew and what the models took."""
+    energy = run.table("energy") if run.has("energy") else empty_table("energy")
+    rows, table = energy.to_pylist(), energy_table(energy)
+    stages = ", ".join(f"{row.cells[0]} {row.cells[2]}" for row in table.rows)
+    missing = "No stage's energy was measured."
+    if not run.has("energy"):
+        missing = "Not there yet: clso run CONFIG makes it."
+    notes = source_notes(rows)
+    draw = partial(energy_figure, energy)
+    return ReportSection(
+        "Energy",
+        [
+            *energy_sentences(results, rows, Models(run.manifest)),
+            Picture("energy", draw, missing=missing, alt=f"Energy by stage: {stages}"),
+            *([table] if table.rows else []),
+            *([Block("notes", notes)] if notes else []),
+        ],
+    )
+
+
+def energy_table(energy: pa.Table, title: str = "") -> Table:
+    """Return a row per stage and device, in the order of the table `energy`."""
+    table = Table(
+        title,
+        [
+            Column("stage", text=True),
+            Column("device", text=True),
+            Column("energy"),
+            Column("time"),
+            Column("power", optional=1),
+        ],
+    )
+    for row in energy.to_pylist():
+        power = row["mean_power_w"]
+        table.add(
+            row["stage"] + (" (reused)" if row["reused"] else ""),
+            (row["device"], format_source(row["energy_source"], row["estimated"])),
+            format_energy(row["energy_j"]),
+            format_duration(row["duration_s"]),
+            NOT_MEASURED if power is None else f"{power:.1f}\u00a0W",
+        )
+    return table
+
+
+def source_notes(energy: Sequence[Row]) -> list[str]:
+    """Explain each meter that the figures come from."""
+    sources = {
+        name for row in energy if row["energy_source"] for name in row["energy_source"].split("+")
+    }
+    return [f"{_SOURCES.get(name, name)}." for name in sorted(sources)]
+
+
+def energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Models) -> list[str]:
+    """Compare all joules of the gradient-free model with AdamW's winning run and its sweep."""
+    contender = pick_contender(results)
+    rival = next((row for row in results if row["model"] == "adamw"), None)
+    if contender is None or rival is None:
+        return []
+    sources = (contender["energy_source"], rival["energy_source"])
+    try:
+        ratio = energy_ratio(contender["energy_j"], sources[0], rival["energy_j"], sources[1])
+    except MeterError as error:
+        return [f"{error.message[0].upper()}{error.message[1:]}."]
+    kind = "energy ratio"
+    if sources[0] == "cpu_model":
+        kind = "CPU-time ratio"
+    elif contender["estimated"] or rival["estimated"]:
+        kind = "energy ratio, estimated in part,"
+    sentences = [
+        f"Everything that made the {models.title(contender['model'])} took "
+        f"{format_energy(contender['energy_j'])}, rejected evaluations and the surrogate "
+        f"included; the training steps of AdamW's winning run alone took "
+        f"{format_energy(rival['energy_j'])}: {kind} {format_ratio(ratio)}."
+    ]
+    sweep = [row for row in energy if row["stage"] == "baseline"]
+    joules = [row["energy_j"] for row in sweep if row["energy_j"] is not None]
+    source = "+".join(sorted({row["energy_source"] for row in sweep if row["energy_j"]}))
+    if joules and source == sources[0]:
+        against = energy_ratio(contender["energy_j"], source, sum(joules), source)
+        sentences.append(
+            f"Against AdamW's whole sweep ({format_energy(sum(joules))}) it is "
+            f"{format_ratio(against)}."
+        )
+    return sentences
+
+
+def energy_ratio(
+    energy_a_j: float | None, source_a: str | None, energy_b_j: float | None, source_b: str | None
+) -> float:
+    """Return joules of a per joule of b.
+
+    Raises:
+        MeterError: one of them was not measured, or they come from different meters.
+    """
+    if energy_a_j is None or energy_b_j is None or not energy_b_j > 0:
+        raise MeterError("no energy ratio: one of the two was not measured")
+    if source_a != source_b:
+        raise MeterError(
+            f"no energy ratio: the meters differ ({source_a} and {source_b})",
+            remedy="measure both with one meter: energy.meter",
+        )
+    return energy_a_j / energy_b_j
+
+
+@styled
+def energy_figure(energy: pa.Table) -> Figure | None:
+    """Draw joules by stage, one shade per device; unmeasured stages say so."""
+    rows = energy.to_pylist()
+    if not any(row["energy_j"] is not None for row in rows):
+        return None
+    stages = list(dict.fromkeys(row["stage"] for row in rows))[::-1]
+    devices = sorted({row["device"] for row in rows})
+    figure, axes = new_figure(0.9 + 0.34 * len(stages) + 0.2 * (len(devices) > 1), grid="x")
+    left = dict.fromkeys(stages, 0.0)
+    for place, device in enumerate(devices):
+        parts = {
+            stage: sum(
+                row["energy_j"] or 0.0
+                for row in rows
+                if row["stage"] == stage and row["device"] == device
+            )
+            for stage in stages
+        }
+        axes.barh(
+            range(len(stages)),
+            [parts[stage] for stage in stages],
+            left=[left[stage] for stage in stages],
+            height=0.6,
+            color=PALETTE[place % len(PALETTE)],
+            label=device,
+        )
+        left = {stage: left[stage] + parts[stage] for stage in stages}
+    for height, stage in enumerate(stages):
+        own = [row for row in rows if row["stage"] == stage]
+        measured = any(row["energy_j"] is not None for row in own)
+        text = format_energy(left[stage]) if measured else "not measured"
+        text += " (reused)" if any(row["reused"] for row in own) else ""
+        axes.annotate(
+            text,
+            (left[stage], height),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    axes.set_yticks(range(len(stages)), stages)
+    axes.margins(x=0.2)
+    axes.set_xlim(left=0)
+    estimated = any(row["estimated"] for row in rows)
+    axes.set_xlabel("joules (estimated)" if estimated else "joules")
+    if len(devices) > 1:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(devices))
+    return figure

@@ -1,0 +1,85 @@
+"""The models of a run: their order, titles and colors.
+
+Floors and baselines are known by name. Every other model is one that a search found; models of
+families that are not built in name themselves in the manifest,
+`models = {name: {"title": ..., "family": ...}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from clso.report.style import PALETTE
+from clso.statistics.bootstrap import BASELINES, FLOORS, ordered_models
+
+__all__ = ["Models"]
+
+_BUILT_IN: Final = {
+    "uniform": ("uniform", "#8c959f"),
+    "unigram": ("unigram", "#8c959f"),
+    "bigram": ("bigram", "#57606a"),
+    "gpt": ("crystalline GPT", "#0072b2"),
+    "mixture": ("crystalline mixture", "#009e73"),
+    "adamw": ("AdamW GPT-2", "#d55e00"),
+    "warm_start": ("AdamW, warm start", "#e69f00"),
+    "hybrid": ("hybrid", "#cc79a7"),
+}
+
+
+class Models:
+    """Order, titles and colors of the models of one or several runs.
+
+    Args:
+        manifests: of the runs; without any, only what is built in is known.
+    """
+
+    def __init__(self, *manifests: Mapping[str, Any]) -> None:
+        self._described: dict[str, Mapping[str, Any]] = {}
+        families: dict[str, None] = {}
+        for manifest in manifests:
+            families |= dict.fromkeys(manifest.get("config", {}).get("families", ()))
+            self._described |= manifest.get("models", {})
+        # models of one family stand where the family stands
+        self._order = [
+            model
+            for family in families
+            for model in (
+                family,
+                *(
+                    name
+                    for name, described in self._described.items()
+                    if described.get("family") == family and name != family
+                ),
+            )
+        ]
+        others = [name for name in (*self._order, *self._described) if name not in _BUILT_IN]
+        self._colors = {
+            name: PALETTE[-1 - place % len(PALETTE)]
+            for place, name in enumerate(dict.fromkeys(others))
+        }
+
+    def title(self, name: str) -> str:
+        """Return what a model or family is called: the manifest's word, else the plain name."""
+        described = self._described.get(name, {}).get("title")
+        return str(described or _BUILT_IN.get(name, (name, ""))[0])
+
+    def subject(self, name: str) -> str:
+        """Return the title as a sentence has it, with its article."""
+        title = self.title(name)
+        return title if title.startswith("AdamW") else f"the {title}"
+
+    def color(self, name: str) -> str:
+        """Return the color of a model or family in every figure."""
+        if name in _BUILT_IN:
+            return _BUILT_IN[name][1]
+        return self._colors.get(name, PALETTE[-1])
+
+    def ordered(self, names: Iterable[str]) -> list[str]:
+        """Return floors, then models that searches found, then baselines."""
+        return ordered_models(list(names), self._order)
+
+    @staticmethod
+    def searched(results: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of models that a search found without gradients."""
+        return [row for row in results if row["model"] not in (*FLOORS, *BASELINES)]

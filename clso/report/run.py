@@ -1,0 +1,161 @@
+"""A run's report: one HTML file without outside parts, and its figures beside it.
+
+It tells what the run's tables and manifest hold. A stage that has not run is named with its
+command; nothing is filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clso.artifacts import Run, atomic_write_bytes
+from clso.report.baseline import baseline_section
+from clso.report.energy import energy_section
+from clso.report.formats import (
+    format_bytes,
+    format_count,
+    format_energy,
+    format_loss,
+    format_perplexity,
+    format_share,
+    format_source,
+)
+from clso.report.headline import Headline, pick_contender
+from clso.report.html import Block, Page, ReportSection, run_pairs
+from clso.report.models import Models
+from clso.report.results import results_section
+from clso.report.search import search_sections
+from clso.report.table import Column, Table
+from clso.statistics.search_summary import SearchSummary
+from clso.studies import study_sections
+
+__all__ = ["data_table", "report_page", "write_report"]
+
+Row = Mapping[str, Any]
+
+
+def report_page(run: Run) -> Page:
+    """Return a run's report as a page that asks nothing of any server.
+
+    Raises:
+        ArtifactError: a table is damaged.
+    """
+    results, comparisons = (
+        run.table(name).to_pylist() if run.has(name) else [] for name in ("results", "comparisons")
+    )
+    headline = Headline.of(results, comparisons, Models(run.manifest))
+    stages = run.manifest.get("stages", {}).values()
+    finished = max((stage["at"] for stage in stages if stage.get("at")), default="")
+    at = f" · {finished[:16].replace('T', ' ')} UTC" * bool(finished)
+    settings = yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
+    return Page(
+        title=f"{run.run_id} · CLSO report",
+        over=f"CLSO report · run {run.run_id}{at}",
+        headline=headline.title,
+        leads=headline.details,
+        facts=_facts(run, results),
+        sections=[
+            results_section(run),
+            *search_sections(run, results),
+            *study_sections(run),
+            baseline_section(run),
+            energy_section(run, results),
+            _data_section(run.manifest.get("dataset", {})),
+            ReportSection(
+                "Settings and machine",
+                [
+                    Block("pairs", run_pairs(run.manifest)),
+                    Block("details", ("The whole configuration", settings)),
+                ],
+            ),
+        ],
+        foot="Every number comes from the Parquet tables beside this page. Predicted losses are "
+        "shown only where they are called predicted. A dash means not measured.",
+    )
+
+
+def write_report(run: Run) -> Path:
+    """Write `report.html` and `figures/*.svg` into the run's folder and return the page's path.
+
+    Raises:
+        ArtifactError: a table is damaged, or the folder cannot be written.
+    """
+    page = report_page(run)
+    page.write_figures(run.folder.figures)
+    atomic_write_bytes(run.folder.report_path, page.html().encode())
+    return run.folder.report_path
+
+
+def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Return the figures at the top: label, value, and what qualifies it."""
+    facts, models = [], Models(run.manifest)
+    contender = pick_contender(results)
+    rival = next((row for row in results if row["model"] == "adamw"), None)
+    for row in (contender, rival):
+        if row is not None:
+            note = f"perplexity {format_perplexity(row['perplexity'])}"
+            title = f"{models.title(row['model'])}, test"
+            facts.append((title, format_loss(row["test_loss"]), note))
+    if contender is not None:
+        source = format_source(contender["energy_source"], contender["estimated"])
+        title = f"energy, {models.title(contender['model'])}"
+        facts.append((title, format_energy(contender["energy_j"]), source))
+    if run.has("evaluations") and run.evaluations.num_rows:
+        families = run.evaluations["family"].unique().to_pylist()
+        every = [SearchSummary(run.evaluations, family).counts for family in families]
+        scored = sum(counts.evaluated + counts.failed for counts in every)
+        total = sum(counts.individuals for counts in every)
+        share = f"{scored:,} of {total:,} individuals"
+        facts.append(("really scored", format_share(scored / total), share))
+    return facts
+
+
+def _data_section(dataset: Row) -> ReportSection:
+    table = data_table(dataset)
+    if not table.rows:
+        missing = "The manifest does not describe the data set yet: clso prepare CONFIG makes it."
+        return ReportSection("Data", [Block("missing", missing)])
+    return ReportSection("Data", [table, Block("pairs", _fingerprints(dataset))])
+
+
+def data_table(dataset: Row) -> Table:
+    """Return a row per split of a data set's manifest; `targets` says what the run read."""
+    table = Table(
+        "",
+        [
+            Column("split", text=True),
+            *map(Column, ("documents", "tokens", "targets", "unused")),
+        ],
+        [
+            "Targets are the tokens in whole blocks within the budget; the rest of a split is "
+            "unused."
+        ],
+    )
+    for name, counts in dataset.get("splits", {}).items():
+        used = dataset.get("used", {}).get(name, {})
+        table.add(
+            name,
+            format_count(counts.get("documents")),
+            (format_count(counts.get("tokens")), format_bytes(counts.get("bytes"))),
+            format_count(used.get("tokens")),
+            format_count(used.get("unused_tokens")),
+        )
+    return table
+
+
+def _fingerprints(dataset: Row) -> list[tuple[str, str]]:
+    tokenizer = dataset.get("tokenizer", {})
+    values = {
+        "data set": dataset.get("fingerprint"),
+        "source": dataset.get("source", {}).get("name"),
+        "text sha256": dataset.get("text_sha256"),
+        "split sha256": dataset.get("split_sha256"),
+        "tokenizer": tokenizer.get("kind"),
+        "vocabulary": f"{tokenizer['vocab_size']:,} tokens" if "vocab_size" in tokenizer else None,
+        "tokenizer sha256": tokenizer.get("sha256"),
+    }
+    return [(name, str(value)) for name, value in values.items() if value is not None]

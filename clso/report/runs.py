@@ -1,0 +1,303 @@
+"""Several runs side by side: means over seeds, paired differences, and loss against energy.
+
+Notation: L(m, s) is the test loss of model m in the run with seed s, in nats per token; all runs
+score the same test tokens. A seed draws the initial weights, the order of blocks, the search, and
+which documents tune is cut from and a budget takes. Intervals are Student's t over seeds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clso.artifacts import Run
+from clso.digest import digest_of
+from clso.report.formats import format_difference, format_interval, format_loss
+from clso.report.models import Models
+from clso.report.style import styled
+from clso.report.table import Column, Table
+from clso.statistics.bootstrap import FLOORS, compare_models
+from clso.statistics.paired import Difference
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "BudgetPoint",
+    "SeedMean",
+    "budget_points",
+    "budgets_figure",
+    "groups_of_seeds",
+    "paired_table",
+    "same_targets",
+    "seed_means",
+    "seeds_table",
+]
+
+_RIVAL = "adamw"
+# What names a run or says where it is done changes none of its losses.
+_NAMELESS = ("name", "seed", "runtime")
+_MARKERS = ("o", "s", "^", "D", "v")
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """A model's test losses over seeds.
+
+    Attributes:
+        losses: L(m, s), in the order of the seeds.
+        mean: over seeds.
+        against_rival: L(m, s) minus that of AdamW's GPT-2 with the same seed; `None` for AdamW
+            itself, and where a run has none.
+    """
+
+    model: str
+    losses: tuple[float, ...]
+    mean: Difference
+    against_rival: Difference | None
+
+
+def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return those of the runs that differ from others in their seed alone, group by group."""
+    groups: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        settings = {name: value for name, value in run.config.items() if name not in _NAMELESS}
+        groups.setdefault(digest_of(settings), {})[int(run.config["seed"])] = run
+    return [[group[seed] for seed in sorted(group)] for group in groups.values() if len(group) > 1]
+
+
+def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
+    """Return the mean of every model that all runs have, in the order of result tables."""
+    losses = [{row["model"]: row["test_loss"] for row in run.results.to_pylist()} for run in runs]
+    names = set.intersection(*map(set, losses))
+    means = []
+    for model in _models(runs).ordered(names):
+        own = np.array([by_model[model] for by_model in losses])
+        against = None
+        if _RIVAL in names and model != _RIVAL:
+            against = Difference.of(own - np.array([by_model[_RIVAL] for by_model in losses]))
+        means.append(SeedMean(model, tuple(own.tolist()), Difference.of(own), against))
+    return means
+
+
+def seeds_table(runs: Sequence[Run]) -> Table:
+    """Return means over the runs' seeds with their intervals."""
+    models = _models(runs)
+    seeds = ", ".join(str(run.config["seed"]) for run in runs)
+    rival = models.title(_RIVAL)
+    table = Table(
+        f"Test loss over seeds {seeds}",
+        [
+            Column("model", text=True),
+            Column("lowest", optional=1),
+            Column("mean"),
+            Column("highest", optional=2),
+            Column(f"minus {rival}"),
+        ],
+        ["Nats per token; 95 % intervals over seeds, differences paired by seed."],
+    )
+    for mean in seed_means(runs):
+        table.add(
+            models.title(mean.model),
+            format_loss(min(mean.losses)),
+            (
+                format_loss(mean.mean.mean),
+                format_interval(mean.mean.low, mean.mean.high),
+            ),
+            format_loss(max(mean.losses)),
+            format_difference(mean.against_rival, 3),
+        )
+    return table
+
+
+def paired_table(run_a: Run, run_b: Run) -> Table:
+    """Return the differences of two runs with the same test tokens, model by model."""
+    models = _models([run_a, run_b])
+    table = Table(
+        f"{run_a.run_id} minus {run_b.run_id}",
+        [Column("model", text=True), *map(Column, ("difference", "interval", "over"))],
+        ["Test loss, nats per token; paired bootstrap."],
+    )
+    shared = set(run_a.results["model"].to_pylist()) & set(run_b.results["model"].to_pylist())
+    for model in models.ordered(shared):
+        scores = [_renamed(run.scores, model, name) for run, name in ((run_a, "a"), (run_b, "b"))]
+        options = run_a.config.get("analysis", {})
+        for row in compare_models(pa.concat_tables(scores), "a", "b", **options):
+            table.add(
+                models.title(model),
+                format_loss(row["difference"], signed=True),
+                format_interval(row["ci_low"], row["ci_high"], signed=True),
+                f"{row['n_units']:,} {row['unit']}s",
+            )
+    return table
+
+
+def same_targets(runs: Iterable[Run]) -> bool:
+    """Return whether the test losses of all runs are over the same tokens."""
+    return len(set(map(_test_targets, runs))) <= 1
+
+
+def _models(runs: Iterable[Run]) -> Models:
+    return Models(*(run.manifest for run in runs))
+
+
+@dataclass(frozen=True)
+class BudgetPoint:
+    """One model of one run.
+
+    Attributes:
+        text: names the test text; only losses on the same text can be compared.
+        series: the model, and for AdamW its passes over the data.
+        model: the model's name.
+        train_tokens: distinct tokens to learn from.
+        test_loss: nats per token.
+        ci_low: lower end of its interval; `None` = not computed.
+        ci_high: upper end.
+        energy_j: everything spent on it; `None` = not measured.
+    """
+
+    text: str
+    series: str
+    model: str
+    train_tokens: int
+    test_loss: float
+    ci_low: float | None
+    ci_high: float | None
+    energy_j: float | None
+
+
+def budget_points(runs: Iterable[Run]) -> list[BudgetPoint]:
+    """Return all models but the floors, of all runs, each budget and series once."""
+    runs = list(runs)
+    models = _models(runs)
+    points: dict[tuple[str, str, int], BudgetPoint] = {}
+    for run in runs:
+        passes = int(run.config.get("baseline", {}).get("passes", 1))
+        text = _text(run)
+        for row in run.results.to_pylist():
+            if row["model"] in FLOORS:
+                continue
+            label = models.title(row["model"])
+            # passes are AdamW's own; of the hybrid they say what its network was given
+            if row["model"] in ("adamw", "warm_start", "hybrid") and passes > 1:
+                label += f", {passes} passes"
+            point = BudgetPoint(
+                text,
+                label,
+                row["model"],
+                row["train_tokens"],
+                row["test_loss"],
+                row["ci_low"],
+                row["ci_high"],
+                row["energy_j"],
+            )
+            points.setdefault((text, label, point.train_tokens), point)
+    return list(points.values())
+
+
+@styled
+def budgets_figure(points: Sequence[BudgetPoint], models: Models | None = None) -> Figure | None:
+    """Draw test loss against joules, a panel per text and a line per series.
+
+    Points without joules are left out; `None` if none is left.
+    """
+    from matplotlib.figure import Figure
+
+    models = models or Models()
+    panels: dict[str, list[BudgetPoint]] = defaultdict(list)
+    for point in points:
+        if point.energy_j:
+            panels[point.text].append(point)
+    if not panels:
+        return None
+    figure = Figure(figsize=(4.8 * len(panels), 4.2), layout="constrained")
+    for axes, (text, shown) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        drawn: dict[str, int] = defaultdict(int)
+        for series, line in _series(shown).items():
+            model = line[0].model
+            color = models.color(model)
+            marker = _MARKERS[drawn[model] % len(_MARKERS)]
+            drawn[model] += 1
+            energies = [point.energy_j for point in line]
+            losses = [point.test_loss for point in line]
+            axes.plot(energies, losses, color=color, marker=marker, ms=5, label=series)
+            for point in line:
+                if point.ci_low is not None and point.ci_high is not None:
+                    axes.plot(
+                        [point.energy_j] * 2,
+                        [point.ci_low, point.ci_high],
+                        color=color,
+                        linewidth=0.8,
+                        alpha=0.5,
+                    )
+                axes.annotate(
+                    f"{point.train_tokens / 1000:,.0f}k",
+                    (point.energy_j, point.test_loss),
+                    xytext=(4, 4),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    color=color,
+                )
+        axes.set_xscale("log")
+        axes.margins(x=0.1)
+        axes.set_xlabel("energy, joules (further left is better)")
+        axes.set_ylabel("test loss, nats per token (lower is better)")
+        axes.set_title(text, loc="left")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    return figure
+
+
+def _series(points: Sequence[BudgetPoint]) -> Mapping[str, list[BudgetPoint]]:
+    lines: dict[str, list[BudgetPoint]] = defaultdict(list)
+    for point in sorted(points, key=lambda point: point.train_tokens):
+        lines[point.series].append(point)
+    return lines
+
+
+def _text(run: Run) -> str:
+    dataset = run.manifest.get("dataset", {})
+    tokenizer = run.config.get("tokenizer", {})
+    vocabulary = "GPT-2 vocabulary" if tokenizer.get("kind") == "gpt2" else "own vocabulary"
+    source = run.config.get("data", {}).get("source", "text")
+    name = {
+        "package": run.config.get("data", {}).get("package", {}).get("module", source),
+        "hub": run.config.get("data", {}).get("hub", {}).get("name", source),
+    }.get(source, f"text {str(dataset.get('text_sha256', ''))[:8]}")
+    return f"{name}, {vocabulary}"
+
+
+def _test_targets(run: Run) -> tuple[object, ...]:
+    """Return what decides which tokens a run's test losses are over."""
+    dataset = run.manifest.get("dataset", {})
+    return (
+        dataset.get("text_sha256"),
+        _pieces(run),
+        dataset.get("tokenizer", {}).get("sha256"),
+        run.config.get("data", {}).get("block_size"),
+    )
+
+
+def _pieces(run: Run) -> str:
+    """Return a digest of the documents and blocks that the test split is made of."""
+    floor = (pc.field("model") == "uniform") & (pc.field("split") == "test")
+    pieces = run.scores.filter(floor).select(["document", "block", "n_tokens", "n_bytes"])
+    return digest_of(
+        pieces.sort_by([("block", "ascending"), ("document", "ascending")]).to_pydict()
+    )
+
+
+def _renamed(scores: pa.Table, model: str, name: str) -> pa.Table:
+    chosen = scores.filter(pc.field("model") == model)
+    column = chosen.column_names.index("model")
+    field = chosen.schema.field(column)
+    return chosen.set_column(column, field, pa.array([name] * chosen.num_rows, field.type))

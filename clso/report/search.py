@@ -1,0 +1,423 @@
+"""The report's sections on searches: what was scored, what looked too good, what was picked.
+
+A winner is the lowest of many losses on the same batches, so its own loss there is too low: the
+part of it that was luck does not come again. The rise of its loss also holds what the splits differ
+in by themselves, for which a model that no search chose, the unigram, stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clso.artifacts import Run, empty_table
+from clso.report.formats import format_count, format_energy, format_loss, format_share
+from clso.report.html import Block, Picture, ReportSection
+from clso.report.models import Models
+from clso.report.style import INK, MUTED, PALETTE, new_figure, styled
+from clso.statistics.bootstrap import FLOORS
+from clso.statistics.picks import FamilyPick, best_individuals, picked_families
+from clso.statistics.search_summary import LowestPrediction, SearchSummary, winners_optimism
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "convergence_figure",
+    "count_sentence",
+    "families_figure",
+    "filter_sentences",
+    "optimism_sentence",
+    "predictions_figure",
+    "search_sections",
+    "stop_sentence",
+    "surrogate_sentences",
+]
+
+Row = Mapping[str, Any]
+
+_BEST_SHARE: Final = 0.1
+_YARDSTICK: Final = "unigram"
+_LOSS: Final = "loss, nats per token"
+_STOPS: Final = {
+    "generations": "all generations were run",
+    "patience": "the best loss had not improved for as long as search.patience allows",
+    "max_evaluations": "search.max_evaluations was reached",
+    "exhausted": "no genome was left that had not been evaluated",
+    "interrupted": "it was interrupted",
+}
+
+
+def search_sections(run: Run, results: Sequence[Row]) -> list[ReportSection]:
+    """Return a section per family that the run has searched."""
+    evaluations = run.table("evaluations") if run.has("evaluations") else empty_table("evaluations")
+    families = Models(run.manifest).ordered(evaluations["family"].unique().to_pylist())
+    if not families:
+        missing = "There are no rows."
+        if not run.has("evaluations"):
+            missing = "Not there yet: clso search CONFIG makes it."
+        return [ReportSection("Search", [Block("missing", missing)])]
+    generations = run.table("generations") if run.has("generations") else empty_table("generations")
+    return [_section(run, results, family, evaluations, generations) for family in families]
+
+
+def _section(
+    run: Run, results: Sequence[Row], family: str, evaluations: pa.Table, generations: pa.Table
+) -> ReportSection:
+    summary = SearchSummary(evaluations, family, generations)
+    models, counts = Models(run.manifest), summary.counts
+    best = run.manifest.get("best", {})
+    note = run.manifest.get("search", {}).get(family, {})
+    optimism = optimism_sentence(best, results, family)
+    stopped = stop_sentence(note.get("stop_reason"))
+    return ReportSection(
+        f"Search: {models.title(family)}",
+        [
+            f"{count_sentence(summary)} {stopped}",
+            _convergence(generations, family, counts.surrogate_generation, models, results),
+            Block("heading", "What looked too good"),
+            *surrogate_sentences(summary),
+            *filter_sentences(summary, note),
+            Picture(
+                f"predictions-{family}",
+                partial(predictions_figure, summary.pairs(), models.color(family)),
+                "Each point is a model whose loss was predicted, then evaluated; on the line the "
+                "two agree.",
+                "No prediction was followed by an evaluation"
+                + (": the surrogate never started." * (counts.surrogate_generation is None) or "."),
+            ),
+            "The winner's loss, from what the search saw to what counts:",
+            Block("steps", _winner_steps(summary, results, family, best)),
+            *([optimism] if optimism else []),
+            Block("heading", "What the best genomes picked"),
+            _picks(run, evaluations, family),
+        ],
+        f"search-{family}",
+    )
+
+
+def _convergence(
+    generations: pa.Table,
+    family: str,
+    surrogate_generation: int | None,
+    models: Models,
+    results: Sequence[Row],
+) -> Picture:
+    floors = {
+        row["model"]: row["validation_loss"]
+        for row in results
+        if row["model"] in FLOORS and row["validation_loss"] is not None
+    }
+    draw = partial(
+        convergence_figure,
+        generations,
+        family,
+        models,
+        surrogate_generation=surrogate_generation,
+        floors=floors,
+    )
+    caption = (
+        "Evaluated losses by generation, on the search's fixed batches: the best so far, and mean "
+        "and standard deviation of the generation. Predictions are not in it. A floor is drawn "
+        "where it lies near the curves (whole validation split)."
+    )
+    missing = "No generation has an evaluated loss."
+    return Picture(f"convergence-{family}", draw, caption, missing)
+
+
+def _picks(run: Run, evaluations: pa.Table, family: str) -> Picture:
+    genes = run.manifest.get("genes", {}).get(family, [])
+    picks = picked_families(evaluations, genes, family, _BEST_SHARE)
+    n_best = best_individuals(evaluations, family, _BEST_SHARE).num_rows
+    caption = (
+        f"Families of the library that the best {format_share(_BEST_SHARE)} of the evaluated "
+        f"models picked ({n_best} models), gene by gene. The models descend from each other, so a "
+        "share off the tick is a hint, no test."
+    )
+    missing = "The manifest does not say which families the genes pick from."
+    return Picture(f"families-{family}", partial(families_figure, picks), caption, missing)
+
+
+def count_sentence(summary: SearchSummary) -> str:
+    """Say how many individuals were really scored."""
+    counts = summary.counts
+    scored = counts.evaluated + counts.failed
+    share = scored / counts.individuals if counts.individuals else None
+    failed = f", {format_count(counts.failed)} of them without a finite loss" * bool(counts.failed)
+    screened = f"{format_count(counts.screened)} ruled out on a part of the batches; " * bool(
+        counts.screened
+    )
+    return (
+        f"{format_count(counts.individuals)} individuals in {counts.generations} generations: "
+        f"{format_count(scored)} ({format_share(share)}) scored for real in their generation"
+        f"{failed}; {screened}{format_count(counts.cached)} scored before and taken over; "
+        f"{format_count(counts.predicted)} only predicted. "
+        f"Different models with a loss: {format_count(counts.distinct_evaluated)}. "
+        f"Tokens scored: {format_count(counts.tokens)}."
+    )
+
+
+def stop_sentence(reason: str | None) -> str:
+    """Say why the search ended; empty while it is under way."""
+    if reason is None:
+        return ""
+    return f"It ended because {_STOPS.get(reason, reason)}."
+
+
+def surrogate_sentences(summary: SearchSummary) -> list[str]:
+    """Say when the surrogate began, how well it ranked, and what its lowest prediction came to."""
+    counts = summary.counts
+    if counts.surrogate_generation is None:
+        return ["The surrogate never started: every individual was scored or taken over."]
+    sentences = [
+        f"The surrogate started in generation {counts.surrogate_generation} "
+        "(the initial population is generation 0)."
+    ]
+    correlation = summary.rank_correlation()
+    if correlation is not None:
+        sentences.append(
+            "Its predictions and the evaluations that followed have a rank correlation "
+            f"(Spearman) of {correlation:.2f}. The filter lets mostly promising candidates "
+            "through; such a narrow range lowers the figure."
+        )
+    lowest = summary.lowest_prediction()
+    if lowest is not None:
+        spread = (
+            "" if lowest.predicted_std is None else f" with a spread of {lowest.predicted_std:.3f}"
+        )
+        sentences.append(
+            f"The lowest prediction of the search was {format_loss(lowest.predicted_loss)}"
+            f"{spread}, in generation {lowest.generation}. {_fate(lowest)}"
+        )
+    return sentences
+
+
+def filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list[str]:
+    """Say how many candidates the surrogate kept from being scored, and what its use cost.
+
+    Args:
+        summary: of the search.
+        search: the manifest's note on the search.
+    """
+    filtered = summary.filtered()
+    if not filtered.generations:
+        return []
+    kinds = ", ".join(
+        f"{kind.replace('_', ' ')} {count}" for kind, count in filtered.generations.items()
+    )
+    share = filtered.spared / filtered.seen if filtered.seen else None
+    sentences = [
+        f"Generations that it filtered, by kind: {kinds}. Of the {format_count(filtered.seen)} new "
+        f"candidates that it saw there, {format_share(share)} were not scored; "
+        f"{format_count(filtered.n_random)} evaluations were drawn at random, as its control."
+    ]
+    asked, energy_j = search.get("n_predictions"), search.get("surrogate_energy_j")
+    if asked and energy_j is not None and filtered.evaluation_energy_j is not None:
+        sentences.append(
+            f"It was asked for {format_count(asked)} predictions: "
+            f"{format_energy(energy_j / asked)} each, fitting included. An evaluation took "
+            f"{format_energy(filtered.evaluation_energy_j)}."
+        )
+    return sentences
+
+
+def _fate(lowest: LowestPrediction) -> str:
+    if lowest.evaluated_loss is not None:
+        off = _off(lowest.evaluated_loss - lowest.predicted_loss)
+        return f"The same model evaluated to {format_loss(lowest.evaluated_loss)}, {off}."
+    if lowest.failed:
+        return (
+            "That model was evaluated, but its evaluation gave no finite loss, so the figure "
+            "counts for nothing."
+        )
+    if lowest.screened:
+        return (
+            "A part of the batches ruled that model out before a whole evaluation, so the figure "
+            "counts for nothing."
+        )
+    return "That model was never evaluated, so the figure counts for nothing."
+
+
+def _off(error: float) -> str:
+    direction = "higher" if error > 0 else "lower"
+    return f"{format_loss(abs(error))} {direction} than promised"
+
+
+def _winner_steps(
+    summary: SearchSummary, results: Sequence[Row], family: str, best: Mapping[str, Row]
+) -> list[tuple[str, str]]:
+    """Follow the winner from the search's fixed batches to the test split, loss by loss."""
+    model = next((row for row in results if row["model"] == family), None)
+    fitness = summary.best_loss(best.get(family, {}).get("genome_hash"))
+    steps = [("search fitness (fixed validation batches)", format_loss(fitness))]
+    if model is not None:
+        steps.append(("whole validation split", format_loss(model["validation_loss"])))
+        steps.append(("test split", format_loss(model["test_loss"])))
+    return steps
+
+
+def optimism_sentence(
+    best: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[str, Any]], family: str
+) -> str:
+    """Say how far the winner's loss rises from the search to test; empty without a winner."""
+    losses = winners_optimism(best, results).get(family)
+    if losses is None:
+        return ""
+    sentence = (
+        f"From the search's batches to the whole validation split it changes by "
+        f"{format_loss(losses['validation_minus_search'], signed=True)}, to the test split by "
+        f"{format_loss(losses['test_minus_search'], signed=True)}: above 0, the winner looked too "
+        "good."
+    )
+    yardstick = next((row for row in results if row["model"] == _YARDSTICK), None)
+    if yardstick is not None and yardstick["validation_loss"] is not None:
+        own = format_loss(yardstick["test_loss"] - yardstick["validation_loss"], signed=True)
+        sentence += (
+            f" The splits differ by themselves: from validation to test the {_YARDSTICK}, which "
+            f"no search chose, changes by {own}."
+        )
+    # an older manifest does not say it, but only a model of functions is fitted again
+    fitted = best[family].get("refitted_on", ["tune"] if "functions" in best[family] else [])
+    if fitted:
+        sentence += (
+            f" The kept model was fitted on {' and '.join(fitted)} too, which the searched one was "
+            "not; that lowers its later losses."
+        )
+    return sentence
+
+
+@styled
+def convergence_figure(
+    generations: pa.Table,
+    family: str,
+    models: Models,
+    *,
+    surrogate_generation: int | None = None,
+    floors: Mapping[str, float] | None = None,
+) -> Figure | None:
+    """Draw the best and mean evaluated loss by generation.
+
+    Args:
+        generations: a run's table.
+        family: the model family searched.
+        models: colors and titles.
+        surrogate_generation: where predictions began to filter; `None`: nowhere.
+        floors: losses to compare with, drawn where they lie near the curves.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    rows = generations.filter(pc.field("family") == family).sort_by("generation")
+    rows = rows.filter(pc.field("best_loss").is_valid())
+    if rows.num_rows == 0:
+        return None
+    number, best, mean, std = (
+        rows[name].to_numpy().astype(float)
+        for name in ("generation", "best_loss", "mean_loss", "std_loss")
+    )
+    color = models.color(family)
+    figure, axes = new_figure()
+    axes.fill_between(number, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
+    axes.plot(number, mean, color=color, linewidth=1.2, linestyle="--", label="mean ± std")
+    marker = "o" if len(number) <= 12 else ""
+    axes.step(number, best, where="post", color=color, marker=marker, ms=4, label="best so far")
+    low, high = axes.get_ylim()
+    for name, loss in (floors or {}).items():
+        # a floor far off would flatten the curves; the result table has it anyway
+        if low - (high - low) < loss < high + (high - low):
+            axes.axhline(loss, color=models.color(name), linewidth=1.2, linestyle=":")
+            axes.annotate(
+                f"{models.title(name)} floor",
+                (0.01, loss),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                fontsize=8,
+                color=MUTED,
+            )
+    if surrogate_generation is not None:
+        axes.axvline(surrogate_generation, color=MUTED, linewidth=1, linestyle=":")
+        axes.annotate(
+            "surrogate filters from here",
+            (surrogate_generation, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color=MUTED,
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("generation")
+    axes.set_ylabel(_LOSS)
+    axes.legend(loc="upper right")
+    return figure
+
+
+@styled
+def predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
+    """Draw predicted against evaluated loss of the individuals that have both."""
+    from matplotlib.ticker import MaxNLocator
+
+    if pairs.num_rows == 0:
+        return None
+    predicted, evaluated = (pairs[name].to_numpy() for name in ("predicted_loss", "evaluated_loss"))
+    figure, axes = new_figure(3.2, grid="both")
+    axes.scatter(
+        evaluated,
+        predicted,
+        s=16,
+        alpha=0.65,
+        color=color,
+        edgecolor="white",
+        linewidth=0.4,
+    )
+    low, high = (edge(np.concatenate([predicted, evaluated])) for edge in (np.min, np.max))
+    margin = 0.05 * (high - low) or 0.05
+    axes.plot([low - margin, high + margin], [low - margin, high + margin], color=MUTED, lw=1)
+    axes.annotate(
+        "too hopeful: below the line",
+        (0.98, 0.03),
+        xycoords="axes fraction",
+        ha="right",
+        fontsize=8,
+        color=MUTED,
+    )
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(low - margin, high + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(f"evaluated {_LOSS}")
+    axes.set_ylabel("predicted loss")
+    return figure
+
+
+@styled
+def families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
+    """Draw, per gene, the best genomes' shares of families; ticks mark the library's shares."""
+    from matplotlib.ticker import PercentFormatter
+
+    if not picks:
+        return None
+    slots = [(slot, list(group)) for slot, group in groupby(picks, key=lambda pick: pick.slot)]
+    names = list(dict.fromkeys(pick.family for pick in picks))
+    colors = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
+    figure, axes = new_figure(1.2 + 0.28 * len(slots), grid="x")
+    for height, (_, group) in enumerate(reversed(slots)):
+        left = chance = 0.0
+        for pick in group:
+            label = pick.family.replace("_", " ") if height == 0 else None
+            color = colors[pick.family]
+            axes.barh(height, pick.picked, left=left, height=0.62, color=color, label=label)
+            left, chance = left + pick.picked, chance + pick.chance
+            if chance < 1.0 - 1e-9:
+                axes.plot([chance] * 2, [height - 0.42, height + 0.42], color=INK, linewidth=1.5)
+    axes.set_yticks(range(len(slots)), [slot for slot, _ in reversed(slots)])
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("share of the best genomes (black ticks: chance)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(names), 3))
+    return figure

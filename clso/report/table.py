@@ -1,0 +1,99 @@
+"""A table as plain text, without a look: `html` and `terminal` render it.
+
+A cell is a text, or a pair of a text and a note that stands below it in smaller or fainter type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+__all__ = ["Cell", "Column", "Emphasis", "Table"]
+
+Cell = str | tuple[str, str]
+Emphasis = Literal["", "best", "muted", "group"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column's header and how its cells are set.
+
+    Attributes:
+        header: may be empty.
+        text: words, aligned to the left and free to wrap; otherwise a number, aligned to the right.
+        optional: a narrow terminal leaves the column out, the highest number first; 0: never.
+    """
+
+    header: str
+    text: bool = False
+    optional: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row's cells and its emphasis; a `group` row has a single cell, a heading."""
+
+    cells: tuple[Cell, ...]
+    emphasis: Emphasis = ""
+
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """Return every cell as a pair of text and note."""
+        return tuple((cell, "") if isinstance(cell, str) else cell for cell in self.cells)
+
+
+@dataclass
+class Table:
+    """A title, columns, rows and notes.
+
+    Attributes:
+        title: what the table shows.
+        columns: the first one names the rows.
+        notes: what a reader has to know to read the numbers, a sentence each.
+        rows: filled by `add`.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    notes: Sequence[str] = ()
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, *cells: Cell, emphasis: Emphasis = "") -> None:
+        """Append a row.
+
+        Raises:
+            ValueError: it has not as many cells as the table has columns.
+        """
+        if emphasis != "group" and len(cells) != len(self.columns):
+            raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
+        self.rows.append(Row(cells, emphasis))
+
+    def records(self) -> list[dict[str, str]]:
+        """Return a mapping of header to text per row; a note follows its text in brackets."""
+        headers = [column.header for column in self.columns]
+        return [
+            {
+                header: f"{text} ({note})" if note else text
+                for header, (text, note) in zip(headers, row.texts(), strict=True)
+            }
+            for row in self.rows
+            if row.emphasis != "group"
+        ]
+
+    def select(self, headers: Iterable[str], **changes: object) -> Table:
+        """Return the table with these columns alone, in their own order.
+
+        Args:
+            headers: of the columns that stay.
+            changes: other attributes to replace, such as `title`.
+        """
+        wanted = set(headers)
+        kept = [place for place, column in enumerate(self.columns) if column.header in wanted]
+        rows = [
+            row
+            if row.emphasis == "group"
+            else replace(row, cells=tuple(row.cells[i] for i in kept))
+            for row in self.rows
+        ]
+        selected = replace(self, columns=[self.columns[place] for place in kept], rows=rows)
+        return replace(selected, **changes)  # type: ignore[arg-type]

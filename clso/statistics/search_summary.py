@@ -1,0 +1,223 @@
+"""What a search did: which individuals were evaluated, which only predicted, what looked too good.
+
+A *prediction* is the surrogate's estimate of a loss. It steers the search and is never a result;
+here each stands beside the evaluation that followed, if any did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import stats
+
+__all__ = ["Filtered", "LowestPrediction", "SearchCounts", "SearchSummary", "winners_optimism"]
+
+
+@dataclass(frozen=True)
+class SearchCounts:
+    """The individuals of a search by what happened to them.
+
+    Attributes:
+        generations: generations recorded.
+        individuals: rows; an individual that survives is counted in each of its generations.
+        evaluated: scored for real, in that generation.
+        cached: scored before, so not again.
+        predicted: never scored, only guessed.
+        failed: scored, but the loss was not a finite number.
+        screened: scored on a part of the batches, and ruled out there.
+        tokens: targets scored, at every fidelity.
+        distinct_evaluated: different models among the evaluated.
+        surrogate_generation: the first generation with a prediction; `None`: never.
+    """
+
+    generations: int
+    individuals: int
+    evaluated: int
+    cached: int
+    predicted: int
+    failed: int
+    screened: int
+    tokens: int
+    distinct_evaluated: int
+    surrogate_generation: int | None
+
+
+@dataclass(frozen=True)
+class LowestPrediction:
+    """The most hopeful guess, and what became of it.
+
+    Attributes:
+        predicted_loss: the lowest prediction of the whole search.
+        predicted_std: its spread.
+        generation: when it was made.
+        evaluated_loss: what the same model scored, then or later; `None`: it has no such loss.
+        failed: whether it has none because its evaluation gave no finite one.
+        screened: whether it has none because a part of the batches ruled it out.
+    """
+
+    predicted_loss: float
+    predicted_std: float | None
+    generation: int
+    evaluated_loss: float | None
+    failed: bool
+    screened: bool
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What a surrogate kept from being evaluated.
+
+    Attributes:
+        generations: generations it filtered, by its kind, the most frequent first.
+        seen: new candidates that it saw, those of local search apart.
+        spared: those of them that were not scored.
+        n_random: evaluations of the random control.
+        evaluation_energy_j: mean joules of an evaluation; `None`: not measured.
+    """
+
+    generations: dict[str, int]
+    seen: int
+    spared: int
+    n_random: int
+    evaluation_energy_j: float | None
+
+
+class SearchSummary:
+    """One family's search.
+
+    Args:
+        evaluations: the table `evaluations`, of this family and others.
+        family: the model family searched.
+        generations: the table `generations`; `None`: nothing is asked about the filter.
+    """
+
+    def __init__(
+        self, evaluations: pa.Table, family: str, generations: pa.Table | None = None
+    ) -> None:
+        own = pc.field("family") == family
+        self._rows = evaluations.filter(own)
+        self._generations = None if generations is None else generations.filter(own)
+
+    @cached_property
+    def counts(self) -> SearchCounts:
+        """The individuals by status."""
+        rows = self._rows
+        status = {
+            entry["values"]: entry["counts"] for entry in rows["status"].value_counts().to_pylist()
+        }
+        evaluated = rows.filter(pc.field("status") == "evaluated")
+        predicted = rows.filter(pc.field("predicted_loss").is_valid())
+        return SearchCounts(
+            generations=len(rows["generation"].unique()),
+            individuals=rows.num_rows,
+            evaluated=status.get("evaluated", 0),
+            cached=status.get("cached", 0),
+            predicted=status.get("predicted", 0),
+            failed=status.get("failed", 0),
+            screened=status.get("screened", 0),
+            tokens=pc.sum(rows["tokens"]).as_py() or 0,
+            distinct_evaluated=len(evaluated["genome_hash"].unique()),
+            surrogate_generation=pc.min(predicted["generation"]).as_py(),
+        )
+
+    def filtered(self) -> Filtered:
+        """Return what the surrogate did over all generations."""
+        rows, own = self._rows, self._generations
+        assert own is not None, "a summary without generations knows no filter"
+        kinds = own["surrogate"].drop_null().value_counts().to_pylist()
+        bred = rows.filter(
+            pc.field("predicted_loss").is_valid() & (pc.field("origin") != "local_search")
+        )
+        n_discarded = pc.sum(own["n_discarded"]).as_py() or 0
+        whole = rows.filter(pc.field("status") == "evaluated")
+        return Filtered(
+            generations={
+                kind["values"]: kind["counts"]
+                for kind in sorted(kinds, key=lambda kind: (-kind["counts"], kind["values"]))
+            },
+            seen=bred.num_rows + n_discarded,
+            spared=bred.filter(pc.field("status") == "predicted").num_rows + n_discarded,
+            n_random=pc.sum(own["n_random"]).as_py() or 0,
+            evaluation_energy_j=pc.mean(whole["energy_j"]).as_py(),
+        )
+
+    def best_loss(self, genome_hash: str | None = None) -> float | None:
+        """Return the lowest evaluated loss, of one model if it is named; `None` without one."""
+        rows = self._rows
+        if genome_hash is not None:
+            rows = rows.filter(pc.field("genome_hash") == genome_hash)
+        loss: float | None = pc.min(rows["evaluated_loss"]).as_py()
+        return loss
+
+    def lowest_prediction(self) -> LowestPrediction | None:
+        """Return the lowest prediction and its later evaluation; `None` without predictions."""
+        rows = self._rows
+        predicted = rows.filter(pc.field("predicted_loss").is_valid())
+        if predicted.num_rows == 0:
+            return None
+        ranked = predicted.sort_by([("predicted_loss", "ascending"), ("generation", "ascending")])
+        lowest = ranked.slice(0, 1).to_pylist()[0]
+        own = rows.filter(pc.field("genome_hash") == lowest["genome_hash"])
+        return LowestPrediction(
+            predicted_loss=lowest["predicted_loss"],
+            predicted_std=lowest["predicted_std"],
+            generation=lowest["generation"],
+            evaluated_loss=pc.min(own["evaluated_loss"]).as_py(),
+            failed="failed" in own["status"].to_pylist(),
+            screened="screened" in own["status"].to_pylist(),
+        )
+
+    def pairs(self) -> pa.Table:
+        """Return the rows that were predicted first and then evaluated."""
+        return self._rows.filter(
+            pc.field("predicted_loss").is_valid()
+            & pc.field("evaluated_loss").is_valid()
+            & (pc.field("status") == "evaluated")
+        )
+
+    def rank_correlation(self) -> float | None:
+        """Return Spearman's correlation of predictions and evaluations; `None` if undefined."""
+        pairs = self.pairs()
+        columns = [pairs[name].to_numpy() for name in ("predicted_loss", "evaluated_loss")]
+        if pairs.num_rows < 3 or any((column == column[0]).all() for column in columns):
+            return None
+        return float(stats.spearmanr(*columns).statistic)
+
+
+def winners_optimism(
+    best: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, float | None]]:
+    """Return, per family, the winner's losses from the search to test, and how far they rise.
+
+    Args:
+        best: a manifest's `best`.
+        results: rows of the results table.
+
+    Returns:
+        `search_loss` (fixed batches), `validation_loss`, `test_loss`, nats per token;
+        `validation_minus_search`, `test_minus_search`; `None` = not measured. Families without a
+        result are left out.
+    """
+    rows = {row["model"]: row for row in results}
+    optimism = {}
+    for family, winner in best.items():
+        if family not in rows or winner.get("search_loss") is None:
+            continue
+        search = float(winner["search_loss"])
+        losses = {name: rows[family][name] for name in ("validation_loss", "test_loss")}
+        optimism[family] = {
+            "search_loss": search,
+            **losses,
+            "validation_minus_search": _rise(search, losses["validation_loss"]),
+            "test_minus_search": _rise(search, losses["test_loss"]),
+        }
+    return optimism
+
+
+def _rise(before: float, after: float | None) -> float | None:
+    return None if after is None else after - before

@@ -1,0 +1,152 @@
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure
+
+from clso.artifacts import Run, empty_table, table_from_rows
+from clso.report.baseline import baseline_figure, trials_table
+from clso.report.energy import energy_figure
+from clso.report.models import Models
+from clso.report.results import results_figure
+from clso.report.search import convergence_figure, families_figure, predictions_figure
+from clso.report.style import figure_svg
+from clso.statistics.picks import picked_families
+from clso.statistics.search_summary import SearchSummary
+
+DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
+    "results": lambda run: results_figure(run.results, Models()),
+    "convergence": lambda run: convergence_figure(
+        run.generations,
+        "gpt",
+        Models(),
+        surrogate_generation=5,
+        floors={"unigram": 6.6, "uniform": 9.0},
+    ),
+    "predictions": lambda run: predictions_figure(
+        SearchSummary(run.evaluations, "gpt").pairs(), "blue"
+    ),
+    "energy": lambda run: energy_figure(run.energy),
+    "families": lambda run: families_figure(
+        picked_families(run.evaluations, run.manifest["genes"]["gpt"], "gpt")
+    ),
+    "baseline": lambda run: baseline_figure(run.baseline, "red"),
+}
+
+EMPTY: dict[str, Callable[[], Figure | None]] = {
+    "results": lambda: results_figure(empty_table("results"), Models()),
+    "convergence": lambda: convergence_figure(empty_table("generations"), "gpt", Models()),
+    "predictions": lambda: predictions_figure(empty_table("evaluations"), "blue"),
+    "energy": lambda: energy_figure(empty_table("energy")),
+    "families": lambda: families_figure([]),
+    "baseline": lambda: baseline_figure(empty_table("baseline"), "red"),
+}
+
+
+def svg_of(name: str, run: Run) -> str:
+    figure = DRAWINGS[name](run)
+    assert figure is not None
+    return figure_svg(figure, name, f"a drawing of {name} & more")
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_well_formed_and_asks_nothing_of_any_server(name: str, run: Run) -> None:
+    svg = svg_of(name, run)
+    root = ElementTree.fromstring(svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "viewBox" in root.attrib
+    assert "width" not in root.attrib
+    references = re.findall(r'(?:href|src)="([^"]*)"', svg)
+    assert all(reference.startswith("#") for reference in references)
+    assert len(svg) < 60_000
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_can_be_read_aloud(name: str, run: Run) -> None:
+    root = ElementTree.fromstring(svg_of(name, run))
+    assert root.attrib["role"] == "img"
+    title = root[0]
+    assert title.text == f"a drawing of {name} & more"
+    assert root.attrib["aria-labelledby"] == title.attrib["id"]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_ids_are_the_figures_own_and_every_reference_has_its_target(name: str, run: Run) -> None:
+    svg = svg_of(name, run)
+    ids = re.findall(r'\bid="([^"]*)"', svg)
+    assert all(found.startswith(f"{name}-") for found in ids)
+    wanted = re.findall(r'href="#([^"]*)"', svg) + re.findall(r"url\(#([^)]*)\)", svg)
+    assert set(wanted) <= set(ids)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_same_data_give_the_same_bytes(name: str, run: Run) -> None:
+    assert svg_of(name, run) == svg_of(name, run)
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_to_show_is_no_figure(name: str) -> None:
+    assert EMPTY[name]() is None
+
+
+def test_drawing_leaves_the_users_settings_alone(run: Run) -> None:
+    before = dict(mpl.rcParams)
+    svg_of("results", run)
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_floor_far_from_the_curves_is_left_out(run: Run) -> None:
+    svg = svg_of("convergence", run)
+    assert "unigram floor" in svg
+    assert "uniform floor" not in svg
+
+
+def test_predictions_never_enter_the_convergence_curve(run: Run) -> None:
+    lowest = min(run.generations["best_loss"].to_pylist())
+    figure = DRAWINGS["convergence"](run)
+    assert figure is not None
+    drawn = [y for line in figure.axes[0].lines for y in line.get_ydata() if y > 1]
+    assert min(drawn) == lowest
+
+
+def test_generations_without_any_loss_are_left_out(run: Run) -> None:
+    rows = run.generations.to_pylist()
+    rows[0] |= {"best_loss": None, "mean_loss": None, "std_loss": None}
+    table = table_from_rows(rows, "generations")
+    assert convergence_figure(table, "gpt", Models()) is not None
+    assert convergence_figure(table.slice(0, 1), "gpt", Models()) is None
+
+
+def test_a_stage_that_was_not_measured_says_so(run: Run) -> None:
+    rows = run.energy.to_pylist()
+    rows[0] |= {"energy_j": None, "reused": False}
+    figure = energy_figure(table_from_rows(rows, "energy"))
+    assert figure is not None
+    svg = figure_svg(figure, "energy", "")
+    assert "not measured" in svg
+    nothing = [{**row, "energy_j": None} for row in rows]
+    assert energy_figure(table_from_rows(nothing, "energy")) is None
+
+
+def test_devices_are_stacked_and_named(run: Run) -> None:
+    rows = run.energy.to_pylist()
+    rows += [{**row, "device": "gpu0", "energy_source": "nvml"} for row in rows]
+    figure = energy_figure(table_from_rows(rows, "energy"))
+    assert figure is not None
+    assert "gpu0" in figure_svg(figure, "energy", "")
+
+
+def test_a_trial_that_diverged_has_no_curve(run: Run) -> None:
+    rows = run.baseline.to_pylist()
+    for row in rows:
+        if row["lr"] == 4e-3:
+            row |= {"train_loss": None, "validation_loss": None}
+    table = table_from_rows(rows, "baseline")
+    assert [row.cells[1] for row in trials_table(table).rows][-1] == "no finite loss"
+    figure = baseline_figure(table, "red")
+    assert figure is not None
+    assert (
+        sum(len(line.get_xdata()) > 0 for line in figure.axes[0].lines) == 3
+    )  # 2 trials, training

@@ -1,0 +1,186 @@
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from clso.artifacts import Run, RunFolder, load_run
+from clso.report.run import report_page, write_report
+
+MakeRun = Callable[..., Run]
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """The page's text, ids, outward references and unclosed elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.images_without_label: list[str] = []
+        self._open: list[str] = []
+        self._text: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if tag not in VOID:
+            self._open.append(tag)
+        if found.get("id"):
+            self.ids.append(str(found["id"]))
+        for name in ("src", "href", "xlink:href", "action"):
+            if found.get(name):
+                self.references.append(str(found[name]))
+        if tag == "svg" and "aria-labelledby" not in found:
+            self.images_without_label.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self._text.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self._text).replace("\u00a0", " "))
+
+
+@pytest.fixture(scope="module")
+def html(run: Run) -> str:
+    return report_page(run).html()
+
+
+@pytest.fixture(scope="module")
+def text(html: str) -> str:
+    return Page(html).text
+
+
+def test_the_page_is_well_formed_and_asks_nothing_of_any_server(html: str) -> None:
+    page = Page(html)
+    assert all(ref.startswith("#") or ref == "data:," for ref in page.references)
+    assert "@import" not in html
+    assert "<script" not in html
+    assert len(set(page.ids)) == len(page.ids)
+    assert page.images_without_label == []
+    assert len(html) < 200_000
+
+
+def test_the_headline_and_every_model_stand_in_the_page(text: str) -> None:
+    assert "run quick-0a1b2c3d · 2026-11-22 03:10 UTC" in text
+    assert "AdamW GPT-2 wins" in text
+    assert "crystalline GPT does not beat the bigram floor" in text
+    for label in ("uniform", "unigram", "bigram", "crystalline GPT", "AdamW GPT-2"):
+        assert label in text
+
+
+def test_true_counts_and_what_looked_too_good_are_told(text: str) -> None:
+    assert "192 individuals in 12 generations: 114 (59 %) scored for real" in text
+    assert "56 only predicted" in text
+    assert "It ended because all generations were run." in text
+    assert "The surrogate started in generation 5" in text
+    assert "The lowest prediction of the search was 1.654" in text
+    assert "never evaluated, so the figure counts for nothing" in text
+
+
+def test_a_prediction_is_named_nowhere_but_as_a_prediction(text: str) -> None:
+    for place in re.finditer(r"1\.654", text):
+        assert "prediction" in text[max(0, place.start() - 60) : place.start()]
+
+
+def test_the_energy_ratio_names_its_kind_and_meter(text: str) -> None:
+    assert (
+        "the training steps of AdamW's winning run alone took 550 J: CPU-time ratio 0.37." in text
+    )
+    assert "Against AdamW's whole sweep (1.69 kJ) it is 0.12." in text
+    assert "CPU seconds times a fixed power per busy core" in text
+
+
+def test_a_best_rate_at_the_edge_of_the_sweep_is_disclosed(make_run: MakeRun, text: str) -> None:
+    assert "learning rate is the" not in text
+    run = make_run()
+    rows = [row for row in run.baseline.to_pylist() if row["lr"] < 4e-3]
+    run.folder.write_rows("baseline", rows)
+    told = Page(report_page(load_run(run.path)).html()).text
+    assert "The best learning rate is the largest that was tried" in told
+
+
+def test_data_fingerprints_and_unused_tokens_are_told(text: str) -> None:
+    assert "51c2d9e08c1f44aa" in text
+    assert "247,260" in text
+    assert "8,192 tokens" in text
+
+
+def test_a_run_that_has_only_begun_names_the_missing_stages(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_manifest({"run_id": "bare"})
+    text = Page(report_page(load_run(tmp_path)).html()).text
+    assert "No model has been scored yet" in text
+    for command in ("analyze", "search", "baseline", "prepare", "run"):
+        assert f"clso {command} CONFIG" in text
+
+
+def test_a_baseline_switched_off_is_told_as_such(make_run: MakeRun) -> None:
+    run = make_run({"unigram": 6.6, "gpt": 6.5})
+    run.folder.table("baseline").unlink()
+    run.manifest["config"]["baseline"] = {"enabled": False}
+    text = Page(report_page(run).html()).text
+    assert "switched off in this run's config (baseline.enabled)" in text
+    assert "this run has no AdamW baseline to compare it with" in text
+
+
+def test_the_page_is_light_fits_phones_and_prints(html: str) -> None:
+    assert '<meta name="viewport" content="width=device-width' in html
+    assert '<meta name="color-scheme" content="light">' in html
+    assert "@media print" in html
+
+
+def test_a_search_under_way_that_only_failed_is_a_report_too(make_run: MakeRun) -> None:
+    run = make_run()
+    for table in ("evaluations", "generations"):
+        rows = run.table(table).to_pylist()
+        for name in ("results", "comparisons", "baseline", "energy", table):
+            run.folder.table(name).unlink(missing_ok=True)
+        losses = {"evaluated_loss", "predicted_loss", "best_loss", "mean_loss", "std_loss"}
+        failed = [
+            {
+                name: None if name in losses else "failed" if name == "status" else value
+                for name, value in row.items()
+            }
+            for row in rows
+            if row["generation"] < 3
+        ]
+        run.folder.sink("gpt").append(table, 0, failed)
+    text = Page(report_page(load_run(run.path)).html()).text
+    assert "48 individuals in 3 generations: 48 (100 %) scored for real" in text
+    assert "48 of them without a finite loss" in text
+    assert "No generation has an evaluated loss." in text
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_manifest({"run_id": "<b>bold</b>", "host": {"a": "<i>"}})
+    html = report_page(load_run(tmp_path)).html()
+    assert "<b>bold" not in html
+    assert "<i>" not in html
+    assert "&lt;b&gt;bold" in html
+
+
+def test_page_and_figures_are_written_beside_the_tables(make_run: MakeRun, html: str) -> None:
+    run = make_run()
+    path = write_report(run)
+    assert path == run.path / "report.html"
+    assert path.read_text() == html
+    assert sorted(figure.name for figure in run.folder.figures.iterdir()) == [
+        "baseline.svg",
+        "convergence-gpt.svg",
+        "energy.svg",
+        "families-gpt.svg",
+        "predictions-gpt.svg",
+        "results.svg",
+    ]

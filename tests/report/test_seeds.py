@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from io import StringIO
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from clso.artifacts import Run, load_run
+from clso.report.runs import groups_of_seeds, seed_means, seeds_table
+from clso.report.terminal import TerminalTable
+from clso.statistics.paired import Difference
+
+MIXTURE = (4.90, 4.92, 4.89)
+ADAMW = (5.66, 5.70, 5.64)
+
+
+@pytest.fixture(scope="module")
+def seeded(run: Run) -> Callable[..., Run]:
+    """Make a run with a seed, settings and losses of its own."""
+
+    def make(seed: int, losses: dict[str, float], **settings: object) -> Run:
+        results = pa.table({"model": list(losses), "test_loss": list(losses.values())})
+        config = {**run.config, "name": f"run{seed}", "seed": seed, **settings}
+        changed = load_run(run.path)
+        vars(changed).update(manifest={**run.manifest, "config": config}, results=results)
+        return changed
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def three(seeded: Callable[..., Run]) -> list[Run]:
+    pairs = zip(MIXTURE, ADAMW, strict=True)
+    return [seeded(seed, {"mixture": a, "adamw": b}) for seed, (a, b) in enumerate(pairs)]
+
+
+def test_runs_that_differ_in_their_seed_alone_belong_together(
+    three: list[Run], seeded: Callable[..., Run]
+) -> None:
+    other = seeded(3, {"adamw": 5.0}, data={"train_tokens": 64_000})
+    twin = seeded(0, {"adamw": 5.0}, families=["gpt"])
+    assert groups_of_seeds([three[2], other, three[0], twin, three[1]]) == [three]
+    assert groups_of_seeds([three[0], three[0], other]) == []
+
+
+def test_differences_are_paired_by_seed(three: list[Run]) -> None:
+    mixture, adamw = sorted(seed_means(three), key=lambda line: line.mean.mean)
+    assert (mixture.model, adamw.model) == ("mixture", "adamw")
+    assert mixture.losses == MIXTURE
+    assert adamw.against_rival is None
+    differences = np.subtract(MIXTURE, ADAMW)
+    assert mixture.against_rival is not None
+    assert mixture.against_rival.mean == pytest.approx(differences.mean())
+    interval = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
+    assert (mixture.against_rival.low, mixture.against_rival.high) == pytest.approx(tuple(interval))
+
+
+def test_models_that_a_seed_lacks_are_left_out(seeded: Callable[..., Run]) -> None:
+    runs = [seeded(0, {"mixture": 4.9, "adamw": 5.7}), seeded(1, {"mixture": 4.8})]
+    (line,) = seed_means(runs)
+    assert (line.model, line.against_rival) == ("mixture", None)
+
+
+def test_the_table_tells_means_and_what_they_are_over(three: list[Run]) -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(TerminalTable(seeds_table(three)))
+    told = console.export_text()
+    for expected in ("seeds 0, 1, 2", "4.903", "5.667", "\N{MINUS SIGN}0.763", "over seeds"):
+        assert expected in told
+
+
+def test_one_value_has_no_interval() -> None:
+    assert Difference.of(np.array([1.5])) == Difference(1.5, None, None)
