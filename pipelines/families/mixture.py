@@ -126,6 +126,7 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
         return {
             "functions": list(problem.functions(genome)),
             "bucketing": problem.bucketing(genome),
+            "refitted_on": ["tune"],
         }
 
     def keep(
