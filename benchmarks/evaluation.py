@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.timing import Comparison, in_turn
 from clso.gpt import GptFrame, GptProblem, GptShape
 from clso.gpt.export import to_gpt2
-from clso.library import BasisLibrary, FamilySpec
+from clso.library import BasisLibrary, BlockSparse
 
 _POPULATION, _BATCHES, _BATCH_SIZE, _LENGTH = 16, 10, 4, 128
 
@@ -22,9 +22,7 @@ def run() -> list[Comparison]:
 
 def _compare(vocab_size: int) -> Comparison:
     rng = np.random.default_rng(0)
-    library = BasisLibrary.generate(
-        128, 64, [FamilySpec("block_sparse", 1.0, {"block": 16, "density": 0.25})], 1.0, 0
-    )
+    library = BasisLibrary.generate(128, 64, [BlockSparse.Settings(block=16, density=0.25)], 1.0, 0)
     frame = GptFrame(GptShape(2, 2, 128, _LENGTH, vocab_size), seed=0)
     tokens = rng.integers(vocab_size, size=(_BATCHES, _BATCH_SIZE, _LENGTH + 1))
     inputs, targets = tokens[..., :-1].copy(), tokens[..., 1:].copy()

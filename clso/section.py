@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,7 +14,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from clso.errors import ConfigError
 
@@ -26,6 +27,7 @@ __all__ = [
     "Share",
     "Threads",
     "mistakes",
+    "validate_as",
 ]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -42,6 +44,11 @@ _PLAIN = {
     "tuple_type": "expected a list, such as [1, 2]",
     "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', 64 at most",
 }
+
+
+_UNKNOWN_KEY = "unknown_key"
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -109,15 +116,53 @@ def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
     ]
 
 
+def validate_as(section: type[S], values: object, tag: str) -> S:
+    """Return values as a section that one of them chose, such as by the name of a plug-in.
+
+    Args:
+        section: the chosen one.
+        values: plain ones by name.
+        tag: begins the location of every mistake.
+
+    Raises:
+        ValidationError: values are wrong; a field's validator may let it pass, and its mistakes
+            are listed with those of the fields around it.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        details = []
+        for detail in error.errors():
+            kind: str | PydanticCustomError = detail["type"]
+            if kind == "extra_forbidden":
+                hint = _hint(detail["loc"][-1], _fields_at(section, detail["loc"][:-1]))
+                kind = PydanticCustomError(_UNKNOWN_KEY, "{hint}", {"hint": hint})
+            details.append(
+                InitErrorDetails(
+                    type=kind,
+                    loc=(tag, *detail["loc"]),
+                    input=detail["input"],
+                    ctx=detail.get("ctx", {}),
+                )
+            )
+        raise ValidationError.from_exception_data(section.__name__, details) from None
+
+
+def _hint(key: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(key), known, n=1)
+    return "unknown key; " + (
+        f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
+    )
+
+
 def _describe(detail: ErrorDetails, section: type[BaseModel]) -> str:
     location = detail["loc"]
     dotted = ".".join(str(part) for part in location)
     where = f"{dotted}: " if dotted else ""
     if detail["type"] == "extra_forbidden":
-        known = _fields_at(section, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
-        return f"{where}unknown key; {hint}"
+        return where + _hint(location[-1], _fields_at(section, location[:-1]))
+    if detail["type"] == _UNKNOWN_KEY:
+        return where + detail["msg"]
     if detail["type"] == "missing":
         return f"{where}missing; add it"
     if detail["type"] in _PLAIN:

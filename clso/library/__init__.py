@@ -5,13 +5,13 @@ from clso.library.block_sparse import BlockSparse
 from clso.library.circulant import Circulant
 from clso.library.cosines import similarity
 from clso.library.dense_cache import DenseCache
-from clso.library.entry import LibraryEntry
+from clso.library.entry import FamilySettings, LibraryEntry, norm_scale
 from clso.library.hadamard import Hadamard
 from clso.library.kronecker import Kronecker
 from clso.library.monarch import Monarch
 from clso.library.permutation import Permutation
 from clso.library.quantized_low_rank import QuantizedLowRank
-from clso.library.registry import DERIVED_FAMILIES, FAMILIES, FamilySpec
+from clso.library.registry import DERIVED_FAMILIES, FAMILIES
 from clso.library.residual_layout import ResidualLayout
 from clso.library.zero import Zero
 
@@ -24,7 +24,7 @@ __all__ = [
     "BlockSparse",
     "Circulant",
     "DenseCache",
-    "FamilySpec",
+    "FamilySettings",
     "Hadamard",
     "Kronecker",
     "LibraryEntry",
@@ -33,6 +33,7 @@ __all__ = [
     "QuantizedLowRank",
     "ResidualLayout",
     "Zero",
+    "norm_scale",
     "similarity",
     "slot_shape",
 ]

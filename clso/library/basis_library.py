@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from clso.artifacts import read_table, table_from_rows, write_table
 from clso.errors import ArtifactError, ConfigError
-from clso.library.entry import LibraryEntry, Shape
-from clso.library.registry import FAMILIES, FamilySpec, divide, entry_from_record
+from clso.library.entry import FamilySettings, LibraryEntry, Shape
+from clso.library.registry import FAMILIES, divide, entry_from_record
 
 __all__ = ["SLOTS", "TOKEN_SLOTS", "BasisLibrary", "slot_shape"]
 
@@ -93,7 +93,7 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
 
     @classmethod
     def generate(
-        cls, n_embd: int, size: int, families: Sequence[FamilySpec], gain: float, seed: int
+        cls, n_embd: int, size: int, families: Sequence[FamilySettings], gain: float, seed: int
     ) -> Self:
         """Draw a library.
 
@@ -114,17 +114,21 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
             raise ConfigError(
                 f"n_embd is {n_embd} and gain {gain:g}, expected at least 1 and more than 0"
             )
-        counts = divide(size, [spec.share for spec in families])
-        specs = [spec for spec, n in zip(families, counts, strict=True) for _ in range(n)]
+        counts = divide(size, [settings.share for settings in families])
+        drawn = [
+            (FAMILIES.get(settings.family), settings.parameters)
+            for settings, n in zip(families, counts, strict=True)
+            for _ in range(n)
+        ]
         entries = {
             slot: [
-                FAMILIES[spec.family].generate(
+                family.generate(
                     np.random.default_rng([seed, _STREAM, number, index]),
                     slot_shape(slot, n_embd),
                     gain=gain,
-                    **spec.parameters,
+                    **parameters,
                 )
-                for index, spec in enumerate(specs)
+                for index, (family, parameters) in enumerate(drawn)
             ]
             for number, slot in enumerate(SLOTS)
         }

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from clso.errors import ConfigError
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, check_at_least_one, norm_scale
+from clso.library.entry import (
+    FamilySettings,
+    FloatMatrix,
+    LibraryEntry,
+    Shape,
+    check_at_least_one,
+    norm_scale,
+)
+from clso.section import Count, Share
 
 __all__ = ["BlockSparse"]
 
@@ -29,12 +37,19 @@ class BlockSparse(LibraryEntry):
     """
 
     family = "block_sparse"
-    parameter_names = ("block", "density")
+
+    class Settings(FamilySettings):
+        """Dense Gaussian blocks on a random subset of a block grid."""
+
+        family: Literal["block_sparse"] = "block_sparse"
+        block: Count = 16
+        density: Share = 0.25
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         block, density = int(parameters["block"]), parameters["density"]
         check_at_least_one(cls.family, block=block)
         if not 0.0 < density <= 1.0:
@@ -78,7 +93,8 @@ class BlockSparse(LibraryEntry):
     def _mask(self) -> npt.NDArray[np.bool_]:
         return _inside(self.arrays["blocks"], self.shape, self.block)
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"blocks", "values"} or "block" not in self.parameters:
             return "expected the parameter `block` and the arrays `blocks` and `values`"
         blocks, values = self.arrays["blocks"], self.arrays["values"]

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.linalg import toeplitz
 
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, norm_scale
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
 
 __all__ = ["Circulant"]
 
@@ -31,12 +31,17 @@ class Circulant(LibraryEntry):
     """
 
     family = "circulant"
-    parameter_names = ()
+
+    class Settings(FamilySettings):
+        """Shifts of one Gaussian row."""
+
+        family: Literal["circulant"] = "circulant"
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         unit = rng.standard_normal(max(shape))
         # all of c stands in every row of a wide matrix and in every column of a tall one
         squared_norm = min(shape) * float(np.square(unit).sum())
@@ -61,7 +66,8 @@ class Circulant(LibraryEntry):
         transforms = math.ceil(5 * n * math.log2(n))
         return min(transforms + 6 * (n // 2 + 1), 2 * self.shape[0] * self.shape[1])
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"first_row"}:
             return "expected the array `first_row`"
         first_row = self.arrays["first_row"]

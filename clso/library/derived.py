@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -29,12 +29,11 @@ __all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention", "check_heads"]
 class DerivedEntry(LibraryEntry):
     """An entry that is made from other things than random numbers."""
 
-    parameter_names = ()
-
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> NoReturn:
+        """See the base class."""
         raise ConfigError(
             f"matrices of the family {cls.family} are not drawn",
             remedy="turn gpt.spectral.enabled on to have them in the library",
@@ -100,7 +99,8 @@ class RecencyAttention(DerivedEntry):
         """A multiplication per coordinate and key, two and an addition per query."""
         return int(self.arrays["widths"].sum()) + 4 * len(self.arrays["widths"])
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"starts", "widths", "rates"}:
             return "expected the arrays `starts`, `widths` and `rates`"
         if not {"n_head", "step", "loud"} <= self.parameters.keys():
@@ -159,7 +159,8 @@ class HeadMerge(DerivedEntry):
         """A multiplication and a subtraction per coordinate."""
         return 2 * int(self.arrays["widths"].sum())
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"starts", "widths"}:
             return "expected the arrays `starts` and `widths`"
         if not {"n_head", "gain"} <= self.parameters.keys():

@@ -21,14 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.errors import ArtifactError, ConfigError
+from clso.section import Positive, Section
 
 __all__ = [
+    "FamilySettings",
     "FloatMatrix",
     "LibraryEntry",
     "Shape",
     "check_at_least_one",
     "check_divides",
     "norm_scale",
+    "not_dividing",
 ]
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -38,8 +41,32 @@ Shape = tuple[int, int]
 _RANK_TOLERANCE = 1e-5
 
 
+class FamilySettings(Section):
+    """A family's part in a library, and what its matrices are drawn with.
+
+    Attributes:
+        share: of a slot's entries, relative to the other families' shares.
+        family: its name; a family narrows this to a `Literal` of its own, with that default.
+    """
+
+    share: Positive = 1.0
+    family: str
+
+    def misfit(self, n_embd: int) -> str:
+        """Say why there are no such matrices in a model of this width; empty if there are."""
+        return ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a matrix is drawn with."""
+        return self.model_dump(exclude={"family", "share"})
+
+
 class LibraryEntry(ABC):
-    """One matrix of a library.
+    """One matrix of a library; a subclass is a family.
+
+    A package offers a family of its own under the entry-point group `clso.matrix_families`, by
+    the name that its `family` has: a subclass with `Settings`, `draw`, `dense` and `flops`.
 
     Args:
         shape: `(in, out)`.
@@ -51,7 +78,7 @@ class LibraryEntry(ABC):
     """
 
     family: ClassVar[str]
-    parameter_names: ClassVar[tuple[str, ...]]
+    Settings: ClassVar[type[FamilySettings]] = FamilySettings
 
     def __init__(
         self, shape: Shape, parameters: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
@@ -63,7 +90,7 @@ class LibraryEntry(ABC):
             view = np.ascontiguousarray(array).reshape(np.shape(array)).view()
             view.flags.writeable = False
             self.arrays[name] = view
-        problem = self._defect()
+        problem = self.defect()
         if problem:
             raise ArtifactError(
                 f"a {self.family} matrix of shape {self.shape} is damaged: {problem}",
@@ -80,24 +107,25 @@ class LibraryEntry(ABC):
             rng: all randomness comes from here.
             shape: `(in, out)`.
             gain: see the module.
-            **parameters: the family's own, named in `parameter_names`.
+            **parameters: the family's own, as its `Settings` name them.
 
         Raises:
             ConfigError: a parameter that is missing, unknown, or that no such matrix can have.
         """
-        if parameters.keys() != set(cls.parameter_names):
+        names = cls.Settings.model_fields.keys() - {"family", "share"}
+        if parameters.keys() != names:
             raise ConfigError(
                 f"library family {cls.family} got the parameters {sorted(parameters)}, "
-                f"expected {sorted(cls.parameter_names)}"
+                f"expected {sorted(names)}"
             )
-        return cls._draw(rng, shape, gain, parameters)
+        return cls.draw(rng, shape, gain, parameters)
 
     @classmethod
     @abstractmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
-        """Check the parameters' values and draw."""
+        """Check the parameters' values and draw; `generate` has checked their names."""
 
     @abstractmethod
     def dense(self) -> FloatMatrix:
@@ -108,9 +136,9 @@ class LibraryEntry(ABC):
     def flops(self) -> int:
         """Floating-point operations of x W for one row x, in the structured form."""
 
-    @abstractmethod
-    def _defect(self) -> str:
+    def defect(self) -> str:
         """Say what is wrong with `arrays`; empty if nothing is."""
+        return ""
 
     def _singular_values(self) -> npt.NDArray[np.float64]:
         dense = self.dense().astype(np.float64)
@@ -227,3 +255,10 @@ def check_divides(family: str, shape: Shape, **values: int) -> None:
                 f"a {shape[0]} x {shape[1]} matrix",
                 remedy=f"choose {name} as a divisor of n_embd",
             )
+
+
+def not_dividing(name: str, value: int, n_embd: int) -> str:
+    """Say that a value does not divide a model's width; empty if it does."""
+    if n_embd % value == 0:
+        return ""
+    return f"{name} {value} does not divide model.n_embd {n_embd}; choose a divisor of it"

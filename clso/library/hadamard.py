@@ -14,12 +14,12 @@ Transform"; Tropp 2011, "Improved Analysis of the Subsampled Randomized Hadamard
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.linalg import hadamard
 
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, norm_scale
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
 from clso.library.packing import draw_signs, narrow, packed_defect, unpack_signs
 
 __all__ = ["Hadamard"]
@@ -39,12 +39,17 @@ class Hadamard(LibraryEntry):
     """
 
     family = "hadamard"
-    parameter_names = ()
+
+    class Settings(FamilySettings):
+        """Hadamard matrices with random signs and order."""
+
+        family: Literal["hadamard"] = "hadamard"
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         order, tiles = _tiling(shape)
         picked = np.concatenate([rng.permutation(order) for _ in range(tiles)])[: max(shape)]
         return cls(
@@ -78,7 +83,8 @@ class Hadamard(LibraryEntry):
         order, tiles = _tiling(self.shape)
         return tiles * (order * (order.bit_length() - 1) + 2 * min(self.shape))
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"picked", "signs", "scale"}:
             return "expected the arrays `picked`, `signs` and `scale`"
         picked, signs, scale = (self.arrays[name] for name in ("picked", "signs", "scale"))

@@ -9,12 +9,21 @@ singular values are all products of one of A's and one of B's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, check_divides, norm_scale
+from clso.library.entry import (
+    FamilySettings,
+    FloatMatrix,
+    LibraryEntry,
+    Shape,
+    check_divides,
+    norm_scale,
+    not_dividing,
+)
 
 __all__ = ["Kronecker"]
 
@@ -28,12 +37,26 @@ class Kronecker(LibraryEntry):
     """
 
     family = "kronecker"
-    parameter_names = ("block",)
+
+    class Settings(FamilySettings):
+        """Kronecker products A (x) B of Gaussian factors.
+
+        Attributes:
+            block: side of B; a divisor of `model.n_embd`.
+        """
+
+        family: Literal["kronecker"] = "kronecker"
+        block: Annotated[int, Field(ge=2, le=10**6)] = 8
+
+        def misfit(self, n_embd: int) -> str:
+            """See the base class."""
+            return not_dividing("block", self.block, n_embd)
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         block = int(parameters["block"])
         check_divides(cls.family, shape, block=block)
         left = rng.standard_normal((shape[0] // block, shape[1] // block))
@@ -72,7 +95,8 @@ class Kronecker(LibraryEntry):
         )
         return np.asarray(np.sort(np.outer(left, right).ravel())[::-1], dtype=np.float64)
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"left", "right"}:
             return "expected the arrays `left` and `right`"
         left, right = self.arrays["left"], self.arrays["right"]

@@ -13,12 +13,21 @@ k^2 <= m.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, check_divides, norm_scale
+from clso.library.entry import (
+    FamilySettings,
+    FloatMatrix,
+    LibraryEntry,
+    Shape,
+    check_divides,
+    norm_scale,
+    not_dividing,
+)
 
 __all__ = ["Monarch"]
 
@@ -32,12 +41,27 @@ class Monarch(LibraryEntry):
     """
 
     family = "monarch"
-    parameter_names = ("blocks",)
+
+    class Settings(FamilySettings):
+        """Two block-diagonal Gaussian matrices with a permutation between them.
+
+        Attributes:
+            blocks: on each diagonal; a divisor of `model.n_embd`. Every output depends on every
+                input up to its square root.
+        """
+
+        family: Literal["monarch"] = "monarch"
+        blocks: Annotated[int, Field(ge=2, le=10**6)] = 8
+
+        def misfit(self, n_embd: int) -> str:
+            """See the base class."""
+            return not_dividing("blocks", self.blocks, n_embd)
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         blocks = int(parameters["blocks"])
         check_divides(cls.family, shape, blocks=blocks)
         inner = min(shape) // blocks
@@ -65,7 +89,8 @@ class Monarch(LibraryEntry):
         """A multiplication and an addition per stored element."""
         return 2 * int(self.arrays["first"].size + self.arrays["second"].size)
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"first", "second"}:
             return "expected the arrays `first` and `second`"
         first, second = self.arrays["first"], self.arrays["second"]

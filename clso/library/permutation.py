@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, norm_scale
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
 from clso.library.packing import draw_signs, narrow, packed_defect, unpack_signs
 
 __all__ = ["Permutation"]
@@ -30,12 +30,17 @@ class Permutation(LibraryEntry):
     """
 
     family = "permutation"
-    parameter_names = ()
+
+    class Settings(FamilySettings):
+        """Signed permutations, tiled to the slot's shape."""
+
+        family: Literal["permutation"] = "permutation"
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         short, long = min(shape), max(shape)
         turns = [rng.permutation(short) for _ in range(-(-long // short))]
         return cls(
@@ -67,7 +72,8 @@ class Permutation(LibraryEntry):
         meetings = np.sort(np.bincount(self.arrays["partners"], minlength=min(self.shape)))[::-1]
         return np.asarray(np.sqrt(meetings) * float(self.arrays["scale"]), dtype=np.float64)
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"partners", "signs", "scale"}:
             return "expected the arrays `partners`, `signs` and `scale`"
         partners, signs, scale = (self.arrays[name] for name in ("partners", "signs", "scale"))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from clso.errors import ConfigError
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape, check_at_least_one, norm_scale
+from clso.library.entry import (
+    FamilySettings,
+    FloatMatrix,
+    LibraryEntry,
+    Shape,
+    check_at_least_one,
+    norm_scale,
+)
+from clso.section import Count
 
 __all__ = ["QuantizedLowRank"]
 
@@ -27,12 +36,25 @@ class QuantizedLowRank(LibraryEntry):
     """
 
     family = "quantized_low_rank"
-    parameter_names = ("rank", "bits")
+
+    class Settings(FamilySettings):
+        """Product of two Gaussian factors, each quantized to `2**bits - 1` symmetric levels."""
+
+        family: Literal["quantized_low_rank"] = "quantized_low_rank"
+        rank: Count = 8
+        bits: Annotated[int, Field(ge=2, le=8)] = 4
+
+        def misfit(self, n_embd: int) -> str:
+            """See the base class."""
+            if self.rank <= n_embd:
+                return ""
+            return f"rank {self.rank} is more than model.n_embd {n_embd}, which bounds it"
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         rank, bits = int(parameters["rank"]), int(parameters["bits"])
         check_at_least_one(cls.family, rank=rank)
         if rank > min(shape):
@@ -72,7 +94,8 @@ class QuantizedLowRank(LibraryEntry):
         values = np.linalg.svd(left @ right.T, full_matrices=False, compute_uv=False)
         return np.asarray(values * float(self.arrays["scale"]), dtype=np.float64)
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if self.arrays.keys() != {"left", "right", "scale"}:
             return "expected the arrays `left`, `right` and `scale`"
         left, right, scale = (self.arrays[name] for name in ("left", "right", "scale"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from clso.errors import ArtifactError, ConfigError
@@ -18,56 +17,38 @@ from clso.library.permutation import Permutation
 from clso.library.quantized_low_rank import QuantizedLowRank
 from clso.library.spectral import SpectralEmbedding, SpectralReadout
 from clso.library.zero import Zero
+from clso.plugins import Registry
 
-__all__ = ["DERIVED_FAMILIES", "FAMILIES", "FamilySpec", "divide", "entry_from_record"]
+__all__ = ["DERIVED_FAMILIES", "FAMILIES", "divide", "entry_from_record"]
 
-FAMILIES: dict[str, type[LibraryEntry]] = {
-    family.family: family
-    for family in (
-        BlockSparse,
-        QuantizedLowRank,
-        Permutation,
-        Circulant,
-        Hadamard,
-        Kronecker,
-        Monarch,
-        Zero,
-    )
-}
+
+def _check_family(family: object) -> None:
+    if not (isinstance(family, type) and issubclass(family, LibraryEntry)):
+        raise TypeError(f"{family!r} is not derived from LibraryEntry")
+
+
+FAMILIES: Registry[type[LibraryEntry]] = Registry(
+    "clso.matrix_families",
+    {
+        family.family: family
+        for family in (
+            BlockSparse,
+            QuantizedLowRank,
+            Permutation,
+            Circulant,
+            Hadamard,
+            Kronecker,
+            Monarch,
+            Zero,
+        )
+    },
+    check=_check_family,
+)
 # These are not drawn: `clso.library.spectral_library` makes them.
 DERIVED_FAMILIES: dict[str, type[LibraryEntry]] = {
     family.family: family
     for family in (RecencyAttention, HeadMerge, SpectralEmbedding, SpectralReadout)
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FamilySpec:
-    """A family's part in a library.
-
-    Args:
-        family: a name in `FAMILIES`.
-        share: its part relative to the other families' shares.
-        parameters: what the family's `generate` takes besides shape and gain.
-
-    Raises:
-        ConfigError: no family of that name, or a share that is not positive.
-    """
-
-    family: str
-    share: float = 1.0
-    parameters: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise ConfigError(
-                f"there is no library family {self.family!r}",
-                remedy="families are: " + ", ".join(sorted(FAMILIES)),
-            )
-        if not self.share > 0.0:
-            raise ConfigError(
-                f"library family {self.family}: share is {self.share:g}, expected more than 0"
-            )
 
 
 def divide(size: int, shares: Sequence[float]) -> list[int]:
@@ -100,11 +81,14 @@ def entry_from_record(record: Mapping[str, Any]) -> LibraryEntry:
     Raises:
         ArtifactError: a family that this version does not know, or a damaged record.
     """
-    name = record.get("family")
-    known = FAMILIES | DERIVED_FAMILIES
-    if not isinstance(name, str) or name not in known:
+    name = str(record.get("family"))
+    if name in DERIVED_FAMILIES:
+        return DERIVED_FAMILIES[name].from_record(record)
+    try:
+        family = FAMILIES.get(name)
+    except ConfigError as error:
         raise ArtifactError(
-            f"a library entry is of the family {name!r}, which is not known here",
-            remedy="known families: " + ", ".join(sorted(known)),
-        )
-    return known[name].from_record(record)
+            f"a library entry is of the family {name!r}: {error.message}",
+            remedy="install the package that made it, or delete the library and generate it again",
+        ) from error
+    return family.from_record(record)

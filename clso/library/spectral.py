@@ -91,7 +91,8 @@ class SpectralEmbedding(_SpectralEntry):
         weight[self.arrays["tokens"], -2:] -= columns.sum(1)[:, None] / 2
         return weight
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         if not {"shrinkage", "loud"} <= self.parameters.keys():
             return "expected the parameters `shrinkage` and `loud`"
         problem = self._problem(["counts"])
@@ -146,7 +147,8 @@ class SpectralReadout(_SpectralEntry):
         weight[:, -1] = self.arrays["log_prior"]
         return weight
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         problem = self._problem(["gains", "widths", "log_prior"])
         if problem:
             return problem

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,64 +17,20 @@ from clso.library.basis_library import SLOTS, BasisLibrary, slot_shape
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
+from clso.library.settings import SpectralSettings
 from clso.library.spectral import SpectralEmbedding, SpectralReadout
 from clso.library.zero import Zero
 
-__all__ = ["Range", "SpectralSpec", "with_spectral"]
-
-Range = tuple[float, float]
+__all__ = ["with_spectral"]
 
 # Sets these streams apart from every other use of the same seed.
 _STREAM = int.from_bytes(b"spec")
 
 
-@dataclass(frozen=True, slots=True)
-class SpectralSpec:
-    """How many derived entries, and from what ranges they are drawn.
-
-    Attributes:
-        size: derived entries per body slot.
-        embeddings: entries of the slot `embedding`.
-        readouts: entries of the slot `readout`.
-        shrinkage: of the rows of rare tokens, in counts.
-        near_gain: a factor on what the current token says.
-        recent_gain: on the mean of the recent tokens.
-        topic_gain: on the mean of the longer stretch.
-        recent_rate: decay per position of the first head.
-        topic_rate: of the second head.
-        merge_gain: a factor on what both heads bring.
-
-    Raises:
-        ConfigError: no entries, or a range that is empty or not positive.
-    """
-
-    size: int = 8
-    embeddings: int = 4
-    readouts: int = 16
-    shrinkage: Range = (0.05, 3.0)
-    near_gain: Range = (0.8, 1.1)
-    recent_gain: Range = (0.3, 0.9)
-    topic_gain: Range = (1.0, 4.0)
-    recent_rate: Range = (0.3, 0.9)
-    topic_rate: Range = (0.02, 0.12)
-    merge_gain: Range = (0.95, 1.05)
-
-    def __post_init__(self) -> None:
-        for name in ("size", "embeddings", "readouts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"gpt.spectral.{name} is {getattr(self, name)}, expected >= 1")
-        for name in self.__slots__:
-            bounds = getattr(self, name)
-            if isinstance(bounds, tuple) and not 0.0 < bounds[0] <= bounds[1] < math.inf:
-                raise ConfigError(
-                    f"gpt.spectral.{name} is {list(bounds)}, expected two positive numbers in order"
-                )
-
-
 def with_spectral(
     library: BasisLibrary,
     factors: SpectralFactors,
-    spec: SpectralSpec,
+    spec: SpectralSettings,
     *,
     n_head: int,
     seed: int,
@@ -138,9 +93,9 @@ def with_spectral(
     return BasisLibrary(library.n_embd, entries)
 
 
-def _middle(bounds: Range) -> float:
+def _middle(bounds: tuple[float, float]) -> float:
     return math.sqrt(bounds[0] * bounds[1])
 
 
-def _draw(rng: np.random.Generator, bounds: Range) -> float:
+def _draw(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
     return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from clso.library.entry import FloatMatrix, LibraryEntry, Shape
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape
 
 __all__ = ["Zero"]
 
@@ -23,7 +23,11 @@ class Zero(LibraryEntry):
     """
 
     family = "zero"
-    parameter_names = ()
+
+    class Settings(FamilySettings):
+        """The zero matrix: its slot is idle; several in one slot are still one choice."""
+
+        family: Literal["zero"] = "zero"
 
     @classmethod
     def of(cls, shape: Shape) -> Self:
@@ -31,9 +35,10 @@ class Zero(LibraryEntry):
         return cls(shape, {}, {})
 
     @classmethod
-    def _draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, float]
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
+        """See the base class."""
         return cls.of(shape)
 
     def dense(self) -> FloatMatrix:
@@ -45,5 +50,6 @@ class Zero(LibraryEntry):
         """None."""
         return 0
 
-    def _defect(self) -> str:
+    def defect(self) -> str:
+        """See the base class."""
         return "expected no arrays" if self.arrays else ""

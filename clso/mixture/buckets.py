@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 
 from clso.mixture.history import LONGEST, History
 from clso.scoring import Int64Array
 
-__all__ = ["BUCKETINGS", "assign", "n_buckets"]
+__all__ = ["BUCKETINGS", "Bucketing", "assign", "n_buckets"]
 
 _COUNT_LEVELS = 8
 _POSITION_STEPS = (4, 16, 64)
@@ -50,7 +50,7 @@ _FEATURES: Final[dict[str, tuple[int, Callable[[History], Int64Array]]]] = {
     "position": (len(_POSITION_STEPS) + 1, _position),
 }
 
-BUCKETINGS: Final = (
+Bucketing = Literal[
     "none",
     "position",
     "match",
@@ -65,8 +65,10 @@ BUCKETINGS: Final = (
     "count1*match*position",
     "count1*count2*match",
     "count1*count2*match*position",
-)
+]
 """Every bucketing by name: features joined by `*`."""
+
+BUCKETINGS: Final[tuple[Bucketing, ...]] = get_args(Bucketing)
 
 
 def _parts(bucketing: str) -> list[tuple[int, Callable[[History], Int64Array]]]:

@@ -11,15 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from clso.baseline.settings import BaselineSettings
 from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
 from clso.digest import digest_of
 from clso.energy.select import EnergySettings
 from clso.errors import ConfigError
+from clso.gpt.settings import GptSettings, ModelSettings
+from clso.mixture.settings import MixtureSettings
 from clso.section import Section, Threads, mistakes
 from clso.statistics.bootstrap import BootstrapSettings
 from pipelines.config.arms import AblateSettings, SavingsSettings
-from pipelines.config.mixture import MixtureConfig
-from pipelines.config.models import BaselineConfig, GptConfig, ModelConfig
 from pipelines.config.tune import TuneSettings
 from search.settings import SearchSettings
 
@@ -39,6 +40,16 @@ class RuntimeSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class SearchedMixtureSettings(MixtureSettings):
+    """The crystalline mixture family and its search.
+
+    Attributes:
+        search: the genetic algorithm for this family; `None`: the run's `search`.
+    """
+
+    search: SearchSettings | None = None
+
+
 class RunConfig(Section):
     """One run, end to end."""
 
@@ -47,12 +58,12 @@ class RunConfig(Section):
     families: Annotated[tuple[Literal["gpt", "mixture"], ...], Field(min_length=1)] = ("gpt",)
     data: DataSettings = DataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
-    model: ModelConfig = ModelConfig()
-    gpt: GptConfig = GptConfig()
-    mixture: MixtureConfig = MixtureConfig()
+    model: ModelSettings = ModelSettings()
+    gpt: GptSettings = GptSettings()
+    mixture: SearchedMixtureSettings = SearchedMixtureSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings = SearchSettings()
-    baseline: BaselineConfig = BaselineConfig()
+    baseline: BaselineSettings = BaselineSettings()
     energy: EnergySettings = EnergySettings()
     analysis: BootstrapSettings = BootstrapSettings()
     runtime: RuntimeSettings = RuntimeSettings()

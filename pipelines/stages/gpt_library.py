@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from clso.artifacts import write_error
 from clso.digest import digest_of
-from clso.library import BasisLibrary, FamilySpec, ResidualLayout
+from clso.library import BasisLibrary, ResidualLayout
 from clso.library.cooccurrence import factorize
-from clso.library.spectral_library import SpectralSpec, with_spectral
+from clso.library.spectral_library import with_spectral
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
@@ -85,20 +85,12 @@ def open_library(experiment: Experiment) -> BasisLibrary:
 def generate_library(experiment: Experiment, counted: Sequence[str]) -> BasisLibrary:
     """Return the library whose derived entries follow from these splits of the budget."""
     config = experiment.config
-    families = [
-        FamilySpec(
-            family=family.family,
-            share=family.share,
-            parameters=family.model_dump(exclude={"family", "share"}),
-        )
-        for family in config.gpt.library.families
-    ]
     # matrices this small take a second thread's joules and none of the time
     with threadpool_limits(1):
         library = BasisLibrary.generate(
             config.model.n_embd,
             config.gpt.library.size,
-            families,
+            config.gpt.library.families,
             config.gpt.library.gain,
             config.seed,
         )
@@ -121,6 +113,4 @@ def _with_spectral(
         seed=config.seed,
         source=experiment.data_fingerprint,
     )
-    reaches = {"enabled", "recent_width", "topic_width", "recent_reach", "topic_reach"}
-    spec = SpectralSpec(**spectral.model_dump(exclude=reaches))
-    return with_spectral(library, factors, spec, n_head=config.model.n_head, seed=config.seed)
+    return with_spectral(library, factors, spectral, n_head=config.model.n_head, seed=config.seed)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_families import family_settings
 
 from clso.gpt import GptFrame, GptShape
-from clso.library import BasisLibrary, FamilySpec
+from clso.library import BasisLibrary
 
 N_LAYER, N_HEAD, N_EMBD, BLOCK_SIZE, VOCAB_SIZE = 2, 2, 12, 10, 300
 
@@ -12,8 +13,8 @@ N_LAYER, N_HEAD, N_EMBD, BLOCK_SIZE, VOCAB_SIZE = 2, 2, 12, 10, 300
 @pytest.fixture(scope="session")
 def library() -> BasisLibrary:
     families = [
-        FamilySpec("block_sparse", 1.0, {"block": 5, "density": 0.4}),
-        FamilySpec("quantized_low_rank", 1.0, {"rank": 3, "bits": 4}),
+        family_settings("block_sparse", 1.0, {"block": 5, "density": 0.4}),
+        family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4}),
     ]
     return BasisLibrary.generate(N_EMBD, 6, families, gain=1.0, seed=1)
 

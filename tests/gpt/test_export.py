@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_families import family_settings
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 from torch.nn import functional
@@ -15,7 +16,7 @@ from clso.data.tokenizer import END_TOKEN, Tokenizer
 from clso.errors import ArtifactError, ConfigError
 from clso.gpt import CrystallineGpt, GptFrame, GptShape
 from clso.gpt.export import save_checkpoint, to_gpt2
-from clso.library import FAMILIES, BasisLibrary, FamilySpec
+from clso.library import FAMILIES, BasisLibrary
 
 GENOME = (0, 1, 2, 3, 4, 5, 0, 1)
 PARAMETERS: dict[str, dict[str, float]] = {
@@ -66,11 +67,11 @@ def test_plain_transformers_gives_the_same_loss(
     assert gpt2.config.tie_word_embeddings is not model.frame.has_bias
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES.names()))
 def test_every_family_exports_with_the_same_loss(
     family: str, shape: GptShape, batches: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    specs = [FamilySpec(family, 1.0, PARAMETERS.get(family, {}))]
+    specs = [family_settings(family, 1.0, PARAMETERS.get(family, {}))]
     library = BasisLibrary.generate(shape.n_embd, 2, specs, 1.0, 0)
     frame = GptFrame(shape, seed=4)
     model = CrystallineGpt(library, (0, 1, 0, 1, 1, 0, 1, 0), frame, share_layers=False)

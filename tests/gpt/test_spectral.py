@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from drawn_families import family_settings
 from torch.nn import functional
 
 from clso.counting import count_targets
@@ -15,9 +16,10 @@ from clso.floors import Unigram
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
 from clso.gpt.body import first_state, step
 from clso.gpt.export import to_gpt2
-from clso.library import SLOTS, BasisLibrary, FamilySpec, ResidualLayout
+from clso.library import SLOTS, BasisLibrary, ResidualLayout
 from clso.library.cooccurrence import factorize
-from clso.library.spectral_library import SpectralSpec, with_spectral
+from clso.library.settings import SpectralSettings
+from clso.library.spectral_library import with_spectral
 
 N_EMBD, BLOCK, VOCAB_SIZE = 32, 16, 50
 LAYOUT = ResidualLayout(N_EMBD, 8, 8, BLOCK)
@@ -47,7 +49,7 @@ def walk(n: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def library() -> BasisLibrary:
-    families = [FamilySpec("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})]
+    families = [family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})]
     drawn = BasisLibrary.generate(N_EMBD, 2, families, 1.0, 0)
     factors = factorize(
         [Stream(walk(8000, 0))],
@@ -58,7 +60,7 @@ def library() -> BasisLibrary:
         seed=0,
         source="walk",
     )
-    spec = SpectralSpec(size=4, embeddings=2, readouts=3, near_gain=(1.0, 1.0))
+    spec = SpectralSettings(size=4, embeddings=2, readouts=3, near_gain=(1.0, 1.0))
     return with_spectral(drawn, factors, spec, n_head=2, seed=0)
 
 

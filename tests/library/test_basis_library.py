@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from drawn_families import family_settings
 
 from clso.errors import ArtifactError, ConfigError
-from clso.library import SLOTS, BasisLibrary, DenseCache, FamilySpec, slot_shape
+from clso.library import SLOTS, BasisLibrary, DenseCache, slot_shape
 
 FAMILIES = [
-    FamilySpec("block_sparse", 1.0, {"block": 4, "density": 0.3}),
-    FamilySpec("quantized_low_rank", 1.0, {"rank": 3, "bits": 4}),
+    family_settings("block_sparse", 1.0, {"block": 4, "density": 0.3}),
+    family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4}),
 ]
 
 

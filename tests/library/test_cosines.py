@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_families import family_settings
 
-from clso.library import BasisLibrary, FamilySpec, LibraryEntry, Zero, similarity
+from clso.library import BasisLibrary, LibraryEntry, Zero, similarity
 
-FAMILIES = [FamilySpec("permutation"), FamilySpec("circulant"), FamilySpec("hadamard")]
+FAMILIES = [
+    family_settings("permutation"),
+    family_settings("circulant"),
+    family_settings("hadamard"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def test_it_is_symmetric_with_ones_on_the_diagonal(entries: tuple[LibraryEntry, 
 
 
 def test_independent_draws_are_as_far_apart_as_said() -> None:
-    drawn = BasisLibrary.generate(32, 40, [FamilySpec("circulant")], 1.0, 0)["attn_out"]
+    drawn = BasisLibrary.generate(32, 40, [family_settings("circulant")], 1.0, 0)["attn_out"]
     cosines = similarity(drawn)[np.triu_indices(40, 1)]
     # 32 numbers make up each of these 32 x 32 matrices
     assert np.std(cosines) == pytest.approx(32**-0.5, rel=0.15)

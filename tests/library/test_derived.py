@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_families import family_settings
 
 from clso.counting import count_pairs
 from clso.errors import ArtifactError, ConfigError, DataError
@@ -12,15 +13,15 @@ from clso.library import (
     DERIVED_FAMILIES,
     SLOTS,
     BasisLibrary,
-    FamilySpec,
     LibraryEntry,
     ResidualLayout,
 )
 from clso.library.cooccurrence import SpectralFactors, factorize
 from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.registry import entry_from_record
+from clso.library.settings import SpectralSettings
 from clso.library.spectral import SpectralEmbedding, SpectralReadout
-from clso.library.spectral_library import SpectralSpec, with_spectral
+from clso.library.spectral_library import with_spectral
 
 VOCAB_SIZE, N_HEAD = 40, 2
 LAYOUT = ResidualLayout(24, 6, 5, 16)
@@ -162,13 +163,13 @@ def test_heads_that_cannot_carry_the_layout_are_refused(n_head: int) -> None:
 
 def test_a_range_the_wrong_way_round_is_refused() -> None:
     with pytest.raises(ConfigError, match="near_gain"):
-        SpectralSpec(near_gain=(2.0, 1.0))
+        SpectralSettings(near_gain=(2.0, 1.0))
 
 
 def extended(factors: SpectralFactors, width: int = 24) -> BasisLibrary:
-    families = [FamilySpec("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})]
+    families = [family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})]
     drawn = BasisLibrary.generate(width, 2, families, 1.0, 0)
-    spec = SpectralSpec(size=4, embeddings=2, readouts=3)
+    spec = SpectralSettings(size=4, embeddings=2, readouts=3)
     return with_spectral(drawn, factors, spec, n_head=N_HEAD, seed=0)
 
 

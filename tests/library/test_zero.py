@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_families import family_settings
 
 from clso.errors import ArtifactError
 from clso.gpt.genome import gpt_space
-from clso.library import SLOTS, BasisLibrary, FamilySpec, Zero
+from clso.library import SLOTS, BasisLibrary, Zero
 from clso.library.registry import entry_from_record
 
 
@@ -23,7 +24,7 @@ def test_a_drawn_zero_is_the_zero_of_spectral_libraries() -> None:
 
 
 def test_several_zeros_are_one_choice() -> None:
-    specs = [FamilySpec("permutation"), FamilySpec("zero")]
+    specs = [family_settings("permutation"), family_settings("zero")]
     library = BasisLibrary.generate(8, 6, specs, 1.0, 0)
     assert [entry.family for entry in library["mlp_up"]] == ["permutation"] * 3 + ["zero"] * 3
     space = gpt_space(library, 1, share_layers=True)

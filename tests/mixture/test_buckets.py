@@ -1,11 +1,8 @@
-from typing import get_args
-
 import numpy as np
 import pytest
 
 from clso.mixture.buckets import BUCKETINGS, assign, n_buckets
 from clso.mixture.history import History, HistoryCounts
-from pipelines.config.mixture import Bucketing
 
 
 @pytest.fixture
@@ -13,10 +10,6 @@ def history(text_stream: type) -> History:
     rng = np.random.default_rng(3)
     counts = HistoryCounts.fit([text_stream(np.minimum(rng.zipf(1.5, 3000), 20) - 1)], 20)
     return counts.of(np.minimum(rng.zipf(1.5, (8, 70)), 20) - 1)
-
-
-def test_the_configuration_offers_exactly_these_bucketings() -> None:
-    assert get_args(Bucketing) == BUCKETINGS
 
 
 @pytest.mark.parametrize("bucketing", BUCKETINGS)

@@ -2,21 +2,21 @@ import pytest
 
 from clso.errors import ConfigError
 from clso.mixture.grid import function_names
+from clso.mixture.settings import FunctionGridSettings, MixtureSettings
 from clso.mixture.specification import class_maps_of, parse
-from pipelines.config.mixture import FunctionGridConfig, MixtureConfig
 
-EMPTY = dict.fromkeys(FunctionGridConfig.model_fields, ())
+EMPTY = dict.fromkeys(FunctionGridSettings.model_fields, ())
 
 
 def test_the_default_grid_has_200_functions_or_more_each_once() -> None:
-    names = function_names(FunctionGridConfig().model_dump())
+    names = function_names(FunctionGridSettings().model_dump())
     assert len(names) >= 200
     assert len(set(names)) == len(names)
     assert all(parse(name).name == name for name in names)
 
 
 def test_every_class_map_in_use_is_configured() -> None:
-    grid = FunctionGridConfig()
+    grid = FunctionGridSettings()
     assert set(class_maps_of(function_names(grid.model_dump()))) <= set(grid.class_maps)
 
 
@@ -55,4 +55,4 @@ def test_a_function_that_is_none_is_refused(name: str) -> None:
 def test_gated_caches_need_their_classes() -> None:
     assert class_maps_of(["gated(k64)", "cache(8)", "unigram", "kn(1:k32)"]) == ("k32", "k64")
     with pytest.raises(ConfigError, match="used but not in class_maps"):
-        MixtureConfig(library=FunctionGridConfig(class_maps=("k32",), gated_maps=("k64",)))
+        MixtureSettings(library=FunctionGridSettings(class_maps=("k32",), gated_maps=("k64",)))

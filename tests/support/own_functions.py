@@ -1,7 +1,8 @@
-"""A basis function of another package: what was said a few tokens ago is said again."""
+"""Basis functions of another package: a token said again, and what followed a token before."""
 
 import numpy as np
 
+from clso.counting import count_pairs
 from clso.mixture import FittingText, PlainFunction
 
 
@@ -28,6 +29,26 @@ class Echo(PlainFunction):
             p *= 1.0 - share
             p[history[-self.back]] += share
         return p
+
+    def flops_per_token(self, block_size: int) -> int:
+        return 3
+
+
+class Follow(PlainFunction):
+    """What followed the last token, with the unigram counted so many times beside it."""
+
+    def __init__(self, weight: float = 5.0) -> None:
+        self.weight = weight
+
+    def fit(self, text: FittingText) -> dict[str, np.ndarray]:
+        keys, counts = count_pairs(text.streams, text.vocab_size)
+        table = np.zeros((text.vocab_size, text.vocab_size), dtype=np.int32)
+        table.reshape(-1)[keys] = counts
+        return {"table": table, "unigram": text.unigram.p}
+
+    def distribution(self, history: np.ndarray) -> np.ndarray:
+        row = self.arrays["table"][history[-1]]
+        return (row + self.weight * self.arrays["unigram"]) / (row.sum() + self.weight)
 
     def flops_per_token(self, block_size: int) -> int:
         return 3

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from clso.errors import ConfigError
+from clso.mixture.buckets import BUCKETINGS, Bucketing
+from clso.mixture.specification import parse
 from clso.section import Count, NotNegative, Positive, Section
-from search.settings import SearchSettings
 
-__all__ = ["FunctionGridConfig", "MixtureConfig"]
+__all__ = ["FunctionGridSettings", "MixtureSettings"]
 
-Offsets = Annotated[
+_Offsets = Annotated[
     tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=8)
 ]
-ClassMap = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
-HalfLife = Positive | Literal["inf"]
-Bucketing = Literal[
-    "none",
-    "position",
-    "match",
-    "longest",
-    "count1",
-    "count2",
-    "match*position",
-    "longest*match",
-    "count1*match",
-    "count2*match",
-    "longest*match*position",
-    "count1*match*position",
-    "count1*count2*match",
-    "count1*count2*match*position",
-]
+_ClassMap = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+_HalfLife = Positive | Literal["inf"]
 
 
-class FunctionGridConfig(Section):
+class FunctionGridSettings(Section):
     """The basis functions of a library; every combination is an entry.
 
     Attributes:
@@ -55,7 +41,7 @@ class FunctionGridConfig(Section):
         functions: more entries, spelled out, such as `kn(1,2:k64,3:k32)` or `product(k64)`.
     """
 
-    patterns: tuple[Offsets, ...] = (
+    patterns: tuple[_Offsets, ...] = (
         (1,),
         (1, 2),
         (1, 2, 3),
@@ -76,14 +62,14 @@ class FunctionGridConfig(Section):
         (2, 3, 4),
         (2, 3, 1),
     )
-    class_maps: tuple[ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
-    class_patterns: tuple[Offsets, ...] = ((1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))
+    class_maps: tuple[_ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
+    class_patterns: tuple[_Offsets, ...] = ((1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))
     exact: tuple[Annotated[int, Field(ge=0, le=8)], ...] = (0, 1, 2)
-    class_targets: tuple[ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
-    cache_half_lives: tuple[HalfLife, ...] = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, "inf")
+    class_targets: tuple[_ClassMap, ...] = ("k32", "k64", "k128", "k128.1", "k256", "s64", "s128")
+    cache_half_lives: tuple[_HalfLife, ...] = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0, "inf")
     cache_idf: tuple[NotNegative, ...] = (0.0, 0.3, 0.6)
-    gated_maps: tuple[ClassMap, ...] = ("k64", "k128", "k256", "s128")
-    gated_half_lives: tuple[HalfLife, ...] = ("inf",)
+    gated_maps: tuple[_ClassMap, ...] = ("k64", "k128", "k256", "s128")
+    gated_half_lives: tuple[_HalfLife, ...] = ("inf",)
     gated_idf: tuple[NotNegative, ...] = (0.0,)
     gated_powers: tuple[Positive, ...] = (0.7, 1.0)
     induction_lengths: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (1, 2, 3)
@@ -95,8 +81,21 @@ class FunctionGridConfig(Section):
         "product(s128)",
     )
 
+    @field_validator("functions")
+    @classmethod
+    def _functions_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = []
+        for name in names:
+            try:
+                parse(name)
+            except ConfigError as error:
+                wrong.append(error.message)
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return names
 
-class MixtureConfig(Section):
+
+class MixtureSettings(Section):
     """The crystalline mixture family.
 
     Attributes:
@@ -114,11 +113,10 @@ class MixtureConfig(Section):
         hybrid: whether AdamW's GPT-2, once trained, joins the found model's functions.
         hybrid_tokens: targets of validation that the network's weight in the hybrid is fitted on,
             in blocks spread over the split.
-        search: the genetic algorithm for this family; `None`: the run's `search`.
     """
 
     slots: Annotated[int, Field(ge=1, le=256)] = 16
-    bucketings: Annotated[tuple[Bucketing, ...], Field(min_length=1)] = get_args(Bucketing)
+    bucketings: Annotated[tuple[Bucketing, ...], Field(min_length=1)] = BUCKETINGS
     search_tokens: Count | None = 24_576
     smoothing: Positive = 10.0
     steps: Count = 8
@@ -126,11 +124,10 @@ class MixtureConfig(Section):
     crystalline_gpt: bool = False
     hybrid: bool = True
     hybrid_tokens: Count = 4096
-    library: FunctionGridConfig = FunctionGridConfig()
-    search: SearchSettings | None = None
+    library: FunctionGridSettings = FunctionGridSettings()
 
     @model_validator(mode="after")
-    def _maps_known(self) -> MixtureConfig:
+    def _maps_known(self) -> MixtureSettings:
         grid = self.library
         unknown = {*grid.class_targets, *grid.gated_maps} - set(grid.class_maps)
         if unknown:

@@ -1,0 +1,56 @@
+"""The settings of AdamW: the sweep, what its trials share, and the warm start."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clso.section import Count, NotNegative, Positive, Probability, Section
+
+__all__ = ["BaselineSettings", "WarmStartSettings"]
+
+
+class WarmStartSettings(Section):
+    """A small grid of rates, all else as the sweep's winner has it.
+
+    Attributes:
+        enabled: trains on from the found model, once the sweep is done.
+        learning_rates: rates to try.
+        eval_points: validation losses taken along a run, besides the one before its first step.
+    """
+
+    enabled: bool = False
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (5e-4, 1e-3, 2e-3)
+    eval_points: Count = 10
+
+
+class BaselineSettings(Section):
+    """AdamW on the same shape and tokens, swept over four grids.
+
+    Attributes:
+        strategy: `product`: every combination; `one_at_a_time`: one grid after the other varies
+            around the best trial so far, starting from the first of each.
+        passes: times that AdamW sees each distinct token.
+        eval_points: validation losses taken along a run; the best one's weights are kept.
+        extend: times that a best learning rate at the grid's edge may extend the grid by 2.
+        warm_start: AdamW from the found crystalline GPT, beside the sweep.
+    """
+
+    enabled: bool = True
+    strategy: Literal["product", "one_at_a_time"] = "product"
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-3, 2e-3, 4e-3)
+    schedules: Annotated[tuple[Literal["constant", "cosine"], ...], Field(min_length=1)] = (
+        "cosine",
+    )
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (4,)
+    dropouts: Annotated[
+        tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...], Field(min_length=1)
+    ] = (0.0,)
+    passes: Count = 1
+    warmup_fraction: Probability = 0.05
+    weight_decay: NotNegative = 0.1
+    grad_clip: Positive = 1.0
+    eval_points: Count = 5
+    extend: Annotated[int, Field(ge=0, le=8)] = 2
+    warm_start: WarmStartSettings = WarmStartSettings()

@@ -1,0 +1,105 @@
+"""The settings of a library: which families share its entries, and what follows from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+
+from clso.errors import ConfigError
+from clso.library.block_sparse import BlockSparse
+from clso.library.entry import FamilySettings
+from clso.library.quantized_low_rank import QuantizedLowRank
+from clso.library.registry import FAMILIES
+from clso.section import Count, Positive, Section, validate_as
+
+__all__ = ["LibrarySettings", "SpectralSettings"]
+
+
+def _of_its_family(values: object) -> object:
+    """Return the settings of the family that the values name."""
+    if not isinstance(values, Mapping):
+        return values
+    if "family" not in values:
+        raise ValueError(f"family is missing; add one of {', '.join(FAMILIES.names())}")
+    name = str(values["family"])
+    try:
+        settings = FAMILIES.get(name).Settings
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+    return validate_as(settings, values, name)
+
+
+_Family = Annotated[SerializeAsAny[FamilySettings], BeforeValidator(_of_its_family)]
+
+
+class LibrarySettings(Section):
+    """N entries per slot, divided among the families in order by their shares.
+
+    Attributes:
+        gain: standard deviation of a matrix's outputs for inputs of unit variance.
+    """
+
+    size: Annotated[int, Field(ge=2)] = 64
+    gain: Positive = 1.0
+    families: Annotated[tuple[_Family, ...], Field(min_length=1)] = (
+        BlockSparse.Settings(),
+        QuantizedLowRank.Settings(),
+    )
+
+    @model_validator(mode="after")
+    def _every_family_gets_one(self) -> LibrarySettings:
+        if self.size < len(self.families):
+            raise ValueError(f"size {self.size} is fewer than the {len(self.families)} families")
+        return self
+
+
+_Reach = Annotated[int, Field(ge=2, le=128)]
+_Bounds = tuple[Positive, Positive]
+
+
+class SpectralSettings(Section):
+    """Embeddings and readouts from co-occurrence, and attention that reads earlier tokens.
+
+    Attributes:
+        enabled: adds the genes `embedding` and `readout`, and derived entries to all body slots.
+        size: derived entries per body slot, after the `library.size` drawn ones.
+        embeddings: entries of the slot `embedding`.
+        readouts: entries of the slot `readout`.
+        recent_width: coordinates for what the last few tokens say.
+        topic_width: coordinates for what a longer stretch says.
+        recent_reach: pairs up to so many places apart are counted for recent.
+        topic_reach: the same for topic.
+        shrinkage: range of the shrinkage of rare tokens' embeddings, in counts.
+        near_gain: range of the factor on what the current token says.
+        recent_gain: on the weighted mean of the recent tokens.
+        topic_gain: on that of the longer stretch.
+        recent_rate: range of the decay per position of the first head.
+        topic_rate: of the second head.
+        merge_gain: range of the factor on what both heads bring.
+    """
+
+    enabled: bool = False
+    size: Count = 8
+    embeddings: Count = 4
+    readouts: Count = 16
+    recent_width: Count = 24
+    topic_width: Count = 24
+    recent_reach: _Reach = 4
+    topic_reach: _Reach = 12
+    shrinkage: _Bounds = (0.05, 3.0)
+    near_gain: _Bounds = (0.8, 1.1)
+    recent_gain: _Bounds = (0.3, 0.9)
+    topic_gain: _Bounds = (1.0, 4.0)
+    recent_rate: _Bounds = (0.3, 0.9)
+    topic_rate: _Bounds = (0.02, 0.12)
+    merge_gain: _Bounds = (0.95, 1.05)
+
+    @field_validator("*")
+    @classmethod
+    def _lists_repeat_nothing(cls, value: object) -> object:
+        # the lists here are ranges, and a range of one value has equal ends
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"the range {list(value)} is the wrong way round")
+        return value
