@@ -10,6 +10,8 @@ __all__ = [
     "DownloadError",
     "GenomeError",
     "MeterError",
+    "SearchError",
+    "WorkError",
 ]
 
 
@@ -62,6 +64,10 @@ class GenomeError(ClsoError):
 
 class ArtifactError(ClsoError):
     """A stored table, manifest or folder that is missing, damaged, foreign or cannot be written."""
+
+
+class SearchError(ClsoError):
+    """A search that was told what it did not ask for, or asked to do what it cannot."""
 
 
 class MeterError(ClsoError):

@@ -37,6 +37,7 @@ class Evaluation:
     batch_nats: tuple[float, ...] | None = None
 
 
+@runtime_checkable
 class Problem(Protocol):
     """A model family on a data set.
 

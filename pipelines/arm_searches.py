@@ -26,7 +26,8 @@ from pipelines.arm_problems import ArmProblem, open_arm
 from pipelines.config import Arm
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
-from search.evolution import SEARCH_VERSION, run_search
+from search.evolution import SEARCH_VERSION
+from search.loop import run_search
 from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import SearchSettings

@@ -40,7 +40,8 @@ from pipelines.context import RunContext
 from pipelines.families.mixture import MIXTURE
 from pipelines.stages import run_foundations
 from pipelines.stages.mixture_functions import FunctionLibrary
-from search.evolution import SEARCH_VERSION, run_search
+from search.evolution import SEARCH_VERSION
+from search.loop import run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings

@@ -1,1 +1,56 @@
-"""How genomes are found; knows problems, not models."""
+"""How genomes are found; knows problems, not models.
+
+    from search import minimize
+
+    best = minimize(loss, [8] * 12, evaluations=400, seed=0)
+    best.genome, best.loss, best.evaluations.to_pandas()
+
+The names below are imported when they are first used, and a surrogate's libraries when it is made.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clso.genome import GenomeSpace, Slot
+    from clso.problem import Evaluation, Problem
+    from search.ladder import Batch
+    from search.loop import Search, minimize
+    from search.result import SearchResult
+    from search.settings import SearchSettings
+
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "GenomeSpace",
+    "Problem",
+    "Search",
+    "SearchResult",
+    "SearchSettings",
+    "Slot",
+    "minimize",
+]
+
+_MODULES = {
+    "Batch": "search.ladder",
+    "Evaluation": "clso.problem",
+    "GenomeSpace": "clso.genome",
+    "Problem": "clso.problem",
+    "Search": "search.loop",
+    "SearchResult": "search.result",
+    "SearchSettings": "search.settings",
+    "Slot": "clso.genome",
+    "minimize": "search.loop",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -97,6 +97,18 @@ class Archive:
         self._screened.add(screened.canonical)
         self._order.append(screened)
 
+    def first(self, count: int) -> Archive:
+        """Return an archive of the first `count` genomes that were scored."""
+        if count == self.n_known:
+            return self
+        archive = Archive()
+        for entry in self._order[:count]:
+            if isinstance(entry, Scored):
+                archive.add(entry)
+            else:
+                archive.screen_out(entry)
+        return archive
+
     @property
     def in_order(self) -> tuple[Scored | Screened, ...]:
         """Every genome that was scored, on all batches or some, the earlier first."""

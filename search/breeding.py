@@ -28,9 +28,19 @@ def cached(scored: Scored, origin: Origin) -> Individual:
     )
 
 
-def draw(space: GenomeSpace, operators: Operators, count: int) -> list[Individual]:
-    """Return up to `count` distinct genomes drawn uniformly, fewer where the space is small."""
+def draw(
+    space: GenomeSpace, operators: Operators, count: int, *, start: Sequence[Genome] = ()
+) -> list[Individual]:
+    """Return `start`, then genomes drawn uniformly, distinct, up to `count` of them.
+
+    There are fewer where the space is small.
+    """
     drawn: dict[Genome, Individual] = {}
+    for genome in start:
+        canonical = space.canonical(genome)
+        drawn.setdefault(canonical, Individual(genome, canonical, "init"))
+    if len(drawn) >= count:
+        return list(drawn.values())
     for _ in range(_TRIES_PER_PLACE * count):
         genome = operators.random_genome()
         canonical = space.canonical(genome)

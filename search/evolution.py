@@ -4,216 +4,218 @@ Generation 0 draws distinct genomes uniformly and evaluates all of them. Generat
 
  1. Elites: the best evaluated genomes are taken over (`cached`).
  2. Offspring: parents are drawn by tournament from all individuals of generation g - 1. A child
-    whose canonical form was evaluated before takes a place as `cached`; one that stands in this
-    generation already is dropped and another bred, within bounds (`search.breeding`).
+    whose canonical form was evaluated before takes a place as `cached`; a child that stands in
+    this generation already is dropped and another one is bred, within bounds (`search.breeding`).
  3. Screening, from generation `surrogate.start` on: the surrogate is fitted anew to all
     evaluations and ranks the unknown children (`search.acquisition`). A share of them is
-    evaluated, the first in that order and a random control; the rest stay `predicted`. Before,
-    and in generations where the surrogate steps aside, all are evaluated.
+    evaluated, the first in that order and a random control; the others stay `predicted`. Before
+    that generation, and where the surrogate steps aside, all are evaluated.
  4. Local search, where due: one-gene neighbours of the incumbent that are neither evaluated nor
-    in this generation are evaluated, in the same order (with `distinct_steps` one at most of those
-    that bring in the same option); drawn uniformly without a surrogate.
+    in this generation are evaluated, in the same order (with `distinct_steps` at most one of
+    those that bring in the same option); drawn uniformly without a surrogate.
     The control covers these evaluations too: step 3 draws ahead for them, and what it cannot
-    is drawn among the neighbours, so the control's share holds after every generation.
+    draw is drawn among the neighbours, so the control's share holds after every generation.
  5. Every individual may breed, by its measured loss or, if only predicted, by the prediction
-    plus its spread, but never below the incumbent's measured loss (`search.succession`).
+    plus its spread, but never below the incumbent's measured loss (`search.state`).
 
-"Evaluated" means scored on all fixed batches. With a `fidelity` other than `none`, those chosen
-for it are scored on few batches first, and who is ruled out there is `screened` (`search.ladder`):
-such a one may breed as the predicted do, the surrogate learns the estimate that follows from its
-loss on that part, and it is not scored again.
+"Evaluated" means scored on all fixed batches. With a `fidelity` other than `none`, the genomes
+chosen for evaluation are scored on few batches first, and what is ruled out there is `screened`
+(`search.ladder`): screened individuals may breed like predicted ones, the surrogate learns the
+estimate that follows from the loss on that part, and they are not scored again.
 
 Every genome is evaluated at most once, in canonical form. The incumbent, elites, finalists, the
-size of the population and the stop by patience read whole losses only. No decision reads a clock
-or a meter. Randomness is the operators' generator, whose state is saved, and generators made
+size of the population and the stop by patience depend on whole losses only. No decision reads a
+clock or a meter. Randomness is the operators' generator, whose state is saved, and generators made
 from (seed, generation, purpose), so a resumed search repeats an unbroken one bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Generator, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clso.energy import EnergyMonitor, Measurement
-from clso.problem import Problem
-from clso.progress import SILENT, Reporter
+from clso.genome import Genome
+from clso.problem import Evaluation, Problem
 from search.acquisition import precedence
-from search.archive import Scored, Screened
+from search.archive import Archive, Scored, Screened
 from search.breeding import breed, cached, draw
-from search.checkpoint import SearchState, load_state, save_state
-from search.ladder import Ladder
+from search.ladder import Batch, Ladder
 from search.local_search import neighbours
-from search.records import (
-    Filtering,
-    Individual,
-    RecordSink,
-    RunIdentity,
-    SearchCounts,
-    evaluation_row,
-    generation_row,
-)
-from search.result import SearchResult
-from search.screening import Screening, screen
+from search.records import Filtering, Individual, SearchCounts
+from search.screening import Screening, n_wanted, screen
 from search.settings import SearchSettings
-from search.succession import stop_reason, succeed
-from search.surrogates import FloatArray, Surrogate, SurrogateFactory, surrogate_factory
+from search.state import SearchState, stop_reason, succeed
+from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
 from search.toolbox import Operators
 
-__all__ = ["SEARCH_VERSION", "run_search"]
+__all__ = ["SEARCH_VERSION", "Evolution", "Generation"]
 
 # Raised when a change of the code changes a search; older states and parts of studies are refused.
 SEARCH_VERSION = 4
 _MIN_TRAINING = 2
+_ROUNDING = 1e-9  # of sums of fidelities
 _SURROGATE, _CONTROL, _LOCAL, _NEIGHBOURS = range(4)  # purposes of a generation's own random draws
 
+# yields what is to be evaluated, is sent the evaluations
+_Asking = Generator[Batch, Sequence[Evaluation], None]
 
-def run_search(
-    problem: Problem,
-    settings: SearchSettings,
-    *,
-    seed: int,
-    family: str,
-    run_id: str,
-    sink: RecordSink,
-    state_path: Path | None = None,
-    monitor: EnergyMonitor | None = None,
-    reporter: Reporter = SILENT,
-    should_stop: Callable[[], bool] | None = None,
-    surrogate: SurrogateFactory | None = None,
-) -> SearchResult:
-    """Search a problem's genomes for the lowest loss.
+
+@dataclass(frozen=True)
+class Generation:
+    """A generation whose individuals are all scored.
+
+    Attributes:
+        number: from 0.
+        individuals: all of them, in order.
+        population: places that it had, local search's apart.
+        filtering: what the surrogate did.
+        measurement: of the whole generation, the surrogate included.
+    """
+
+    number: int
+    individuals: list[Individual]
+    population: int
+    filtering: Filtering
+    measurement: Measurement
+
+
+class Evolution:
+    """The genetic algorithm, which asks for evaluations instead of having them made.
 
     Args:
-        problem: what a genome costs.
+        problem: has the space and the fidelities; it is not asked for evaluations here.
         settings: of the search.
         seed: the only source of randomness.
-        family: the `family` column of the records, and the name shown to the reporter.
-        run_id: the `run_id` column.
-        sink: receives every generation's rows before its state is saved.
-        state_path: where the state is saved after every generation, and resumed from.
-        monitor: measures generations and the surrogate; `None`: durations only.
-        reporter: told the incumbent after every generation.
-        should_stop: asked between generations; true ends the search as `"interrupted"`, and the
-            same call later goes on from there.
-        surrogate: makes surrogates in place of `settings.surrogate.kind`.
+        start: genomes to evaluate in generation 0; the other places are drawn.
+        monitor: measures generations and the surrogate.
+        make_surrogate: `None`: there is none.
+
+    Attributes:
+        state: between two generations; while one runs, its counters run ahead.
+        archive: every genome scored so far.
+        as_bred: slots as bred of the genomes asked for in this generation, by canonical form.
 
     Raises:
-        ArtifactError: the saved state is damaged or of another search, or cannot be written.
         ConfigError: `settings.fidelity` asks for what the problem or the budget does not allow.
     """
-    search = _Search(
-        problem,
-        settings,
-        RunIdentity(run_id, seed, family),
-        sink,
-        state_path,
-        monitor or EnergyMonitor(),
-        surrogate or surrogate_factory(settings.surrogate),
-    )
-    state = search.state
-    with reporter.task(f"search {family}", total=settings.generations) as task:
-        task.update(state.generations, search.note())
-        while state.stop_reason is None:
-            if should_stop is not None and should_stop():
-                return SearchResult.of(state, settings.finalists, "interrupted")
-            search.run_generation()
-            task.update(state.generations, search.note())
-    return SearchResult.of(state, settings.finalists, state.stop_reason)
 
-
-class _Search:
     def __init__(
         self,
         problem: Problem,
         settings: SearchSettings,
-        run: RunIdentity,
-        sink: RecordSink,
-        state_path: Path | None,
+        *,
+        seed: int,
+        start: Sequence[Genome],
         monitor: EnergyMonitor,
         make_surrogate: SurrogateFactory | None,
     ) -> None:
         self._problem = problem
         self._space = problem.space
-        self._settings = settings
-        self._run = run
-        self._sink = sink
-        self._state_path = state_path
+        self._seed = seed
+        self._start = start
         self._monitor = monitor
         self._make_surrogate = make_surrogate
         # asked once, when the first surrogate of this search is made, and charged with it
         describe = problem.space.describe if settings.surrogate.features else None
         self._known = replace(problem.space, describe=None if describe is None else cache(describe))
-        self._ladder = Ladder(problem, settings.fidelity, limit=settings.max_evaluations)
         self._operators = Operators(
             self._space.cardinalities,
             crossover=settings.crossover,
             crossover_rate=settings.crossover_rate,
             mutation_rate=settings.mutation_rate,
             tournament_size=settings.tournament_size,
-            seed=run.seed,
+            seed=seed,
             exchangeable=self._space.exchangeable,
         )
-        self._identity: dict[str, Any] = {
-            "version": SEARCH_VERSION,
-            "problem": problem.fingerprint,
-            "cardinalities": list(self._space.cardinalities),
-            **asdict(run),
-            "settings": settings.model_dump(mode="json"),
-        }
-        saved = None if state_path is None else load_state(state_path, self._identity)
-        if saved is None:
-            self.state = SearchState(
-                random_state=self._operators.state(), population=settings.population
-            )
-        else:
-            self.state = saved
-            self._operators.restore(saved.random_state)
+        self.limit_to(settings)
+        self.archive = Archive()
+        self.as_bred: dict[Genome, Genome] = {}
+        self.state = SearchState(
+            random_state=self._operators.state(), population=settings.population
+        )
 
-    def note(self) -> str:
-        """Say the incumbent's loss."""
-        loss = self.state.archive.incumbent_loss
-        return "" if loss is None else f"best {loss:.4f}"
+    def limit_to(self, settings: SearchSettings) -> None:
+        """Go on with other `generations` and `max_evaluations`."""
+        self._settings = settings
+        self._ladder = Ladder(self._problem, settings.fidelity, limit=settings.max_evaluations)
 
-    def run_generation(self) -> None:
-        """Breed, screen, evaluate, search locally, record, and save the state."""
+    def restore(self, state: SearchState, archive: Archive) -> None:
+        """Continue from a state between two generations and the archive it had.
+
+        Raises:
+            ArtifactError: its random state is damaged.
+        """
+        self._operators.restore(state.random_state)
+        self.state, self.archive = state, archive
+        self.archive.incumbent_rungs = state.incumbent_rungs
+
+    def find_stop_reason(self) -> None:
+        """Note in the state whether the search is over."""
+        self.state.stop_reason = stop_reason(
+            self.state,
+            self._settings,
+            space_size=self._space.size,
+            evaluations_left=self._ladder.affordable(self.state.spent),
+        )
+
+    def run_generation(self) -> Generator[Batch, Sequence[Evaluation], Generation]:
+        """Breed, screen, evaluate, search locally; the state is then that of the next generation.
+
+        Yields:
+            What is to be evaluated; send the evaluations, in the order of the batch.
+
+        Raises:
+            ConfigError: a race on a problem that does not tell its losses by batch.
+        """
         state = self.state
+        before, number, population = replace(state), state.generations, state.population
+        self.as_bred = {}
         (chosen, at_random), discarded = state.screened, state.counts.n_discarded
         with self._monitor.window() as window:
-            if state.generations == 0:
+            if number == 0:
                 surrogate = None
-                individuals = draw(self._space, self._operators, state.population)
-                individuals = individuals[: self._evaluations_left]
-                self._evaluate(individuals)
+                individuals = draw(self._space, self._operators, population, start=self._start)
+                individuals = individuals[: self._allowed(len(individuals))]
+                yield from self._evaluate(individuals)
             else:
                 surrogate = self._fitted_surrogate()
-                individuals, surrogate = self._next_population(surrogate)
-            if self._settings.local_search.due(state.generations):
-                individuals += self._local_search(individuals, surrogate)
+                individuals, surrogate = yield from self._next_population(surrogate)
+            if self._settings.local_search.due(number):
+                individuals += yield from self._local_search(individuals, surrogate)
         filtering = Filtering(
             surrogate.kind if surrogate is not None and state.screened[0] > chosen else None,
             n_random=state.screened[1] - at_random,
             n_discarded=state.counts.n_discarded - discarded,
         )
-        self._record(individuals, filtering, window.measurement)
-        self._advance(individuals)
+        limit = self._settings.max_evaluations
+        if limit is not None and state.limited is None and state.least_limit > limit + _ROUNDING:
+            state.limited = before
+        succeed(state, self.archive, individuals, self._settings)
+        self.find_stop_reason()
+        state.random_state = self._operators.state()
+        return Generation(number, individuals, population, filtering, window.measurement)
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self._run.seed, self.state.generations, purpose])
+        return np.random.default_rng([self._seed, self.state.generations, purpose])
 
-    @property
-    def _evaluations_left(self) -> int | None:
-        return self._ladder.affordable(self.state.spent)
+    def _allowed(self, wanted: int) -> int | None:
+        """Return how many evaluations the budget allows where so many are wanted at most.
+
+        `None`: any number.
+        """
+        state = self.state
+        state.least_limit = max(state.least_limit, state.spent + self._ladder.worst_cost(wanted))
+        return self._ladder.affordable(state.spent)
 
     def _next_population(
         self, surrogate: Surrogate | None
-    ) -> tuple[list[Individual], Surrogate | None]:
+    ) -> Generator[Batch, Sequence[Evaluation], tuple[list[Individual], Surrogate | None]]:
         """Return the generation before local search, and the surrogate if it screened it."""
-        settings, archive = self._settings, self.state.archive
+        settings, archive = self._settings, self.archive
         elites = [cached(scored, "elite") for scored in archive.best(settings.elites)]
         places = self.state.population - len(elites)
         children = breed(
@@ -230,9 +232,10 @@ class _Search:
         predictions = None if surrogate is None else self._predict(surrogate, novel)
         if predictions is None:
             surrogate = None
-            self._evaluate(novel[:places][: self._evaluations_left])
+            wanted = novel[:places]
+            yield from self._evaluate(wanted[: self._allowed(len(wanted))])
         else:
-            self._screen(novel, predictions, places)
+            yield from self._screen(novel, predictions, places)
         # what got no number (dropped from the pool, or the budget ended) is no individual
         kept = [child for child in children if child.status is not None]
         return elites + kept, surrogate
@@ -241,10 +244,10 @@ class _Search:
         """Return a surrogate of all evaluations; `None` too early, or if it steps aside."""
         if self._make_surrogate is None or self.state.generations < self._settings.surrogate.start:
             return None
-        genomes, losses = self.state.archive.training_set()
+        genomes, losses = self.archive.training_set()
         if len(genomes) < _MIN_TRAINING:
             return None
-        seed = np.random.SeedSequence([self._run.seed, self.state.generations, _SURROGATE])
+        seed = np.random.SeedSequence([self._seed, self.state.generations, _SURROGATE])
         with self._monitor.window() as window:
             surrogate = self._make_surrogate(self._known, int(seed.generate_state(1)[0]))
             surrogate.fit(genomes, losses)
@@ -274,14 +277,14 @@ class _Search:
         """Let means and spreads `(n,)` and the random control choose, and keep count of both."""
         state = self.state
         mean, std = predictions
-        settings, incumbent = self._settings.surrogate, state.archive.incumbent_loss
+        settings, incumbent = self._settings.surrogate, self.archive.incumbent_loss
         assert incumbent is not None  # a surrogate learned from finite losses
         chosen = screen(
             precedence(
                 settings.acquisition, mean, std, incumbent=incumbent, optimism=settings.optimism
             ),
             places,
-            limit=self._evaluations_left,
+            limit=self._allowed(n_wanted(len(mean), places, fraction) + follow),
             follow=follow,
             fraction=fraction,
             random_fraction=settings.random_fraction,
@@ -295,7 +298,7 @@ class _Search:
 
     def _screen(
         self, novel: list[Individual], predictions: tuple[FloatArray, FloatArray], places: int
-    ) -> None:
+    ) -> _Asking:
         local_search = self._settings.local_search
         chosen = self._choose(
             predictions,
@@ -308,47 +311,54 @@ class _Search:
             individual.guess(mean, std)
         for index in chosen.predicted:
             novel[index].status = "predicted"
-        self._evaluate([novel[index] for index in chosen.evaluated])
+        yield from self._evaluate([novel[index] for index in chosen.evaluated])
         n_discarded = sum(individual.status is None for individual in novel)
         self.state.counts += SearchCounts(n_discarded=n_discarded)
 
     def _local_search(
         self, individuals: Sequence[Individual], surrogate: Surrogate | None
-    ) -> list[Individual]:
-        archive, left = self.state.archive, self._evaluations_left
+    ) -> Generator[Batch, Sequence[Evaluation], list[Individual]]:
+        archive, count = self.archive, self._settings.local_search.neighbours
         incumbent = archive.incumbent
-        if incumbent is None or left == 0:
+        if incumbent is None or self._allowed(1) == 0:
             return []
         present = {individual.canonical for individual in individuals}
         most = None if surrogate is None else self._settings.surrogate.neighbour_pool
         candidates = neighbours(
             self._space,
             incumbent.genome,
-            lambda one: archive.knows(one) or one in present,
+            lambda canonical: archive.knows(canonical) or canonical in present,
             most=most,
             rng=self._rng(_NEIGHBOURS),
         )
-        steps = [Individual(one.genome, one.canonical, "local_search") for one in candidates]
+        steps = [
+            Individual(neighbour.genome, neighbour.canonical, "local_search")
+            for neighbour in candidates
+        ]
         if not steps:
             return []
-        count = self._settings.local_search.neighbours
         predictions = None if surrogate is None else self._predict(surrogate, steps)
         if predictions is None:
-            count = min(len(steps), count if left is None else min(count, left))
+            count = min(len(steps), count)
+            left = self._allowed(count)
+            count = count if left is None else min(count, left)
             drawn = self._rng(_LOCAL).choice(len(steps), size=count, replace=False)
             tried = [steps[index] for index in sorted(drawn)]
         else:
             for step, mean, std in zip(steps, *predictions, strict=True):
                 step.guess(mean, std)
-            alike = [one.brings for one in candidates]
+            alike = [neighbour.brings for neighbour in candidates]
             chosen = self._choose(predictions, count, fraction=1.0, purpose=_LOCAL, alike=alike)
             tried = [steps[index] for index in chosen.evaluated]
-        self._evaluate(tried)
+        yield from self._evaluate(tried)
         return tried
 
-    def _evaluate(self, individuals: Sequence[Individual]) -> None:
-        state, archive = self.state, self.state.archive
-        climbs = self._ladder.climb([one.canonical for one in individuals], archive.incumbent_rungs)
+    def _evaluate(self, individuals: Sequence[Individual]) -> _Asking:
+        state, archive = self.state, self.archive
+        self.as_bred |= {individual.canonical: individual.genome for individual in individuals}
+        climbs = yield from self._ladder.climb(
+            [individual.canonical for individual in individuals], archive.incumbent_rungs
+        )
         for individual, climb in zip(individuals, climbs, strict=True):
             individual.evaluation, individual.fidelity = climb.evaluation, climb.fidelity
             individual.screening_loss = climb.rungs[-1].loss if climb.rungs else None
@@ -364,36 +374,3 @@ class _Search:
         for individual, climb in zip(individuals, climbs, strict=True):
             if incumbent is not None and individual.canonical == incumbent.canonical:
                 archive.incumbent_rungs = climb.rungs
-
-    def _record(
-        self, individuals: Sequence[Individual], filtering: Filtering, measurement: Measurement
-    ) -> None:
-        generation = self.state.generations
-        rows = [
-            evaluation_row(self._run, generation, number, individual)
-            for number, individual in enumerate(individuals)
-        ]
-        self._sink.append("evaluations", generation, rows)
-        row = generation_row(
-            self._run,
-            generation,
-            individuals,
-            self.state.archive.incumbent_loss,
-            measurement,
-            filtering=filtering,
-            population=self.state.population,
-        )
-        self._sink.append("generations", generation, [row])
-
-    def _advance(self, individuals: Sequence[Individual]) -> None:
-        state = self.state
-        succeed(state, individuals, self._settings)
-        state.stop_reason = stop_reason(
-            state,
-            self._settings,
-            space_size=self._space.size,
-            evaluations_left=self._evaluations_left,
-        )
-        state.random_state = self._operators.state()
-        if self._state_path is not None:
-            save_state(self._state_path, state, self._identity)

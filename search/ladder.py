@@ -1,11 +1,11 @@
-r"""The rungs that a genome climbs: scored on few batches first, on all of them only if it holds.
+r"""The rungs that a genome climbs: few batches first, all of them only if it is good enough.
 
 Notation: a problem offers the fidelities f_1 < ... < f_m = 1 (shares of its fixed batches), one
 rung each. A set of genomes starts on rung 1 together; after rung r < m some are *screened*: they
-stay there with an approximate loss, which is no result. Who climbs on is decided by
+stay there with an approximate loss, which is no result. Which genomes climb on is decided by
 
     successive_halving   the ceil(n / eta) lowest losses of the n finite ones on the rung
-    racing               everyone but those whose losses, batch by batch, are higher than the
+    racing               all but those whose losses, batch by batch, are higher than the
                          best's by a paired one-sided Student t test at level alpha
     none                 there is one rung only, f = 1
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -39,7 +39,7 @@ from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.settings import FidelitySettings
 
-__all__ = ["Climb", "Ladder", "Rung", "is_worse"]
+__all__ = ["Batch", "Climb", "Ladder", "Rung", "finite_loss", "is_worse"]
 
 _ROUNDING = 1e-9  # of sums of fidelities
 
@@ -78,12 +78,48 @@ class Climb:
     cost: float
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Genomes to be evaluated, each for itself; false if there are none.
+
+    Attributes:
+        genomes: in canonical form, all different.
+        fidelity: the share of the problem's batches to evaluate them on.
+        begun: their evaluations at a lower fidelity, to go on from (`Extendable.extend`); empty:
+            evaluate anew.
+    """
+
+    genomes: tuple[Genome, ...] = ()
+    fidelity: float = 1.0
+    begun: tuple[Evaluation, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.genomes)
+
+    def __iter__(self) -> Iterator[Genome]:
+        return iter(self.genomes)
+
+    def evaluated_by(self, problem: Problem) -> list[Evaluation]:
+        """Return the evaluations that a problem gives, in the order of the genomes."""
+        if self.begun and isinstance(problem, Extendable):
+            return problem.extend(self.genomes, self.begun, self.fidelity)
+        return problem.evaluate(self.genomes, self.fidelity)
+
+
+def finite_loss(evaluation: Evaluation) -> float | None:
+    """Return an evaluation's loss; `None` if it failed or is no finite number."""
+    loss = evaluation.loss
+    if evaluation.status == "failed" or loss is None or not math.isfinite(loss):
+        return None
+    return float(loss)
+
+
 class Ladder:
-    """Has a problem score genomes rung by rung.
+    """Asks for scores of genomes, rung by rung.
 
     Args:
-        problem: what a genome costs.
-        settings: who climbs on.
+        problem: offers the fidelities; it is not asked for evaluations here.
+        settings: which genomes climb on.
         limit: whole evaluations that may be spent; `None`: any number.
 
     Raises:
@@ -93,7 +129,6 @@ class Ladder:
     def __init__(
         self, problem: Problem, settings: FidelitySettings, *, limit: int | None = None
     ) -> None:
-        self._problem = problem
         self._settings = settings
         climbs = settings.kind != "none"
         self._fidelities = problem.fidelities if climbs else problem.fidelities[-1:]
@@ -128,8 +163,13 @@ class Ladder:
         counts = range(math.ceil(left / self._steps[0]) + 1)
         return bisect_right(counts, left + _ROUNDING, key=self.worst_cost) - 1
 
-    def climb(self, genomes: Sequence[Genome], incumbent: Sequence[Rung]) -> list[Climb]:
-        """Score genomes as far as each comes, in the order given.
+    def climb(
+        self, genomes: Sequence[Genome], incumbent: Sequence[Rung]
+    ) -> Generator[Batch, Sequence[Evaluation], list[Climb]]:
+        """Score genomes as far as each climbs, in the order given.
+
+        Yields:
+            What is to be evaluated next; send the evaluations, in the order of the batch.
 
         Args:
             genomes: distinct, in canonical form.
@@ -144,17 +184,16 @@ class Ladder:
         for number, fidelity in enumerate(self._fidelities):
             if not climbing:
                 break
-            scored = self._score(
-                [genomes[index] for index in climbing],
-                [parts[index][-1] for index in climbing if parts[index]],
-                fidelity,
+            begun = [parts[index][-1] for index in climbing if self._extends and parts[index]]
+            scored = yield Batch(
+                tuple(genomes[index] for index in climbing), fidelity, tuple(begun)
             )
             for index, evaluation in zip(climbing, scored, strict=True):
                 parts[index].append(evaluation)
             if fidelity == self._fidelities[-1]:
                 break
             for index in climbing:
-                loss = _finite(parts[index][-1])
+                loss = finite_loss(parts[index][-1])
                 if loss is not None:
                     rungs[index].append(Rung(fidelity, loss, parts[index][-1].batch_nats))
             standing = {
@@ -165,22 +204,15 @@ class Ladder:
             Climb(
                 rungs=tuple(own),
                 fidelity=self._fidelities[len(evaluations) - 1],
-                loss=_finite(evaluations[-1]),
+                loss=finite_loss(evaluations[-1]),
                 evaluation=_summed(evaluations),
                 cost=math.fsum(self._steps[: len(evaluations)]),
             )
             for own, evaluations in zip(rungs, parts, strict=True)
         ]
 
-    def _score(
-        self, genomes: Sequence[Genome], begun: Sequence[Evaluation], fidelity: float
-    ) -> list[Evaluation]:
-        if begun and isinstance(self._problem, Extendable):
-            return self._problem.extend(genomes, begun, fidelity)
-        return self._problem.evaluate(genomes, fidelity)
-
     def _survivors(self, standing: dict[int, Rung], incumbent: Sequence[Rung]) -> list[int]:
-        """Return who of those on a rung climbs on, ascending."""
+        """Return the indices of those on a rung that climb on, ascending."""
         if not standing:
             return []
         if self._settings.kind == "successive_halving":
@@ -220,13 +252,6 @@ def is_worse(nats: Sequence[float], best: Sequence[float], *, alpha: float) -> b
     mean = float(differences.mean())
     spread = float(differences.std(ddof=1))
     return mean > 0 and math.sqrt(n) * mean > spread * float(stdtrit(n - 1, 1.0 - alpha))
-
-
-def _finite(evaluation: Evaluation) -> float | None:
-    loss = evaluation.loss
-    if evaluation.status == "failed" or loss is None or not math.isfinite(loss):
-        return None
-    return float(loss)
 
 
 def _summed(evaluations: Sequence[Evaluation]) -> Evaluation:

@@ -14,7 +14,7 @@ Source: Deb, Pratap, Agarwal and Meyarivan 2002.
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,11 +23,12 @@ from typing import Any, Literal
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome
-from clso.problem import CostedProblem, GenomeCost
+from clso.problem import CostedProblem, Evaluation, GenomeCost
 from clso.progress import SILENT, Reporter
 from search.archive import Archive, Scored
 from search.breeding import breed, draw
-from search.checkpoint import read_identified, write_identified
+from search.journal import Journal, Place, Told, read_state, write_state
+from search.ladder import finite_loss
 from search.nsga2 import Point, crowded_order, front, hypervolume
 from search.objectives import OBJECTIVES, check_objectives
 from search.pareto_result import ParetoMember, ParetoResult, ParetoStop
@@ -129,7 +130,6 @@ class _State:
     random_state: list[Any]
     generations: int = 0
     population: list[Genome] = field(default_factory=list)
-    archive: Archive = field(default_factory=Archive)
     bounds: tuple[Point, Point] | None = None
     stop_reason: Literal["generations", "exhausted"] | None = None
 
@@ -138,22 +138,17 @@ class _State:
             "random_state": self.random_state,
             "generations": self.generations,
             "population": [list(genome) for genome in self.population],
-            "archive": [[list(one.genome), list(one.canonical), one.loss] for one in self.archive],
             "bounds": self.bounds,
             "stop_reason": self.stop_reason,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> _State:
-        archive = Archive()
-        for genome, canonical, loss in value["archive"]:
-            archive.add(Scored(tuple(genome), tuple(canonical), loss))
         bounds = value["bounds"]
         return cls(
             random_state=value["random_state"],
             generations=int(value["generations"]),
             population=[tuple(genome) for genome in value["population"]],
-            archive=archive,
             bounds=None if bounds is None else (tuple(bounds[0]), tuple(bounds[1])),
             stop_reason=value["stop_reason"],
         )
@@ -196,19 +191,32 @@ class _ParetoSearch:
             "settings": asdict(settings),
             "objectives": list(objectives),
         }
+        self.state = _State(random_state=self._operators.state())
         saved = None
         if state_path is not None:
-            saved = read_identified(state_path, self._identity, _State.from_json)
-        self.state = saved or _State(random_state=self._operators.state())
+            saved = read_state(
+                state_path,
+                self._identity,
+                lambda value: (_State.from_json(value), value["journal"]),
+            )
+        self._journal = Journal(
+            None if state_path is None else state_path.with_suffix(".journal"),
+            json.dumps(self._identity, sort_keys=True),
+        )
+        if saved is not None:
+            self.state = saved[0]
+            self._journal.check(saved[1])
+        self.archive = self._journal.archive(self.state.generations)
+        self._journal.keep_from(self.state.generations)
         self._operators.restore(self.state.random_state)
         self._costs: dict[Genome, GenomeCost] = {}
         self._points: dict[Genome, Point] = {}
         self._front: list[Genome] = []
-        self._place(self.state.archive)
+        self._place(self.archive)
 
     def note(self) -> str:
         """Say how many are on the front, and the lowest loss."""
-        loss = self.state.archive.incumbent_loss
+        loss = self.archive.incumbent_loss
         return "" if loss is None else f"{len(self._front)} on the front, best {loss:.4f}"
 
     def run_generation(self) -> None:
@@ -222,10 +230,10 @@ class _ParetoSearch:
                     self._space,
                     self._operators,
                     self._parents(),
-                    state.archive,
+                    self.archive,
                     places=size,
                     factor=1.0,
-                    present={one.canonical for one in state.archive},
+                    present=self.archive,
                 )
             new = [Scored(one.genome, one.canonical, None) for one in individuals]
             n_failed = self._evaluate(new)
@@ -239,15 +247,20 @@ class _ParetoSearch:
         state.generations += 1
         if state.generations == self._settings.generations:
             state.stop_reason = "generations"
-        elif not new or len(state.archive) >= self._space.size:
+        elif not new or len(self.archive) >= self._space.size:
             state.stop_reason = "exhausted"
         state.random_state = self._operators.state()
+        self._save()
+        self._journal.forget()
+
+    def _save(self) -> None:
         if self._state_path is not None:
-            write_identified(self._state_path, state.to_json(), self._identity)
+            value = {**self.state.to_json(), "journal": self._journal.mark}
+            write_state(self._state_path, value, self._identity)
 
     def _parents(self) -> list[Parent]:
         """Return the population, a tournament being won by who comes first in crowded order."""
-        found = (self.state.archive.get(genome) for genome in self.state.population)
+        found = (self.archive.get(genome) for genome in self.state.population)
         return [
             Parent(scored.genome, float(place))
             for place, scored in enumerate(found)
@@ -258,16 +271,29 @@ class _ParetoSearch:
         """Score genomes, enter them, and return how many failed."""
         if not new:
             return 0
-        evaluations = self._problem.evaluate([one.canonical for one in new], 1.0)
+        if self.state.generations == 0:
+            self._save()  # a journal always has its state beside it
         entered = []
-        for one, evaluation in zip(new, evaluations, strict=True):
-            loss = evaluation.loss
-            if evaluation.status == "failed" or loss is None or not math.isfinite(loss):
-                loss = None
-            entered.append(Scored(one.genome, one.canonical, None if loss is None else float(loss)))
-            self.state.archive.add(entered[-1])
+        for one, evaluation in zip(new, self._evaluations(new), strict=True):
+            entered.append(Scored(one.genome, one.canonical, finite_loss(evaluation)))
+            self.archive.add(entered[-1])
         self._place(entered)
         return sum(one.loss is None for one in entered)
+
+    def _evaluations(self, new: Sequence[Scored]) -> list[Evaluation]:
+        """Return evaluations from an interrupted generation, or have the problem make them."""
+        known = {one.canonical: self._journal.known(one.canonical, 1.0) for one in new}
+        unknown = [canonical for canonical, evaluation in known.items() if evaluation is None]
+        computed = dict(zip(unknown, self._problem.evaluate(unknown, 1.0), strict=True))
+        evaluations = [known[one.canonical] or computed[one.canonical] for one in new]
+        self._journal.write(
+            (
+                Place(self.state.generations, 0, index),
+                Told(one.canonical, one.genome, 1.0, evaluation),
+            )
+            for index, (one, evaluation) in enumerate(zip(new, evaluations, strict=True))
+        )
+        return evaluations
 
     def _place(self, entered: Archive | Sequence[Scored]) -> None:
         """Cost what has a loss, and take it into the front."""
@@ -299,7 +325,7 @@ class _ParetoSearch:
             "hypervolume": None
             if bounds is None
             else hypervolume((self._points[genome] for genome in self._front), *bounds),
-            "best_loss": self.state.archive.incumbent_loss,
+            "best_loss": self.archive.incumbent_loss,
             "duration_s": measurement.duration_s,
             "energy_j": measurement.energy_j,
             "energy_source": measurement.energy_source,
@@ -314,7 +340,7 @@ class _ParetoSearch:
             ParetoMember(
                 one.canonical, one.loss, self._costs[one.canonical], one.canonical in on_front
             )
-            for one in self.state.archive
+            for one in self.archive
             if one.loss is not None
         ]
         members.sort(key=lambda member: (not member.on_front, member.loss, member.genome))
@@ -323,6 +349,6 @@ class _ParetoSearch:
             objectives=self._objectives,
             bounds=self.state.bounds,
             generations=self.state.generations,
-            n_failed=len(self.state.archive) - len(members),
+            n_failed=len(self.archive) - len(members),
             stop_reason=stop_reason,
         )

@@ -27,10 +27,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from clso.artifacts.schemas import table_from_rows
+from clso.artifacts.store import append_part, read_parts
 from clso.energy import Measurement
 from clso.genome import Genome, genome_hash
 from clso.problem import Evaluation
@@ -38,6 +41,7 @@ from search.screening import rank_correlation, topk_recall
 
 __all__ = [
     "Filtering",
+    "FolderSink",
     "Individual",
     "MemorySink",
     "Origin",
@@ -52,6 +56,7 @@ __all__ = [
 
 Origin = Literal["init", "crossover", "mutation", "random", "local_search", "elite"]
 Status = Literal["evaluated", "failed", "cached", "predicted", "screened"]
+_UNMEASURED = Measurement(0.0)
 
 
 class RecordSink(Protocol):
@@ -75,6 +80,29 @@ class MemorySink:
         """Return a table's rows in the order of its parts."""
         parts = self._parts.get(table, {})
         return [row for part in sorted(parts) for row in parts[part]]
+
+    def table(self, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """Return a table as a `pyarrow.Table`."""
+        return table_from_rows(self.rows(name), name)
+
+
+class FolderSink:
+    """Keeps the tables as Parquet parts below a folder.
+
+    Args:
+        folder: has a folder for each table.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Store a part of a table; see `RecordSink.append`."""
+        append_part(self._folder / table, part, rows, table)
+
+    def table(self, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """Return a table as a `pyarrow.Table`."""
+        return read_parts(self._folder / name, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +219,8 @@ def evaluation_row(
     row, at every fidelity; cached and predicted rows have null there, not 0.
     """
     scored = individual.evaluation
-    cost = None if scored is None else scored.measurement
+    # an evaluation that was told as a loss alone says nothing of its cost
+    cost = None if scored is None or scored.measurement == _UNMEASURED else scored.measurement
     return {
         "run_id": identity.run_id,
         "seed": identity.seed,

@@ -1,4 +1,4 @@
-"""Who of a generation's new individuals gets a real evaluation, and how well that was guessed."""
+"""Which candidates of a generation are evaluated, and how well their losses were predicted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
-__all__ = ["Screening", "rank_correlation", "screen", "topk_recall"]
+__all__ = ["Screening", "n_wanted", "rank_correlation", "screen", "topk_recall"]
 
 FloatArray = npt.NDArray[np.float64]
 _MIN_PAIRS = 3
@@ -36,6 +35,12 @@ class Screening:
         return tuple(sorted(self.best + self.random))
 
 
+def n_wanted(n_candidates: int, places: int, fraction: float) -> int:
+    """Return how many candidates are evaluated where the budget allows it; see `screen`."""
+    kept = min(n_candidates, places)
+    return max(1, math.floor(fraction * kept + 0.5)) if kept else 0
+
+
 def screen(
     predicted: FloatArray,
     places: int,
@@ -48,7 +53,7 @@ def screen(
     alike: Sequence[Hashable] | None = None,
     rng: np.random.Generator,
 ) -> Screening:
-    r"""Choose from candidates `(n,)` who is evaluated, who stays predicted and who is dropped.
+    r"""Choose the candidates, of `(n,)`, that are evaluated, stay predicted or are dropped.
 
     With k = min(n, places) individuals kept, max(1, [fraction k]) are evaluated, fewer where too
     many are `alike`. The control is kept over the whole search: of all evaluations that a
@@ -70,7 +75,7 @@ def screen(
     kept = min(len(predicted), places)
     if kept == 0:
         return Screening((), (), ())
-    n_evaluated = max(1, math.floor(fraction * kept + 0.5))
+    n_evaluated = n_wanted(len(predicted), places, fraction)
     if limit is not None:
         n_evaluated = min(n_evaluated, limit)
         follow = min(follow, limit - n_evaluated)
@@ -107,6 +112,8 @@ def rank_correlation(predicted: Sequence[float], evaluated: Sequence[float]) -> 
     """
     if len(predicted) < _MIN_PAIRS or len(set(predicted)) == 1 or len(set(evaluated)) == 1:
         return None
+    from scipy.stats import spearmanr  # takes half a second, which importing a search need not
+
     return float(spearmanr(predicted, evaluated).statistic)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from clso.errors import ConfigError
 from clso.section import Count, NotNegative, Probability, Section, Share
+from search.surrogates.factory import SURROGATES
 
 __all__ = [
     "Acquisition",
@@ -18,9 +20,17 @@ __all__ = [
     "SurrogateSettings",
 ]
 
-SurrogateKind = Literal[
-    "mlp", "random_forest", "ridge", "gaussian_process", "gradient_boosting", "auto", "none"
-]
+
+def _known_kind(kind: str) -> str:
+    if kind != "none" and kind not in SURROGATES.names():
+        try:
+            SURROGATES.get(kind)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}, or none; {error.remedy}") from error
+    return kind
+
+
+SurrogateKind = Annotated[str, AfterValidator(_known_kind)]
 Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
 
 _AtLeastTwo = Annotated[int, Field(ge=2)]
@@ -31,7 +41,8 @@ class SurrogateSettings(Section):
 
     Attributes:
         kind: `mlp` is the write-up's embedding and MLP; `auto` takes, in each generation, the
-            kind that ranks held-out evaluations best; `none` evaluates everything.
+            kind that ranks held-out evaluations best; `none` evaluates everything. Other
+            packages may add kinds (`search.surrogates`).
         start: generations evaluated in full; generation number `start` (from 0) is the first
             that the surrogate filters, so a search of `start` generations never is.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
@@ -96,7 +107,7 @@ class FidelitySettings(Section):
 
 
 class AdaptivePopulationSettings(Section):
-    """A population that shrinks on progress and grows on stagnation; see `search.population`.
+    """A population that shrinks on progress and grows on stagnation; see `search.state`.
 
     Attributes:
         min: individuals at least.

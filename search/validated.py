@@ -18,7 +18,7 @@ from clso.energy import EnergyMonitor
 from clso.errors import ConfigError, MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation, Problem
-from search.evolution import run_search
+from search.loop import run_search
 from search.records import MemorySink
 from search.settings import SearchSettings
 from search.watched import WatchedProblem

@@ -15,6 +15,7 @@ from pydantic import (
 
 from clso.section import Count, Positive, Section
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
+from search.surrogates.factory import OWN_SURROGATES
 
 __all__ = [
     "BudgetSettings",
@@ -137,7 +138,7 @@ class SurrogateSpace(_Space):
 
     tuned = SurrogateSettings
 
-    kind: Dimension = _every(SurrogateSettings, "kind")
+    kind: Dimension = TuneDimension(choices=(*OWN_SURROGATES, "none"))
     start: Dimension = _range(1, 6)
     full_eval_fraction: Dimension = _range(0.05, 0.6, log=True)
     random_fraction: Dimension = None

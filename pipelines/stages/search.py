@@ -21,7 +21,7 @@ from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
-from search.evolution import run_search
+from search.loop import run_search
 from search.result import Finalist
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _clear(family: str, folder: RunFolder) -> None:
         folder.remove_family(table, family)
     remove(folder.model(family))
     remove(_state(family, folder))
+    remove(_state(family, folder).with_suffix(".journal"))
 
 
 def _state(family: str, folder: RunFolder) -> Path:
@@ -100,7 +101,7 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
         "search": {
             name: {
                 "stop_reason": result.stop_reason,
-                "generations": result.generations,
+                "generations": result.n_generations,
                 "random_control": result.n_random,
                 "n_predictions": result.n_predictions,
                 "surrogate_energy_j": result.surrogate_energy_j,

@@ -1,7 +1,14 @@
 """Models that guess a genome's loss from evaluated ones, so that fewer need evaluating."""
 
-from search.surrogates.factory import surrogate_factory
+from search.surrogates.factory import SURROGATES, surrogate_factory
 from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
 from search.surrogates.metered import metered
 
-__all__ = ["FloatArray", "Surrogate", "SurrogateFactory", "metered", "surrogate_factory"]
+__all__ = [
+    "SURROGATES",
+    "FloatArray",
+    "Surrogate",
+    "SurrogateFactory",
+    "metered",
+    "surrogate_factory",
+]

@@ -83,7 +83,7 @@ def test_an_unknown_key_inside_a_family_is_told_with_that_familys_keys(tmp_path:
         ("data: {fractions: {train: 0.9}}", "sum to 1.1, expected 1"),
         ("search: {population: 4, elites: 4}", "elites 4 must be fewer than population 4"),
         ("search: {surrogate: {random_fraction: 0.05}}", "greater than or equal to 0.1"),
-        ("search: {surrogate: {kind: oracle}}", "'gradient_boosting', 'auto' or 'none'"),
+        ("search: {surrogate: {kind: oracle}}", r"gradient_boosting, auto \(CLSO\), or none"),
         ("search: {surrogate: {acquisition: luck}}", "'mean', 'lower_confidence_bound' or"),
         ("search: {surrogate: {min_correlation: 2}}", "min_correlation: input should be less than"),
         ("energy: {meter: replay}", "energy.replay is missing"),

@@ -17,7 +17,7 @@ from pipelines.cli import main
 from pipelines.config import ablation_arms, load_config
 from pipelines.context import open_context
 from pipelines.families import FAMILIES
-from search.evolution import run_search
+from search.loop import run_search
 from search.records import MemorySink
 from search.watched import WatchedProblem
 

@@ -19,7 +19,7 @@ from clso.energy import CpuModelMeter, DeviceEnergy, EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ClsoError
 from clso.genome import Genome, GenomeSpace, Slot, genome_hash
 from clso.problem import Evaluation
-from search.evolution import run_search
+from search.loop import run_search
 from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import Acquisition, LocalSearchSettings, SearchSettings, SurrogateSettings
@@ -137,7 +137,7 @@ def test_rows_fit_their_schemas_and_number_every_individual_once(kind: Any) -> N
     settings = SMALL.replaced(surrogate=SMALL.surrogate.replaced(kind=kind))
     result, rows, generations = search(Watched(), settings, surrogate=None)
     assert data_of(rows, "evaluations").num_rows == result.counts.total
-    assert data_of(generations, "generations").num_rows == result.generations == 7
+    assert data_of(generations, "generations").num_rows == result.n_generations == 7
     for row in generations:
         own = [one for one in rows if one["generation"] == row["generation"]]
         assert [one["individual"] for one in own] == list(range(len(own)))
@@ -256,7 +256,7 @@ def test_at_least_a_tenth_of_the_screened_evaluations_is_random() -> None:
     assert result.n_random >= 0.1 * len(screened)
     # the control shows: some evaluated rows were not among the lowest predictions
     passed_over = 0
-    for generation in range(start, result.generations):
+    for generation in range(start, result.n_generations):
         own = [r for r in rows if r["generation"] == generation and r["predicted_loss"] is not None]
         own.sort(key=lambda r: r["predicted_loss"])
         n_evaluated = sum(r["status"] == "evaluated" for r in own)
@@ -307,7 +307,7 @@ def test_after_every_generation_the_control_covers_local_search_too(
     look()
     start = result.surrogate_start
     assert start == 2
-    assert [state["generations"] for state in saved] == list(range(1, result.generations + 1))
+    assert [state["generations"] for state in saved] == list(range(1, result.n_generations + 1))
     for state in saved:
         n_scored = sum(
             start <= row["generation"] < state["generations"]
@@ -372,7 +372,7 @@ def test_selection_never_believes_a_prediction_below_the_incumbent(tmp_path: Pat
     state_path = tmp_path / "state.json"
     result, rows, _ = search(Watched(), surrogate=Liar, state_path=state_path)
     parents = json.loads(state_path.read_text())["parents"]
-    last = [row for row in rows if row["generation"] == result.generations - 1]
+    last = [row for row in rows if row["generation"] == result.n_generations - 1]
     assert len(parents) == len(last)
     for (_, believed), row in zip(parents, last, strict=True):
         expected = result.best.loss if row["status"] == "predicted" else row["evaluated_loss"]
@@ -387,7 +387,7 @@ def test_selection_adds_the_spread_to_a_prediction(tmp_path: Path) -> None:
     state_path = tmp_path / "state.json"
     result, rows, _ = search(Watched(), surrogate=Unsure, state_path=state_path)
     parents = json.loads(state_path.read_text())["parents"]
-    last = [row for row in rows if row["generation"] == result.generations - 1]
+    last = [row for row in rows if row["generation"] == result.n_generations - 1]
     predicted = [i for i, row in enumerate(last) if row["status"] == "predicted"]
     assert predicted
     assert {parents[i][1] for i in predicted} == {107.0}
@@ -499,12 +499,12 @@ def test_patience_reads_measured_losses_only() -> None:
 
     result, _, _ = search(Flat(), SMALL.replaced(patience=3, generations=50), surrogate=EverBetter)
     assert result.stop_reason == "patience"
-    assert result.generations == 4
+    assert result.n_generations == 4
 
 
 def test_an_improvement_below_min_delta_does_not_count() -> None:
     result, _, _ = search(Watched(), FULL.replaced(patience=2, min_delta=1e6, generations=50))
-    assert (result.stop_reason, result.generations) == ("patience", 3)
+    assert (result.stop_reason, result.n_generations) == ("patience", 3)
 
 
 def test_a_space_that_is_used_up_ends_the_search() -> None:
@@ -614,7 +614,7 @@ def test_should_stop_ends_between_generations_and_the_search_goes_on_later(tmp_p
     stopped, _, _ = search(
         Watched(), sink=sink, state_path=state_path, should_stop=lambda: next(answers)
     )
-    assert (stopped.stop_reason, stopped.generations) == ("interrupted", 2)
+    assert (stopped.stop_reason, stopped.n_generations) == ("interrupted", 2)
     resumed, resumed_rows, _ = search(Watched(), sink=sink, state_path=state_path)
     assert resumed_rows == rows
     assert replace(resumed, surrogate_cost=None) == replace(whole, surrogate_cost=None)
@@ -642,7 +642,7 @@ def test_the_state_of_a_search_by_other_code_is_refused(
 ) -> None:
     state_path = tmp_path / "state.json"
     search(Watched(), state_path=state_path)
-    monkeypatch.setattr("search.evolution.SEARCH_VERSION", 99)
+    monkeypatch.setattr("search.loop.SEARCH_VERSION", 99)
     with pytest.raises(ArtifactError, match=r"version was \d+, is 99"):
         search(Watched(), state_path=state_path)
 

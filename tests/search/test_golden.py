@@ -12,7 +12,7 @@ import pytest
 from table_problem import TableProblem
 
 from clso.genome import Genome, GenomeSpace
-from search.evolution import run_search
+from search.loop import run_search
 from search.records import MemorySink
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray

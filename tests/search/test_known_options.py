@@ -9,7 +9,7 @@ import numpy as np
 
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
-from search.evolution import run_search
+from search.loop import run_search
 from search.records import MemorySink
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray

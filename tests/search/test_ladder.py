@@ -19,8 +19,8 @@ from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
-from search.evolution import run_search
-from search.ladder import Ladder, Rung, is_worse
+from search.ladder import Climb, Ladder, Rung, is_worse
+from search.loop import run_search
 from search.records import MemorySink
 from search.result import SearchResult
 from search.settings import (
@@ -108,6 +108,20 @@ def search(
     sink = options.pop("sink", None) or MemorySink()
     result = run_search(problem, asked, seed=1, family="gpt", run_id="run", sink=sink, **options)
     return result, sink.rows("evaluations"), sink.rows("generations")
+
+
+def climbed(
+    problem: Problem, ladder: Ladder, genomes: Sequence[Genome], incumbent: Sequence[Rung] = ()
+) -> list[Climb]:
+    """Have the problem evaluate what the ladder asks for."""
+    climbing = ladder.climb(genomes, incumbent)
+    try:
+        batch = next(climbing)
+        while True:
+            batch = climbing.send(batch.evaluated_by(problem))
+    except StopIteration as stop:
+        climbs: list[Climb] = stop.value
+        return climbs
 
 
 KINDS = pytest.mark.parametrize("fidelity", [HALVING, RACING], ids=["halving", "racing"])
@@ -206,7 +220,7 @@ def test_screened_parents_are_believed_no_better_than_the_incumbent(
     asked = SMALL.replaced(fidelity=fidelity)
     result, rows, _ = search(Batched(noise=5.0), asked, state_path=state_path)
     parents = json.loads(state_path.read_text())["parents"]
-    last = [row for row in rows if row["generation"] == result.generations - 1]
+    last = [row for row in rows if row["generation"] == result.n_generations - 1]
     believed = [
         loss for (_, loss), row in zip(parents, last, strict=True) if row["status"] == "screened"
     ]
@@ -222,7 +236,7 @@ def test_what_is_believed_of_a_screened_one_is_how_far_the_incumbent_was_ahead(
     # without noise, every part of the batches is off by the same for all genomes
     result, rows, _ = search(problem, SMALL.replaced(fidelity=HALVING), state_path=state_path)
     parents = json.loads(state_path.read_text())["parents"]
-    last = [row for row in rows if row["generation"] == result.generations - 1]
+    last = [row for row in rows if row["generation"] == result.n_generations - 1]
     for (_, loss), row in zip(parents, last, strict=True):
         expected = max(problem.whole(tuple(row["genome"])), result.best.loss)
         assert loss == pytest.approx(expected)
@@ -275,7 +289,7 @@ def test_a_search_resumed_after_every_generation_equals_an_unbroken_one(
             should_stop=lambda answers=answers: next(answers),
         )
         parts += 1
-    assert parts == whole.generations
+    assert parts == whole.n_generations
     for found, expected, name in (
         (resumed, rows, "evaluations"),
         (resumed_generations, generations, "generations"),
@@ -307,7 +321,7 @@ def test_a_climb_costs_at_most_what_it_was_said_to(
     for problem in (Batched(noise=noise), Extending(noise=noise)):
         ladder = Ladder(problem, FidelitySettings(kind=kind, eta=eta), limit=limit)
         genomes = [(i % 9, i // 9, 0, 1) for i in range(count)]
-        climbs = ladder.climb(genomes, ())
+        climbs = climbed(problem, ladder, genomes)
         spent = math.fsum(climb.cost for climb in climbs)
         assert spent == pytest.approx(problem.tokens / (N_BATCHES * BATCH_TOKENS))
         assert spent <= ladder.worst_cost(count) + 1e-9
@@ -325,9 +339,8 @@ def test_a_climb_costs_at_most_what_it_was_said_to(
 def test_halving_lets_the_lowest_climb_on_in_the_order_they_came() -> None:
     problem = Batched(noise=0.0)
     genomes = [(gene, 3, 0, 1) for gene in range(9)]
-    climbs = Ladder(problem, FidelitySettings(kind="successive_halving", eta=3.0)).climb(
-        genomes, ()
-    )
+    ladder = Ladder(problem, FidelitySettings(kind="successive_halving", eta=3.0))
+    climbs = climbed(problem, ladder, genomes)
     ranked = sorted(genomes, key=problem.loss)
     assert {g for g, c in zip(genomes, climbs, strict=True) if c.fidelity >= 0.5} == set(ranked[:3])
     assert {g for g, c in zip(genomes, climbs, strict=True) if c.fidelity == 1.0} == {ranked[0]}
@@ -337,18 +350,19 @@ def test_a_race_is_run_against_the_incumbent_too() -> None:
     problem = Batched(noise=0.0)
     genomes = [(gene, 3, 0, 1) for gene in range(9)]
     ladder = Ladder(problem, RACING)
-    best = min(ladder.climb(genomes, ()), key=lambda climb: climb.loss or math.inf)
+    best = min(climbed(problem, ladder, genomes), key=lambda climb: climb.loss or math.inf)
     assert best.fidelity == 1.0
     ahead = [
         Rung(rung.fidelity, rung.loss - 5.0, tuple(one - 50.0 for one in rung.batch_nats or ()))
         for rung in best.rungs
     ]
-    assert {climb.fidelity for climb in ladder.climb(genomes, ahead)} == {0.25}
+    assert {climb.fidelity for climb in climbed(problem, ladder, genomes, ahead)} == {0.25}
 
 
 @pytest.mark.parametrize("fidelity", [HALVING, RACING], ids=lambda f: f.kind)
 def test_where_all_fail_nobody_climbs(fidelity: FidelitySettings) -> None:
-    climbs = Ladder(Batched(fails=1), fidelity).climb([(1, 0, 0, 0), (1, 1, 1, 1)], ())
+    problem = Batched(fails=1)
+    climbs = climbed(problem, Ladder(problem, fidelity), [(1, 0, 0, 0), (1, 1, 1, 1)])
     assert {(climb.fidelity, climb.loss, climb.rungs) for climb in climbs} == {(0.25, None, ())}
 
 
@@ -364,7 +378,7 @@ def test_a_race_needs_losses_by_batch() -> None:
             return [replace(one, batch_nats=None) for one in super().evaluate(genomes, fidelity)]
 
     with pytest.raises(ConfigError, match="tells no losses by batch"):
-        Ladder(Silent(), RACING).climb([(0, 0, 0, 0), (1, 1, 1, 1)], ())
+        climbed(Silent(), Ladder(Silent(), RACING), [(0, 0, 0, 0), (1, 1, 1, 1)])
 
 
 def test_only_problems_that_say_so_are_extended() -> None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from table_problem import TableProblem
 
 from clso.errors import ConfigError
-from search.evolution import run_search
-from search.population import next_population
+from search.loop import run_search
 from search.records import MemorySink
 from search.settings import (
     AdaptivePopulationSettings,
@@ -21,6 +20,7 @@ from search.settings import (
     SearchSettings,
     SurrogateSettings,
 )
+from search.state import next_population
 
 RULE = AdaptivePopulationSettings(enabled=True, min=4, max=20, shrink=0.5, grow=1.5, patience=2)
 SMALL = SearchSettings(

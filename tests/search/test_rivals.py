@@ -8,7 +8,7 @@ from table_problem import TableProblem
 from clso.errors import GenomeError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
-from search.evolution import run_search
+from search.loop import run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
 from search.settings import SearchSettings, SurrogateSettings

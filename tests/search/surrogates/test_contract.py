@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from installed_package import install_package
 from scipy.stats import spearmanr
 
+from clso.errors import ConfigError
 from clso.genome import Genome, GenomeSpace, Slot
-from search.settings import SurrogateKind, SurrogateSettings
-from search.surrogates import SurrogateFactory, surrogate_factory
+from search import minimize
+from search.settings import SearchSettings, SurrogateSettings
+from search.surrogates import SURROGATES, SurrogateFactory, surrogate_factory
 
 Sampler = Callable[..., tuple[list[Genome], list[float]]]
 
-KINDS = [kind for kind in get_args(SurrogateKind) if kind != "none"]
+KINDS = SURROGATES.names()
 
 
 @pytest.fixture(params=KINDS)
@@ -140,7 +143,7 @@ def described(n_options: int, n_slots: int) -> tuple[GenomeSpace, np.ndarray]:
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"mlp"}))
 def test_what_is_known_of_options_helps_with_those_that_were_never_seen(
-    kind: SurrogateKind,
+    kind: str,
 ) -> None:
     space, worth = described(n_options=120, n_slots=4)
     rng = np.random.default_rng(0)
@@ -169,7 +172,7 @@ def test_nothing_asked_gives_nothing(
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"auto"}))
 def test_a_set_kind_is_its_own_and_never_steps_aside(
-    kind: SurrogateKind, space: GenomeSpace, sample: Sampler
+    kind: str, space: GenomeSpace, sample: Sampler
 ) -> None:
     factory = surrogate_factory(SurrogateSettings(kind=kind, min_correlation=1.0))
     assert factory is not None
@@ -179,9 +182,7 @@ def test_a_set_kind_is_its_own_and_never_steps_aside(
 
 
 @pytest.mark.parametrize("kind", ["mlp", "random_forest", "gradient_boosting"])
-def test_another_seed_gives_other_guesses(
-    kind: SurrogateKind, space: GenomeSpace, sample: Sampler
-) -> None:
+def test_another_seed_gives_other_guesses(kind: str, space: GenomeSpace, sample: Sampler) -> None:
     genomes, losses = sample(60)
     factory = surrogate_factory(SurrogateSettings(kind=kind))
     assert factory is not None
@@ -195,3 +196,32 @@ def test_another_seed_gives_other_guesses(
 
 def test_none_makes_none() -> None:
     assert surrogate_factory(SurrogateSettings(kind="none")) is None
+
+
+def test_another_package_adds_a_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = """
+        import numpy as np
+
+        class Middling:
+            kind = "middling"
+
+            def __init__(self, space, seed):
+                self.mean = 0.0
+
+            def fit(self, genomes, losses):
+                self.mean = float(np.mean(losses))
+
+            def predict(self, genomes):
+                return np.full(len(genomes), self.mean), np.ones(len(genomes))
+        """
+    points = {"clso.surrogates": {"middling": "middling:Middling", "broken": "nowhere:None"}}
+    install_package(monkeypatch, tmp_path, "search-helpers", {"middling": source}, points)
+    settings = SearchSettings(
+        population=6, generations=4, surrogate=SurrogateSettings(kind="middling", start=1)
+    )
+    result = minimize(lambda genome: float(sum(genome)), [9] * 4, settings=settings)
+    assert "middling" in result.generations["surrogate"].to_pylist()
+    with pytest.raises(ConfigError, match=r"auto \(CLSO\), middling \(search-helpers 1\.0\)"):
+        SurrogateSettings(kind="unheard_of")
+    with pytest.raises(ConfigError, match=r"'broken' of search-helpers 1\.0 .* cannot be used"):
+        surrogate_factory(SurrogateSettings(kind="broken"))
