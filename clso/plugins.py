@@ -70,6 +70,10 @@ class Registry(Generic[T]):
         """
         return (*self._builtins, *sorted(self._plugins()))
 
+    def is_builtin(self, name: str) -> bool:
+        """Return whether a name is one of CLSO's own."""
+        return name in self._builtins
+
     def origin(self, name: str) -> str:
         """Return which distribution a known name comes from, with its version for a plug-in.
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from clso.errors import ConfigError
 from clso.section import Count, Section
+from pipelines.families import FAMILIES, FamilyName
 
 if TYPE_CHECKING:
     from pipelines.config.run import RunConfig
@@ -61,7 +62,7 @@ class FactorSettings(Section):
 
     base: Annotated[str, BeforeValidator(lambda value: _plain(value))]
     levels: Annotated[dict[str, Overrides], Named, Field(min_length=2)]
-    family: Literal["gpt", "mixture"] | None = None
+    family: FamilyName | None = None
 
     @model_validator(mode="after")
     def _base_is_a_level(self) -> FactorSettings:
@@ -134,8 +135,9 @@ class SavingsSettings(Section):
             )
         for arm, overrides in self.arms.items():
             family = overrides.get("family")
-            if family not in (None, "gpt", "mixture"):
-                raise ValueError(f"arm {arm!r} has family {family!r}, expected gpt or mixture")
+            if family is not None and family not in FAMILIES.names():
+                known = " or ".join(FAMILIES.names())
+                raise ValueError(f"arm {arm!r} has family {family!r}, expected {known}")
             if family is not None and arm == self.reference:
                 raise ValueError(
                     f"arm {arm!r} is the reference, of every family; drop its `family`"

@@ -7,9 +7,10 @@ run never fails late for a value that was wrong from the start.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from clso.baseline.settings import BaselineSettings
 from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
@@ -22,6 +23,7 @@ from clso.section import Section, Threads, mistakes
 from clso.statistics.bootstrap import BootstrapSettings
 from pipelines.config.arms import AblateSettings, SavingsSettings
 from pipelines.config.tune import TuneSettings
+from pipelines.families import FAMILIES, FamilyName, FamilySettings
 from search.settings import SearchSettings
 
 __all__ = ["RunConfig", "RuntimeSettings", "assign", "validated"]
@@ -40,7 +42,19 @@ class RuntimeSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class SearchedMixtureSettings(MixtureSettings):
+class SearchedGptSettings(FamilySettings, GptSettings):
+    """The crystalline GPT family, checked against the shape that the run gives it."""
+
+    def misfits(self, config: RunConfig) -> list[str]:
+        """Return the matrix families that there are not in the width of `model`."""
+        return [
+            f"gpt.library.families.{index}: {misfit}"
+            for index, family in enumerate(self.library.families)
+            if (misfit := family.misfit(config.model.n_embd))
+        ]
+
+
+class SearchedMixtureSettings(FamilySettings, MixtureSettings):
     """The crystalline mixture family and its search.
 
     Attributes:
@@ -49,17 +63,23 @@ class SearchedMixtureSettings(MixtureSettings):
 
     search: SearchSettings | None = None
 
+    def misfits(self, config: RunConfig) -> list[str]:
+        """Say so if the network that mixtures may pick is not searched."""
+        if self.crystalline_gpt and "gpt" not in config.families:
+            return ["mixture.crystalline_gpt asks for a found crystalline GPT; add gpt to families"]
+        return []
+
 
 class RunConfig(Section):
     """One run, end to end."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    families: Annotated[tuple[Literal["gpt", "mixture"], ...], Field(min_length=1)] = ("gpt",)
+    families: Annotated[tuple[FamilyName, ...], Field(min_length=1)] = ("gpt",)
     data: DataSettings = DataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     model: ModelSettings = ModelSettings()
-    gpt: GptSettings = GptSettings()
+    gpt: SearchedGptSettings = SearchedGptSettings()
     mixture: SearchedMixtureSettings = SearchedMixtureSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings = SearchSettings()
@@ -71,24 +91,28 @@ class RunConfig(Section):
     savings: SavingsSettings | None = None
     tune: TuneSettings | None = None
 
-    @model_validator(mode="after")
-    def _network_is_searched(self) -> RunConfig:
-        if self.mixture.crystalline_gpt and "gpt" not in self.families:
-            raise ValueError(
-                "mixture.crystalline_gpt asks for a found crystalline GPT; add gpt to families"
-            )
-        return self
+    def __new__(cls, **values: Any) -> RunConfig:  # noqa: ANN401 - values of any field
+        """Make an instance of the class with the sections of plug-in families in the values."""
+        return super().__new__(_schema_of(values, cls))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_sections_of_plugins(cls, values: Any, handler: Any) -> RunConfig:  # noqa: ANN401 - as pydantic has them
+        schema = _schema_of(values, cls) if isinstance(values, dict) else cls
+        config: RunConfig = handler(values) if schema is cls else schema.model_validate(values)
+        return config
 
     @model_validator(mode="after")
-    def _families_fit_the_width(self) -> RunConfig:
-        if "gpt" in self.families:
-            misfits = [
-                f"gpt.library.families.{index}: {problem}"
-                for index, family in enumerate(self.gpt.library.families)
-                if (problem := family.misfit(self.model.n_embd))
-            ]
-            if misfits:
-                raise ValueError("; ".join(misfits))
+    def _families_fit_the_rest(self) -> RunConfig:
+        sections = [getattr(self, name, None) for name in self.families]
+        misfits = [
+            misfit
+            for section in sections
+            if isinstance(section, FamilySettings)
+            for misfit in section.misfits(self)
+        ]
+        if misfits:
+            raise ValueError("; ".join(misfits))
         return self
 
     def digest(self) -> str:
@@ -116,6 +140,38 @@ class RunConfig(Section):
         return validated(values, where, "correct the override")
 
 
+def _schema_of(values: Mapping[str, Any], base: type[RunConfig]) -> type[RunConfig]:
+    """Return the configuration's class with the sections of plug-in families that values have.
+
+    Raises:
+        ConfigError: a plug-in cannot be loaded, or has the name of another section.
+    """
+    families = values.get("families")
+    searched = families if isinstance(families, list | tuple) else ()
+    sections = []
+    for name in FAMILIES.names():
+        if FAMILIES.is_builtin(name) or not (name in searched or name in values):
+            continue
+        settings = FAMILIES.get(name).settings
+        if name in RunConfig.model_fields:
+            raise ConfigError(
+                f"the family {name!r} of {FAMILIES.origin(name)} has the name of a section",
+                remedy="rename its entry point",
+            )
+        if settings is not None:
+            sections.append((name, settings))
+    return _extended(tuple(sections)) if sections else base
+
+
+@lru_cache(maxsize=16)
+def _extended(sections: tuple[tuple[str, type[FamilySettings]], ...]) -> type[RunConfig]:
+    fields: dict[str, Any] = {}
+    for name, settings in sections:
+        needed = any(field.is_required() for field in settings.model_fields.values())
+        fields[name] = (settings, ... if needed else settings())
+    return create_model("RunConfig", __base__=RunConfig, **fields)
+
+
 def validated(values: dict[str, Any], where: str, remedy: str) -> RunConfig:
     """Return the configuration that nested values describe.
 
@@ -130,7 +186,7 @@ def validated(values: dict[str, Any], where: str, remedy: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        lines = mistakes(error, RunConfig)
+        lines = mistakes(error, _schema_of(values, RunConfig))
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise ConfigError(
             f"{where}: {count} in the configuration\n" + "\n".join(f"  - {line}" for line in lines),

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from clso.section import Count, Positive, Section
+from pipelines.families import FamilyName
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates.factory import OWN_SURROGATES
 
@@ -230,7 +231,7 @@ class TuneSettings(Section):
         space: what may be tuned.
     """
 
-    family: Literal["gpt", "mixture"] | None = None
+    family: FamilyName | None = None
     trials: Count = 30
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     check_seeds: Annotated[int, Field(ge=2, le=1000)] = 5

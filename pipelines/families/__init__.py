@@ -7,12 +7,15 @@ entry-point group `clso.model_families`; the entry point has the family's own na
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
+from clso.errors import ConfigError
 from clso.plugins import Registry
-from pipelines.families.base import ModelFamily
+from pipelines.families.base import FamilySettings, ModelFamily
 
-__all__ = ["FAMILIES", "AnyFamily", "ModelFamily"]
+__all__ = ["FAMILIES", "AnyFamily", "FamilyName", "FamilySettings", "ModelFamily"]
 
 AnyFamily = ModelFamily[Any]
 
@@ -33,3 +36,15 @@ FAMILIES: Registry[AnyFamily] = Registry(
     },
     check=_check,
 )
+
+
+def _known(name: str) -> str:
+    try:
+        FAMILIES.origin(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(_known)]
+"""The name of a known family, in settings."""

@@ -33,13 +33,22 @@ if TYPE_CHECKING:  # a configuration is checked without all that a run under way
     from search.result import Finalist
     from search.settings import SearchSettings
 
-__all__ = ["ModelFamily", "ScoredFinalist"]
+__all__ = ["FamilySettings", "ModelFamily", "ScoredFinalist"]
 
 P = TypeVar("P", bound=Problem)
 Params = Mapping[str, bool | int | float | str]
 Halves = tuple[P, P]
 Similarity = Callable[[str, Sequence[int]], float | None]
 ScoredFinalist = tuple["Finalist", float | None]
+
+
+class FamilySettings(Section):
+    """The section of a family, at the top of the configuration under the family's name."""
+
+    def misfits(self, config: RunConfig) -> list[str]:
+        """Return what does not fit the other sections, a sentence each; asked of searched ones."""
+        del config
+        return []
 
 
 class ModelFamily(Protocol[P]):
@@ -62,7 +71,7 @@ class ModelFamily(Protocol[P]):
 
     name: str
     title: str
-    settings: type[Section] | None = None
+    settings: type[FamilySettings] | None = None
     foundations: tuple[Stage, ...] = ()
     continued: tuple[Stage, ...] = ()
     search_stage: str = ""

@@ -213,7 +213,8 @@ def _plain(dimension: Dimension) -> dict[str, Any]:
 
 
 def _of_library(name: str) -> bool:
-    return name.startswith(("mixture.", "gpt."))
+    section, dot, _ = name.partition(".")
+    return bool(dot) and section not in SearchSettings.model_fields
 
 
 def _flat(settings: SearchSettings) -> dict[str, Any]:
