@@ -1,1 +1,29 @@
-"""Prefect flows and the `clso` command; the only place that knows about both."""
+"""The commands as functions, each the same as `clso` with its name.
+
+    from pipelines import run
+    result = run("configs/quick.yaml", {"seed": 1}, out="artifacts")
+    result.results.to_pandas()
+
+What a function needs is imported when it is first asked for. `pipelines.flows` has the same
+functions as Prefect flows.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.commands import analyze, baseline, library, prepare, run, search
+
+__all__ = ["analyze", "baseline", "library", "prepare", "run", "search"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of several functions
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("pipelines.commands"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clso.errors import ClsoError
+from pipelines.commands import STAGE_COMMANDS, StageCommand
 from pipelines.options import (
     DEFAULT_OUT,
     Config,
@@ -31,9 +32,6 @@ from pipelines.options import (
 )
 from pipelines.study_commands import add_commands
 
-if TYPE_CHECKING:
-    from pipelines.config import RunConfig
-
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -45,17 +43,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-_STAGE_COMMANDS = {
-    "run": "Run everything, end to end: data, library, search, baseline, energy and report.",
-    "prepare": "Prepare the data set: read, split by document, tokenize, pack.",
-    "library": "Generate the libraries of structured matrices.",
-    "search": "Search for the best genome; prepares data and library if need be.",
-    "baseline": "Train the AdamW GPT-2 of the same shape on the same tokens.",
-    "analyze": "Score the test split once per model, compare, and write the report.",
-}
 
-
-def _stage_command(name: str) -> Callable[..., None]:
+def _add_stage_command(stage_command: StageCommand) -> None:
     def command(
         config: Config,
         overrides: Overrides = None,
@@ -63,15 +52,14 @@ def _stage_command(name: str) -> Callable[..., None]:
         fresh: Fresh = False,
         no_prefect: NoPrefect = False,
     ) -> None:
-        _execute(name, config, overrides, out, fresh, no_prefect)
+        _execute(stage_command, config, overrides, out, fresh, no_prefect)
 
-    return command
+    text = f"{stage_command.help} The same command again resumes and reuses what is finished."
+    app.command(stage_command.name, help=text)(command)
 
 
-for _name, _text in _STAGE_COMMANDS.items():
-    app.command(_name, help=f"{_text} The same command again resumes and reuses what is finished.")(
-        _stage_command(_name)
-    )
+for _command in STAGE_COMMANDS:
+    _add_stage_command(_command)
 
 
 @app.command("ls")
@@ -201,7 +189,7 @@ def doctor(out: Out = DEFAULT_OUT) -> None:
 
 
 def _execute(
-    command: str,
+    command: StageCommand,
     config_path: Path,
     overrides: list[str] | None,
     out: Path,
@@ -209,41 +197,23 @@ def _execute(
     no_prefect: bool,
 ) -> None:
     from pipelines.config import load_config
+    from pipelines.console import RichReporter, console
 
     config = load_config(config_path, overrides or ())
-    out = out.resolve()
     with interruptible():
         if no_prefect:
-            path = _plainly(command, config, out, fresh)
+            run = command(config, out=out, fresh=fresh, reporter=RichReporter())
         else:
-            path = _with_prefect(command, config, out, fresh)
+            from pipelines.prefect_env import prepare_environment
+
+            prepare_environment(out.resolve())
+            with console.status("starting Prefect"):
+                from pipelines.flows import FLOWS, listener
+            listener.set(RichReporter())
+            run = FLOWS[command.name](config, out=out, fresh=fresh)
     from pipelines.inspect import show_outcome
 
-    show_outcome(path)
-
-
-def _plainly(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
-    from pipelines.console import RichReporter
-    from pipelines.context import open_context
-
-    with open_context(config, out, RichReporter(), fresh=fresh) as context:
-        # Late, because it takes seconds: mistakes about the data are told before.
-        from pipelines.stages import through
-
-        for stage in through(command, config):
-            stage.run(context)
-        return context.folder.path
-
-
-def _with_prefect(command: str, config: RunConfig, out: Path, fresh: bool) -> Path:
-    from pipelines.console import RichReporter, console
-    from pipelines.prefect_env import prepare_environment
-
-    prepare_environment(out)
-    with console.status("starting Prefect"):
-        from pipelines.flows import FLOWS, listener
-    listener.set(RichReporter())
-    return FLOWS[command](config, out, fresh)
+    show_outcome(run.path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,10 +16,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from clso.artifacts import load_run
+from clso.artifacts import Run
 from clso.progress import ProgressTask, Reporter
 from clso.report.results import result_table
-from pipelines.context import RunContext
 
 __all__ = ["PrefectReporter", "publish"]
 
@@ -63,18 +62,17 @@ class _PrefectTask:
             update_progress_artifact(self._artifact, progress=share, description=note or None)
 
 
-def publish(context: RunContext) -> None:
+def publish(run: Run) -> None:
     """Put a run's summary, and once it is analyzed its results and report, on Prefect's pages."""
-    run = load_run(context.folder.path)
     stages = run.manifest.get("stages", {})
     lines = [f"# {run.run_id}", "", "| stage | status |", "|---|---|"]
     lines += [f"| {name} | {stage['status']} |" for name, stage in stages.items()]
     create_markdown_artifact("\n".join(lines), key=_key(run.run_id))
     if run.has("results"):
         create_table_artifact(result_table(run).records(), key=_key(f"{run.run_id}-results"))
-    if context.folder.report_path.exists():
+    if run.folder.report_path.exists():
         create_link_artifact(
-            context.folder.report_path.resolve().as_uri(),
+            run.folder.report_path.resolve().as_uri(),
             link_text="report",
             key=_key(f"{run.run_id}-report"),
         )

@@ -1,7 +1,15 @@
 """The configuration of a run: YAML plus dotted overrides, every mistake reported at once."""
 
 from pipelines.config.arms import Arm, ablation_arms, savings_arms
-from pipelines.config.load import load_config
+from pipelines.config.load import ConfigSource, load_config, read_config
 from pipelines.config.run import RunConfig
 
-__all__ = ["Arm", "RunConfig", "ablation_arms", "load_config", "savings_arms"]
+__all__ = [
+    "Arm",
+    "ConfigSource",
+    "RunConfig",
+    "ablation_arms",
+    "load_config",
+    "read_config",
+    "savings_arms",
+]

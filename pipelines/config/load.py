@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import yaml
 from clso.errors import ConfigError
 from pipelines.config.run import RunConfig, assign, validated
 
-__all__ = ["load_config"]
+__all__ = ["ConfigSource", "load_config", "read_config"]
+
+ConfigSource = str | Path | Mapping[str, Any] | RunConfig
+"""A YAML file, its sections as a mapping, or the configuration itself."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,6 +54,51 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     for override in overrides:
         _apply(values, override)
     return validated(values, str(path), "correct the file, or the --set that gave the value")
+
+
+def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Return the configuration that a caller gives in one of several forms.
+
+    Args:
+        source: a YAML file, a mapping of sections, or a configuration. A mapping without `name`
+            is named `run`, a file by its stem.
+        overrides: values that replace others, by dotted path.
+
+    Raises:
+        ConfigError: something of another type, or as for `load_config`.
+    """
+    if overrides is not None and not (
+        isinstance(overrides, Mapping) and all(isinstance(path, str) for path in overrides)
+    ):
+        raise ConfigError(
+            f"overrides is {overrides!r}, expected a mapping of dotted paths to values",
+            remedy='write {"seed": 1, "data.train_tokens": 16000}',
+        )
+    if isinstance(source, RunConfig):
+        return source.with_overrides(overrides, where="overrides") if overrides else source
+    if isinstance(source, Mapping):
+        values, where = _nested(source), "the mapping"
+        values.setdefault("name", "run")
+    elif isinstance(source, str | Path):
+        values, where = _read_yaml(Path(source)), str(source)
+        values.setdefault("name", Path(source).stem)
+    else:
+        raise ConfigError(
+            f"the configuration is a {type(source).__name__}, expected the path of a YAML file, "
+            "a mapping of sections, or a RunConfig",
+            remedy='give such as "configs/quick.yaml"',
+        )
+    for path, value in (overrides or {}).items():
+        assign(values, path.split("."), value, f"overrides: {path}")
+    return validated(values, where, "correct the value there, or in the overrides")
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy whose mappings are dictionaries, so that overrides leave the caller's alone."""
+    return {
+        key: _nested(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from clso.artifacts import load_run
 from clso.errors import ConfigError, DownloadError
 from pipelines.config import load_config
 from pipelines.prefect_env import prepare_environment
@@ -41,7 +40,7 @@ def test_a_run_leaves_progress_results_and_a_link_to_its_report(
     from pipelines.flows import FLOWS
 
     config = load_config(smoke_yaml, ["baseline.eval_points=1"])
-    run = load_run(FLOWS["run"](config, tmp_path))
+    run = FLOWS["run"](config, out=tmp_path)
     stages = {name: stage["status"] for name, stage in run.manifest["stages"].items()}
     assert stages == dict.fromkeys((stage.name for stage in through("run", config)), "done")
     shown = artifacts_on_the_server()
@@ -71,10 +70,10 @@ def test_a_broken_download_is_tried_again_and_a_mistake_is_not(
     monkeypatch.setattr(Stage, "run", broken)
     config = load_config(smoke_yaml)
     with pytest.raises(DownloadError, match="the connection broke"):
-        flows.FLOWS["prepare"](config, tmp_path)
+        flows.FLOWS["prepare"](config, out=tmp_path)
     assert tries == ["prepare"] * 3
     tries.clear()
     failing = "library"
     with pytest.raises(ConfigError, match="no"):
-        flows.FLOWS["library"](config, tmp_path)
+        flows.FLOWS["library"](config, out=tmp_path)
     assert tries == ["prepare", "library"]

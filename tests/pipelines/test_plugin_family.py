@@ -150,7 +150,7 @@ def out(toy_yaml: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def toy_run(toy_yaml: str, out: Path, invoke: Invoke) -> Run:
     printed = invoke("run", toy_yaml, "--no-prefect", "--out", str(out))
-    assert "toy" in printed
+    assert "tempered unigrams" in printed
     (path,) = (out / "runs").iterdir()
     return load_run(path)
 
@@ -172,7 +172,7 @@ def test_a_run_has_the_family_s_row_genes_and_model(toy_run: Run) -> None:
 
 def test_the_report_names_the_family_by_its_title(toy_run: Run) -> None:
     page = toy_run.folder.report_path.read_text(encoding="utf-8")
-    assert "toy" in page
+    assert "tempered unigrams" in page
 
 
 def test_a_finished_run_is_reused(toy_run: Run, toy_yaml: str, out: Path, invoke: Invoke) -> None:

@@ -1,0 +1,83 @@
+"""The commands as functions: `from pipelines import run`."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import yaml
+
+import pipelines
+from clso.artifacts import Run
+from clso.errors import ConfigError
+from pipelines import prepare, run
+from pipelines.config import load_config, read_config
+
+
+def test_a_function_reuses_what_the_command_has_made(
+    smoke: Run, out: Path, smoke_yaml: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out.parent)
+    again = run(smoke_yaml, out=out.name)
+    assert again.path == smoke.path
+    assert again.results.equals(smoke.results)
+
+
+def test_a_path_a_mapping_and_a_configuration_are_the_same_run(
+    smoke: Run, out: Path, smoke_yaml: str
+) -> None:
+    sections = yaml.safe_load(Path(smoke_yaml).read_text())
+    for source in (smoke_yaml, Path(smoke_yaml), load_config(smoke_yaml)):
+        assert prepare(source, out=out).path == smoke.path
+    made = prepare(sections, out=out)
+    assert made.run_id == smoke.run_id.replace("smoke-", "run-")
+    assert "name" not in sections
+
+
+def test_overrides_are_given_by_dotted_path_and_leave_the_mapping_alone() -> None:
+    sections = MappingProxyType({"data": MappingProxyType({"block_size": 64})})
+    config = read_config(sections, {"seed": 3, "data.train_tokens": 16_000, "name": "mine"})
+    assert (config.name, config.seed, config.data.block_size) == ("mine", 3, 64)
+    assert config.data.train_tokens == 16_000
+    assert "train_tokens" not in sections["data"]
+    assert read_config(config, {"seed": 4}).seed == 4
+    assert read_config(config) is config
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "said"),
+    [
+        (7, None, "is a int, expected the path of a YAML file"),
+        (["seed"], None, "is a list, expected"),
+        ({}, ["seed=1"], "expected a mapping of dotted paths"),
+        ({}, {1: 2}, "expected a mapping of dotted paths"),
+        ({}, {"sed": 1}, "sed: unknown key; did you mean 'seed'"),
+        ({"seed": 1}, {"seed.a": 1}, "seed is a value, not a section"),
+        ("nowhere.yaml", None, "there is no configuration nowhere.yaml"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(
+    tmp_path: Path,
+    source: Any,  # noqa: ANN401 - mistakes of any type
+    overrides: Any,  # noqa: ANN401 - mistakes of any type
+    said: str,
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(source, overrides, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_name_of_the_face_is_a_function_even_after_the_modules_are_imported() -> None:
+    for name in pipelines.__all__:
+        assert callable(getattr(pipelines, name)), name
+        assert getattr(pipelines, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pipelines.nothing  # noqa: B018 - the access is what is tested
+
+
+def test_importing_the_face_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'prefect', 'transformers'} & {*sys.modules}"
+    code = f"import sys; from pipelines import run; sys.exit(bool({heavy}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
