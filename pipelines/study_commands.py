@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
+    from clso.artifacts import Run
+    from clso.progress import Reporter
     from pipelines.config import RunConfig
 
 __all__ = ["add_commands"]
 
-Families = Annotated[
+_Families = Annotated[
     list[str] | None,
     typer.Option(
         "--family",
@@ -24,11 +25,11 @@ Families = Annotated[
         help="Search this one only; may be given again. By default all of the configuration.",
     ),
 ]
-Seeds = Annotated[
+_Seeds = Annotated[
     int | None,
     typer.Option("--seeds", min=2, help="Searches of each arm, instead of the configuration's."),
 ]
-Budget = Annotated[
+_Budget = Annotated[
     int | None,
     typer.Option(
         "--evaluations", min=1, metavar="N", help="Of each search, instead of the configuration's."
@@ -38,13 +39,41 @@ Budget = Annotated[
 
 def add_commands(app: typer.Typer) -> None:
     """Add every study to the command line."""
-    for command in (rivals, tune, ablate, savings, pareto):
-        app.command()(command)
+    for command in (_rivals, _tune, _ablate, _savings, _pareto):
+        app.command(command.__name__.removeprefix("_"))(command)
 
 
-def rivals(
+def _studied(
+    config: Path,
+    overrides: list[str] | None,
+    out: Path,
+    study: Callable[[RunConfig, Path, Reporter], Run],
+) -> Run:
+    """Run a study of a configuration."""
+    from pipelines.config import load_config
+    from pipelines.console import RichReporter
+
+    with interruptible():
+        return study(load_config(config, overrides or ()), out.resolve(), RichReporter())
+
+
+def _tell(text: str) -> None:
+    from pipelines.console import console
+
+    console.print(text, soft_wrap=True)
+
+
+def _rivals(
     config: Config,
     overrides: Overrides = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            metavar="FAMILY",
+            help="Whose search; by default the first whose genomes pick sets.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="Searches of each kind.")] = 10,
     evaluations: Annotated[
         list[int] | None,
@@ -58,36 +87,36 @@ def rivals(
     ] = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Hold the mixture's search against random search, greedy selection and all at once.
+    """Compare the mixture's search with random search, greedy selection and all at once.
 
     The same command again resumes and reuses what is finished.
     """
-    from pipelines.config import load_config
-
-    with interruptible():
-        path = _rivals(load_config(config, overrides or ()), out.resolve(), seeds, evaluations)
-    from clso.artifacts import load_run
     from clso.studies.rivals import rivals_sections
-    from pipelines.console import console
     from pipelines.inspect import show_sections
+    from pipelines.studies.rivals import rivals
 
-    show_sections(rivals_sections(load_run(path)))
-    console.print(f"{path}", soft_wrap=True)
+    run = _studied(
+        config,
+        overrides,
+        out,
+        lambda loaded, folder, reporter: rivals(
+            loaded, folder, reporter, family=family, seeds=seeds, evaluations=evaluations or ()
+        ),
+    )
+    show_sections(rivals_sections(run))
+    _tell(f"{run.path}")
 
 
-class FamilyName(StrEnum):
-    """Model families that have a search of their own."""
-
-    GPT = "gpt"
-    MIXTURE = "mixture"
-
-
-def pareto(
+def _pareto(
     config: Config,
     overrides: Overrides = None,
     family: Annotated[
-        FamilyName | None,
-        typer.Option("--family", help="Whose front; by default the mixture's, if it is there."),
+        str | None,
+        typer.Option(
+            "--family",
+            metavar="FAMILY",
+            help="Whose front; by default the mixture's, if it is there.",
+        ),
     ] = None,
     objectives: Annotated[
         str,
@@ -109,43 +138,29 @@ def pareto(
 
     The same command again resumes and reuses what is finished.
     """
-    from pipelines.config import load_config
-    from pipelines.console import RichReporter, console
-    from pipelines.context import open_context
+    from clso.studies.pareto import pareto_sections
+    from pipelines.inspect import show_sections
+    from pipelines.studies.pareto import pareto
 
-    with (
-        interruptible(),
-        open_context(
-            load_config(config, overrides or ()), out.resolve(), RichReporter()
-        ) as context,
-    ):
-        from pipelines.pareto import study_front
-
-        run, found = study_front(
-            context,
-            family=None if family is None else family.value,
+    run = _studied(
+        config,
+        overrides,
+        out,
+        lambda loaded, folder, reporter: pareto(
+            loaded,
+            folder,
+            reporter,
+            family=family,
             objectives=[name.strip() for name in objectives.split(",")],
             population=population,
             generations=generations,
-        )
-    from clso.studies.pareto import pareto_sections
-    from pipelines.inspect import show_sections
-
-    show_sections(pareto_sections(run, found))
-    console.print(f"{run.path}", soft_wrap=True)
+        ),
+    )
+    show_sections(pareto_sections(run, family))
+    _tell(f"{run.path}")
 
 
-def _rivals(config: RunConfig, out: Path, seeds: int, evaluations: Sequence[int] | None) -> Path:
-    from pipelines.console import RichReporter
-    from pipelines.context import open_context
-
-    with open_context(config, out, RichReporter()) as context:
-        from pipelines.rivals import run_rivals
-
-        return run_rivals(context, seeds=seeds, evaluations=evaluations or ())
-
-
-def tune(
+def _tune(
     config: Config,
     overrides: Overrides = None,
     trials: Annotated[
@@ -168,36 +183,29 @@ def tune(
     The same command again goes on with the study; started more than once at a time, the processes
     share it.
     """
-    from pipelines.config import load_config
-
-    with interruptible():
-        from pipelines.console import RichReporter, console
-        from pipelines.tune import run_tune
-
-        path = run_tune(
-            load_config(config, overrides or ()),
-            out.resolve(),
-            RichReporter(),
-            trials=trials,
-            storage=storage,
-            fresh=fresh,
-        )
-    from clso.artifacts import load_run
     from clso.studies.tuning import Tuning
     from pipelines.inspect import show_sections
+    from pipelines.studies.tune import tune
 
-    study = load_run(path)
-    show_sections(Tuning(study).sections())
-    console.print(f"report: {study.folder.report_path}", soft_wrap=True)
-    console.print(f"tuned configuration: {path / 'best.yaml'}", soft_wrap=True)
+    run = _studied(
+        config,
+        overrides,
+        out,
+        lambda loaded, folder, reporter: tune(
+            loaded, folder, reporter, trials=trials, storage=storage, fresh=fresh
+        ),
+    )
+    show_sections(Tuning(run).sections())
+    _tell(f"report: {run.folder.report_path}")
+    _tell(f"tuned configuration: {run.path / 'best.yaml'}")
 
 
-def ablate(
+def _ablate(
     config: Config,
     overrides: Overrides = None,
-    family: Families = None,
-    seeds: Seeds = None,
-    evaluations: Budget = None,
+    family: _Families = None,
+    seeds: _Seeds = None,
+    evaluations: _Budget = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Change one thing about the search at a time, and say what each is worth.
@@ -205,67 +213,47 @@ def ablate(
     What is changed stands in the configuration's section `ablate`. The same command again resumes
     and reuses what is finished.
     """
-    _study("ablate", config, overrides, out, family, seeds, evaluations)
+    from clso.studies.ablations import ablation_sections
+    from pipelines.inspect import show_sections
+    from pipelines.studies.ablate import ablate
+
+    run = _studied(
+        config,
+        overrides,
+        out,
+        lambda loaded, folder, reporter: ablate(
+            loaded, folder, reporter, families=family or (), seeds=seeds, evaluations=evaluations
+        ),
+    )
+    show_sections(ablation_sections(run))
+    _tell(f"{run.path}")
 
 
-def savings(
+def _savings(
     config: Config,
     overrides: Overrides = None,
-    family: Families = None,
-    seeds: Seeds = None,
-    evaluations: Budget = None,
+    family: _Families = None,
+    seeds: _Seeds = None,
+    evaluations: _Budget = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Count the evaluations and joules that a surrogate spares a search for the same loss.
+    """Count the evaluations and joules that a surrogate saves a search for the same loss.
 
-    Which ways to spare are compared (surrogates, acquisitions, ladders, adaptive populations)
+    Which ways to save are compared (surrogates, acquisitions, ladders, adaptive populations)
     stands in the section `savings`, if there is one. The same command again resumes and reuses
     what is finished.
     """
-    _study("savings", config, overrides, out, family, seeds, evaluations)
-
-
-def _study(
-    name: Literal["ablate", "savings"],
-    config_path: Path,
-    overrides: Sequence[str] | None,
-    out: Path,
-    families: Sequence[str] | None,
-    seeds: int | None,
-    evaluations: int | None,
-) -> None:
-    from clso.artifacts import load_run
-    from clso.errors import ConfigError
-    from pipelines.config import load_config
-    from pipelines.console import RichReporter, console
-    from pipelines.context import open_context
-
-    with interruptible():
-        config = load_config(config_path, overrides or ())
-        missing = [family for family in families or () if family not in config.families]
-        if missing:
-            raise ConfigError(
-                f"the configuration's families are {', '.join(config.families)}, "
-                f"without {', '.join(missing)}",
-                remedy="--set families=[gpt, mixture] adds one of these two",
-            )
-        with open_context(config, out.resolve(), RichReporter()) as context:
-            from pipelines.ablate import run_ablation
-            from pipelines.families import FAMILIES
-            from pipelines.savings import run_savings
-
-            chosen = [
-                FAMILIES.get(name)
-                for name in config.families
-                if name in (families or config.families)
-            ]
-
-            run = run_ablation if name == "ablate" else run_savings
-            path = run(context, chosen, seeds=seeds, evaluations=evaluations)
-    from clso.studies.ablations import ablation_sections
     from clso.studies.savings import savings_sections
     from pipelines.inspect import show_sections
+    from pipelines.studies.savings import savings
 
-    sections = ablation_sections if name == "ablate" else savings_sections
-    show_sections(sections(load_run(path)))
-    console.print(f"{path}", soft_wrap=True)
+    run = _studied(
+        config,
+        overrides,
+        out,
+        lambda loaded, folder, reporter: savings(
+            loaded, folder, reporter, families=family or (), seeds=seeds, evaluations=evaluations
+        ),
+    )
+    show_sections(savings_sections(run))
+    _tell(f"{run.path}")

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from clso.errors import ConfigError
-from clso.section import Count, NotNegative, Probability, Section, Share
+from clso.section import Count, NotNegative, Positive, Probability, Section, Share
 from search.surrogates.factory import SURROGATES
 
 __all__ = [
     "Acquisition",
     "AdaptivePopulationSettings",
+    "Budget",
     "FidelitySettings",
     "LocalSearchSettings",
     "SearchSettings",
@@ -32,6 +33,10 @@ def _known_kind(kind: str) -> str:
 
 SurrogateKind = Annotated[str, AfterValidator(_known_kind)]
 Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
+
+# A search that finds nothing new and spends hardly anything ends after so many generations.
+_MOST_GENERATIONS = 10_000
+_THOUSANDTHS = 1000
 
 _AtLeastTwo = Annotated[int, Field(ge=2)]
 
@@ -191,3 +196,44 @@ class SearchSettings(Section):
         return self.replaced(
             generations=evaluations, patience=patience, max_evaluations=evaluations
         )
+
+
+class Budget(Section):
+    """What one search may spend: evaluations or joules.
+
+    Attributes:
+        evaluations: real ones.
+        energy_j: joules, measured between generations. A meter never repeats itself, so neither
+            does such a search, not to the last bit.
+    """
+
+    evaluations: Count | None = None
+    energy_j: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Budget:
+        if (self.evaluations is None) == (self.energy_j is None):
+            raise ValueError("give either evaluations or energy_j")
+        return self
+
+    def settings(self, settings: SearchSettings) -> SearchSettings:
+        """Return a search that ends when the budget is spent, and not before."""
+        return settings.replaced(
+            # a generation without anything new to evaluate ends no search, so bound their number
+            generations=self.evaluations or _MOST_GENERATIONS,
+            patience=None,
+            max_evaluations=self.evaluations,
+            finalists=1,
+        )
+
+    @property
+    def whole(self) -> int:
+        """What `spent` comes to in the end: evaluations, or thousandths of the joules."""
+        return self.evaluations or _THOUSANDTHS
+
+    def spent(self, evaluations: int, energy_j: float | None) -> int:
+        """Return how much of `whole` is used up."""
+        if self.evaluations is not None:
+            return min(evaluations, self.evaluations)
+        assert self.energy_j is not None
+        return min(int(_THOUSANDTHS * (energy_j or 0.0) / self.energy_j), _THOUSANDTHS)

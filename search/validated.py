@@ -15,66 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from clso.energy import EnergyMonitor
-from clso.errors import ConfigError, MeterError
+from clso.errors import MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation, Problem
 from search.loop import run_search
 from search.records import MemorySink
-from search.settings import SearchSettings
+from search.settings import Budget, SearchSettings
 from search.watched import WatchedProblem
 
-__all__ = ["Budget", "Halves", "Progress", "ValidatedLoss", "validated_search"]
-
-# By this a search ends that finds nothing new and spends hardly anything.
-_MOST_GENERATIONS = 10_000
-_THOUSANDTHS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What one search may spend; exactly one of the two.
-
-    Attributes:
-        evaluations: real evaluations.
-        energy_j: joules, looked at between generations. A meter never repeats itself, so neither
-            does such a search, not to the last bit.
-
-    Raises:
-        ConfigError: neither is given, or both, or less than nothing.
-    """
-
-    evaluations: int | None = None
-    energy_j: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [value for value in (self.evaluations, self.energy_j) if value is not None]
-        if len(given) != 1 or given[0] <= 0:
-            raise ConfigError(
-                f"a budget is {self}, expected a number above 0 for one of the two",
-                remedy="give tune.budget.evaluations or tune.budget.energy_j",
-            )
-
-    def settings(self, settings: SearchSettings) -> SearchSettings:
-        """Return a search that ends when the budget is spent, and not before."""
-        return settings.replaced(
-            # a generation without anything new to evaluate ends no search, so bound their number
-            generations=self.evaluations or _MOST_GENERATIONS,
-            patience=None,
-            max_evaluations=self.evaluations,
-            finalists=1,
-        )
-
-    @property
-    def whole(self) -> int:
-        """What `spent` comes to in the end: evaluations, or thousandths of the joules."""
-        return self.evaluations or _THOUSANDTHS
-
-    def spent(self, evaluations: int, energy_j: float | None) -> int:
-        """Return how much of `whole` is used up."""
-        if self.evaluations is not None:
-            return min(evaluations, self.evaluations)
-        assert self.energy_j is not None
-        return min(int(_THOUSANDTHS * (energy_j or 0.0) / self.energy_j), _THOUSANDTHS)
+__all__ = ["Halves", "Progress", "ValidatedLoss", "validated_search"]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from pydantic import (
 
 from clso.section import Count, Positive, Section
 from pipelines.families import FamilyName
-from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
+from search.settings import Budget, LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates.factory import OWN_SURROGATES
 
 __all__ = [
-    "BudgetSettings",
     "FunctionGroup",
     "LocalSearchSpace",
     "SurrogateSpace",
@@ -195,25 +194,6 @@ class TuneSpace(_Space):
         return {name: _typed(dimension, share) for name, dimension in value.items()}
 
 
-class BudgetSettings(Section):
-    """What one search may spend; one of the two.
-
-    Attributes:
-        evaluations: real evaluations.
-        energy_j: measured joules, looked at between generations: what a search finds then
-            depends on the meter, and repeats only about.
-    """
-
-    evaluations: Count | None = None
-    energy_j: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> BudgetSettings:
-        if (self.evaluations is None) == (self.energy_j is None):
-            raise ValueError("give either evaluations or energy_j")
-        return self
-
-
 class TuneSettings(Section):
     """A study of the evolution's hyperparameters, for one model family.
 
@@ -235,7 +215,7 @@ class TuneSettings(Section):
     trials: Count = 30
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     check_seeds: Annotated[int, Field(ge=2, le=1000)] = 5
-    budget: BudgetSettings = BudgetSettings(evaluations=150)
+    budget: Budget = Budget(evaluations=150)
     objectives: Annotated[tuple[Literal["loss", "energy_j"], ...], Field(min_length=1)] = ("loss",)
     pruner: Literal["hyperband", "wilcoxon", "none"] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] = 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -32,8 +33,9 @@ if TYPE_CHECKING:  # a configuration is checked without all that a run under way
     from pipelines.stage import Stage
     from search.result import Finalist
     from search.settings import SearchSettings
+    from search.watched import Standing, WatchedProblem
 
-__all__ = ["FamilySettings", "ModelFamily", "ScoredFinalist"]
+__all__ = ["FamilySettings", "ModelFamily", "Rivals", "ScoredFinalist"]
 
 P = TypeVar("P", bound=Problem)
 Params = Mapping[str, bool | int | float | str]
@@ -49,6 +51,24 @@ class FamilySettings(Section):
         """Return what does not fit the other sections, a sentence each; asked of searched ones."""
         del config
         return []
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Methods of a family's own that `clso rivals` compares with a search.
+
+    Attributes:
+        methods: by name; given the searched problem and the most evaluations, a method yields its
+            standings.
+        held_back: problems that judge what a method finds, where it is not the half held back.
+        identity: fingerprints of what the methods read besides, by name.
+    """
+
+    methods: Mapping[str, Callable[[WatchedProblem, int | None], Iterator[Standing]]] = field(
+        default_factory=dict
+    )
+    held_back: Mapping[str, Problem] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
 
 
 class ModelFamily(Protocol[P]):
@@ -260,6 +280,14 @@ class ModelFamily(Protocol[P]):
         return lambda params: self.halves(
             experiment.varied(self.with_library(experiment.config, params))
         )
+
+    def rivals(self, experiment: Experiment) -> Rivals:
+        """Return what only this family's models allow, for `clso rivals`.
+
+        Methods without randomness that find models otherwise than by a search of genomes.
+        """
+        del experiment
+        return Rivals()
 
     # ----- use of its models
 

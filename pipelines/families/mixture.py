@@ -29,8 +29,9 @@ from pipelines.config import RunConfig
 from pipelines.config.tune import TuneDimension, TuneSpace
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
-from pipelines.families.base import Halves, ModelFamily, Params, ScoredFinalist
+from pipelines.families.base import Halves, ModelFamily, Params, Rivals, ScoredFinalist
 from pipelines.families.gpt import GPT
+from pipelines.families.mixture_rivals import AllAtOnce
 from pipelines.stages.hybrid import HYBRID
 from pipelines.stages.mixture_functions import FUNCTIONS, FunctionLibrary
 from pipelines.stages.search import best_finalist
@@ -177,6 +178,29 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
             library.costs(),
             library.history(),
             block_size=experiment.config.data.block_size,
+        )
+
+    def rivals(self, experiment: Experiment) -> Rivals:
+        """Return EM on all functions at once, and their heaviest."""
+        config, columns = experiment.config.mixture, FunctionLibrary(experiment).scored()
+        first, second = halves(columns["validation"])
+
+        def unlimited(validation: Scored) -> MixtureProblem:
+            return MixtureProblem(
+                columns["tune"],
+                validation,
+                slots=len(validation.columns.names),
+                bucketings=config.bucketings,
+                smoothing=config.smoothing,
+                steps=config.final_steps,
+            )
+
+        searched, _ = _halves(experiment, columns)
+        weighed = AllAtOnce(searched, unlimited(first), config.steps, config.final_steps)
+        return Rivals(
+            methods={"all_at_once": weighed.take_all, "top_weight": weighed.take_heaviest},
+            held_back={"all_at_once": unlimited(second)},
+            identity={"unlimited": weighed.unlimited.fingerprint},
         )
 
     def library(self, config: RunConfig) -> Params:

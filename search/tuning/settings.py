@@ -14,9 +14,9 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, WilcoxonPrune
 from optuna.samplers import TPESampler
 
 from clso.errors import ConfigError
+from search.settings import Budget
 from search.tuning.space import SearchSpace
 from search.tuning.storage import experimental
-from search.validated import Budget
 
 __all__ = ["Objective", "TuningSettings", "check_budget", "pruner_of", "sampler_of"]
 

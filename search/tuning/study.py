@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -81,7 +80,7 @@ def open_tuning(
         "problem": [own.searched.fingerprint, own.held_back.fingerprint],
         **space.to_json(),
         "seeds": list(settings.seeds),
-        "budget": asdict(settings.budget),
+        "budget": settings.budget.model_dump(),
         "objectives": list(settings.objectives),
         "pruner": settings.pruner,
         "seed": settings.seed,

@@ -13,12 +13,12 @@ from clso.artifacts import Run, append_part, data_columns, load_run
 from clso.data import Dataset
 from clso.progress import SILENT
 from clso.report.run import report_page
-from pipelines import pareto
 from pipelines.cli import app, main
 from pipelines.config import load_config
 from pipelines.context import open_context
 from pipelines.families import FAMILIES
 from pipelines.stages.mixture_functions import spread_blocks
+from pipelines.studies import engine, pareto
 
 Invoke = Callable[..., str]
 
@@ -160,7 +160,8 @@ def test_an_interrupted_study_goes_on_to_the_same_front(
             raise KeyboardInterrupt
         return append_part(directory, part, *rest)
 
-    monkeypatch.setattr(pareto, "append_part", killed)
+    for module in (engine, pareto):
+        monkeypatch.setattr(module, "append_part", killed)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 130, done.output
     monkeypatch.undo()

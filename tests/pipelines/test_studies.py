@@ -11,14 +11,15 @@ import pytest
 from clso.artifacts import Run, data_columns, load_run
 from clso.progress import SILENT
 from clso.report.run import report_page
-from pipelines import arm_searches
-from pipelines.arm_problems import open_arm
 from pipelines.cli import main
-from pipelines.config import ablation_arms, load_config
-from pipelines.context import open_context
+from pipelines.config import Arm, RunConfig, ablation_arms, load_config
+from pipelines.context import RunContext, open_context
 from pipelines.families import FAMILIES
+from pipelines.studies import engine
+from pipelines.studies.arms import ArmSearches
 from search.loop import run_search
 from search.records import MemorySink
+from search.validated import Halves
 from search.watched import WatchedProblem
 
 Invoke = Callable[..., str]
@@ -103,13 +104,18 @@ def test_an_arm_pays_for_what_another_had_evaluated_before(study: Run) -> None:
     assert 0 < ridge["surrogate_energy_j"] < ridge["energy_j"]
 
 
+def halves_of(context: RunContext, config: RunConfig, family: str) -> Halves:
+    searches = ArmSearches(context, "ablations", FAMILIES.get(family), 14, lambda *_: {})
+    return searches.problem(Arm("arm", config))
+
+
 @pytest.mark.parametrize("family", ["gpt", "mixture"])
 def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: str) -> None:
     config = load_config(tiny)
     base = ablation_arms(config, family)[0]
     settings = base.config.search.lasting(14)
     with open_context(config, study.path.parents[1], SILENT) as context:
-        problem = open_arm(context, base.config, FAMILIES.get(family))
+        problem = halves_of(context, base.config, family)
         for row in rows_of(study, "ablations", family=family, arm="base"):
             plain = run_search(
                 problem.searched,
@@ -121,7 +127,7 @@ def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: s
             )
             assert plain.best.loss == row["loss"]
             assert [gene for one in plain.finalists for gene in one.canonical] == row["finalists"]
-            assert problem.held_back_losses([plain.best.canonical]) == [row["held_back_loss"]]
+            assert problem.judged(plain.best.canonical) == row["held_back_loss"]
             assert row["held_back_loss"] != row["loss"]
 
 
@@ -129,7 +135,7 @@ def test_the_first_half_is_searched_and_the_second_held_back(study: Run, tiny: s
     config = load_config(tiny)
     with open_context(config, study.path.parents[1], SILENT) as context:
         for family in ("gpt", "mixture"):
-            problem = open_arm(context, config, FAMILIES.get(family))
+            problem = halves_of(context, config, family)
             assert problem.searched.fingerprint != problem.held_back.fingerprint
 
 
@@ -140,7 +146,7 @@ def test_counting_predictions_and_sharing_evaluations_change_no_search(
     arm = next(one for one in ablation_arms(config, "mixture") if one.name == "surrogate=ridge")
     settings = arm.config.search.lasting(14)
     with open_context(config, study.path.parents[1], SILENT) as context:
-        problem = WatchedProblem(open_arm(context, arm.config, FAMILIES.get("mixture")).searched)
+        problem = WatchedProblem(halves_of(context, arm.config, "mixture").searched)
         plain = run_search(
             problem, settings, seed=1, family="mixture", run_id="plain", sink=MemorySink()
         )
@@ -165,11 +171,11 @@ def test_a_killed_study_goes_on_where_it_stopped(
     for shared in ("datasets", "libraries"):
         shutil.copytree(study.path.parents[1] / shared, tmp_path / shared)
     command = ["savings", tiny, "--family", "mixture", "--out", str(tmp_path)]
-    monkeypatch.setattr(arm_searches, "run_search", killed)
+    monkeypatch.setattr(engine, "run_search", killed)
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 130
-    monkeypatch.setattr(arm_searches, "run_search", run_search)
+    monkeypatch.setattr(engine, "run_search", run_search)
     parts = list(tmp_path.rglob("state/savings/*/part-*.parquet"))
     stamps = {part: part.stat().st_mtime_ns for part in parts}
     assert len(stamps) == 4
@@ -330,4 +336,4 @@ def test_a_family_that_the_configuration_has_not_is_refused(
     with pytest.raises(SystemExit) as ended:
         main(["savings", tiny, "--family", "gtp", "--out", str(tmp_path)])
     assert ended.value.code == 2
-    assert "without gtp" in capsys.readouterr().err
+    assert "--family is gtp, but families has only" in capsys.readouterr().err

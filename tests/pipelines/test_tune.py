@@ -13,14 +13,14 @@ import yaml
 from clso.artifacts import Run, load_run
 from clso.errors import ConfigError
 from clso.studies.tuning import Check
-from pipelines import tune as tune_module
 from pipelines.cli import main
 from pipelines.config import load_config
 from pipelines.families.gpt import GPT
-from pipelines.tuned import search_space, tuned_config
-from search.settings import SearchSettings
+from pipelines.studies import tune as tune_module
+from pipelines.studies.tuned import search_space, tuned_config
+from search.settings import Budget, SearchSettings
 from search.tuning import Choices, judge
-from search.validated import Budget, Halves, ValidatedLoss
+from search.validated import Halves, ValidatedLoss
 
 Invoke = Callable[..., str]
 

@@ -8,8 +8,8 @@ from clso.energy import DeviceEnergy, EnergyMonitor, Measurement
 from clso.errors import ConfigError, MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation
-from search.settings import SearchSettings, SurrogateSettings
-from search.validated import Budget, Halves, Progress, ValidatedLoss, validated_search
+from search.settings import Budget, SearchSettings, SurrogateSettings
+from search.validated import Halves, Progress, ValidatedLoss, validated_search
 
 SETTINGS = SearchSettings(
     population=6, generations=3, surrogate=SurrogateSettings(kind="ridge", start=1)
@@ -141,7 +141,15 @@ def test_who_watches_sees_the_loss_held_back_and_may_end_the_search(halves: Halv
     assert seen[-1].spent == found.evaluations < 60
 
 
-@pytest.mark.parametrize("budget", [{}, {"evaluations": 3, "energy_j": 1.0}, {"evaluations": 0}])
-def test_a_budget_is_one_number_above_zero(budget: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="expected a number above 0 for one of the two"):
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({}, "Budget: give either evaluations or energy_j"),
+        ({"evaluations": 3, "energy_j": 1.0}, "Budget: give either evaluations or energy_j"),
+        ({"evaluations": 0}, r"evaluations: .* greater than or equal to 1 \(given 0\)"),
+        ({"energy_j": 0.0}, r"energy_j: .* greater than 0 \(given 0.0\)"),
+    ],
+)
+def test_a_budget_is_one_number_above_zero(budget: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Budget(**budget)  # type: ignore[arg-type]

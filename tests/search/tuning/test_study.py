@@ -19,7 +19,7 @@ from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome
 from clso.problem import Evaluation
-from search.settings import SearchSettings
+from search.settings import Budget, SearchSettings
 from search.tuning import (
     Choices,
     Params,
@@ -31,7 +31,7 @@ from search.tuning import (
     storage,
 )
 from search.tuning.results import importances, ped_anova
-from search.validated import Budget, Halves
+from search.validated import Halves
 
 SPACE = SearchSpace(
     {

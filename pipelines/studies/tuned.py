@@ -14,9 +14,9 @@ from pipelines.config.tune import TuneDimension, TuneSettings
 from pipelines.experiment import Experiment
 from pipelines.families import AnyFamily
 from pipelines.stages import families_of
-from search.settings import SearchSettings
+from search.settings import Budget, SearchSettings
 from search.tuning import Choices, Params, Range, SearchSpace
-from search.validated import Budget, Halves
+from search.validated import Halves
 
 __all__ = ["TunedProblems", "search_space", "tuned_config", "tuned_yaml"]
 

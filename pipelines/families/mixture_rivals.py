@@ -1,0 +1,68 @@
+"""What `clso rivals` holds a search of mixtures against: EM on all functions at once.
+
+It is charged by its columns and steps, in evaluations of genomes with all slots filled. The
+heaviest functions are taken after ever more steps, since few steps leave the weights near where
+they began; all at once, the reference, has the steps of a final model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from clso.mixture.all_at_once import all_functions, cost_of_all, heaviest
+from clso.mixture.evaluator import MixtureProblem
+from search.watched import Standing, WatchedProblem
+
+__all__ = ["AllAtOnce"]
+
+_LONGER = tuple(2**power for power in range(7))  # EM on all functions, in steps of an evaluation
+
+
+@dataclass(frozen=True)
+class AllAtOnce:
+    """Methods that weigh all functions at once.
+
+    Attributes:
+        searched: mixtures of K functions on the first half of validation.
+        unlimited: mixtures of all functions on the first half, with the steps of a final model.
+        steps: EM steps of an evaluation.
+        final_steps: EM steps of a final model.
+    """
+
+    searched: MixtureProblem
+    unlimited: MixtureProblem
+    steps: int
+    final_steps: int
+
+    def take_all(self, watched: WatchedProblem, limit: int | None) -> Iterator[Standing]:
+        """Fit the weights of all functions, in every bucketing, whatever the limit."""
+        del watched, limit
+        weighed = WatchedProblem(self.unlimited)
+        weighed.evaluate(all_functions(self.unlimited))
+        for standing in weighed.standings:
+            cost = standing.evaluations * self._cost * self.final_steps / self.steps
+            yield replace(standing, evaluations=math.ceil(cost))
+
+    def take_heaviest(self, watched: WatchedProblem, limit: int | None) -> Iterator[Standing]:
+        """Fit the functions again that have the largest weights among all."""
+        slots = len(watched.space.exchangeable)
+        for longer in _LONGER:
+            # shared weights only, which an evaluation takes half of its steps for
+            spent = math.ceil(self._cost * longer / 2)
+            if limit is not None and spent >= limit:
+                return
+            picked = heaviest(self.unlimited, slots, steps=longer * self.steps)
+            filled = (*picked, *([0] * (slots - len(picked))))
+            genomes = [(*filled, number) for number in range(len(self.searched.bucketings))]
+            begun = len(watched.standings)
+            if watched.space.canonical(genomes[-1]) not in watched.archive:
+                watched.evaluate(genomes)
+            for standing in watched.standings[begun:]:
+                yield replace(standing, evaluations=spent + standing.evaluations)
+
+    @property
+    def _cost(self) -> float:
+        """Evaluations that a mixture of all functions is worth, at equal steps."""
+        return cost_of_all(len(self.searched.names), len(self.searched.space.exchangeable))

@@ -1,0 +1,1 @@
+"""Studies of the search: one engine, a module for each of the five."""
