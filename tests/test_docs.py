@@ -1,0 +1,48 @@
+"""Every Python snippet of README and of the toolkit's page runs, and every example."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/toolkit.md")
+SLOW = ("pipelines",)  # snippets that run whole stages
+
+
+def snippets() -> list[object]:
+    params = []
+    for page in PAGES:
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+        assert blocks, page
+        for number, block in enumerate(blocks, 1):
+            slow = any(re.search(rf"^from {name} import", block, re.MULTILINE) for name in SLOW)
+            params.append(
+                pytest.param(
+                    block, id=f"{page}-{number}", marks=[pytest.mark.slow] if slow else []
+                )
+            )
+    return params
+
+
+def run_python(arguments: list[str], cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("snippet", snippets())
+def test_the_snippet_runs(snippet: str, tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "snippet.py").write_text(snippet)
+    assert run_python(["snippet.py"], tmp_path)
