@@ -28,11 +28,11 @@ def main(folder: str) -> None:
         for evaluations in (60, 120):
             search.extend(evaluations=evaluations)
             while batch := search.ask():
-                jobs = {pool.submit(loss, genome): genome for genome in batch.genomes}
+                jobs = {pool.submit(loss, genome): genome for genome in batch}
                 for job in as_completed(jobs):
-                    # a genome that cannot be evaluated is told as failed: its loss is None
+                    # what cannot be evaluated is told as failed: its loss is None
                     value = None if job.exception() else job.result()
-                    search.tell(batch, {jobs[job]: value})
+                    search.tell([jobs[job]], [value])
             print(search.result.genome, round(search.result.loss, 3))
 
 
