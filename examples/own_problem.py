@@ -6,15 +6,17 @@ neighbours that are painted alike.
 Run: python examples/own_problem.py
 """
 
+from itertools import pairwise
+
 from search import minimize
 
 
 def loss(genome: list[int]) -> float:
     """Count the neighbours that are alike."""
-    return float(sum(left == right for left, right in zip(genome, genome[1:])))  # noqa: B905
+    return float(sum(left == right for left, right in pairwise(genome)))
 
 
 if __name__ == "__main__":
-    best = minimize(loss, [3] * 12, evaluations=400, seed=0)
+    best = minimize(loss, [3] * 12, evaluations=200, seed=0)
     print(best.genome, best.loss)
     print(best.evaluations.to_pandas().groupby("origin")["evaluated_loss"].min())

@@ -21,9 +21,7 @@ def snippets() -> list[object]:
         for number, block in enumerate(blocks, 1):
             slow = any(re.search(rf"^from {name} import", block, re.MULTILINE) for name in SLOW)
             params.append(
-                pytest.param(
-                    block, id=f"{page}-{number}", marks=[pytest.mark.slow] if slow else []
-                )
+                pytest.param(block, id=f"{page}-{number}", marks=[pytest.mark.slow] if slow else [])
             )
     return params
 
@@ -46,3 +44,15 @@ def test_the_snippet_runs(snippet: str, tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "snippet.py").write_text(snippet)
     assert run_python(["snippet.py"], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["own_problem", "ask_and_tell"])
+def test_the_example_runs(name: str, tmp_path: Path) -> None:
+    assert run_python([str(ROOT / "examples" / f"{name}.py")], tmp_path)
+
+
+def test_an_extended_example_ends_where_a_longer_one_does(tmp_path: Path) -> None:
+    example = str(ROOT / "examples" / "ask_and_tell.py")
+    run_python([example, "short", "50"], tmp_path)
+    extended = run_python([example, "short", "90"], tmp_path)
+    assert extended == run_python([example, "long", "90"], tmp_path)
