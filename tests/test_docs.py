@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,30 @@ def test_an_extended_example_ends_where_a_longer_one_does(tmp_path: Path) -> Non
     run_python([example, "short", "50"], tmp_path)
     extended = run_python([example, "short", "90"], tmp_path)
     assert extended == run_python([example, "long", "90"], tmp_path)
+
+
+@pytest.mark.slow
+def test_runs_are_made_reloaded_and_drawn(tmp_path: Path) -> None:
+    code = f"from pipelines import run; run({str(ROOT / 'configs' / 'smoke.yaml')!r}, out='made')"
+    run_python(["-c", code], tmp_path)
+    example = str(ROOT / "examples" / "reload_runs.py")
+    shown = run_python([example, "made", "losses.svg"], tmp_path)
+    assert "finished" in shown
+    assert "adamw" in shown
+    assert (tmp_path / "losses.svg").read_text().startswith("<?xml")
+
+
+def test_the_example_package_offers_what_its_modules_hold() -> None:
+    folder = ROOT / "examples" / "own_entries"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    points = project["project"]["entry-points"]
+    for group, names in points.items():
+        for module, attribute in (value.split(":") for value in names.values()):
+            assert f"class {attribute}(" in (folder / f"{module}.py").read_text(), group
+    assert project["tool"]["setuptools"]["py-modules"] == ["own_matrices", "own_functions"]
+
+
+def test_every_example_is_explained() -> None:
+    page = (ROOT / "docs" / "toolkit.md").read_text()
+    for path in (ROOT / "examples").iterdir():
+        assert path.name in page, path.name
