@@ -76,7 +76,7 @@ class Models:
         return self._colors.get(name, PALETTE[-1])
 
     def ordered(self, names: Iterable[str]) -> list[str]:
-        """Return floors, then models that searches found, then baselines."""
+        """Return the names in the order of the result table, see `ordered_models`."""
         return ordered_models(list(names), self._order)
 
     @staticmethod

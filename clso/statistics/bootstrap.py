@@ -40,6 +40,7 @@ Interval = tuple[float | None, float | None]
 
 FLOORS = ("uniform", "unigram", "bigram")
 """Models that only count tokens, the weakest first."""
+_FAMILIES = ("gpt", "mixture")
 BASELINES = ("adamw", "warm_start", "hybrid")
 """Models that gradients have trained, in whole or in part."""
 
@@ -161,15 +162,19 @@ def compare_models(
 
 
 def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[str]:
-    """Return model names in the order of the result table: floors, found models, baselines.
+    """Return model names in the order of the result table.
+
+    Floors come first, then the built-in families in a fixed order, then other searched models,
+    then baselines.
 
     Args:
         names: to be ordered.
-        searched: what searches found, in the order of the run; others follow by name.
+        searched: models of searched families, in the order of the run; the names that are neither
+            in here nor built in follow them by the alphabet.
     """
-    known = (*FLOORS, *searched, *BASELINES)
-    others = sorted(set(names) - set(known))
-    return [name for name in (*FLOORS, *searched, *others, *BASELINES) if name in names]
+    order = dict.fromkeys((*FLOORS, *_FAMILIES, *searched))
+    others = sorted(set(names) - {*order, *BASELINES})
+    return [name for name in (*order, *others, *BASELINES) if name in names]
 
 
 def summarize_scores(

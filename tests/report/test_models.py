@@ -31,9 +31,9 @@ def toy_run(make_run: Callable[..., Run]) -> Run:
     return load_run(run.path)
 
 
-def test_floors_come_first_then_families_as_the_run_has_them_then_baselines() -> None:
+def test_floors_come_first_then_built_in_families_then_plug_ins_then_baselines() -> None:
     names = ["adamw", "gpt", "hybrid", "toy", "uniform", "mixture"]
-    expected = ["uniform", "mixture", "toy", "gpt", "adamw", "hybrid"]
+    expected = ["uniform", "gpt", "mixture", "toy", "adamw", "hybrid"]
     assert Models(MANIFEST).ordered(names) == expected
     assert Models().ordered(names) == ["uniform", "gpt", "mixture", "toy", "adamw", "hybrid"]
 

@@ -5,9 +5,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clso.artifacts import table_from_rows
 from clso.statistics.bootstrap import (
+    BASELINES,
+    FLOORS,
     ModelCost,
     bootstrap_interval,
     compare_models,
@@ -122,14 +126,20 @@ def test_a_model_scored_on_validation_alone_is_no_result(scores_of: ScoresOf) ->
     assert summarize_scores(scores, **FAST) == []
 
 
-def test_floors_come_first_then_what_was_searched_in_the_runs_order_then_baselines() -> None:
+@given(
+    st.permutations(["gpt", "mixture", "zeta", "beta"]),
+    st.permutations([*FLOORS, "gpt", "mixture", "zeta", "beta", "alpha", *BASELINES]),
+    st.integers(0, 11),
+)
+def test_results_stand_in_one_order_whatever_the_order_of_the_families(
+    searched: list[str], names: list[str], kept: int
+) -> None:
+    plug_ins = [name for name in searched if name in ("zeta", "beta")]
+    expected = [*FLOORS, "gpt", "mixture", *plug_ins, "alpha", *BASELINES]
+    shown = names[:kept]
+    assert ordered_models(shown, searched) == [name for name in expected if name in shown]
+
+
+def test_unknown_models_without_a_run_follow_the_built_in_families_by_the_alphabet() -> None:
     names = ["zeta", "adamw", "uniform", "alpha", "hybrid", "gpt"]
-    assert ordered_models(names) == ["uniform", "alpha", "gpt", "zeta", "adamw", "hybrid"]
-    assert ordered_models(names, ["zeta", "gpt", "unheard-of"]) == [
-        "uniform",
-        "zeta",
-        "gpt",
-        "alpha",
-        "adamw",
-        "hybrid",
-    ]
+    assert ordered_models(names) == ["uniform", "gpt", "alpha", "zeta", "adamw", "hybrid"]
