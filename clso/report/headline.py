@@ -27,6 +27,7 @@ __all__ = ["Headline", "find_comparison", "pick_contender"]
 
 _RIVAL = "adamw"
 _HYBRID = "hybrid"
+_SEARCHED_PART = "mixture"  # of the hybrid; the other part is the rival
 
 Row = Mapping[str, Any]
 
@@ -157,7 +158,8 @@ class _Words:
         sure = "no interval" if row is None or row["ci_low"] is None else _interval(row)
         share = format_share(abs(math.expm1(min(difference, 700.0))))
         return (
-            f"The hybrid, the mixture with {self._the(rival)} as one more function, reaches "
+            f"{self.capital(hybrid)}, {self._models.subject(_SEARCHED_PART)} with "
+            f"{self._the(rival)} as one more function, reaches "
             f"{format_loss(hybrid['test_loss'])}: a perplexity {share} "
             f"{'lower' if difference < 0 else 'higher'} than {self._the(rival)}'s (difference "
             f"{format_loss(difference, signed=True)} nats per token, {sure})."

@@ -148,13 +148,13 @@ def rivals_sections(run: Run) -> list[ReportSection]:
         return []
     rivals = Rivals(run.rivals)
     duels = rivals.duels(note["evaluations"])
-    family = note["family"]
+    family, models = note["family"], Models(run.manifest)
     caption = (
         f"Best loss on the {note['searched_on']} by evaluations: median and range over "
-        f"{note['seeds']} seeds, mixtures of {note['slots']} out of {note['functions']} functions; "
-        "dotted: all of them at once."
+        f"{note['seeds']} seeds. Each model is one {models.title(family)} of {note['slots']} out "
+        f"of {note['functions']} functions; dotted: all of them at once."
     )
-    draw = partial(rivals.figure, Models(run.manifest).color(family))
+    draw = partial(rivals.figure, models.color(family))
     picture = Picture(f"rivals-{family}", draw, caption, "No search has a finite loss.")
     title = "The search and simpler ones"
     return [
