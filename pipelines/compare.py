@@ -9,16 +9,8 @@ from rich.markup import escape
 
 from clso.artifacts import Run, atomic_write_bytes
 from clso.errors import ArtifactError
-from clso.report.models import Models
 from clso.report.results import result_table
-from clso.report.runs import (
-    budget_points,
-    budgets_figure,
-    groups_of_seeds,
-    paired_table,
-    same_targets,
-    seeds_table,
-)
+from clso.report.runs import RunSet
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
 from pipelines.console import console
@@ -40,14 +32,17 @@ def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
     """
     for run in runs:
         console.print(TerminalTable(result_table(run)))
-    groups = [group for group in groups_of_seeds(runs) if same_targets(group)]
+    groups = [group for group in RunSet(runs).groups_of_seeds() if group.same_targets()]
     for group in groups:
-        console.print(TerminalTable(seeds_table(group)))
-    together = {frozenset((a.run_id, b.run_id)) for group in groups for a in group for b in group}
+        console.print(TerminalTable(group.seeds_table()))
+    summed_up = {
+        frozenset((a.run_id, b.run_id)) for group in groups for a in group.runs for b in group.runs
+    }
     for run_a, run_b in combinations(runs, 2):
-        if {run_a.run_id, run_b.run_id} not in together:
-            if same_targets([run_a, run_b]):
-                console.print(TerminalTable(paired_table(run_a, run_b)))
+        if {run_a.run_id, run_b.run_id} not in summed_up:
+            pair = RunSet([run_a, run_b])
+            if pair.same_targets():
+                console.print(TerminalTable(pair.differences_table()))
             else:
                 title = escape(f"{run_a.run_id} minus {run_b.run_id}")
                 console.print(f"{title}: other test tokens, so their losses cannot be paired")
@@ -56,7 +51,7 @@ def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
 
 
 def _draw(runs: list[Run], path: Path) -> None:
-    drawn = budgets_figure(budget_points(runs), Models(*(run.manifest for run in runs)))
+    drawn = RunSet(runs).budgets_figure()
     if drawn is None:
         raise ArtifactError(
             "no run has measured joules, so there is no loss against energy to draw",

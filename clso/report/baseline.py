@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "baseline_figure",
     "baseline_section",
-    "rate_sentence",
-    "trials_table",
-    "warm_start_sentence",
 ]
 
 Row = Mapping[str, Any]
@@ -33,11 +29,11 @@ Row = Mapping[str, Any]
 def baseline_section(run: Run) -> ReportSection:
     """Return AdamW's trials and what their settings tell."""
     baseline = run.table("baseline") if run.has("baseline") else empty_table("baseline")
-    trials = trials_table(baseline)
-    sentences = (rate_sentence(baseline), warm_start_sentence(run.manifest))
+    trials = _trials_table(baseline)
+    sentences = (_rate_sentence(baseline), _warm_start_sentence(run.manifest))
     picture = Picture(
         "baseline",
-        partial(baseline_figure, baseline, Models(run.manifest).color("adamw")),
+        partial(_baseline_figure, baseline, Models(run.manifest).color("adamw")),
         "Validation loss of each trial by tokens seen; the best one's training loss is thin.",
         _missing(run),
     )
@@ -53,7 +49,7 @@ def _missing(run: Run) -> str:
     return "No trial of AdamW has a finite validation loss."
 
 
-def trials_table(baseline: pa.Table) -> Table:
+def _trials_table(baseline: pa.Table) -> Table:
     """Return AdamW's trials, the best validation loss first, trials that diverged last."""
     columns = [Column("trial", text=True), Column("validation loss")]
     table = Table("Lowest validation loss of each trial", columns)
@@ -68,7 +64,7 @@ def trials_table(baseline: pa.Table) -> Table:
     return table
 
 
-def rate_sentence(baseline: pa.Table) -> str:
+def _rate_sentence(baseline: pa.Table) -> str:
     """Say so if AdamW's best learning rate lies at the edge of those tried; empty otherwise.
 
     The rates it is held against are those of trials that differ from the best in nothing else,
@@ -91,7 +87,7 @@ def rate_sentence(baseline: pa.Table) -> str:
     return f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
 
 
-def warm_start_sentence(manifest: Mapping[str, Any]) -> str:
+def _warm_start_sentence(manifest: Mapping[str, Any]) -> str:
     """Say after how many steps AdamW from the found model has its loss from scratch.
 
     Args:
@@ -127,7 +123,7 @@ def _settings(trial: Row) -> str:
 
 
 @styled
-def baseline_figure(baseline: pa.Table, color: str) -> Figure | None:
+def _baseline_figure(baseline: pa.Table, color: str) -> Figure | None:
     """Draw every AdamW trial's validation loss by tokens seen, the best one in color."""
     from matplotlib.ticker import MaxNLocator
 

@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "energy_figure",
-    "energy_ratio",
     "energy_section",
-    "energy_sentences",
     "energy_table",
-    "source_notes",
 ]
 
 Row = Mapping[str, Any]
@@ -56,12 +52,12 @@ def energy_section(run: Run, results: Sequence[Row]) -> ReportSection:
     missing = "No stage's energy was measured."
     if not run.has("energy"):
         missing = "Not there yet: clso run CONFIG makes it."
-    notes = source_notes(rows)
-    draw = partial(energy_figure, energy)
+    notes = _source_notes(rows)
+    draw = partial(_energy_figure, energy)
     return ReportSection(
         "Energy",
         [
-            *energy_sentences(results, rows, Models(run.manifest)),
+            *_energy_sentences(results, rows, Models(run.manifest)),
             Picture("energy", draw, missing=missing, alt=f"Energy by stage: {stages}"),
             *([table] if table.rows else []),
             *([Block("notes", notes)] if notes else []),
@@ -93,7 +89,7 @@ def energy_table(energy: pa.Table, title: str = "") -> Table:
     return table
 
 
-def source_notes(energy: Sequence[Row]) -> list[str]:
+def _source_notes(energy: Sequence[Row]) -> list[str]:
     """Explain each meter that the figures come from."""
     sources = {
         name for row in energy if row["energy_source"] for name in row["energy_source"].split("+")
@@ -101,7 +97,7 @@ def source_notes(energy: Sequence[Row]) -> list[str]:
     return [f"{_SOURCES.get(name, name)}." for name in sorted(sources)]
 
 
-def energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Models) -> list[str]:
+def _energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Models) -> list[str]:
     """Compare all joules of the gradient-free model with AdamW's winning run and its sweep."""
     contender = pick_contender(results)
     rival = next((row for row in results if row["model"] == "adamw"), None)
@@ -109,7 +105,7 @@ def energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Mode
         return []
     sources = (contender["energy_source"], rival["energy_source"])
     try:
-        ratio = energy_ratio(contender["energy_j"], sources[0], rival["energy_j"], sources[1])
+        ratio = _energy_ratio(contender["energy_j"], sources[0], rival["energy_j"], sources[1])
     except MeterError as error:
         return [f"{error.message[0].upper()}{error.message[1:]}."]
     kind = "energy ratio"
@@ -127,7 +123,7 @@ def energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Mode
     joules = [row["energy_j"] for row in sweep if row["energy_j"] is not None]
     source = "+".join(sorted({row["energy_source"] for row in sweep if row["energy_j"]}))
     if joules and source == sources[0]:
-        against = energy_ratio(contender["energy_j"], source, sum(joules), source)
+        against = _energy_ratio(contender["energy_j"], source, sum(joules), source)
         sentences.append(
             f"Against AdamW's whole sweep ({format_energy(sum(joules))}) it is "
             f"{format_ratio(against)}."
@@ -135,7 +131,7 @@ def energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Mode
     return sentences
 
 
-def energy_ratio(
+def _energy_ratio(
     energy_a_j: float | None, source_a: str | None, energy_b_j: float | None, source_b: str | None
 ) -> float:
     """Return joules of a per joule of b.
@@ -154,7 +150,7 @@ def energy_ratio(
 
 
 @styled
-def energy_figure(energy: pa.Table) -> Figure | None:
+def _energy_figure(energy: pa.Table) -> Figure | None:
     """Draw joules by stage, one shade per device; unmeasured stages say so."""
     rows = energy.to_pylist()
     if not any(row["energy_j"] is not None for row in rows):

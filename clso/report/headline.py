@@ -23,7 +23,7 @@ from clso.report.formats import (
 from clso.report.models import Models
 from clso.statistics.bootstrap import FLOORS
 
-__all__ = ["Headline", "find_comparison", "pick_contender"]
+__all__ = ["Headline", "pick_contender"]
 
 _RIVAL = "adamw"
 _HYBRID = "hybrid"
@@ -86,7 +86,7 @@ def pick_contender(results: Sequence[Row]) -> Row | None:
     )
 
 
-def find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> Row | None:
+def _find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> Row | None:
     """Return the comparison of two models, over documents if these gave an interval.
 
     A pair that is stored the other way round is turned.
@@ -124,7 +124,7 @@ class _Words:
         difference = a["test_loss"] - b["test_loss"]
         winner, loser = (a, b) if difference < 0 else (b, a)
         scores = f"{format_loss(winner['test_loss'])} against {format_loss(loser['test_loss'])}"
-        row = find_comparison(self._comparisons, loser["model"], winner["model"])
+        row = _find_comparison(self._comparisons, loser["model"], winner["model"])
         if row is None or row["ci_low"] is None:
             title = f"{self.capital(winner)} has the lower test loss, {scores} nats per token"
             sure = "no interval could be computed for the difference"
@@ -154,7 +154,7 @@ class _Words:
         if hybrid is None:
             return ""
         difference = hybrid["test_loss"] - rival["test_loss"]
-        row = find_comparison(self._comparisons, _HYBRID, _RIVAL)
+        row = _find_comparison(self._comparisons, _HYBRID, _RIVAL)
         sure = "no interval" if row is None or row["ci_low"] is None else _interval(row)
         share = format_share(abs(math.expm1(min(difference, 700.0))))
         return (
@@ -177,7 +177,7 @@ class _Words:
 
     def sign(self, model: Row, floor: Row) -> int:
         """Return the sign of the model's loss minus the floor's, 0 where none is established."""
-        row = find_comparison(self._comparisons, model["model"], floor["model"])
+        row = _find_comparison(self._comparisons, model["model"], floor["model"])
         if row is None and floor["model"] == "uniform":
             low = high = model["test_loss"] - floor["test_loss"]  # no comparison with it is stored
         elif row is None or row["ci_low"] is None:
@@ -201,7 +201,7 @@ class _Words:
             )
         if worst < 0:
             return f"{self.capital(model)} beats every floor; the lowest is the {label}'s, {loss}."
-        row = find_comparison(self._comparisons, model["model"], floor["model"])
+        row = _find_comparison(self._comparisons, model["model"], floor["model"])
         sure = (
             "no interval could be computed for the difference"
             if row is None or row["ci_low"] is None

@@ -30,7 +30,7 @@ from clso.statistics.bootstrap import FLOORS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison_table", "result_table", "results_figure", "results_section"]
+__all__ = ["comparison_table", "result_table", "results_section"]
 
 Row = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ def results_section(run: Run) -> ReportSection:
         return ReportSection("Results", [Block("missing", "There are no rows.")], "results")
     table = result_table(run)
     losses = ", ".join(f"{row.texts()[0][0]} {row.texts()[1][0]}" for row in table.rows)
-    draw = partial(results_figure, results, models)
+    draw = partial(_results_figure, results, models)
     return ReportSection(
         "Results",
         [
@@ -181,7 +181,7 @@ def _verdict(a: str, b: str, rows: Sequence[Row | None]) -> str:
 
 
 @styled
-def results_figure(results: pa.Table, models: Models) -> Figure | None:
+def _results_figure(results: pa.Table, models: Models) -> Figure | None:
     """Draw each model's test loss with its interval, the best on top."""
     rows = results.sort_by([("test_loss", "descending")]).to_pylist()
     if not rows:

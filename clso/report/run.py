@@ -33,7 +33,7 @@ from clso.report.table import Column, Table
 from clso.statistics.search_summary import SearchSummary
 from clso.studies import study_sections
 
-__all__ = ["data_table", "report_page", "write_report"]
+__all__ = ["report_page", "write_report"]
 
 Row = Mapping[str, Any]
 
@@ -115,14 +115,14 @@ def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
 
 
 def _data_section(dataset: Row) -> ReportSection:
-    table = data_table(dataset)
+    table = _data_table(dataset)
     if not table.rows:
         missing = "The manifest does not describe the data set yet: clso prepare CONFIG makes it."
         return ReportSection("Data", [Block("missing", missing)])
     return ReportSection("Data", [table, Block("pairs", _fingerprints(dataset))])
 
 
-def data_table(dataset: Row) -> Table:
+def _data_table(dataset: Row) -> Table:
     """Return a row per split of a data set's manifest; `targets` says what the run read."""
     table = Table(
         "",

@@ -8,7 +8,7 @@ which documents tune is cut from and a budget takes. Intervals are Student's t o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,17 +28,7 @@ from clso.statistics.paired import Difference
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BudgetPoint",
-    "SeedMean",
-    "budget_points",
-    "budgets_figure",
-    "groups_of_seeds",
-    "paired_table",
-    "same_targets",
-    "seed_means",
-    "seeds_table",
-]
+__all__ = ["RunSet"]
 
 _RIVAL = "adamw"
 # What names a run or says where it is done changes none of its losses.
@@ -47,7 +37,7 @@ _MARKERS = ("o", "s", "^", "D", "v")
 
 
 @dataclass(frozen=True)
-class SeedMean:
+class _SeedMean:
     """A model's test losses over seeds.
 
     Attributes:
@@ -63,92 +53,8 @@ class SeedMean:
     against_rival: Difference | None
 
 
-def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return those of the runs that differ from others in their seed alone, group by group."""
-    groups: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        settings = {name: value for name, value in run.config.items() if name not in _NAMELESS}
-        groups.setdefault(digest_of(settings), {})[int(run.config["seed"])] = run
-    return [[group[seed] for seed in sorted(group)] for group in groups.values() if len(group) > 1]
-
-
-def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
-    """Return the mean of every model that all runs have, in the order of result tables."""
-    losses = [{row["model"]: row["test_loss"] for row in run.results.to_pylist()} for run in runs]
-    names = set.intersection(*map(set, losses))
-    means = []
-    for model in _models(runs).ordered(names):
-        own = np.array([by_model[model] for by_model in losses])
-        against = None
-        if _RIVAL in names and model != _RIVAL:
-            against = Difference.of(own - np.array([by_model[_RIVAL] for by_model in losses]))
-        means.append(SeedMean(model, tuple(own.tolist()), Difference.of(own), against))
-    return means
-
-
-def seeds_table(runs: Sequence[Run]) -> Table:
-    """Return means over the runs' seeds with their intervals."""
-    models = _models(runs)
-    seeds = ", ".join(str(run.config["seed"]) for run in runs)
-    rival = models.title(_RIVAL)
-    table = Table(
-        f"Test loss over seeds {seeds}",
-        [
-            Column("model", text=True),
-            Column("lowest", optional=1),
-            Column("mean"),
-            Column("highest", optional=2),
-            Column(f"minus {rival}"),
-        ],
-        ["Nats per token; 95 % intervals over seeds, differences paired by seed."],
-    )
-    for mean in seed_means(runs):
-        table.add(
-            models.title(mean.model),
-            format_loss(min(mean.losses)),
-            (
-                format_loss(mean.mean.mean),
-                format_interval(mean.mean.low, mean.mean.high),
-            ),
-            format_loss(max(mean.losses)),
-            format_difference(mean.against_rival, 3),
-        )
-    return table
-
-
-def paired_table(run_a: Run, run_b: Run) -> Table:
-    """Return the differences of two runs with the same test tokens, model by model."""
-    models = _models([run_a, run_b])
-    table = Table(
-        f"{run_a.run_id} minus {run_b.run_id}",
-        [Column("model", text=True), *map(Column, ("difference", "interval", "over"))],
-        ["Test loss, nats per token; paired bootstrap."],
-    )
-    shared = set(run_a.results["model"].to_pylist()) & set(run_b.results["model"].to_pylist())
-    for model in models.ordered(shared):
-        scores = [_renamed(run.scores, model, name) for run, name in ((run_a, "a"), (run_b, "b"))]
-        options = run_a.config.get("analysis", {})
-        for row in compare_models(pa.concat_tables(scores), "a", "b", **options):
-            table.add(
-                models.title(model),
-                format_loss(row["difference"], signed=True),
-                format_interval(row["ci_low"], row["ci_high"], signed=True),
-                f"{row['n_units']:,} {row['unit']}s",
-            )
-    return table
-
-
-def same_targets(runs: Iterable[Run]) -> bool:
-    """Return whether the test losses of all runs are over the same tokens."""
-    return len(set(map(_test_targets, runs))) <= 1
-
-
-def _models(runs: Iterable[Run]) -> Models:
-    return Models(*(run.manifest for run in runs))
-
-
 @dataclass(frozen=True)
-class BudgetPoint:
+class _BudgetPoint:
     """One model of one run.
 
     Attributes:
@@ -172,37 +78,132 @@ class BudgetPoint:
     energy_j: float | None
 
 
-def budget_points(runs: Iterable[Run]) -> list[BudgetPoint]:
-    """Return all models but the floors, of all runs, each budget and series once."""
-    runs = list(runs)
-    models = _models(runs)
-    points: dict[tuple[str, str, int], BudgetPoint] = {}
-    for run in runs:
-        passes = int(run.config.get("baseline", {}).get("passes", 1))
-        text = _text(run)
-        for row in run.results.to_pylist():
-            if row["model"] in FLOORS:
-                continue
-            label = models.title(row["model"])
-            # passes are AdamW's own; of the hybrid they say what its network was given
-            if row["model"] in ("adamw", "warm_start", "hybrid") and passes > 1:
-                label += f", {passes} passes"
-            point = BudgetPoint(
-                text,
-                label,
-                row["model"],
-                row["train_tokens"],
-                row["test_loss"],
-                row["ci_low"],
-                row["ci_high"],
-                row["energy_j"],
+class RunSet:
+    """Several runs that are compared.
+
+    Args:
+        runs: in the order in which they are shown.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = runs
+        self.models = Models(*(run.manifest for run in runs))
+
+    def groups_of_seeds(self) -> list[RunSet]:
+        """Return the groups of runs that differ in their seed alone, by ascending seed."""
+        groups: dict[str, dict[int, Run]] = {}
+        for run in self.runs:
+            settings = {name: value for name, value in run.config.items() if name not in _NAMELESS}
+            groups.setdefault(digest_of(settings), {})[int(run.config["seed"])] = run
+        return [
+            RunSet([group[seed] for seed in sorted(group)])
+            for group in groups.values()
+            if len(group) > 1
+        ]
+
+    def same_targets(self) -> bool:
+        """Return whether the test losses of all runs are over the same tokens."""
+        return len(set(map(_test_targets, self.runs))) <= 1
+
+    def seed_means(self) -> list[_SeedMean]:
+        """Return the mean of every model that all runs have, in the order of result tables."""
+        losses = [
+            {row["model"]: row["test_loss"] for row in run.results.to_pylist()} for run in self.runs
+        ]
+        names = set.intersection(*map(set, losses))
+        means = []
+        for model in self.models.ordered(names):
+            own = np.array([by_model[model] for by_model in losses])
+            against = None
+            if _RIVAL in names and model != _RIVAL:
+                against = Difference.of(own - np.array([by_model[_RIVAL] for by_model in losses]))
+            means.append(_SeedMean(model, tuple(own.tolist()), Difference.of(own), against))
+        return means
+
+    def seeds_table(self) -> Table:
+        """Return means over the runs' seeds with their intervals."""
+        seeds = ", ".join(str(run.config["seed"]) for run in self.runs)
+        rival = self.models.title(_RIVAL)
+        table = Table(
+            f"Test loss over seeds {seeds}",
+            [
+                Column("model", text=True),
+                Column("lowest", optional=1),
+                Column("mean"),
+                Column("highest", optional=2),
+                Column(f"minus {rival}"),
+            ],
+            ["Nats per token; 95 % intervals over seeds, differences paired by seed."],
+        )
+        for mean in self.seed_means():
+            table.add(
+                self.models.title(mean.model),
+                format_loss(min(mean.losses)),
+                (
+                    format_loss(mean.mean.mean),
+                    format_interval(mean.mean.low, mean.mean.high),
+                ),
+                format_loss(max(mean.losses)),
+                format_difference(mean.against_rival, 3),
             )
-            points.setdefault((text, label, point.train_tokens), point)
-    return list(points.values())
+        return table
+
+    def differences_table(self) -> Table:
+        """Return the differences of two runs with the same test tokens, model by model."""
+        run_a, run_b = self.runs
+        table = Table(
+            f"{run_a.run_id} minus {run_b.run_id}",
+            [Column("model", text=True), *map(Column, ("difference", "interval", "over"))],
+            ["Test loss, nats per token; paired bootstrap."],
+        )
+        shared = set(run_a.results["model"].to_pylist()) & set(run_b.results["model"].to_pylist())
+        for model in self.models.ordered(shared):
+            scores = [
+                _renamed(run.scores, model, name) for run, name in ((run_a, "a"), (run_b, "b"))
+            ]
+            options = run_a.config.get("analysis", {})
+            for row in compare_models(pa.concat_tables(scores), "a", "b", **options):
+                table.add(
+                    self.models.title(model),
+                    format_loss(row["difference"], signed=True),
+                    format_interval(row["ci_low"], row["ci_high"], signed=True),
+                    f"{row['n_units']:,} {row['unit']}s",
+                )
+        return table
+
+    def budget_points(self) -> list[_BudgetPoint]:
+        """Return all models but the floors, of all runs, each budget and series once."""
+        points: dict[tuple[str, str, int], _BudgetPoint] = {}
+        for run in self.runs:
+            passes = int(run.config.get("baseline", {}).get("passes", 1))
+            text = _text(run)
+            for row in run.results.to_pylist():
+                if row["model"] in FLOORS:
+                    continue
+                label = self.models.title(row["model"])
+                # passes are AdamW's own; of the hybrid they say what its network was given
+                if row["model"] in ("adamw", "warm_start", "hybrid") and passes > 1:
+                    label += f", {passes} passes"
+                point = _BudgetPoint(
+                    text,
+                    label,
+                    row["model"],
+                    row["train_tokens"],
+                    row["test_loss"],
+                    row["ci_low"],
+                    row["ci_high"],
+                    row["energy_j"],
+                )
+                points.setdefault((text, label, point.train_tokens), point)
+        return list(points.values())
+
+    def budgets_figure(self) -> Figure | None:
+        """Draw test loss against joules of all runs; `None` if none has measured joules."""
+        return _budgets_figure(self.budget_points(), self.models)
 
 
 @styled
-def budgets_figure(points: Sequence[BudgetPoint], models: Models | None = None) -> Figure | None:
+def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None) -> Figure | None:
     """Draw test loss against joules, a panel per text and a line per series.
 
     Points without joules are left out; `None` if none is left.
@@ -210,7 +211,7 @@ def budgets_figure(points: Sequence[BudgetPoint], models: Models | None = None) 
     from matplotlib.figure import Figure
 
     models = models or Models()
-    panels: dict[str, list[BudgetPoint]] = defaultdict(list)
+    panels: dict[str, list[_BudgetPoint]] = defaultdict(list)
     for point in points:
         if point.energy_j:
             panels[point.text].append(point)
@@ -257,8 +258,8 @@ def budgets_figure(points: Sequence[BudgetPoint], models: Models | None = None) 
     return figure
 
 
-def _series(points: Sequence[BudgetPoint]) -> Mapping[str, list[BudgetPoint]]:
-    lines: dict[str, list[BudgetPoint]] = defaultdict(list)
+def _series(points: Sequence[_BudgetPoint]) -> Mapping[str, list[_BudgetPoint]]:
+    lines: dict[str, list[_BudgetPoint]] = defaultdict(list)
     for point in sorted(points, key=lambda point: point.train_tokens):
         lines[point.series].append(point)
     return lines

@@ -29,15 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "convergence_figure",
-    "count_sentence",
-    "families_figure",
-    "filter_sentences",
-    "optimism_sentence",
-    "predictions_figure",
     "search_sections",
-    "stop_sentence",
-    "surrogate_sentences",
 ]
 
 Row = Mapping[str, Any]
@@ -74,19 +66,19 @@ def _section(
     models, counts = Models(run.manifest), summary.counts
     best = run.manifest.get("best", {})
     note = run.manifest.get("search", {}).get(family, {})
-    optimism = optimism_sentence(best, results, family)
-    stopped = stop_sentence(note.get("stop_reason"))
+    optimism = _optimism_sentence(best, results, family)
+    stopped = _stop_sentence(note.get("stop_reason"))
     return ReportSection(
         f"Search: {models.title(family)}",
         [
-            f"{count_sentence(summary)} {stopped}",
+            f"{_count_sentence(summary)} {stopped}",
             _convergence(generations, family, counts.surrogate_generation, models, results),
             Block("heading", "What looked too good"),
-            *surrogate_sentences(summary),
-            *filter_sentences(summary, note),
+            *_surrogate_sentences(summary),
+            *_filter_sentences(summary, note),
             Picture(
                 f"predictions-{family}",
-                partial(predictions_figure, summary.pairs(), models.color(family)),
+                partial(_predictions_figure, summary.pairs(), models.color(family)),
                 "Each point is a model whose loss was predicted, then evaluated; on the line the "
                 "two agree.",
                 "No prediction was followed by an evaluation"
@@ -115,7 +107,7 @@ def _convergence(
         if row["model"] in FLOORS and row["validation_loss"] is not None
     }
     draw = partial(
-        convergence_figure,
+        _convergence_figure,
         generations,
         family,
         models,
@@ -141,10 +133,10 @@ def _picks(run: Run, evaluations: pa.Table, family: str) -> Picture:
         "share off the tick is a hint, no test."
     )
     missing = "The manifest does not say which families the genes pick from."
-    return Picture(f"families-{family}", partial(families_figure, picks), caption, missing)
+    return Picture(f"families-{family}", partial(_families_figure, picks), caption, missing)
 
 
-def count_sentence(summary: SearchSummary) -> str:
+def _count_sentence(summary: SearchSummary) -> str:
     """Say how many individuals were really scored."""
     counts = summary.counts
     scored = counts.evaluated + counts.failed
@@ -163,14 +155,14 @@ def count_sentence(summary: SearchSummary) -> str:
     )
 
 
-def stop_sentence(reason: str | None) -> str:
+def _stop_sentence(reason: str | None) -> str:
     """Say why the search ended; empty while it is under way."""
     if reason is None:
         return ""
     return f"It ended because {_STOPS.get(reason, reason)}."
 
 
-def surrogate_sentences(summary: SearchSummary) -> list[str]:
+def _surrogate_sentences(summary: SearchSummary) -> list[str]:
     """Say when the surrogate began, how well it ranked, and what its lowest prediction came to."""
     counts = summary.counts
     if counts.surrogate_generation is None:
@@ -198,7 +190,7 @@ def surrogate_sentences(summary: SearchSummary) -> list[str]:
     return sentences
 
 
-def filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list[str]:
+def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list[str]:
     """Say how many candidates the surrogate kept from being scored, and what its use cost.
 
     Args:
@@ -262,7 +254,7 @@ def _winner_steps(
     return steps
 
 
-def optimism_sentence(
+def _optimism_sentence(
     best: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[str, Any]], family: str
 ) -> str:
     """Say how far the winner's loss rises from the search to test; empty without a winner."""
@@ -293,7 +285,7 @@ def optimism_sentence(
 
 
 @styled
-def convergence_figure(
+def _convergence_figure(
     generations: pa.Table,
     family: str,
     models: Models,
@@ -359,7 +351,7 @@ def convergence_figure(
 
 
 @styled
-def predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
+def _predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
     """Draw predicted against evaluated loss of the individuals that have both."""
     from matplotlib.ticker import MaxNLocator
 
@@ -396,7 +388,7 @@ def predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
 
 
 @styled
-def families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
+def _families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
     """Draw, per gene, the best genomes' shares of families; ticks mark the library's shares."""
     from matplotlib.ticker import PercentFormatter
 

@@ -28,7 +28,6 @@ __all__ = [
     "FLOORS",
     "BootstrapSettings",
     "ModelCost",
-    "bootstrap_interval",
     "compare_models",
     "ordered_models",
     "summarize_scores",
@@ -76,7 +75,7 @@ class ModelCost:
     duration_s: float | None = None
 
 
-def bootstrap_interval(
+def _bootstrap_interval(
     nll: FloatArray, n_tokens: FloatArray, *, confidence: float, resamples: int, seed: int
 ) -> Interval:
     """Return the percentile interval of `sum(nll) / sum(n_tokens)` over resampled units.
@@ -140,7 +139,7 @@ def compare_models(
             raise ValueError(f"{model_a!r} and {model_b!r} were not scored on the same targets")
         difference = a["nll_sum"].to_numpy() - b["nll_sum"].to_numpy()
         n_tokens = a["n_tokens_sum"].to_numpy().astype(np.float64)
-        low, high = bootstrap_interval(
+        low, high = _bootstrap_interval(
             difference, n_tokens, confidence=confidence, resamples=resamples, seed=seed
         )
         rows.append(
@@ -197,7 +196,7 @@ def summarize_scores(
         if test is None:
             continue
         documents = _per_unit(scores, model, "document")
-        low, high = bootstrap_interval(
+        low, high = _bootstrap_interval(
             documents["nll_sum"].to_numpy(),
             documents["n_tokens_sum"].to_numpy().astype(np.float64),
             confidence=confidence,

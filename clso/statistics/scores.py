@@ -20,10 +20,10 @@ from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array, LanguageModel
 
-__all__ = ["ScoredSplit", "Totals", "score_split", "totals"]
+__all__ = ["Totals", "score_split", "totals"]
 
 
-class ScoredSplit(Protocol):
+class _ScoredSplit(Protocol):
     """A split as packed blocks whose targets know their documents."""
 
     @property
@@ -73,7 +73,7 @@ class Totals:
 
 def score_split(
     model: LanguageModel,
-    split: ScoredSplit,
+    split: _ScoredSplit,
     token_bytes: Int64Array,
     *,
     run_id: str,

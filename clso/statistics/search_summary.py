@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-__all__ = ["Filtered", "LowestPrediction", "SearchCounts", "SearchSummary", "winners_optimism"]
+__all__ = ["LowestPrediction", "SearchCounts", "SearchSummary", "winners_optimism"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LowestPrediction:
 
 
 @dataclass(frozen=True)
-class Filtered:
+class _Filtered:
     """What a surrogate kept from being evaluated.
 
     Attributes:
@@ -125,7 +125,7 @@ class SearchSummary:
             surrogate_generation=pc.min(predicted["generation"]).as_py(),
         )
 
-    def filtered(self) -> Filtered:
+    def filtered(self) -> _Filtered:
         """Return what the surrogate did over all generations."""
         rows, own = self._rows, self._generations
         assert own is not None, "a summary without generations knows no filter"
@@ -135,7 +135,7 @@ class SearchSummary:
         )
         n_discarded = pc.sum(own["n_discarded"]).as_py() or 0
         whole = rows.filter(pc.field("status") == "evaluated")
-        return Filtered(
+        return _Filtered(
             generations={
                 kind["values"]: kind["counts"]
                 for kind in sorted(kinds, key=lambda kind: (-kind["counts"], kind["values"]))

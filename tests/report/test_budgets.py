@@ -2,12 +2,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from clso.report.runs import BudgetPoint, budgets_figure
+from clso.report.runs import _BudgetPoint, _budgets_figure
 from clso.report.style import figure_svg
 
 
-def point(series: str, model: str, tokens: int, loss: float, energy: float | None) -> BudgetPoint:
-    return BudgetPoint("bible", series, model, tokens, loss, loss - 0.1, loss + 0.1, energy)
+def point(series: str, model: str, tokens: int, loss: float, energy: float | None) -> _BudgetPoint:
+    return _BudgetPoint("bible", series, model, tokens, loss, loss - 0.1, loss + 0.1, energy)
 
 
 POINTS = [
@@ -19,7 +19,7 @@ POINTS = [
 
 
 def test_every_series_is_a_line_through_its_budgets_in_order() -> None:
-    figure = budgets_figure(POINTS)
+    figure = _budgets_figure(POINTS)
     assert figure is not None
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
@@ -30,13 +30,13 @@ def test_every_series_is_a_line_through_its_budgets_in_order() -> None:
 
 
 def test_texts_are_not_compared_with_each_other() -> None:
-    other = BudgetPoint("news", "hybrid", "hybrid", 64_000, 4.0, None, None, 10.0)
-    figure = budgets_figure([*POINTS, other])
+    other = _BudgetPoint("news", "hybrid", "hybrid", 64_000, 4.0, None, None, 10.0)
+    figure = _budgets_figure([*POINTS, other])
     assert figure is not None
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["bible", "news"]
     ElementTree.fromstring(figure_svg(figure, "budgets", "what it shows"))
 
 
 @pytest.mark.parametrize("points", [[], [point("hybrid", "hybrid", 1, 1.0, None)]])
-def test_without_joules_there_is_nothing_to_draw(points: list[BudgetPoint]) -> None:
-    assert budgets_figure(points) is None
+def test_without_joules_there_is_nothing_to_draw(points: list[_BudgetPoint]) -> None:
+    assert _budgets_figure(points) is None

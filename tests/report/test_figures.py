@@ -7,41 +7,41 @@ import pytest
 from matplotlib.figure import Figure
 
 from clso.artifacts import Run, empty_table, table_from_rows
-from clso.report.baseline import baseline_figure, trials_table
-from clso.report.energy import energy_figure
+from clso.report.baseline import _baseline_figure, _trials_table
+from clso.report.energy import _energy_figure
 from clso.report.models import Models
-from clso.report.results import results_figure
-from clso.report.search import convergence_figure, families_figure, predictions_figure
+from clso.report.results import _results_figure
+from clso.report.search import _convergence_figure, _families_figure, _predictions_figure
 from clso.report.style import figure_svg
 from clso.statistics.picks import picked_families
 from clso.statistics.search_summary import SearchSummary
 
 DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
-    "results": lambda run: results_figure(run.results, Models()),
-    "convergence": lambda run: convergence_figure(
+    "results": lambda run: _results_figure(run.results, Models()),
+    "convergence": lambda run: _convergence_figure(
         run.generations,
         "gpt",
         Models(),
         surrogate_generation=5,
         floors={"unigram": 6.6, "uniform": 9.0},
     ),
-    "predictions": lambda run: predictions_figure(
+    "predictions": lambda run: _predictions_figure(
         SearchSummary(run.evaluations, "gpt").pairs(), "blue"
     ),
-    "energy": lambda run: energy_figure(run.energy),
-    "families": lambda run: families_figure(
+    "energy": lambda run: _energy_figure(run.energy),
+    "families": lambda run: _families_figure(
         picked_families(run.evaluations, run.manifest["genes"]["gpt"], "gpt")
     ),
-    "baseline": lambda run: baseline_figure(run.baseline, "red"),
+    "baseline": lambda run: _baseline_figure(run.baseline, "red"),
 }
 
 EMPTY: dict[str, Callable[[], Figure | None]] = {
-    "results": lambda: results_figure(empty_table("results"), Models()),
-    "convergence": lambda: convergence_figure(empty_table("generations"), "gpt", Models()),
-    "predictions": lambda: predictions_figure(empty_table("evaluations"), "blue"),
-    "energy": lambda: energy_figure(empty_table("energy")),
-    "families": lambda: families_figure([]),
-    "baseline": lambda: baseline_figure(empty_table("baseline"), "red"),
+    "results": lambda: _results_figure(empty_table("results"), Models()),
+    "convergence": lambda: _convergence_figure(empty_table("generations"), "gpt", Models()),
+    "predictions": lambda: _predictions_figure(empty_table("evaluations"), "blue"),
+    "energy": lambda: _energy_figure(empty_table("energy")),
+    "families": lambda: _families_figure([]),
+    "baseline": lambda: _baseline_figure(empty_table("baseline"), "red"),
 }
 
 
@@ -115,25 +115,25 @@ def test_generations_without_any_loss_are_left_out(run: Run) -> None:
     rows = run.generations.to_pylist()
     rows[0] |= {"best_loss": None, "mean_loss": None, "std_loss": None}
     table = table_from_rows(rows, "generations")
-    assert convergence_figure(table, "gpt", Models()) is not None
-    assert convergence_figure(table.slice(0, 1), "gpt", Models()) is None
+    assert _convergence_figure(table, "gpt", Models()) is not None
+    assert _convergence_figure(table.slice(0, 1), "gpt", Models()) is None
 
 
 def test_a_stage_that_was_not_measured_says_so(run: Run) -> None:
     rows = run.energy.to_pylist()
     rows[0] |= {"energy_j": None, "reused": False}
-    figure = energy_figure(table_from_rows(rows, "energy"))
+    figure = _energy_figure(table_from_rows(rows, "energy"))
     assert figure is not None
     svg = figure_svg(figure, "energy", "")
     assert "not measured" in svg
     nothing = [{**row, "energy_j": None} for row in rows]
-    assert energy_figure(table_from_rows(nothing, "energy")) is None
+    assert _energy_figure(table_from_rows(nothing, "energy")) is None
 
 
 def test_devices_are_stacked_and_named(run: Run) -> None:
     rows = run.energy.to_pylist()
     rows += [{**row, "device": "gpu0", "energy_source": "nvml"} for row in rows]
-    figure = energy_figure(table_from_rows(rows, "energy"))
+    figure = _energy_figure(table_from_rows(rows, "energy"))
     assert figure is not None
     assert "gpu0" in figure_svg(figure, "energy", "")
 
@@ -144,8 +144,8 @@ def test_a_trial_that_diverged_has_no_curve(run: Run) -> None:
         if row["lr"] == 4e-3:
             row |= {"train_loss": None, "validation_loss": None}
     table = table_from_rows(rows, "baseline")
-    assert [row.cells[1] for row in trials_table(table).rows][-1] == "no finite loss"
-    figure = baseline_figure(table, "red")
+    assert [row.cells[1] for row in _trials_table(table).rows][-1] == "no finite loss"
+    figure = _baseline_figure(table, "red")
     assert figure is not None
     assert (
         sum(len(line.get_xdata()) > 0 for line in figure.axes[0].lines) == 3

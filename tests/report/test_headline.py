@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from clso.report.headline import Headline, find_comparison, pick_contender
+from clso.report.headline import Headline, _find_comparison, pick_contender
 
 
 def result(model: str, loss: float, validation_loss: float | None = None) -> dict[str, Any]:
@@ -179,11 +179,11 @@ def test_validation_picks_the_contender_not_test() -> None:
 
 def test_documents_come_before_blocks_unless_they_give_no_interval() -> None:
     rows = [comparison("gpt", "adamw", 1.0, 0.1, "block"), comparison("gpt", "adamw", 1.0, 0.2)]
-    found = find_comparison(rows, "gpt", "adamw")
+    found = _find_comparison(rows, "gpt", "adamw")
     assert found is not None
     assert found["unit"] == "document"
     rows[1] = comparison("gpt", "adamw", 1.0, None)
-    found = find_comparison(rows, "adamw", "gpt")
+    found = _find_comparison(rows, "adamw", "gpt")
     assert found is not None
     assert (found["unit"], found["difference"], found["ci_low"]) == ("block", -1.0, -1.1)
-    assert find_comparison(rows, "gpt", "bigram") is None
+    assert _find_comparison(rows, "gpt", "bigram") is None

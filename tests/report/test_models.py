@@ -11,7 +11,7 @@ from clso.report.headline import Headline
 from clso.report.models import Models
 from clso.report.results import result_table
 from clso.report.run import report_page
-from clso.report.runs import budget_points, budgets_figure, seeds_table
+from clso.report.runs import RunSet
 from clso.report.terminal import TerminalTable
 
 MANIFEST = {
@@ -77,8 +77,8 @@ def test_it_wins_or_loses_in_the_headline_like_any_other(toy_run: Run) -> None:
 def test_terminal_tables_and_figures_over_runs_name_it(toy_run: Run) -> None:
     console = Console(width=80, file=StringIO(), record=True)
     console.print(TerminalTable(result_table(toy_run)))
-    console.print(TerminalTable(seeds_table([toy_run, toy_run])))
+    console.print(TerminalTable(RunSet([toy_run, toy_run]).seeds_table()))
     assert console.export_text().count("toy <model>") == 2
-    points = [point for point in budget_points([toy_run]) if point.model == "toy"]
+    points = [point for point in RunSet([toy_run]).budget_points() if point.model == "toy"]
     assert [point.series for point in points] == ["toy <model>"]
-    assert budgets_figure(budget_points([toy_run]), Models(toy_run.manifest)) is not None
+    assert RunSet([toy_run]).budgets_figure() is not None

@@ -4,7 +4,7 @@ import pytest
 
 from clso.artifacts import Run, load_run
 from clso.report.run import report_page
-from clso.report.search import optimism_sentence
+from clso.report.search import _optimism_sentence
 from clso.statistics.search_summary import winners_optimism
 
 BEST = {"gpt": {"search_loss": 5.0}, "mixture": {"search_loss": 4.5, "refitted_on": ["tune"]}}
@@ -31,16 +31,16 @@ def test_the_differences_are_those_of_the_losses() -> None:
 @pytest.mark.parametrize("best", [{}, {"gpt": {}}, {"gpt": {"search_loss": None}}])
 def test_without_a_winner_nothing_is_said(best: dict[str, Any]) -> None:
     assert winners_optimism(best, RESULTS) == {}
-    assert optimism_sentence(best, RESULTS, "gpt") == ""
+    assert _optimism_sentence(best, RESULTS, "gpt") == ""
 
 
 def test_the_sentence_sets_the_splits_own_difference_beside_it() -> None:
-    sentence = optimism_sentence(BEST, RESULTS, "gpt")
+    sentence = _optimism_sentence(BEST, RESULTS, "gpt")
     assert "validation split it changes by +0.250, to the test split by +0.500" in sentence
     assert "the unigram, which no search chose, changes by +0.125" in sentence
     assert "tune" not in sentence
-    assert "was fitted on tune too" in optimism_sentence(BEST, RESULTS, "mixture")
-    assert "unigram" not in optimism_sentence(BEST, RESULTS[1:], "gpt")
+    assert "was fitted on tune too" in _optimism_sentence(BEST, RESULTS, "mixture")
+    assert "unigram" not in _optimism_sentence(BEST, RESULTS[1:], "gpt")
 
 
 def test_the_report_tells_it_where_it_tells_what_looked_too_good(make_run: Any) -> None:  # noqa: ANN401 - a fixture

@@ -6,17 +6,17 @@ import pytest
 from clso.artifacts import Run, load_run, table_from_rows
 from clso.errors import MeterError
 from clso.report import energy
-from clso.report.baseline import rate_sentence, trials_table
-from clso.report.energy import energy_ratio, energy_table, source_notes
+from clso.report.baseline import _rate_sentence, _trials_table
+from clso.report.energy import _energy_ratio, _source_notes, energy_table
 from clso.report.html import Block
 from clso.report.models import Models
-from clso.report.run import data_table
+from clso.report.run import _data_table
 from clso.report.search import (
-    count_sentence,
-    filter_sentences,
+    _count_sentence,
+    _filter_sentences,
+    _stop_sentence,
+    _surrogate_sentences,
     search_sections,
-    stop_sentence,
-    surrogate_sentences,
 )
 from clso.statistics.search_summary import SearchSummary
 
@@ -30,34 +30,34 @@ def with_result(run: Run, model: str, **values: Any) -> list[dict[str, Any]]:  #
 
 
 def told(evaluations: pa.Table) -> list[str]:
-    return surrogate_sentences(SearchSummary(evaluations, "gpt"))
+    return _surrogate_sentences(SearchSummary(evaluations, "gpt"))
 
 
 def energy_sentences(results: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
-    return energy.energy_sentences(results, rows, Models())
+    return energy._energy_sentences(results, rows, Models())
 
 
 def test_energy_ratios_need_one_meter() -> None:
-    assert energy_ratio(6.0, "rapl", 3.0, "rapl") == 2.0
+    assert _energy_ratio(6.0, "rapl", 3.0, "rapl") == 2.0
     with pytest.raises(MeterError, match="the meters differ"):
-        energy_ratio(6.0, "rapl", 3.0, "cpu_model")
+        _energy_ratio(6.0, "rapl", 3.0, "cpu_model")
     for a, b in ((None, 3.0), (3.0, None), (3.0, 0.0)):
         with pytest.raises(MeterError, match="was not measured"):
-            energy_ratio(a, "rapl", b, "rapl")
+            _energy_ratio(a, "rapl", b, "rapl")
 
 
 def test_failures_are_told_only_where_there_are_any(run: Run) -> None:
     whole = SearchSummary(run.evaluations, "gpt")
-    assert "1 of them without a finite loss" in count_sentence(whole)
+    assert "1 of them without a finite loss" in _count_sentence(whole)
     early = run.evaluations.slice(0, 32)
-    assert "finite" not in count_sentence(SearchSummary(early, "gpt"))
+    assert "finite" not in _count_sentence(SearchSummary(early, "gpt"))
 
 
 def test_the_end_of_a_search_is_told_once_it_ended() -> None:
-    assert stop_sentence("patience") == (
+    assert _stop_sentence("patience") == (
         "It ended because the best loss had not improved for as long as search.patience allows."
     )
-    assert stop_sentence(None) == ""
+    assert _stop_sentence(None) == ""
 
 
 def test_a_hope_that_was_evaluated_later_is_set_right(run: Run) -> None:
@@ -97,19 +97,19 @@ def test_the_filter_is_told_by_kind_with_its_control_and_what_asking_cost(run: R
     assert found.generations == {"mlp": n_generations - 1, "gaussian_process": 1}
     assert found.spared == 8 * n_generations + 20
     asked = {"n_predictions": 1000, "surrogate_energy_j": 2.0}
-    control, cost = map(plain, filter_sentences(summary, asked))
+    control, cost = map(plain, _filter_sentences(summary, asked))
     assert f"mlp {n_generations - 1}, gaussian process 1" in control
     assert f"{n_generations} evaluations were drawn at random" in control
     assert cost == (
         "It was asked for 1,000 predictions: 2 mJ each, fitting included. An evaluation took 1.1 J."
     )
-    assert len(filter_sentences(summary, {"n_predictions": 10, "surrogate_energy_j": None})) == 1
+    assert len(_filter_sentences(summary, {"n_predictions": 10, "surrogate_energy_j": None})) == 1
 
 
 def test_a_search_that_nobody_filtered_says_nothing_of_a_filter(run: Run) -> None:
     rows = [{**row, "surrogate": None} for row in run.generations.to_pylist()]
     summary = SearchSummary(run.evaluations, "gpt", table_from_rows(rows, "generations"))
-    assert filter_sentences(summary, {}) == []
+    assert _filter_sentences(summary, {}) == []
 
 
 def test_the_winner_is_followed_from_search_to_test(run: Run) -> None:
@@ -184,7 +184,7 @@ def test_each_meter_is_explained_once(run: Run) -> None:
     rows = run.energy.to_pylist()
     rows[0]["energy_source"] = "nvml+rapl"
     rows[1]["energy_source"] = None
-    notes = source_notes(rows)
+    notes = _source_notes(rows)
     assert [note.split(":")[0] for note in notes] == ["cpu_model", "nvml", "rapl"]
 
 
@@ -193,7 +193,7 @@ def test_trials_stand_by_loss_and_a_diverged_one_last(run: Run) -> None:
     for row in rows:
         if row["lr"] == 1e-3:
             row |= {"train_loss": None, "validation_loss": None}
-    lines = trials_table(table_from_rows(rows, "baseline")).rows
+    lines = _trials_table(table_from_rows(rows, "baseline")).rows
     assert [str(line.cells[0]).split(",")[0] for line in lines] == [
         "rate 0.002",
         "rate 0.004",
@@ -213,8 +213,8 @@ def trials(run: Run, **changes: dict[float, Any]) -> pa.Table:
 
 
 def test_a_best_rate_between_others_needs_no_word(run: Run) -> None:
-    assert rate_sentence(run.baseline) == ""
-    assert rate_sentence(run.baseline.slice(0, 0)) == ""
+    assert _rate_sentence(run.baseline) == ""
+    assert _rate_sentence(run.baseline.slice(0, 0)) == ""
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_best_rate_between_others_needs_no_word(run: Run) -> None:
 def test_a_best_rate_at_the_edge_is_disclosed(
     run: Run, moved: dict[float, float], edge: str
 ) -> None:
-    assert rate_sentence(trials(run, lr=moved)) == (
+    assert _rate_sentence(trials(run, lr=moved)) == (
         f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
     )
 
@@ -235,18 +235,18 @@ def test_a_best_rate_at_the_edge_is_disclosed(
 def test_rates_of_trials_that_differ_otherwise_are_no_neighbours(
     run: Run, column: str, other: object
 ) -> None:
-    assert "largest" in rate_sentence(trials(run, **{column: {4e-3: other}}))
+    assert "largest" in _rate_sentence(trials(run, **{column: {4e-3: other}}))
     alone = trials(run, **{column: {1e-3: other, 4e-3: other}})
-    assert rate_sentence(alone) == "Only one learning rate was tried."
+    assert _rate_sentence(alone) == "Only one learning rate was tried."
 
 
 def test_a_rate_that_diverged_was_tried_too(run: Run) -> None:
-    assert rate_sentence(trials(run, validation_loss={4e-3: None}, train_loss={4e-3: None})) == ""
+    assert _rate_sentence(trials(run, validation_loss={4e-3: None}, train_loss={4e-3: None})) == ""
 
 
 def test_data_without_the_runs_view_has_dashes_for_it() -> None:
     split = {"documents": 3, "bytes": 1000, "tokens": 260}
-    (row,) = data_table({"splits": {"train": split}}).rows
+    (row,) = _data_table({"splits": {"train": split}}).rows
     assert row.texts() == (
         ("train", ""),
         ("3", ""),
@@ -254,4 +254,4 @@ def test_data_without_the_runs_view_has_dashes_for_it() -> None:
         ("\u2014", ""),
         ("\u2014", ""),
     )
-    assert data_table({}).rows == []
+    assert _data_table({}).rows == []

@@ -8,7 +8,7 @@ from rich.console import Console
 from scipy import stats
 
 from clso.artifacts import Run, load_run
-from clso.report.runs import groups_of_seeds, seed_means, seeds_table
+from clso.report.runs import RunSet
 from clso.report.terminal import TerminalTable
 from clso.statistics.paired import Difference
 
@@ -41,12 +41,13 @@ def test_runs_that_differ_in_their_seed_alone_belong_together(
 ) -> None:
     other = seeded(3, {"adamw": 5.0}, data={"train_tokens": 64_000})
     twin = seeded(0, {"adamw": 5.0}, families=["gpt"])
-    assert groups_of_seeds([three[2], other, three[0], twin, three[1]]) == [three]
-    assert groups_of_seeds([three[0], three[0], other]) == []
+    (group,) = RunSet([three[2], other, three[0], twin, three[1]]).groups_of_seeds()
+    assert group.runs == three
+    assert RunSet([three[0], three[0], other]).groups_of_seeds() == []
 
 
 def test_differences_are_paired_by_seed(three: list[Run]) -> None:
-    mixture, adamw = sorted(seed_means(three), key=lambda line: line.mean.mean)
+    mixture, adamw = sorted(RunSet(three).seed_means(), key=lambda line: line.mean.mean)
     assert (mixture.model, adamw.model) == ("mixture", "adamw")
     assert mixture.losses == MIXTURE
     assert adamw.against_rival is None
@@ -59,13 +60,13 @@ def test_differences_are_paired_by_seed(three: list[Run]) -> None:
 
 def test_models_that_a_seed_lacks_are_left_out(seeded: Callable[..., Run]) -> None:
     runs = [seeded(0, {"mixture": 4.9, "adamw": 5.7}), seeded(1, {"mixture": 4.8})]
-    (line,) = seed_means(runs)
+    (line,) = RunSet(runs).seed_means()
     assert (line.model, line.against_rival) == ("mixture", None)
 
 
 def test_the_table_tells_means_and_what_they_are_over(three: list[Run]) -> None:
     console = Console(width=120, record=True, file=StringIO())
-    console.print(TerminalTable(seeds_table(three)))
+    console.print(TerminalTable(RunSet(three).seeds_table()))
     told = console.export_text()
     for expected in ("seeds 0, 1, 2", "4.903", "5.667", "\N{MINUS SIGN}0.763", "over seeds"):
         assert expected in told

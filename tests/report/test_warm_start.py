@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from clso.report.baseline import warm_start_sentence
+from clso.report.baseline import _warm_start_sentence
 
 NOTE = {
     "start_loss": 5.5,
@@ -23,10 +23,10 @@ NOTE = {
     ],
 )
 def test_it_says_how_soon_the_loss_from_scratch_is_reached(steps: int | None, said: str) -> None:
-    told = warm_start_sentence({"warm_start": {**NOTE, "steps_to_scratch_loss": steps}})
+    told = _warm_start_sentence({"warm_start": {**NOTE, "steps_to_scratch_loss": steps}})
     assert said in told
     assert "at its best it is at 5.125 (rate 0.001)" in told
 
 
 def test_a_run_without_one_says_nothing() -> None:
-    assert warm_start_sentence({}) == ""
+    assert _warm_start_sentence({}) == ""

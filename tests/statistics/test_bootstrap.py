@@ -13,7 +13,7 @@ from clso.statistics.bootstrap import (
     BASELINES,
     FLOORS,
     ModelCost,
-    bootstrap_interval,
+    _bootstrap_interval,
     compare_models,
     ordered_models,
     summarize_scores,
@@ -30,7 +30,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         rng = np.random.default_rng(seed)
         tokens = rng.integers(50, 200, 40).astype(float)
         nll = tokens * (2.0 + rng.normal(0, 0.5, 40))
-        low, high = bootstrap_interval(nll, tokens, confidence=0.9, resamples=300, seed=seed)
+        low, high = _bootstrap_interval(nll, tokens, confidence=0.9, resamples=300, seed=seed)
         assert low is not None
         assert high is not None
         hits += low <= 2.0 <= high
@@ -39,17 +39,17 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_a_ratio_of_sums_weighs_units_by_their_tokens() -> None:
     nll, tokens = np.array([10.0, 1000.0]), np.array([10.0, 500.0])
-    low, high = bootstrap_interval(nll, tokens, confidence=0.99, resamples=2000, seed=0)
+    low, high = _bootstrap_interval(nll, tokens, confidence=0.99, resamples=2000, seed=0)
     assert (low, high) == (pytest.approx(1.0), pytest.approx(2.0))
 
 
 def test_one_unit_gives_no_interval() -> None:
-    interval = bootstrap_interval(np.ones(1), np.ones(1), confidence=0.95, resamples=100, seed=0)
+    interval = _bootstrap_interval(np.ones(1), np.ones(1), confidence=0.95, resamples=100, seed=0)
     assert interval == (None, None)
 
 
 def test_equal_units_give_an_interval_without_width() -> None:
-    low, high = bootstrap_interval(
+    low, high = _bootstrap_interval(
         np.full(30, 6.0), np.full(30, 3.0), confidence=0.95, resamples=100, seed=0
     )
     assert (low, high) == (2.0, 2.0)

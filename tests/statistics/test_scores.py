@@ -7,13 +7,13 @@ import pytest
 from clso.artifacts import schema
 from clso.errors import ClsoError
 from clso.floors import Uniform, Unigram
-from clso.statistics.scores import ScoredSplit, Totals, score_split, totals
+from clso.statistics.scores import Totals, _ScoredSplit, score_split, totals
 
 LENGTHS = [5, 1, 30, 64]
 
 
 @pytest.fixture
-def split(tokens_of: Callable[..., ScoredSplit]) -> ScoredSplit:
+def split(tokens_of: Callable[..., _ScoredSplit]) -> _ScoredSplit:
     stream = np.random.default_rng(0).integers(0, 9, sum(LENGTHS)).astype(np.uint16)
     return tokens_of(stream, 8, LENGTHS)
 
@@ -24,7 +24,7 @@ def token_bytes() -> np.ndarray:
 
 
 def test_pieces_are_documents_within_blocks_and_cover_every_target(
-    split: ScoredSplit, token_bytes: np.ndarray
+    split: _ScoredSplit, token_bytes: np.ndarray
 ) -> None:
     model = Unigram.of_counts(np.arange(1, 10))
     table = score_split(model, split, token_bytes, run_id="r", seed=1)
@@ -44,7 +44,7 @@ def test_pieces_are_documents_within_blocks_and_cover_every_target(
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
-def test_the_chunk_changes_no_bit(split: ScoredSplit, token_bytes: np.ndarray, chunk: int) -> None:
+def test_the_chunk_changes_no_bit(split: _ScoredSplit, token_bytes: np.ndarray, chunk: int) -> None:
     model = Unigram.of_counts(np.arange(1, 10))
     tables = [
         score_split(model, split, token_bytes, run_id="r", seed=1, chunk=size)
@@ -65,7 +65,7 @@ def test_a_loss_beyond_floats_is_an_infinite_perplexity_not_a_crash() -> None:
     assert Totals(n_tokens=1, n_bytes=1, nll=1e4).perplexity == math.inf
 
 
-def test_totals_are_of_one_model_and_split(split: ScoredSplit, token_bytes: np.ndarray) -> None:
+def test_totals_are_of_one_model_and_split(split: _ScoredSplit, token_bytes: np.ndarray) -> None:
     table = score_split(Uniform(9), split, token_bytes, run_id="r", seed=1)
     found = totals(table, "uniform")
     assert found is not None
@@ -75,7 +75,7 @@ def test_totals_are_of_one_model_and_split(split: ScoredSplit, token_bytes: np.n
 
 
 def test_a_model_without_finite_loss_is_refused_by_name(
-    split: ScoredSplit, token_bytes: np.ndarray
+    split: _ScoredSplit, token_bytes: np.ndarray
 ) -> None:
     class Broken(Uniform):
         def token_nll(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def test_a_model_without_finite_loss_is_refused_by_name(
 
 
 def test_an_empty_split_has_no_pieces(
-    tokens_of: Callable[..., ScoredSplit], token_bytes: np.ndarray
+    tokens_of: Callable[..., _ScoredSplit], token_bytes: np.ndarray
 ) -> None:
     empty = tokens_of(np.zeros(1, np.uint16), 8)
     assert score_split(Uniform(9), empty, token_bytes, run_id="r", seed=1).num_rows == 0

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 import pytest
 
 from clso.artifacts import Run, empty_table, table_from_rows
-from clso.report.search import count_sentence, surrogate_sentences
+from clso.report.search import _count_sentence, _surrogate_sentences
 from clso.statistics.search_summary import SearchSummary
 
 MakeRun = Callable[..., Run]
@@ -126,9 +126,9 @@ def test_who_was_ruled_out_on_a_part_of_the_batches_is_counted_and_told(run: Run
     counts = SearchSummary(screened, "gpt").counts
     assert counts.screened == 1
     assert counts.tokens == SearchSummary(run.evaluations, "gpt").counts.tokens + 1280
-    assert "1 ruled out on a part of the batches" in count_sentence(SearchSummary(screened, "gpt"))
+    assert "1 ruled out on a part of the batches" in _count_sentence(SearchSummary(screened, "gpt"))
     lowest = SearchSummary(screened, "gpt").lowest_prediction()
     assert lowest is not None
     assert (lowest.screened, lowest.evaluated_loss) == (True, None)
-    told = surrogate_sentences(SearchSummary(screened, "gpt"))[-1]
+    told = _surrogate_sentences(SearchSummary(screened, "gpt"))[-1]
     assert "A part of the batches ruled that model out" in told
