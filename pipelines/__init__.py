@@ -4,8 +4,8 @@
     result = run("configs/quick.yaml", {"seed": 1}, out="artifacts")
     result.results.to_pandas()
 
-What a function needs is imported when it is first asked for. `pipelines.flows` has the same
-functions as Prefect flows.
+What a function needs is imported when it is first asked for. `pipelines.flows` has the stages'
+commands as Prefect flows.
 """
 
 from __future__ import annotations
@@ -14,9 +14,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.commands import analyze, baseline, library, prepare, run, search
+    from pipelines.commands import (
+        ablate,
+        analyze,
+        baseline,
+        library,
+        pareto,
+        prepare,
+        rivals,
+        run,
+        savings,
+        search,
+        tune,
+    )
 
-__all__ = ["analyze", "baseline", "library", "prepare", "run", "search"]
+__all__ = [
+    "ablate",
+    "analyze",
+    "baseline",
+    "library",
+    "pareto",
+    "prepare",
+    "rivals",
+    "run",
+    "savings",
+    "search",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of several functions

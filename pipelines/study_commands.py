@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines import commands
 from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
     from clso.artifacts import Run
-    from clso.progress import Reporter
-    from pipelines.config import RunConfig
 
 __all__ = ["add_commands"]
 
@@ -44,17 +43,19 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def _studied(
+    study: Callable[..., Run],
     config: Path,
     overrides: list[str] | None,
     out: Path,
-    study: Callable[[RunConfig, Path, Reporter], Run],
+    **options: Any,  # noqa: ANN401 - the study's own
 ) -> Run:
-    """Run a study of a configuration."""
+    """Run a study of a configuration and show its progress."""
     from pipelines.config import load_config
     from pipelines.console import RichReporter
 
     with interruptible():
-        return study(load_config(config, overrides or ()), out.resolve(), RichReporter())
+        loaded = load_config(config, overrides or ())
+        return study(loaded, out=out, reporter=RichReporter(), **options)
 
 
 def _tell(text: str) -> None:
@@ -93,15 +94,15 @@ def _rivals(
     """
     from clso.studies.rivals import rivals_sections
     from pipelines.inspect import show_sections
-    from pipelines.studies.rivals import rivals
 
     run = _studied(
+        commands.rivals,
         config,
         overrides,
         out,
-        lambda loaded, folder, reporter: rivals(
-            loaded, folder, reporter, family=family, seeds=seeds, evaluations=evaluations or ()
-        ),
+        family=family,
+        seeds=seeds,
+        evaluations=evaluations or (),
     )
     show_sections(rivals_sections(run))
     _tell(f"{run.path}")
@@ -140,21 +141,16 @@ def _pareto(
     """
     from clso.studies.pareto import pareto_sections
     from pipelines.inspect import show_sections
-    from pipelines.studies.pareto import pareto
 
     run = _studied(
+        commands.pareto,
         config,
         overrides,
         out,
-        lambda loaded, folder, reporter: pareto(
-            loaded,
-            folder,
-            reporter,
-            family=family,
-            objectives=[name.strip() for name in objectives.split(",")],
-            population=population,
-            generations=generations,
-        ),
+        family=family,
+        objectives=[name.strip() for name in objectives.split(",")],
+        population=population,
+        generations=generations,
     )
     show_sections(pareto_sections(run, family))
     _tell(f"{run.path}")
@@ -185,15 +181,9 @@ def _tune(
     """
     from clso.studies.tuning import Tuning
     from pipelines.inspect import show_sections
-    from pipelines.studies.tune import tune
 
     run = _studied(
-        config,
-        overrides,
-        out,
-        lambda loaded, folder, reporter: tune(
-            loaded, folder, reporter, trials=trials, storage=storage, fresh=fresh
-        ),
+        commands.tune, config, overrides, out, trials=trials, storage=storage, fresh=fresh
     )
     show_sections(Tuning(run).sections())
     _tell(f"report: {run.folder.report_path}")
@@ -215,15 +205,15 @@ def _ablate(
     """
     from clso.studies.ablations import ablation_sections
     from pipelines.inspect import show_sections
-    from pipelines.studies.ablate import ablate
 
     run = _studied(
+        commands.ablate,
         config,
         overrides,
         out,
-        lambda loaded, folder, reporter: ablate(
-            loaded, folder, reporter, families=family or (), seeds=seeds, evaluations=evaluations
-        ),
+        families=family or (),
+        seeds=seeds,
+        evaluations=evaluations,
     )
     show_sections(ablation_sections(run))
     _tell(f"{run.path}")
@@ -245,15 +235,15 @@ def _savings(
     """
     from clso.studies.savings import savings_sections
     from pipelines.inspect import show_sections
-    from pipelines.studies.savings import savings
 
     run = _studied(
+        commands.savings,
         config,
         overrides,
         out,
-        lambda loaded, folder, reporter: savings(
-            loaded, folder, reporter, families=family or (), seeds=seeds, evaluations=evaluations
-        ),
+        families=family or (),
+        seeds=seeds,
+        evaluations=evaluations,
     )
     show_sections(savings_sections(run))
     _tell(f"{run.path}")

@@ -1,5 +1,6 @@
 """The commands as functions: `from pipelines import run`."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 import pipelines
 from clso.artifacts import Run
 from clso.errors import ConfigError
-from pipelines import prepare, run
+from pipelines import ablate, prepare, run, savings, tune
 from pipelines.config import load_config, read_config
 
 
@@ -67,6 +68,71 @@ def test_mistakes_are_told_before_any_work(
     with pytest.raises(ConfigError, match=said):
         run(source, overrides, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+TINY = {
+    "name": "tiny",
+    "families": ["mixture"],
+    "data": {"source": "package", "train_tokens": 16_000, "block_size": 32},
+    "tokenizer": {"kind": "bpe", "vocab_size": 512, "train_bytes": 200_000},
+    "search": {"population": 6, "surrogate": {"kind": "none"}},
+    "mixture": {
+        "slots": 3,
+        "bucketings": ["none"],
+        "steps": 3,
+        "library": {
+            "patterns": [[1], [2]],
+            "class_maps": [],
+            "class_targets": [],
+            "class_patterns": [],
+            "functions": [],
+            "gated_maps": [],
+            "cache_half_lives": [8, "inf"],
+            "cache_idf": [0],
+            "induction_lengths": [1],
+            "induction_decays": [1.0],
+        },
+    },
+    "ablate": {
+        "evaluations": 20,
+        "factors": {"slots": {"base": 3, "levels": {3: {}, 2: {"mixture.slots": 2}}}},
+    },
+}
+
+
+def test_a_study_takes_a_mapping_and_returns_the_run_with_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    studied = ablate(TINY, {"seed": 3}, seeds=2, evaluations=8)
+    assert studied.path.parent == tmp_path / "artifacts" / "runs"
+    rows = studied.ablations.to_pylist()
+    assert {(row["arm"], row["seed"]) for row in rows} == {
+        (arm, seed) for arm in ("base", "slots=2") for seed in (3, 4)
+    }
+    assert {row["evaluations"] for row in rows} == {8}
+
+
+@pytest.mark.parametrize("name", ["tune", "ablate", "savings", "rivals", "pareto"])
+def test_a_study_tells_mistakes_before_any_work(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="sed: unknown key; did you mean 'seed'"):
+        getattr(pipelines, name)({}, {"sed": 1}, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_refuses_what_the_configuration_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ablate"):
+        ablate({"families": ["mixture"]}, out=tmp_path)
+    with pytest.raises(ConfigError, match="gpt"):
+        savings({"families": ["mixture"]}, families=["gpt"], out=tmp_path)
+    with pytest.raises(ConfigError, match="a study tunes one of them"):
+        tune({"families": ["gpt", "mixture"]}, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_module_hides_a_function_of_the_face() -> None:
+    for name in pipelines.__all__:
+        assert importlib.util.find_spec(f"pipelines.{name}") is None, name
 
 
 def test_every_name_of_the_face_is_a_function_even_after_the_modules_are_imported() -> None:
