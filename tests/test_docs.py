@@ -54,9 +54,9 @@ def test_the_example_runs(name: str, tmp_path: Path) -> None:
 
 def test_an_extended_example_ends_where_a_longer_one_does(tmp_path: Path) -> None:
     example = str(ROOT / "examples" / "ask_and_tell.py")
-    run_python([example, "short", "50"], tmp_path)
-    extended = run_python([example, "short", "90"], tmp_path)
-    assert extended == run_python([example, "long", "90"], tmp_path)
+    run_python([example, "short", "40"], tmp_path)
+    extended = run_python([example, "short", "60"], tmp_path)
+    assert extended == run_python([example, "long", "60"], tmp_path)
 
 
 @pytest.mark.slow
