@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named on the command line, and print one table of ratios."""
+"""Run all benchmarks, or those named on the command line, and print their ratios."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import baseline, command_line, evaluation, reload
+from benchmarks import baseline, command_line, evaluation, reload, search
 from benchmarks.timing import Comparison
 
 BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
@@ -17,16 +17,25 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "command_line": command_line.run,
     "reload": reload.run,
 }
+GROWTH = "search"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    names = parser.parse_args().names or list(BENCHMARKS)
-    if unknown := set(names) - BENCHMARKS.keys():
-        parser.error(f"unknown {sorted(unknown)}, expected some of {', '.join(BENCHMARKS)}")
+    known = [*BENCHMARKS, GROWTH]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    names = parser.parse_args().names or known
+    if unknown := set(names) - set(known):
+        parser.error(f"unknown {sorted(unknown)}, expected some of {', '.join(known)}")
     # Narrower, the names would be cut; a log file has no width of its own.
     console = Console(width=max(Console().width, 140))
+    if compared := [name for name in names if name != GROWTH]:
+        _print_comparisons(console, compared)
+    if GROWTH in names:
+        _print_growth(console)
+
+
+def _print_comparisons(console: Console, names: list[str]) -> None:
     table = Table(title="medians over pairs of runs", title_justify="left")
     for column in ("work", "CLSO", "against", "CLSO, s", "against, s", "times faster", "range"):
         table.add_column(column, justify="right" if "s" in column[-2:] else "left")
@@ -42,6 +51,17 @@ def main() -> None:
                     f"{result.ratio:.2f}",
                     f"{min(result.ratios):.2f} to {max(result.ratios):.2f}",
                 )
+    console.print(table)
+
+
+def _print_growth(console: Console) -> None:
+    with console.status(GROWTH):
+        first_s, last_s = search.run()
+    table = Table(title="a search's own cost as it grows older", title_justify="left")
+    table.add_column("work")
+    for column in (f"first {search.SHARE}, s", f"last {search.SHARE}, s", "last over first"):
+        table.add_column(column, justify="right")
+    table.add_row(search.WORK, f"{first_s:.2f}", f"{last_s:.2f}", f"{last_s / first_s:.2f}")
     console.print(table)
 
 

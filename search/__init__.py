@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from clso.genome import GenomeSpace, Slot
     from clso.problem import Evaluation, Problem
     from search.ladder import Batch
-    from search.loop import Search, minimize
+    from search.loop import Search
     from search.result import SearchResult
+    from search.run import minimize
     from search.settings import SearchSettings
 
 __all__ = [
@@ -42,7 +43,7 @@ _MODULES = {
     "SearchResult": "search.result",
     "SearchSettings": "search.settings",
     "Slot": "clso.genome",
-    "minimize": "search.loop",
+    "minimize": "search.run",
 }
 
 

@@ -1,6 +1,6 @@
 """The loop of a search: it asks for evaluations, is told their results, and keeps them.
 
-`Search` asks and is told; `minimize` and `run_search` are loops around it. Between `ask` and `tell`
+`Search` asks and is told; `search.run` has the loops around it. Between `ask` and `tell`
 nothing is decided: the next genomes depend on all results of the batches before and on nothing
 else. So results may be told in any order and in pieces, and a search that was killed, resumed or
 extended has the data of one that ran through.
@@ -11,41 +11,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ConfigError, SearchError
-from clso.genome import Genome, GenomeSpace, Slot
+from clso.genome import Genome, GenomeSpace
 from clso.problem import Evaluation, Problem
-from clso.progress import SILENT, Reporter
 from search.archive import Archive
 from search.evolution import SEARCH_VERSION, Evolution, Generation
+from search.function import Function, Result, evaluation_of, space_of
 from search.journal import Journal, Place, Told, read_state, write_state
 from search.ladder import Batch
-from search.records import (
-    FolderSink,
-    MemorySink,
-    RecordSink,
-    RunIdentity,
-    evaluation_row,
-    generation_row,
-)
+from search.records import Records, evaluation_row, generation_row
 from search.result import Finalist, SearchResult
 from search.settings import SearchSettings
 from search.state import SearchState, StopReason
 from search.surrogates import SurrogateFactory, surrogate_factory
 
-__all__ = ["Callback", "Result", "Search", "minimize", "run_search"]
-
-Result = Evaluation | float | None
-"""What an evaluation is told as: a loss, or `None`, NaN or an infinity where it failed."""
+__all__ = ["Callback", "Search"]
 
 Callback = Callable[[Mapping[str, Any], Finalist | None], bool | None]
 """Called after each generation with its row and the incumbent; true interrupts the search."""
 
-_NAME = "search"
 _BUDGET = ("generations", "max_evaluations")
 
 
@@ -71,6 +59,9 @@ class Search:
             another function is refused. A `Problem` has its own.
         surrogate: makes surrogates in place of `settings.surrogate.kind`.
         monitor: measures generations and the surrogate; `None`: durations only.
+        should_stop: asked before each generation; true interrupts the search.
+        records: where rows and state are written, in place of `folder`, and whose they are; its
+            seed is that of the search.
 
     Raises:
         ArtifactError: what the folder holds is damaged or of another search, or it cannot be
@@ -92,46 +83,23 @@ class Search:
         fingerprint: str = "",
         surrogate: SurrogateFactory | None = None,
         monitor: EnergyMonitor | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        records: Records | None = None,
     ) -> None:
-        problem = (
-            space if isinstance(space, Problem) else _Function(_space_of(space), fingerprint, None)
-        )
-        sink = MemorySink() if folder is None else FolderSink(Path(folder))
-        state_path = None if folder is None else Path(folder) / "state.json"
-        self._open(
-            problem,
-            SearchSettings() if settings is None else settings,
-            RunIdentity(_NAME, seed, _NAME),
-            sink,
-            state_path,
-            start=start,
-            callbacks=callbacks,
-            surrogate=surrogate,
-            monitor=monitor,
-        )
-
-    def _open(
-        self,
-        problem: Problem,
-        settings: SearchSettings,
-        run: RunIdentity,
-        sink: RecordSink,
-        state_path: Path | None,
-        *,
-        start: Sequence[Sequence[int]] = (),
-        callbacks: Sequence[Callback] = (),
-        surrogate: SurrogateFactory | None = None,
-        monitor: EnergyMonitor | None = None,
-    ) -> None:
+        settings = SearchSettings() if settings is None else settings
+        problem = space if isinstance(space, Problem) else Function(space_of(space), fingerprint)
+        if records is None:
+            records = Records.kept_in(folder, seed)
+        run = records.run
         self._problem = problem
         self._space = problem.space
         self._settings = settings
         self._run = run
-        self._sink = sink
+        self._sink = records.sink
         self._monitor = monitor or EnergyMonitor()
-        self._state_path = state_path
+        self._state_path = records.state_path
         self._callbacks = list(callbacks)
-        self._should_stop: Callable[[], bool] | None = None
+        self._should_stop = should_stop
         self._index: dict[Genome, int] = {}
         self._begun = SearchState(random_state=[], population=0)
         self._interrupted = False
@@ -293,7 +261,7 @@ class Search:
             SearchError: the search was given a space, and there is nothing to evaluate with.
         """
         while batch := self.ask():
-            if isinstance(self._problem, _Function):
+            if isinstance(self._problem, Function):
                 # one by one, so that an interruption loses one evaluation at most
                 for genome in batch:
                     with self._monitor.window() as window:
@@ -447,7 +415,7 @@ class Search:
                     f"genome {canonical} was {'told already' if known else 'never asked for'}",
                     remedy="ask returns the genomes to evaluate; start takes others to begin with",
                 )
-            told[canonical] = _evaluation_of(result, canonical)
+            told[canonical] = evaluation_of(result, canonical)
         return told
 
     # -- what is kept
@@ -544,154 +512,3 @@ class Search:
             name: value for name, value in identity["settings"].items() if name not in _BUDGET
         }
         return {**identity, "settings": settings}
-
-
-def _evaluation_of(result: Result, genome: Genome) -> Evaluation:
-    if isinstance(result, Evaluation):
-        return result
-    if result is None:
-        return Evaluation(None, "failed")
-    if not isinstance(result, Real) or isinstance(result, bool):
-        raise SearchError(
-            f"the result of genome {genome} is {result!r}, expected a number, None or an Evaluation"
-        )
-    loss = float(result)
-    finite = abs(loss) < float("inf")
-    return Evaluation(loss, "evaluated") if finite else Evaluation(None, "failed")
-
-
-class _Function:
-    """A plain function as a problem."""
-
-    fidelities = (1.0,)
-
-    def __init__(
-        self, space: GenomeSpace, fingerprint: str, function: Callable[[list[int]], Result] | None
-    ) -> None:
-        self.space = space
-        self.fingerprint = fingerprint
-        self._function = function
-
-    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        if self._function is None:
-            raise SearchError(
-                "the search was given a space, and nothing to evaluate genomes with",
-                remedy="ask and tell, give a Problem, or call minimize with a function",
-            )
-        return [_evaluation_of(self._function(list(genome)), genome) for genome in genomes]
-
-
-def _space_of(space: Sequence[int] | GenomeSpace) -> GenomeSpace:
-    if isinstance(space, GenomeSpace):
-        return space
-    return GenomeSpace(tuple(Slot(f"gene{i}", int(options)) for i, options in enumerate(space)))
-
-
-def minimize(
-    loss: Callable[[list[int]], Result] | Problem,
-    space: Sequence[int] | GenomeSpace | None = None,
-    *,
-    evaluations: int | None = None,
-    settings: SearchSettings | None = None,
-    seed: int = 0,
-    folder: str | Path | None = None,
-    start: Sequence[Sequence[int]] = (),
-    callbacks: Sequence[Callback] = (),
-    fingerprint: str = "",
-) -> SearchResult:
-    """Search for the genome with the lowest loss.
-
-        best = minimize(loss, [8] * 12, evaluations=400, seed=0)
-        best.genome, best.loss, best.evaluations.to_pandas()
-
-    Args:
-        loss: a function of a list of indices, or a `Problem`. A function returns a number, an
-            `Evaluation`, or `None`, NaN or an infinity where there is no loss; what it raises
-            ends the call, and the same call later goes on from the folder.
-        space: the number of options of each gene, or a `GenomeSpace`; a `Problem` has its own.
-        evaluations: budget; `None`: as `settings` say.
-        settings: of the search.
-        seed: see `Search`.
-        folder: see `Search`.
-        start: see `Search`.
-        callbacks: see `Search`.
-        fingerprint: see `Search`.
-
-    Raises:
-        ArtifactError: see `Search`.
-        ConfigError: see `Search`; or a function without a space, or a problem with one.
-        GenomeError: see `Search`.
-    """
-    settings = SearchSettings() if settings is None else settings
-    if evaluations is not None:
-        settings = settings.lasting(evaluations, patience=settings.patience)
-    if isinstance(loss, Problem):
-        if space is not None:
-            raise ConfigError("a problem has a space of its own", remedy="leave out space")
-        problem: Problem = loss
-    elif space is None:
-        raise ConfigError(
-            "a function alone says nothing of its genomes",
-            remedy="give the number of options of each gene, such as [8] * 12",
-        )
-    else:
-        problem = _Function(_space_of(space), fingerprint, loss)
-    search = Search(problem, settings, seed=seed, folder=folder, start=start, callbacks=callbacks)
-    return search.run()
-
-
-def run_search(
-    problem: Problem,
-    settings: SearchSettings,
-    *,
-    seed: int,
-    family: str,
-    run_id: str,
-    sink: RecordSink,
-    state_path: Path | None = None,
-    monitor: EnergyMonitor | None = None,
-    reporter: Reporter = SILENT,
-    should_stop: Callable[[], bool] | None = None,
-    surrogate: SurrogateFactory | None = None,
-) -> SearchResult:
-    """Search a problem's genomes as a part of a run.
-
-    Args:
-        problem: evaluates genomes.
-        settings: of the search.
-        seed: the only source of randomness.
-        family: the `family` column of the records, and the name shown to the reporter.
-        run_id: the `run_id` column.
-        sink: receives every generation's rows before its state is saved.
-        state_path: where the state is saved after every generation, and resumed from; the
-            journal of evaluations is the file beside it that ends in `.journal`.
-        monitor: measures generations and the surrogate; `None`: durations only.
-        reporter: told the incumbent after every generation.
-        should_stop: asked between generations; true ends the search as `"interrupted"`, and the
-            same call later goes on from there.
-        surrogate: makes surrogates in place of `settings.surrogate.kind`.
-
-    Raises:
-        ArtifactError: what was saved is damaged or of another search, or cannot be written.
-        ConfigError: `settings.fidelity` asks for what the problem or the budget does not allow.
-    """
-    search = Search.__new__(Search)
-    search._open(
-        problem,
-        settings,
-        RunIdentity(run_id, seed, family),
-        sink,
-        state_path,
-        surrogate=surrogate,
-        monitor=monitor,
-    )
-    with reporter.task(f"search {family}", total=settings.generations) as task:
-
-        def report(_: Mapping[str, Any] | None, incumbent: Finalist | None) -> None:
-            note = "" if incumbent is None else f"best {incumbent.loss:.4f}"
-            task.update(search.n_generations, note)
-
-        report(None, search.incumbent)
-        search._callbacks = [report]
-        search._should_stop = should_stop
-        return search.run()

@@ -46,6 +46,7 @@ __all__ = [
     "MemorySink",
     "Origin",
     "RecordSink",
+    "Records",
     "RunIdentity",
     "SearchCounts",
     "Status",
@@ -112,6 +113,30 @@ class RunIdentity:
     run_id: str
     seed: int
     family: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where a search writes what it did.
+
+    Attributes:
+        run: the columns that every row has.
+        sink: receives every generation's rows before its state is saved.
+        state_path: of the state; the journal of evaluations is the file beside it that ends in
+            `.journal`. `None`: both are in memory.
+    """
+
+    run: RunIdentity
+    sink: RecordSink
+    state_path: Path | None = None
+
+    @classmethod
+    def kept_in(cls, folder: str | Path | None, seed: int) -> Records:
+        """Return the records of a search that is no part of a run; `None`: in memory."""
+        run = RunIdentity("search", seed, "search")
+        if folder is None:
+            return cls(run, MemorySink())
+        return cls(run, FolderSink(Path(folder)), Path(folder) / "state.json")
 
 
 @dataclass(slots=True)

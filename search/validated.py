@@ -18,8 +18,8 @@ from clso.energy import EnergyMonitor
 from clso.errors import MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation, Problem
-from search.loop import run_search
 from search.records import MemorySink
+from search.run import run_search
 from search.settings import Budget, SearchSettings
 from search.watched import WatchedProblem
 

@@ -47,7 +47,7 @@ def test_the_snippet_runs(snippet: str, tmp_path: Path) -> None:
     assert run_python(["snippet.py"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["own_problem", "ask_and_tell"])
+@pytest.mark.parametrize("name", ["own_problem", "ask_and_tell", "tune_own_problem"])
 def test_the_example_runs(name: str, tmp_path: Path) -> None:
     assert run_python([str(ROOT / "examples" / f"{name}.py")], tmp_path)
 

@@ -21,8 +21,8 @@ from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
-from search.loop import run_search
 from search.result import Finalist
+from search.run import run_search
 
 if TYPE_CHECKING:
     from pipelines.families import ModelFamily

@@ -27,9 +27,9 @@ from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
 from pipelines.stages import families_of
-from search.loop import run_search
 from search.records import MemorySink
 from search.result import SearchResult
+from search.run import run_search
 from search.settings import SearchSettings
 from search.surrogates import metered, surrogate_factory
 from search.validated import Halves

@@ -30,9 +30,9 @@ from pipelines.families.base import Rivals
 from pipelines.stages import families_of, run_foundations
 from pipelines.studies.engine import Part, Row, Study, family_of
 from search.evolution import SEARCH_VERSION
-from search.loop import run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
+from search.run import run_search
 from search.settings import SearchSettings
 from search.validated import Halves
 from search.watched import Standing, WatchedProblem, falling

@@ -186,6 +186,10 @@ class SearchSpace:
                 (plain[section] if section else plain)[field] = params[name]
         return SearchSettings(**plain)
 
+    def settings_of(self, trial: BaseTrial) -> SearchSettings:
+        """Return the search of a trial: one under way, which picks its values, or an ended one."""
+        return self.settings(self.suggest(trial))
+
     def library(self, params: Mapping[str, Scalar]) -> Params:
         """Return the part of a trial's values that is about the library."""
         return {name: value for name, value in params.items() if _of_library(name)}

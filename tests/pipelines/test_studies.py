@@ -17,8 +17,8 @@ from pipelines.context import RunContext, open_context
 from pipelines.families import FAMILIES
 from pipelines.studies import engine
 from pipelines.studies.arms import ArmSearches
-from search.loop import run_search
 from search.records import MemorySink
+from search.run import run_search
 from search.validated import Halves
 from search.watched import WatchedProblem
 

@@ -19,9 +19,9 @@ from clso.energy import CpuModelMeter, DeviceEnergy, EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ClsoError
 from clso.genome import Genome, GenomeSpace, Slot, genome_hash
 from clso.problem import Evaluation
-from search.loop import run_search
 from search.records import MemorySink
 from search.result import SearchResult
+from search.run import run_search
 from search.settings import Acquisition, LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
 

@@ -12,8 +12,8 @@ import pytest
 from table_problem import TableProblem
 
 from clso.genome import Genome, GenomeSpace
-from search.loop import run_search
 from search.records import MemorySink
+from search.run import run_search
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
 

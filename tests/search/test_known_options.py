@@ -9,8 +9,8 @@ import numpy as np
 
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
-from search.loop import run_search
 from search.records import MemorySink
+from search.run import run_search
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
 from search.surrogates.ridge import RidgeSurrogate

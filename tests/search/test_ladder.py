@@ -20,9 +20,9 @@ from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.ladder import Climb, Ladder, Rung, is_worse
-from search.loop import run_search
 from search.records import MemorySink
 from search.result import SearchResult
+from search.run import run_search
 from search.settings import (
     AdaptivePopulationSettings,
     FidelitySettings,

@@ -138,7 +138,13 @@ def unbroken(kind: str, evaluations: int) -> list[Any]:
     return UNBROKEN[key]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in ("plain", "surrogate") else pytest.mark.slow)
+        for kind in KINDS
+    ],
+)
 @given(data=st.data())
 @hypothesis_settings(max_examples=5, deadline=None)
 def test_killed_told_in_pieces_and_extended_it_is_one_search(

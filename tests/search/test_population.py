@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from table_problem import TableProblem
 
 from clso.errors import ConfigError
-from search.loop import run_search
 from search.records import MemorySink
+from search.run import run_search
 from search.settings import (
     AdaptivePopulationSettings,
     LocalSearchSettings,

@@ -8,9 +8,9 @@ from table_problem import TableProblem
 from clso.errors import GenomeError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
-from search.loop import run_search
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
+from search.run import run_search
 from search.settings import SearchSettings, SurrogateSettings
 from search.watched import Standing, WatchedProblem
 

@@ -102,3 +102,16 @@ def test_what_no_search_can_have_is_refused(
 def test_an_empty_dimension_is_refused(make) -> None:  # noqa: ANN001
     with pytest.raises(ConfigError):
         make()
+
+
+def test_a_trial_has_the_same_settings_while_it_runs_and_after_it_ended() -> None:
+    study = optuna.create_study()
+    made = []
+
+    def objective(trial: optuna.Trial) -> float:
+        made.append(SPACE.settings_of(trial))
+        return float(trial.number)
+
+    study.optimize(objective, n_trials=5)
+    assert [SPACE.settings_of(trial) for trial in study.trials] == made
+    assert {settings.crossover for settings in made} == {"uniform"}

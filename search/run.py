@@ -1,0 +1,127 @@
+"""Loops around a search: of a function or problem of one's own, and as a part of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clso.energy import EnergyMonitor
+from clso.errors import ConfigError
+from clso.genome import GenomeSpace
+from clso.problem import Problem
+from clso.progress import SILENT, Reporter
+from search.function import Function, Result, space_of
+from search.loop import Callback, Search
+from search.records import Records, RecordSink, RunIdentity
+from search.result import Finalist, SearchResult
+from search.settings import SearchSettings
+from search.surrogates import SurrogateFactory
+
+__all__ = ["minimize", "run_search"]
+
+
+def minimize(
+    loss: Callable[[list[int]], Result] | Problem,
+    space: Sequence[int] | GenomeSpace | None = None,
+    *,
+    evaluations: int | None = None,
+    settings: SearchSettings | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    start: Sequence[Sequence[int]] = (),
+    callbacks: Sequence[Callback] = (),
+    fingerprint: str = "",
+) -> SearchResult:
+    """Search for the genome with the lowest loss.
+
+        best = minimize(loss, [8] * 12, evaluations=400, seed=0)
+        best.genome, best.loss, best.evaluations.to_pandas()
+
+    Args:
+        loss: a function of a list of indices, or a `Problem`. A function returns a number, an
+            `Evaluation`, or `None`, NaN or an infinity where there is no loss; what it raises
+            ends the call, and the same call later goes on from the folder.
+        space: the number of options of each gene, or a `GenomeSpace`; a `Problem` has its own.
+        evaluations: budget; `None`: as `settings` say.
+        settings: of the search.
+        seed: see `Search`.
+        folder: see `Search`.
+        start: see `Search`.
+        callbacks: see `Search`.
+        fingerprint: see `Search`.
+
+    Raises:
+        ArtifactError: see `Search`.
+        ConfigError: see `Search`; or a function without a space, or a problem with one.
+        GenomeError: see `Search`.
+    """
+    settings = SearchSettings() if settings is None else settings
+    if evaluations is not None:
+        settings = settings.lasting(evaluations, patience=settings.patience)
+    if isinstance(loss, Problem):
+        if space is not None:
+            raise ConfigError("a problem has a space of its own", remedy="leave out space")
+        problem: Problem = loss
+    elif space is None:
+        raise ConfigError(
+            "a function alone says nothing of its genomes",
+            remedy="give the number of options of each gene, such as [8] * 12",
+        )
+    else:
+        problem = Function(space_of(space), fingerprint, loss)
+    search = Search(problem, settings, seed=seed, folder=folder, start=start, callbacks=callbacks)
+    return search.run()
+
+
+def run_search(
+    problem: Problem,
+    settings: SearchSettings,
+    *,
+    seed: int,
+    family: str,
+    run_id: str,
+    sink: RecordSink,
+    state_path: Path | None = None,
+    monitor: EnergyMonitor | None = None,
+    reporter: Reporter = SILENT,
+    should_stop: Callable[[], bool] | None = None,
+    surrogate: SurrogateFactory | None = None,
+) -> SearchResult:
+    """Search a problem's genomes as a part of a run.
+
+    Args:
+        problem: evaluates genomes.
+        settings: of the search.
+        seed: the only source of randomness.
+        family: the `family` column of the records, and the name shown to the reporter.
+        run_id: the `run_id` column.
+        sink: receives every generation's rows before its state is saved.
+        state_path: where the state is saved after every generation, and resumed from; the
+            journal of evaluations is the file beside it that ends in `.journal`.
+        monitor: measures generations and the surrogate; `None`: durations only.
+        reporter: told the incumbent after every generation.
+        should_stop: asked between generations; true ends the search as `"interrupted"`, and the
+            same call later goes on from there.
+        surrogate: makes surrogates in place of `settings.surrogate.kind`.
+
+    Raises:
+        ArtifactError: what was saved is damaged or of another search, or cannot be written.
+        ConfigError: `settings.fidelity` asks for what the problem or the budget does not allow.
+    """
+    with reporter.task(f"search {family}", total=settings.generations) as task:
+
+        def report(generations: int, incumbent: Finalist | None) -> None:
+            task.update(generations, "" if incumbent is None else f"best {incumbent.loss:.4f}")
+
+        search = Search(
+            problem,
+            settings,
+            seed=seed,
+            callbacks=[lambda row, incumbent: report(row["generation"] + 1, incumbent)],
+            surrogate=surrogate,
+            monitor=monitor,
+            should_stop=should_stop,
+            records=Records(RunIdentity(run_id, seed, family), sink, state_path),
+        )
+        report(search.n_generations, search.incumbent)
+        return search.run()
