@@ -39,7 +39,7 @@ METHODS: Final = {
     "top_weight": "heaviest of all at once",
     "all_at_once": "all at once, no limit",
 }
-"""Methods and their titles; the others are rivals of `search`."""
+"""CLSO's methods and their titles; all others, also a plug-in family's, are rivals of `search`."""
 
 _COLORS: Final = {
     "random": "#8c959f",
@@ -86,7 +86,8 @@ class Rivals:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self._curves = {name: _curves_of(table, name) for name in METHODS}
+        methods = dict.fromkeys([*METHODS, *table["method"].unique().to_pylist()])
+        self._curves = {name: _curves_of(table, name) for name in methods}
 
     def losses(self, method: str, budget: float) -> list[tuple[float, float] | None]:
         """Return both losses of every seed after so many evaluations; `None` before the first."""
@@ -97,7 +98,7 @@ class Rivals:
         duels = []
         for budget in budgets:
             search = self.losses("search", budget)
-            for method in list(METHODS)[1:]:
+            for method in list(self._curves)[1:]:
                 # the reference is no search: it stands beside every budget with all that it found
                 rival = self.losses(method, math.inf if method == "all_at_once" else budget)
                 if search and rival and None not in (*search, *rival):
@@ -112,10 +113,14 @@ class Rivals:
         last = max(curve[-1][0] for curve in self._curves["search"])
         figure, axes = new_figure(3.4)
         shown = []
-        for method, curves in self._curves.items():
+        for number, (method, curves) in enumerate(self._curves.items()):
             if not curves:
                 continue
-            look: dict[str, Any] = {"color": _COLORS.get(method, color), "label": METHODS[method]}
+            own = color if method == "search" else f"C{number}"
+            look: dict[str, Any] = {
+                "color": _COLORS.get(method, own),
+                "label": METHODS.get(method, method),
+            }
             if method == "all_at_once":
                 axes.axhline(curves[0][-1][1], linewidth=1.2, linestyle=":", **look)
                 shown.append(curves[0][-1][1])
@@ -200,7 +205,7 @@ def rivals_table(duels: Sequence[Duel]) -> Table:
         table.add(f"{format_count(budget)} evaluations", emphasis="group")
         for duel in group:
             table.add(
-                METHODS[duel.rival],
+                METHODS.get(duel.rival, duel.rival),
                 format_loss(duel.search_loss, decimals=_DECIMALS),
                 format_loss(duel.rival_loss, decimals=_DECIMALS),
                 format_difference(duel.fitness),

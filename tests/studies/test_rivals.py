@@ -17,6 +17,22 @@ def duels(table: pa.Table, budgets: Sequence[int]) -> list[Duel]:
     return Rivals(table).duels(budgets)
 
 
+def test_a_method_of_a_plugin_family_is_shown_by_its_name() -> None:
+    curves: dict[str, Sequence[Points]] = {
+        "search": [[(1, 6.0), (50, 5.0)], [(1, 6.2), (50, 5.1)]],
+        "closed_form": [[(1, 5.5)]],
+    }
+    found = duels(table_of(curves), [50])
+    assert [duel.rival for duel in found] == ["closed_form"]
+    console = Console(width=120, record=True)
+    console.print(TerminalTable(rivals_table(found)))
+    assert "closed_form" in console.export_text()
+    figure = Rivals(table_of(curves)).figure("green")
+    assert figure is not None
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["this search", "closed_form"]
+
+
 def table_of(curves: Mapping[str, Sequence[Points]]) -> pa.Table:
     """Return a table of curves per method and seed; held-back losses are 1 higher."""
     return table_from_rows(
