@@ -116,7 +116,7 @@ def _pareto(
         typer.Option(
             "--family",
             metavar="FAMILY",
-            help="Whose front; by default the mixture's, if it is there.",
+            help="Whose front; by default the last family's that counts what its models cost.",
         ),
     ] = None,
     objectives: Annotated[

@@ -26,7 +26,7 @@ from clso.studies.pareto import pareto_sections
 from clso.threads import one_thread
 from pipelines.config import RunConfig
 from pipelines.context import RunContext, open_context
-from pipelines.families import AnyFamily
+from pipelines.families import AnyFamily, ModelFamily
 from pipelines.stages import families_of, run_foundations
 from pipelines.stages.mixture_functions import spread_blocks
 from pipelines.studies.engine import Part, Row, Study, family_of
@@ -60,8 +60,8 @@ def pareto(
         config: data set, library or functions, and rates of crossover and mutation.
         out: the output folder.
         reporter: hears of the progress.
-        family: the name of the one whose front is searched for; `None`: the last, which is the
-            cheapest to search of the built-in ones.
+        family: the name of the one whose front is searched for; `None`: the last that counts what
+            its models cost, of the built-in ones the mixture.
         objectives: of `search.objectives`.
         population: models of a generation.
         generations: of the search, the initial population included.
@@ -72,7 +72,7 @@ def pareto(
         WorkError: every evaluation failed.
     """
     objectives = check_objectives(objectives)
-    searched = families_of(config)[-1] if family is None else family_of(config, family)
+    searched = _last_with_costs(config) if family is None else family_of(config, family)
     with open_context(config, out, reporter) as run:
         run_foundations(run, searched)
         problem = searched.problem(run.experiment)
@@ -127,6 +127,12 @@ def pareto(
         for section in pareto_sections(studied, searched.name):
             section.write_figures(run.folder.figures)
     return studied
+
+
+def _last_with_costs(config: RunConfig) -> AnyFamily:
+    families = families_of(config)
+    counted = [family for family in families if type(family).costed is not ModelFamily.costed]
+    return (counted or families)[-1]
 
 
 @dataclass(frozen=True)
