@@ -44,7 +44,8 @@ class Registry(Generic[T]):
         group: the entry-point group, such as `clso.matrix_families`.
         builtins: CLSO's own objects by name; they need no entry point of a package. One that is
             slow to import may be an `EntryPoint`, which is loaded when it is asked for.
-        check: called with a plug-in's object; raises `TypeError` with what the object lacks.
+        check: called with a plug-in's name and object; raises `TypeError` with what the object
+            lacks.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Registry(Generic[T]):
         group: str,
         builtins: Mapping[str, T | EntryPoint],
         *,
-        check: Callable[[object], None] | None = None,
+        check: Callable[[str, object], None] | None = None,
     ) -> None:
         self.group = group
         self._builtins = dict(builtins)
@@ -124,7 +125,7 @@ class Registry(Generic[T]):
         try:
             loaded = point.load()
             if self._check is not None:
-                self._check(loaded)
+                self._check(point.name, loaded)
         except Exception as error:  # a plug-in's import runs foreign code: anything can be raised
             raise ConfigError(
                 f"{point.name!r} of {_distribution(point)} ({point.value}, in {self.group}) "

@@ -88,7 +88,8 @@ def test_a_plugin_that_cannot_be_imported_is_named(
 def test_a_plugin_of_the_wrong_kind_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def check(loaded: object) -> None:
+    def check(name: str, loaded: object) -> None:
+        assert name == "three"
         if not callable(loaded):
             raise TypeError("expected something to call")
 

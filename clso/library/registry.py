@@ -22,7 +22,8 @@ from clso.plugins import Registry
 __all__ = ["DERIVED_FAMILIES", "FAMILIES", "divide", "entry_from_record"]
 
 
-def _check_family(family: object) -> None:
+def _check_family(name: str, family: object) -> None:
+    del name
     if not (isinstance(family, type) and issubclass(family, LibraryEntry)):
         raise TypeError(f"{family!r} is not derived from LibraryEntry")
 

@@ -60,7 +60,8 @@ class _UnigramKind:
         return Unigram.from_arrays(spec, arrays)
 
 
-def _check_kind(kind: object) -> None:
+def _check_kind(name: str, kind: object) -> None:
+    del name
     missing = [name for name in ("parse", "from_text", "from_arrays") if not hasattr(kind, name)]
     if missing:
         raise TypeError(f"{kind!r} has no {', '.join(missing)}; derive from PlainFunction")

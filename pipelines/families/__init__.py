@@ -22,9 +22,12 @@ AnyFamily = ModelFamily[Any]
 _GROUP = "clso.model_families"
 
 
-def _check(family: object) -> None:
+def _check(name: str, family: object) -> None:
     if ModelFamily not in type(family).__mro__:
         raise TypeError("it is no instance of a subclass of pipelines.families.ModelFamily")
+    own = getattr(family, "name", None)
+    if own != name:
+        raise TypeError(f"the family's own name is {own!r}, expected that of its entry point")
 
 
 # what the built-in families import takes seconds, and a configuration is checked without it
