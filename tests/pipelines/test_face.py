@@ -70,45 +70,23 @@ def test_mistakes_are_told_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-TINY = {
-    "name": "tiny",
-    "families": ["mixture"],
-    "data": {"source": "package", "train_tokens": 16_000, "block_size": 32},
-    "tokenizer": {"kind": "bpe", "vocab_size": 512, "train_bytes": 200_000},
-    "search": {"population": 6, "surrogate": {"kind": "none"}},
-    "mixture": {
-        "slots": 3,
-        "bucketings": ["none"],
-        "steps": 3,
-        "library": {
-            "patterns": [[1], [2]],
-            "class_maps": [],
-            "class_targets": [],
-            "class_patterns": [],
-            "functions": [],
-            "gated_maps": [],
-            "cache_half_lives": [8, "inf"],
-            "cache_idf": [0],
-            "induction_lengths": [1],
-            "induction_decays": [1.0],
-        },
-    },
-    "ablate": {
-        "evaluations": 20,
-        "factors": {"slots": {"base": 3, "levels": {3: {}, 2: {"mixture.slots": 2}}}},
-    },
-}
-
-
 def test_a_study_takes_a_mapping_and_returns_the_run_with_its_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke: Run, out: Path, smoke_yaml: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    studied = ablate(TINY, {"seed": 3}, seeds=2, evaluations=8)
-    assert studied.path.parent == tmp_path / "artifacts" / "runs"
+    del smoke  # its data set and library are there already
+    sections = yaml.safe_load(Path(smoke_yaml).read_text())
+    heat = {"base": 0.1, "levels": {0.1: {}, 0.3: {"search.mutation_rate": 0.3}}}
+    overrides = {
+        "families": ["gpt"],
+        "search.mutation_rate": 0.1,
+        "ablate": {"evaluations": 8, "factors": {"heat": heat}},
+    }
+    studied = ablate(sections, overrides, families=["gpt"], seeds=2, out=out)
+    assert studied.path.parent == out / "runs"
     rows = studied.ablations.to_pylist()
+    seed = studied.config["seed"]
     assert {(row["arm"], row["seed"]) for row in rows} == {
-        (arm, seed) for arm in ("base", "slots=2") for seed in (3, 4)
+        (arm, seed + number) for arm in ("base", "heat=0.3") for number in (0, 1)
     }
     assert {row["evaluations"] for row in rows} == {8}
 
