@@ -25,7 +25,7 @@ class StoredModel:
     """A model and what is needed to use it.
 
     Attributes:
-        model: a mixture or a GPT-2.
+        model: continues texts.
         tokenizer: the one that it was made with.
         n_positions: T, the longest context that it was made for.
     """

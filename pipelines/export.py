@@ -11,7 +11,7 @@ from clso.errors import ArtifactError, ClsoError
 from clso.mixture.counts import KneserNey, write_arpa
 from clso.mixture.model import CrystallineMixture
 from clso.models import load_model
-from pipelines.inspect import find_model
+from pipelines.inspect import find_model, is_plugin_model
 
 __all__ = ["export_arpa", "export_model"]
 
@@ -23,10 +23,11 @@ def export_model(run: Run, model: str, to: Path) -> str:
         How to load it.
 
     Raises:
-        ClsoError: the target exists, or lies in the run itself.
+        ClsoError: the model is a plug-in family's, the target exists, or lies in the run itself.
         ArtifactError: the run has no such model, it is damaged, or the target cannot be written.
     """
     home = find_model(run, model)
+    _check_source(run, home)
     _check_target(run, to)
     is_mixture = isinstance(load_model(home).model, CrystallineMixture)
     try:
@@ -50,10 +51,12 @@ def export_arpa(run: Run, model: str, to: Path) -> str:
         What was written.
 
     Raises:
-        ClsoError: the model has no such functions, the target exists, or lies in the run itself.
+        ClsoError: the model is a plug-in family's or has no such functions, or the target exists
+            or lies in the run itself.
         ArtifactError: the run has no such model, it is damaged, or the target cannot be written.
     """
     home = find_model(run, model)
+    _check_source(run, home)
     _check_target(run, to)
     stored = load_model(home)
     if not isinstance(stored.model, CrystallineMixture):
@@ -79,6 +82,14 @@ def export_arpa(run: Run, model: str, to: Path) -> str:
         for name, function in files.items():
             write_arpa(function, folder / name, words)
     return f"{to}: {', '.join(files)}; their words are the tokenizer's tokens"
+
+
+def _check_source(run: Run, home: Path) -> None:
+    if is_plugin_model(run, home.name):
+        raise ClsoError(
+            f"{home.name} is a model of another package, in a form that no other program reads",
+            remedy=f"copy its folder {home}",
+        )
 
 
 def _check_target(run: Run, to: Path) -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import io
 import sys
 from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from rich.markup import escape
 
 from clso.artifacts import Run
-from clso.errors import DataError
+from clso.data.tokenizer import Tokenizer
+from clso.errors import ClsoError, DataError
 from clso.generation import Sampling, decoded, generate
 from pipelines.console import error_console
-from pipelines.inspect import find_model
+from pipelines.families import FAMILIES
+from pipelines.inspect import find_model, is_plugin_model
+
+if TYPE_CHECKING:  # loads torch
+    from clso.models import StoredModel
+    from clso.scoring import GenerativeModel
 
 __all__ = ["continue_text"]
 
@@ -30,16 +38,14 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
 
     Raises:
         ArtifactError: the run has no such model, or it is damaged.
+        ClsoError: the model is a plug-in family's that gives no distribution after a text.
         DataError: the prompt is no text.
     """
     _check_text(prompt)
     home = find_model(run, model)
     if model is None:
         error_console.print(f"[dim]{escape(home.name)} of {escape(run.run_id)}[/]", soft_wrap=True)
-    # Late, because it takes seconds: mistakes are told before.
-    from clso.models import load_model
-
-    stored = load_model(home)
+    stored = _opened(run, home)
     tokens = generate(
         stored.model,
         stored.tokenizer.encode(prompt),
@@ -53,6 +59,27 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
     for text in chain([prompt], decoded(tokens, stored.tokenizer.token_texts), ["\n"]):
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def _opened(run: Run, home: Path) -> StoredModel:
+    # Late, because it takes seconds: mistakes are told before.
+    from clso.models import StoredModel, load_model
+
+    if not is_plugin_model(run, home.name):
+        return load_model(home)
+    model = FAMILIES.get(home.name).load(home)
+    if not hasattr(model, "distribution"):
+        raise ClsoError(
+            f"the models of the family {home.name} continue no text: they lack the method "
+            "distribution(history)",
+            remedy="name another model with --model, or add the method to the family's models",
+        )
+    dataset = run.path.parents[1] / "datasets" / run.manifest["data_fingerprint"]
+    return StoredModel(
+        cast("GenerativeModel", model),
+        Tokenizer.load(dataset / "tokenizer.json"),
+        run.config["data"]["block_size"],
+    )
 
 
 def _check_text(prompt: str) -> None:

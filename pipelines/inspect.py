@@ -19,10 +19,12 @@ from clso.report.terminal import TerminalTable, print_section
 from clso.studies import study_sections
 from clso.studies.tuning import Tuning
 from pipelines.console import console
+from pipelines.families import FAMILIES
 
 __all__ = [
     "find_model",
     "find_run",
+    "is_plugin_model",
     "runs_table",
     "show_outcome",
     "show_run",
@@ -68,7 +70,11 @@ def find_model(run: Run, name: str | None) -> Path:
     Raises:
         ArtifactError: the run has no such model, or it is not known which one is the best.
     """
-    homes = {path.parent.name: path.parent for path in run.path.glob("models/*/model.safetensors")}
+    homes = {
+        path.name: path
+        for path in run.path.glob("models/*")
+        if (path / "model.safetensors").exists() or is_plugin_model(run, path.name)
+    }
     if name is None and len(homes) > 1:
         name = _best_model(run, homes)
     elif name is None and homes:
@@ -81,6 +87,11 @@ def find_model(run: Run, name: str | None) -> Path:
             else "run its search or baseline first",
         )
     return homes[name]
+
+
+def is_plugin_model(run: Run, name: str) -> bool:
+    """Return whether a model is that of a family of another package, which alone can open it."""
+    return name in run.config.get("families", ()) and not FAMILIES.is_builtin(name)
 
 
 def _best_model(run: Run, names: Collection[str]) -> str:

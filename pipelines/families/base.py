@@ -2,7 +2,7 @@
 
 A family is a subclass of `ModelFamily`; its five abstract methods make it work in `clso run`,
 `tune`, `ablate`, `savings` and the report. What else it can do (counted costs for `clso pareto`, a
-library whose size is tuned, exports) has a default that says that it cannot.
+library whose size is tuned) has a default that says that it cannot.
 
 Notation: a *genome* is a tuple of integers; the *foundations* are the stages that make what a
 problem is built on; a *finalist* is one of the best genomes of a search.
@@ -130,7 +130,7 @@ class ModelFamily(Protocol[P]):
 
     @abstractmethod
     def load(self, folder: Path) -> LanguageModel:
-        """Open a model that `save` wrote.
+        """Open a model that `save` wrote; one that is a `GenerativeModel` continues texts.
 
         Raises:
             ArtifactError: it is missing or damaged.
@@ -288,12 +288,3 @@ class ModelFamily(Protocol[P]):
         """
         del experiment
         return Rivals()
-
-    # ----- use of its models
-
-    def exports(self) -> Mapping[str, Callable[[Path, Path], str]]:
-        """Return the formats of `clso export`: functions of a model's folder and a new folder.
-
-        Each returns what was written and how it is loaded.
-        """
-        return {}

@@ -10,7 +10,9 @@ from installed_package import install_package
 import pipelines.families
 from clso.artifacts import Run, load_run
 from clso.errors import ConfigError
+from pipelines.cli import main
 from pipelines.config import RunConfig, load_config
+from pipelines.studies import pareto
 
 Invoke = Callable[..., str]
 
@@ -204,6 +206,50 @@ def test_a_study_tunes_its_search(toy_run: Run, toy_yaml: str, out: Path, invoke
     assert study.table("trials").num_rows == 2
     tuned = load_config(study.path / "best.yaml")
     assert tuned.model_dump()["toy"] == {"temperatures": 4}
+
+
+def test_its_model_continues_a_text_and_is_not_exported(
+    toy_run: Run,
+    out: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["generate", str(toy_run.path), "--prompt", "The", "--max-tokens", "5"]
+    assert "\nThe" in invoke(*command)
+    named = invoke(*command, "--model", "toy", "--seed", "1")
+    assert named == invoke(*command, "--model", "toy", "--seed", "1")
+    model = type(pipelines.families.FAMILIES.get("toy").load(toy_run.folder.model("toy")))
+    monkeypatch.delattr(model, "distribution")
+    for told, words in (
+        ("the models of the family toy continue no text", command),
+        ("toy is a model of another package", ["export", str(toy_run.path), "--model", "toy"]),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *(["--to", str(out / "copy")] if words[0] == "export" else [])])
+        assert ended.value.code == 2
+        assert told in " ".join(capsys.readouterr().err.split())
+    assert not (out / "copy").exists()
+
+
+def test_a_family_of_another_name_than_its_entry_point_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
+) -> None:
+    point = {GROUP: {"other": "misnamed_family:FAMILY"}}
+    install_package(monkeypatch, tmp_path, "misnamed", {"misnamed_family": TOY}, point)
+    with pytest.raises(ConfigError, match=r"'other' of misnamed 1\.0 .* own name is 'toy'"):
+        load_config(smoke_yaml, ["families=[other]"])
+
+
+@pytest.mark.parametrize(
+    ("families", "searched"),
+    [("gpt, toy", "gpt"), ("gpt, mixture, toy", "mixture"), ("mixture, gpt", "mixture")],
+)
+def test_a_front_is_that_of_the_last_family_that_counts_costs(
+    toy_yaml: str, families: str, searched: str
+) -> None:
+    config = load_config(toy_yaml, [f"families=[{families}]", "savings=null", "ablate=null"])
+    assert pareto._last_with_costs(config).name == searched
 
 
 def test_its_settings_are_checked_and_belong_to_the_run_s_identity(toy_yaml: str) -> None:
