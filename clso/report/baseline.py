@@ -1,4 +1,4 @@
-"""The report's section on the AdamW baseline: its trials, and what the warm start came to."""
+"""The report's section on the AdamW baseline: its trials, and the result of the warm start."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from clso.report.table import Column, Emphasis, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "baseline_section",
-]
+__all__ = ["baseline_section"]
 
 Row = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""The report's section on energy: joules by stage, and what they come to against AdamW's."""
+"""The report's section on energy: joules by stage, and their ratio to AdamW's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a run's result comes to in words, computed from its tables and from nothing else.
+"""The result of a run in words, computed from its tables and from nothing else.
 
-The verdict is the tables', whoever wins: an interval that contains zero is no difference, and a
-model that does not beat counting is said not to. Floors are held to the same rule: one model
-beats the other only where the paired interval of their difference excludes zero.
+The verdict is that of the tables, whichever model wins: an interval that contains zero is no
+difference, and a model that does not beat counting is said not to. Floors are held to the same
+rule: a model beats another only where the paired interval of their difference excludes zero.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class _Words:
         return title, detail
 
     def with_network(self, hybrid: Row | None, rival: Row) -> str:
-        """Say what the network and the gradient-free model come to together."""
+        """Say how good the network and the gradient-free model are together."""
         if hybrid is None:
             return ""
         difference = hybrid["test_loss"] - rival["test_loss"]

@@ -183,7 +183,8 @@ def _verdict(a: str, b: str, rows: Sequence[Row | None]) -> str:
 @styled
 def _results_figure(results: pa.Table, models: Models) -> Figure | None:
     """Draw each model's test loss with its interval, the best on top."""
-    rows = results.sort_by([("test_loss", "descending")]).to_pylist()
+    # equal losses stand in the order of the table
+    rows = sorted(results.to_pylist(), key=lambda row: row["test_loss"])[::-1]
     if not rows:
         return None
     figure, axes = new_figure(0.9 + 0.34 * len(rows), grid="x")

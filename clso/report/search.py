@@ -2,7 +2,7 @@
 
 A winner is the lowest of many losses on the same batches, so its own loss there is too low: the
 part of it that was luck does not come again. The rise of its loss also holds what the splits differ
-in by themselves, for which a model that no search chose, the unigram, stands beside it.
+in; so the same rise is given for the unigram, a model that no search chose.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ from clso.statistics.search_summary import LowestPrediction, SearchSummary, winn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "search_sections",
-]
+__all__ = ["search_sections"]
 
 Row = Mapping[str, Any]
 
@@ -67,6 +65,13 @@ def _section(
     best = run.manifest.get("best", {})
     note = run.manifest.get("search", {}).get(family, {})
     optimism = _optimism_sentence(best, results, family)
+    predictions = Picture(
+        f"predictions-{family}",
+        partial(_predictions_figure, summary.pairs(), models.color(family)),
+        "Each point is a model whose loss was predicted, then evaluated; on the line the two "
+        "agree.",
+        "No prediction was followed by an evaluation.",
+    )
     stopped = _stop_sentence(note.get("stop_reason"))
     return ReportSection(
         f"Search: {models.title(family)}",
@@ -76,14 +81,7 @@ def _section(
             Block("heading", "What looked too good"),
             *_surrogate_sentences(summary),
             *_filter_sentences(summary, note),
-            Picture(
-                f"predictions-{family}",
-                partial(_predictions_figure, summary.pairs(), models.color(family)),
-                "Each point is a model whose loss was predicted, then evaluated; on the line the "
-                "two agree.",
-                "No prediction was followed by an evaluation"
-                + (": the surrogate never started." * (counts.surrogate_generation is None) or "."),
-            ),
+            *([] if counts.surrogate_generation is None else [predictions]),
             "The winner's loss, from what the search saw to what counts:",
             Block("steps", _winner_steps(summary, results, family, best)),
             *([optimism] if optimism else []),
@@ -163,7 +161,7 @@ def _stop_sentence(reason: str | None) -> str:
 
 
 def _surrogate_sentences(summary: SearchSummary) -> list[str]:
-    """Say when the surrogate began, how well it ranked, and what its lowest prediction came to."""
+    """Say when the surrogate began, how well it ranked, and how good its lowest prediction was."""
     counts = summary.counts
     if counts.surrogate_generation is None:
         return ["The surrogate never started: every individual was scored or taken over."]
@@ -176,7 +174,7 @@ def _surrogate_sentences(summary: SearchSummary) -> list[str]:
         sentences.append(
             "Its predictions and the evaluations that followed have a rank correlation "
             f"(Spearman) of {correlation:.2f}. The filter lets mostly promising candidates "
-            "through; such a narrow range lowers the figure."
+            "through; this narrow range lowers the correlation."
         )
     lowest = summary.lowest_prediction()
     if lowest is not None:
@@ -262,16 +260,16 @@ def _optimism_sentence(
     if losses is None:
         return ""
     sentence = (
-        f"From the search's batches to the whole validation split it changes by "
-        f"{format_loss(losses['validation_minus_search'], signed=True)}, to the test split by "
-        f"{format_loss(losses['test_minus_search'], signed=True)}: above 0, the winner looked too "
-        "good."
+        "From the search's batches to the whole validation split the loss changes by "
+        f"{format_loss(losses['validation_minus_search'], signed=True)}. To the test split it "
+        f"changes by {format_loss(losses['test_minus_search'], signed=True)}. Where the change is "
+        "positive, the winner looked too good."
     )
     yardstick = next((row for row in results if row["model"] == _YARDSTICK), None)
     if yardstick is not None and yardstick["validation_loss"] is not None:
         own = format_loss(yardstick["test_loss"] - yardstick["validation_loss"], signed=True)
         sentence += (
-            f" The splits differ by themselves: from validation to test the {_YARDSTICK}, which "
+            f" The splits differ too: from validation to test the loss of the {_YARDSTICK}, which "
             f"no search chose, changes by {own}."
         )
     # an older manifest does not say it, but only a model of functions is fitted again
@@ -308,17 +306,20 @@ def _convergence_figure(
     rows = rows.filter(pc.field("best_loss").is_valid())
     if rows.num_rows == 0:
         return None
-    number, best, mean, std = (
+    generation, best, mean, std = (
         rows[name].to_numpy().astype(float)
         for name in ("generation", "best_loss", "mean_loss", "std_loss")
     )
     color = models.color(family)
     figure, axes = new_figure()
-    axes.fill_between(number, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
-    axes.plot(number, mean, color=color, linewidth=1.2, linestyle="--", label="mean ± std")
-    marker = "o" if len(number) <= 12 else ""
-    axes.step(number, best, where="post", color=color, marker=marker, ms=4, label="best so far")
+    axes.fill_between(generation, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
+    axes.plot(generation, mean, color=color, linewidth=1.2, linestyle="--", label="mean ± std")
+    marker = "o" if len(generation) <= 12 else ""
+    axes.step(generation, best, where="post", color=color, marker=marker, ms=4, label="best so far")
     low, high = axes.get_ylim()
+    # a few broken models make the band so wide that its lower end, below every loss, says nothing
+    low = max(low, best.min() - 0.1 * (high - best.min()))
+    axes.set_ylim(low, high)
     for name, loss in (floors or {}).items():
         # a floor far off would flatten the curves; the result table has it anyway
         if low - (high - low) < loss < high + (high - low):
@@ -396,14 +397,23 @@ def _families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
         return None
     slots = [(slot, list(group)) for slot, group in groupby(picks, key=lambda pick: pick.slot)]
     names = list(dict.fromkeys(pick.family for pick in picks))
-    colors = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
-    figure, axes = new_figure(1.2 + 0.28 * len(slots), grid="x")
+    # hatched where the palette begins again
+    looks: dict[str, dict[str, Any]] = {
+        name: {
+            "facecolor": PALETTE[place % len(PALETTE)],
+            "edgecolor": "white",
+            "linewidth": 0,
+            "hatch": "//" if place >= len(PALETTE) else None,
+        }
+        for place, name in enumerate(names)
+    }
+    figure, axes = new_figure(0.9 + 0.28 * len(slots) + 0.1 * (len(names) + 1), grid="x")
+    for name in names:  # for the legend: no gene need have every family
+        axes.barh(0, 0, label=name.replace("_", " "), **looks[name])
     for height, (_, group) in enumerate(reversed(slots)):
         left = chance = 0.0
         for pick in group:
-            label = pick.family.replace("_", " ") if height == 0 else None
-            color = colors[pick.family]
-            axes.barh(height, pick.picked, left=left, height=0.62, color=color, label=label)
+            axes.barh(height, pick.picked, left=left, height=0.62, **looks[pick.family])
             left, chance = left + pick.picked, chance + pick.chance
             if chance < 1.0 - 1e-9:
                 axes.plot([chance] * 2, [height - 0.42, height + 0.42], color=INK, linewidth=1.5)
@@ -411,5 +421,5 @@ def _families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("share of the best genomes (black ticks: chance)")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(names), 3))
+    figure.legend(loc="outside upper center", ncols=min(len(names), 2))
     return figure

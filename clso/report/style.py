@@ -121,7 +121,7 @@ def figure_svg(figure: Figure, name: str, description: str) -> str:
     Args:
         figure: what to draw.
         name: unique in the page; element ids begin with it.
-        description: what the figure shows, for those who do not see it.
+        description: the figure in words, read aloud by a screen reader.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -21,7 +21,7 @@ from pydantic import Field
 from scipy import stats
 
 from clso.section import Section
-from clso.statistics.scores import totals
+from clso.statistics.scores import Totals
 
 __all__ = [
     "BASELINES",
@@ -192,7 +192,7 @@ def summarize_scores(
     """
     rows = []
     for model in ordered_models(scores["model"].unique().to_pylist(), searched):
-        test, validation = (totals(scores, model, split) for split in ("test", "validation"))
+        test, validation = (Totals.of(scores, model, split) for split in ("test", "validation"))
         if test is None:
             continue
         documents = _per_unit(scores, model, "document")

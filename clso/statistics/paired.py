@@ -79,12 +79,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """
     order = sorted(
-        (number for number, p in enumerate(p_values) if p is not None),
-        key=lambda number: p_values[number] or 0.0,
+        (place for place, p in enumerate(p_values) if p is not None),
+        key=lambda place: p_values[place] or 0.0,
     )
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
-    for rank, number in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * (p_values[number] or 0.0)))
-        adjusted[number] = highest
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * (p_values[place] or 0.0)))
+        adjusted[place] = highest
     return adjusted

@@ -20,7 +20,7 @@ from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array, LanguageModel
 
-__all__ = ["Totals", "score_split", "totals"]
+__all__ = ["Totals", "score_split"]
 
 
 class _ScoredSplit(Protocol):
@@ -54,6 +54,15 @@ class Totals:
     n_tokens: int
     n_bytes: int
     nll: float
+
+    @classmethod
+    def of(cls, scores: pa.Table, model: str, split: str = "test") -> Totals | None:
+        """Sum a model's pieces of a split; `None` if the model was not scored there."""
+        pieces = scores.filter((pc.field("model") == model) & (pc.field("split") == split))
+        if pieces.num_rows == 0:
+            return None
+        n_tokens, n_bytes = (pc.sum(pieces[name]).as_py() for name in ("n_tokens", "n_bytes"))
+        return cls(n_tokens=n_tokens, n_bytes=n_bytes, nll=math.fsum(pieces["nll"].to_numpy()))
 
     @property
     def loss(self) -> float:
@@ -135,13 +144,3 @@ def score_split(
 
 def _joined(chunks: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.int64)
-
-
-def totals(scores: pa.Table, model: str, split: str = "test") -> Totals | None:
-    """Sum a model's pieces of a split; `None` if it was not scored there."""
-    chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == split))
-    if chosen.num_rows == 0:
-        return None
-    nll = math.fsum(chosen["nll"].to_numpy())
-    n_tokens, n_bytes = (pc.sum(chosen[name]).as_py() for name in ("n_tokens", "n_bytes"))
-    return Totals(n_tokens=n_tokens, n_bytes=n_bytes, nll=nll)

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-__all__ = ["LowestPrediction", "SearchCounts", "SearchSummary", "winners_optimism"]
+__all__ = ["LowestPrediction", "SearchSummary", "winners_optimism"]
 
 
 @dataclass(frozen=True)
-class SearchCounts:
+class _Counts:
     """The individuals of a search by what happened to them.
 
     Attributes:
@@ -27,7 +27,7 @@ class SearchCounts:
         individuals: rows; an individual that survives is counted in each of its generations.
         evaluated: scored for real, in that generation.
         cached: scored before, so not again.
-        predicted: never scored, only guessed.
+        predicted: never scored, only predicted.
         failed: scored, but the loss was not a finite number.
         screened: scored on a part of the batches, and ruled out there.
         tokens: targets scored, at every fidelity.
@@ -49,7 +49,7 @@ class SearchCounts:
 
 @dataclass(frozen=True)
 class LowestPrediction:
-    """The most hopeful guess, and what became of it.
+    """The lowest prediction, and the evaluation of its model.
 
     Attributes:
         predicted_loss: the lowest prediction of the whole search.
@@ -104,7 +104,7 @@ class SearchSummary:
         self._generations = None if generations is None else generations.filter(own)
 
     @cached_property
-    def counts(self) -> SearchCounts:
+    def counts(self) -> _Counts:
         """The individuals by status."""
         rows = self._rows
         status = {
@@ -112,7 +112,7 @@ class SearchSummary:
         }
         evaluated = rows.filter(pc.field("status") == "evaluated")
         predicted = rows.filter(pc.field("predicted_loss").is_valid())
-        return SearchCounts(
+        return _Counts(
             generations=len(rows["generation"].unique()),
             individuals=rows.num_rows,
             evaluated=status.get("evaluated", 0),

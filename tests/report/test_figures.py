@@ -13,7 +13,7 @@ from clso.report.models import Models
 from clso.report.results import _results_figure
 from clso.report.search import _convergence_figure, _families_figure, _predictions_figure
 from clso.report.style import figure_svg
-from clso.statistics.picks import picked_families
+from clso.statistics.picks import FamilyPick, picked_families
 from clso.statistics.search_summary import SearchSummary
 
 DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
@@ -150,3 +150,24 @@ def test_a_trial_that_diverged_has_no_curve(run: Run) -> None:
     assert (
         sum(len(line.get_xdata()) > 0 for line in figure.axes[0].lines) == 3
     )  # 2 trials, training
+
+
+def test_every_picked_family_is_in_the_legend_though_no_gene_has_all() -> None:
+    picks = [
+        FamilyPick("upper", "dense", 1.0, 1.0),
+        FamilyPick("lower", "low_rank", 0.5, 0.5),
+        FamilyPick("lower", "circulant", 0.5, 0.5),
+    ]
+    figure = _families_figure(picks)
+    assert figure is not None
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["dense", "low rank", "circulant"]
+
+
+def test_models_with_equal_losses_stand_in_the_order_of_the_table(run: Run) -> None:
+    rows = [{**row, "test_loss": 5.0} for row in run.results.to_pylist()]
+    figure = _results_figure(table_from_rows(rows, "results"), Models())
+    assert figure is not None
+    titles = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert titles[::-1] == [Models().title(row["model"]) for row in rows]

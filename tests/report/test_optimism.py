@@ -36,8 +36,11 @@ def test_without_a_winner_nothing_is_said(best: dict[str, Any]) -> None:
 
 def test_the_sentence_sets_the_splits_own_difference_beside_it() -> None:
     sentence = _optimism_sentence(BEST, RESULTS, "gpt")
-    assert "validation split it changes by +0.250, to the test split by +0.500" in sentence
-    assert "the unigram, which no search chose, changes by +0.125" in sentence
+    assert (
+        "validation split the loss changes by +0.250. To the test split it changes by +0.500."
+        in sentence
+    )
+    assert "the loss of the unigram, which no search chose, changes by +0.125" in sentence
     assert "tune" not in sentence
     assert "was fitted on tune too" in _optimism_sentence(BEST, RESULTS, "mixture")
     assert "unigram" not in _optimism_sentence(BEST, RESULTS[1:], "gpt")
@@ -47,4 +50,7 @@ def test_the_report_tells_it_where_it_tells_what_looked_too_good(make_run: Any) 
     run: Run = make_run()
     assert "looked too good." not in report_page(run).html()
     run.folder.write_manifest({**run.manifest, "best": {"gpt": {"search_loss": 6.5}}})
-    assert "above 0, the winner looked too good." in report_page(load_run(run.path)).html()
+    assert (
+        "Where the change is positive, the winner looked too good."
+        in report_page(load_run(run.path)).html()
+    )

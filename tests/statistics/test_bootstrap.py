@@ -18,7 +18,7 @@ from clso.statistics.bootstrap import (
     ordered_models,
     summarize_scores,
 )
-from clso.statistics.scores import totals
+from clso.statistics.scores import Totals
 
 ScoresOf = Callable[..., pa.Table]
 FAST: dict[str, Any] = {"resamples": 300, "seed": 3}
@@ -107,7 +107,7 @@ def test_a_result_is_what_the_pieces_sum_to(scores_of: ScoresOf) -> None:
     assert table_from_rows(rows, "results").num_rows == 3
     assert [row["model"] for row in rows] == ["unigram", "gpt", "adamw"]
     for row in rows:
-        found = totals(scores, row["model"])
+        found = Totals.of(scores, row["model"])
         assert found is not None
         assert row["test_loss"] == found.loss
         assert row["perplexity"] == pytest.approx(np.exp(row["test_loss"]))

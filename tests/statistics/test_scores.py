@@ -7,7 +7,7 @@ import pytest
 from clso.artifacts import schema
 from clso.errors import ClsoError
 from clso.floors import Uniform, Unigram
-from clso.statistics.scores import Totals, _ScoredSplit, score_split, totals
+from clso.statistics.scores import Totals, _ScoredSplit, score_split
 
 LENGTHS = [5, 1, 30, 64]
 
@@ -67,11 +67,11 @@ def test_a_loss_beyond_floats_is_an_infinite_perplexity_not_a_crash() -> None:
 
 def test_totals_are_of_one_model_and_split(split: _ScoredSplit, token_bytes: np.ndarray) -> None:
     table = score_split(Uniform(9), split, token_bytes, run_id="r", seed=1)
-    found = totals(table, "uniform")
+    found = Totals.of(table, "uniform")
     assert found is not None
     assert found.loss == pytest.approx(math.log(9))
-    assert totals(table, "uniform", "validation") is None
-    assert totals(table, "bigram") is None
+    assert Totals.of(table, "uniform", "validation") is None
+    assert Totals.of(table, "bigram") is None
 
 
 def test_a_model_without_finite_loss_is_refused_by_name(
