@@ -4,18 +4,18 @@
 """
 
 from clso.baseline.model import AdamwGpt2, new_gpt2
-from clso.baseline.plan import TrainingPlan, TrainingSettings, Trial
+from clso.baseline.plan import TrainingPlan, Trial
+from clso.baseline.settings import BaselineSettings
 from clso.baseline.step import TrainingStep
-from clso.baseline.sweep import SweepGrid, SweepResult, run_sweep
+from clso.baseline.sweep import SweepResult, run_sweep
 from clso.baseline.train import Blocks, TrialResult, train_trial
 
 __all__ = [
     "AdamwGpt2",
+    "BaselineSettings",
     "Blocks",
-    "SweepGrid",
     "SweepResult",
     "TrainingPlan",
-    "TrainingSettings",
     "TrainingStep",
     "Trial",
     "TrialResult",

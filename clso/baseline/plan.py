@@ -10,20 +10,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from clso.baseline.settings import BaselineSettings, Schedule
 from clso.errors import ConfigError
 from clso.scoring import Int64Array
 
-__all__ = ["Schedule", "TrainingPlan", "TrainingSettings", "Trial"]
-
-Schedule = Literal["constant", "cosine"]
+__all__ = ["TrainingPlan", "Trial"]
 
 # Sets the order of blocks apart from every other use of the same seed.
 _ORDER_STREAM = int.from_bytes(b"ordr")
 _LOGGED_ROWS = 100
+# The settings that decide the steps of a trial; the others only choose the trials.
+_SHARED = {"passes", "warmup_fraction", "weight_decay", "grad_clip", "eval_points"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,39 +62,6 @@ class Trial:
         return f"rate {self.lr:g}, {self.schedule}, batch {self.batch_size}, dropout {self.dropout}"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """What all trials of a sweep share.
-
-    Attributes:
-        passes: times that every block is seen.
-        warmup_fraction: share of the steps over which the rate rises linearly.
-        weight_decay: of matrices and embeddings; biases and LayerNorms are spared.
-        grad_clip: largest norm of the whole gradient.
-        eval_points: validation losses taken, evenly spaced, the last one after the last step.
-
-    Raises:
-        ConfigError: a value out of range.
-    """
-
-    passes: int = 1
-    warmup_fraction: float = 0.05
-    weight_decay: float = 0.1
-    grad_clip: float = 1.0
-    eval_points: int = 5
-
-    def __post_init__(self) -> None:
-        for name, value, valid in (
-            ("passes", self.passes, self.passes >= 1),
-            ("warmup_fraction", self.warmup_fraction, 0 <= self.warmup_fraction <= 1),
-            ("weight_decay", self.weight_decay, self.weight_decay >= 0),
-            ("grad_clip", self.grad_clip, self.grad_clip > 0),
-            ("eval_points", self.eval_points, self.eval_points >= 1),
-        ):
-            if not valid:
-                raise ConfigError(f"baseline.{name} is {value}, which is out of range")
-
-
 @dataclass(frozen=True)
 class TrainingPlan:
     """The steps of one trial, a pure function of its arguments.
@@ -106,7 +74,7 @@ class TrainingPlan:
     """
 
     trial: Trial
-    settings: TrainingSettings
+    settings: BaselineSettings
     n_blocks: int
     seed: int
 
@@ -147,11 +115,11 @@ class TrainingPlan:
     def batches(self, after: int = 0) -> Iterator[tuple[int, Int64Array]]:
         """Yield (step, block numbers) for the steps that follow step `after`."""
         size = self.trial.batch_size
-        for number in range(after // self.steps_per_pass, self.settings.passes):
-            order = np.random.default_rng([self.seed, _ORDER_STREAM, number]).permutation(
+        for finished in range(after // self.steps_per_pass, self.settings.passes):
+            order = np.random.default_rng([self.seed, _ORDER_STREAM, finished]).permutation(
                 self.n_blocks
             )
-            done = number * self.steps_per_pass
+            done = finished * self.steps_per_pass
             for index in range(max(after - done, 0), self.steps_per_pass):
                 yield done + index + 1, order[index * size : (index + 1) * size]
 
@@ -163,7 +131,7 @@ class TrainingPlan:
         """Return everything that decides the steps, as plain JSON values."""
         return {
             "trial": asdict(self.trial),
-            "settings": asdict(self.settings),
+            "settings": self.settings.model_dump(include=_SHARED),
             "n_blocks": self.n_blocks,
             "seed": self.seed,
         }

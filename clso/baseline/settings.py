@@ -8,7 +8,9 @@ from pydantic import Field
 
 from clso.section import Count, NotNegative, Positive, Probability, Section
 
-__all__ = ["BaselineSettings", "WarmStartSettings"]
+__all__ = ["BaselineSettings", "Schedule", "WarmStartSettings"]
+
+Schedule = Literal["constant", "cosine"]
 
 
 class WarmStartSettings(Section):
@@ -29,20 +31,28 @@ class BaselineSettings(Section):
     """AdamW on the same shape and tokens, swept over four grids.
 
     Attributes:
-        strategy: `product`: every combination; `one_at_a_time`: one grid after the other varies
-            around the best trial so far, starting from the first of each.
+        strategy: `product`: every combination; `one_at_a_time`: from the first value of each
+            grid, one grid after the other varies around the best trial so far, rates first, until
+            a round over all grids gains less than 0.001 nats (coordinate descent).
+        learning_rates: rates after the warm-up.
+        schedules: what follows the warm-up: `constant`, or a cosine down to 0.
+        batch_sizes: blocks per step.
+        dropouts: probabilities, on embeddings, attention and residuals alike.
         passes: times that AdamW sees each distinct token.
-        eval_points: validation losses taken along a run; the best one's weights are kept.
-        extend: times that a best learning rate at the grid's edge may extend the grid by 2.
+        warmup_fraction: share of the steps over which the rate rises linearly.
+        weight_decay: of matrices and embeddings; biases and LayerNorms are spared.
+        grad_clip: largest norm of the whole gradient.
+        eval_points: validation losses taken along a run, evenly spaced, the last of them after
+            the last step; the weights of the lowest are kept.
+        extend: times that a best learning rate at the grid's edge extends the grid by a factor
+            of 2.
         warm_start: AdamW from the found crystalline GPT, beside the sweep.
     """
 
     enabled: bool = True
     strategy: Literal["product", "one_at_a_time"] = "product"
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-3, 2e-3, 4e-3)
-    schedules: Annotated[tuple[Literal["constant", "cosine"], ...], Field(min_length=1)] = (
-        "cosine",
-    )
+    schedules: Annotated[tuple[Schedule, ...], Field(min_length=1)] = ("cosine",)
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (4,)
     dropouts: Annotated[
         tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...], Field(min_length=1)

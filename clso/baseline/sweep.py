@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from clso.artifacts import atomic_write_json, read_json
 from clso.baseline.model import new_gpt2
-from clso.baseline.plan import Schedule, TrainingPlan, TrainingSettings, Trial
+from clso.baseline.plan import TrainingPlan, Trial
+from clso.baseline.settings import BaselineSettings
 from clso.baseline.train import Blocks, TrialResult, train_trial
 from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
@@ -24,7 +25,7 @@ from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
 
-__all__ = ["RowSink", "SweepGrid", "SweepResult", "run_sweep"]
+__all__ = ["RowSink", "SweepResult", "run_sweep"]
 
 _STATE_VERSION = 1
 # A round over all lists that gains less, in nats per token, is the last.
@@ -37,71 +38,6 @@ class RowSink(Protocol):
 
     def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Store part number `part` of a table."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepGrid:
-    """The trials to make: the product of the four lists, or one list after the other.
-
-    Attributes:
-        learning_rates: rates after the warm-up.
-        schedules: `constant`, `cosine`.
-        batch_sizes: blocks per step.
-        dropouts: probabilities.
-        extend: times that a best rate at an edge adds one beyond it, by a factor of 2.
-        strategy: `product`: every combination; `one_at_a_time`: from the first of each list, one
-            list after the other varies around the best trial so far, rates first, until a round
-            over all lists gains less than 0.001 nats (coordinate descent).
-
-    Raises:
-        ConfigError: an empty list, a negative `extend` or an unknown strategy.
-    """
-
-    learning_rates: tuple[float, ...]
-    schedules: tuple[Schedule, ...] = ("cosine",)
-    batch_sizes: tuple[int, ...] = (4,)
-    dropouts: tuple[float, ...] = (0.0,)
-    extend: int = 2
-    strategy: Literal["product", "one_at_a_time"] = "product"
-
-    def __post_init__(self) -> None:
-        if self.strategy not in ("product", "one_at_a_time"):
-            raise ConfigError(
-                f"baseline.strategy is {self.strategy!r}, expected product or one_at_a_time"
-            )
-        for name in ("learning_rates", "schedules", "batch_sizes", "dropouts"):
-            if not getattr(self, name):
-                raise ConfigError(f"baseline.{name} is empty, expected at least one value")
-        if self.extend < 0:
-            raise ConfigError(f"baseline.extend is {self.extend}, expected 0 or more")
-
-    @property
-    def first(self) -> Trial:
-        """The first of each list together."""
-        return Trial(
-            self.learning_rates[0], self.schedules[0], self.batch_sizes[0], self.dropouts[0]
-        )
-
-    def around(self, trial: Trial) -> list[list[Trial]]:
-        """Return, list by list, a trial with each of the list's values in the place of its own."""
-        return [
-            [replace(trial, lr=lr) for lr in self.learning_rates],
-            [replace(trial, batch_size=size) for size in self.batch_sizes],
-            [replace(trial, schedule=schedule) for schedule in self.schedules],
-            [replace(trial, dropout=dropout) for dropout in self.dropouts],
-        ]
-
-    def trials(self) -> list[Trial]:
-        """Return the grid's trials, each once, rates varying fastest."""
-        product = itertools.product(
-            self.schedules, self.batch_sizes, self.dropouts, self.learning_rates
-        )
-        return list(
-            dict.fromkeys(
-                Trial(lr, schedule, batch_size, dropout)
-                for schedule, batch_size, dropout, lr in product
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -142,8 +78,7 @@ def run_sweep(
     validation: Blocks,
     *,
     shape: GptShape,
-    grid: SweepGrid,
-    settings: TrainingSettings,
+    settings: BaselineSettings,
     tokenizer: Tokenizer,
     seed: int,
     run_id: str,
@@ -165,8 +100,7 @@ def run_sweep(
         train: the splits that make up the budget, train and tune.
         validation: chooses step and trial.
         shape: of the GPT-2, the same as the crystalline one's.
-        grid: what varies.
-        settings: what does not.
+        settings: the grids, and what all trials share.
         tokenizer: goes into the checkpoint; its end token begins and ends texts.
         seed: of weights, order and dropout.
         run_id: for the rows.
@@ -206,11 +140,11 @@ def run_sweep(
     )
     results: list[TrialResult] = []
     with _threads(threads):
-        for number, trial in enumerate(_trials(grid, results)):
+        for part, trial in enumerate(_trials(settings, results)):
             best_loss = min((result.score for result in results), default=math.inf)
             results.append(sweep.run(trial, best_loss))
-            sink.append("baseline", number, _rows(results[-1], settings, run_id, seed))
-        best = min(results, key=lambda result: result.score)
+            sink.append("baseline", part, _rows(results[-1], settings, run_id, seed))
+        best = _best(results)
         if best.loss is None:
             raise WorkError(
                 f"all {len(results)} AdamW trials diverged: no loss stayed finite",
@@ -228,7 +162,7 @@ class _Sweep:
     train: Sequence[Blocks]
     validation: Blocks
     shape: GptShape
-    settings: TrainingSettings
+    settings: BaselineSettings
     tokenizer: Tokenizer
     seed: int
     fingerprint: str
@@ -312,34 +246,46 @@ class _Sweep:
         }
 
 
-def _trials(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    """Yield what is to be trained next, given the results so far."""
-    if grid.strategy == "product":
-        yield from grid.trials()
-        yield from _beyond(grid, results)
+def _trials(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
+    """Yield the trials to train, each chosen from the results so far."""
+    if settings.strategy == "product":
+        yield from _product(settings)
+        yield from _beyond(settings, results)
     else:
-        yield from _one_at_a_time(grid, results)
+        yield from _one_at_a_time(settings, results)
 
 
-def _one_at_a_time(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    yield grid.first
+def _product(settings: BaselineSettings) -> Iterator[Trial]:
+    """Yield every combination of the grids' values, rates varying fastest."""
+    for schedule, batch_size, dropout, lr in itertools.product(
+        settings.schedules, settings.batch_sizes, settings.dropouts, settings.learning_rates
+    ):
+        yield Trial(lr, schedule, batch_size, dropout)
+
+
+def _one_at_a_time(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
+    grids: dict[str, Sequence[Any]] = {
+        "lr": settings.learning_rates,
+        "batch_size": settings.batch_sizes,
+        "schedule": settings.schedules,
+        "dropout": settings.dropouts,
+    }
+    yield Trial(**{name: values[0] for name, values in grids.items()})
     before = math.inf
-    while (
-        best := min(results, key=lambda result: result.score)
-    ).loss is not None and best.loss < before - _WORTHWHILE:
+    while (best := _best(results)).loss is not None and best.loss < before - _WORTHWHILE:
         before = best.loss
-        for place in range(len(grid.around(best.trial))):
-            around = grid.around(min(results, key=lambda result: result.score).trial)[place]
+        for name, values in grids.items():
+            around = [replace(_best(results).trial, **{name: value}) for value in values]
             done = {result.trial for result in results}
-            yield from (trial for trial in dict.fromkeys(around) if trial not in done)
-            if place == 0:
-                yield from _beyond(grid, results)
+            yield from (trial for trial in around if trial not in done)
+            if name == "lr":
+                yield from _beyond(settings, results)
 
 
-def _beyond(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
+def _beyond(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
     """Yield rates beyond the edge of those tried while the best of `results` lies on it."""
-    for _ in range(grid.extend):
-        best = min(results, key=lambda result: result.score)
+    for _ in range(settings.extend):
+        best = _best(results)
         if best.loss is None:
             return
         tried = [result.trial for result in results]
@@ -353,8 +299,12 @@ def _beyond(grid: SweepGrid, results: Sequence[TrialResult]) -> Iterator[Trial]:
         yield replace(best.trial, lr=beyond)
 
 
+def _best(results: Sequence[TrialResult]) -> TrialResult:
+    return min(results, key=lambda result: result.score)
+
+
 def _rows(
-    result: TrialResult, settings: TrainingSettings, run_id: str, seed: int
+    result: TrialResult, settings: BaselineSettings, run_id: str, seed: int
 ) -> list[dict[str, Any]]:
     named = {"run_id": run_id, "seed": seed, **asdict(result.trial), "passes": settings.passes}
     return [{**named, **row} for row in result.rows]

@@ -19,7 +19,8 @@ from transformers import GPT2LMHeadModel
 
 from clso.artifacts import atomic_write_json
 from clso.baseline.model import AdamwGpt2
-from clso.baseline.plan import TrainingPlan, TrainingSettings, Trial
+from clso.baseline.plan import TrainingPlan, Trial
+from clso.baseline.settings import BaselineSettings
 from clso.baseline.train import Blocks, TrialResult, train_trial
 from clso.checkpoint import load_gpt2, save_gpt2
 from clso.data.tokenizer import Tokenizer
@@ -110,8 +111,7 @@ def run_warm_start(
     validation: Blocks,
     *,
     like: Trial,
-    learning_rates: Sequence[float],
-    settings: TrainingSettings,
+    settings: BaselineSettings,
     tokenizer: Tokenizer,
     seed: int,
     fingerprint: str,
@@ -130,8 +130,7 @@ def run_warm_start(
         train: the splits that make up the budget.
         validation: chooses step and rate.
         like: schedule, batch size and dropout are this trial's.
-        learning_rates: one trial each.
-        settings: passes, warm-up, evaluation points.
+        settings: those of `warm_start` instead of the sweep's rates and evaluation points.
         tokenizer: goes into the checkpoint.
         seed: of the order of blocks, dropout, and the woken weights.
         fingerprint: names data and start, so that no state of others is resumed.
@@ -161,9 +160,10 @@ def run_warm_start(
     with monitor.window() as window:
         start_loss = _mean_nll(AdamwGpt2(woken()), validation)
     results: list[TrialResult] = []
-    for lr in learning_rates:
+    shared = settings.replaced(eval_points=settings.warm_start.eval_points)
+    for lr in settings.warm_start.learning_rates:
         trial = Trial(lr, like.schedule, like.batch_size, like.dropout)
-        plan = TrainingPlan(trial, settings, n_blocks, seed)
+        plan = TrainingPlan(trial, shared, n_blocks, seed)
         digest = digest_of({**plan.to_record(), "data": fingerprint})[:16]
         stored, unfinished = state / f"{digest}.json", state / f"{digest}.safetensors"
         if stored.exists():

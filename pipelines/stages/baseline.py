@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clso.artifacts import RunFolder, remove
-from clso.baseline import AdamwGpt2, SweepGrid, TrainingSettings, run_sweep
+from clso.baseline import AdamwGpt2, run_sweep
 from clso.energy import Measurement
 from clso.gpt import GptShape
 from pipelines.context import RunContext
@@ -27,26 +27,12 @@ def _clear(folder: RunFolder) -> None:
 def _work(run: RunContext) -> StageOutcome:
     """Train every trial of the sweep and keep the best."""
     config, experiment = run.config, run.experiment
-    grid, splits = config.baseline, experiment.budget
+    splits = experiment.budget
     result = run_sweep(
         [splits["train"], splits["tune"]],
         splits["validation"],
         shape=gpt_shape(experiment),
-        grid=SweepGrid(
-            learning_rates=grid.learning_rates,
-            schedules=grid.schedules,
-            batch_sizes=grid.batch_sizes,
-            dropouts=grid.dropouts,
-            extend=grid.extend,
-            strategy=grid.strategy,
-        ),
-        settings=TrainingSettings(
-            passes=grid.passes,
-            warmup_fraction=grid.warmup_fraction,
-            weight_decay=grid.weight_decay,
-            grad_clip=grid.grad_clip,
-            eval_points=grid.eval_points,
-        ),
+        settings=config.baseline,
         tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
         run_id=run.run_id,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from clso.artifacts import RunFolder, remove
-from clso.baseline import AdamwGpt2, TrainingSettings, Trial
+from clso.baseline import AdamwGpt2, Trial
 from clso.baseline.warm_start import run_warm_start
 from clso.energy import Measurement
 from pipelines.context import RunContext
@@ -30,20 +30,12 @@ def _work(run: RunContext) -> StageOutcome:
     config, folder, experiment = run.config, run.folder, run.experiment
     splits = experiment.budget
     scratch = run.manifest["baseline"]["winner"]
-    section = config.baseline
     result = run_warm_start(
         folder.model("gpt"),
         [splits["train"], splits["tune"]],
         splits["validation"],
         like=Trial(**scratch["settings"]),
-        learning_rates=section.warm_start.learning_rates,
-        settings=TrainingSettings(
-            passes=section.passes,
-            warmup_fraction=section.warmup_fraction,
-            weight_decay=section.weight_decay,
-            grad_clip=section.grad_clip,
-            eval_points=section.warm_start.eval_points,
-        ),
+        settings=config.baseline,
         tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
         fingerprint=f"{experiment.data_fingerprint} {run.records['search'].key}",
@@ -58,7 +50,7 @@ def _work(run: RunContext) -> StageOutcome:
             "run_id": run.run_id,
             "seed": config.seed,
             **asdict(trial.trial),
-            "passes": section.passes,
+            "passes": config.baseline.passes,
             **row,
         }
         for trial in result.trials

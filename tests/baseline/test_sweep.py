@@ -15,23 +15,43 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from clso.artifacts import table_from_rows
 from clso.baseline import (
     AdamwGpt2,
+    BaselineSettings,
     Blocks,
-    SweepGrid,
     SweepResult,
     TrainingPlan,
-    TrainingSettings,
     Trial,
     TrialResult,
     run_sweep,
 )
 from clso.baseline import sweep as sweep_module
+from clso.baseline.settings import Schedule
 from clso.data.tokenizer import Tokenizer
 from clso.energy import CpuModelMeter, EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ClsoError, ConfigError, WorkError
 from clso.gpt import GptShape
 
-SETTINGS = TrainingSettings(eval_points=2)
 Sweep = Callable[..., SweepResult]
+
+
+def grids(
+    learning_rates: tuple[float, ...],
+    schedules: tuple[Schedule, ...] = ("cosine",),
+    batch_sizes: tuple[int, ...] = (4,),
+    dropouts: tuple[float, ...] = (0.0,),
+    **others: Any,  # noqa: ANN401 - values of any field
+) -> BaselineSettings:
+    return BaselineSettings(
+        learning_rates=learning_rates,
+        schedules=schedules,
+        batch_sizes=batch_sizes,
+        dropouts=dropouts,
+        **{"eval_points": 2, **others},
+    )
+
+
+def diverging(settings: BaselineSettings, *learning_rates: float) -> BaselineSettings:
+    """Return settings with rates beyond what a configuration may hold."""
+    return settings.model_copy(update={"learning_rates": learning_rates})
 
 
 class MemorySink:
@@ -57,10 +77,9 @@ def sweep(
     tmp_path: Path,
     sink: MemorySink,
 ) -> Sweep:
-    def sweep(grid: SweepGrid, **changes: Any) -> SweepResult:  # noqa: ANN401 - any argument
+    def sweep(settings: BaselineSettings, **changes: Any) -> SweepResult:  # noqa: ANN401 - any argument
         arguments: dict[str, Any] = {
             "shape": shape,
-            "settings": SETTINGS,
             "tokenizer": tokenizer,
             "seed": 1,
             "run_id": "run",
@@ -71,7 +90,7 @@ def sweep(
             "monitor": EnergyMonitor([CpuModelMeter(1.0)]),
             **changes,
         }
-        return run_sweep(train, validation, grid=grid, **arguments)
+        return run_sweep(train, validation, settings=settings, **arguments)
 
     return sweep
 
@@ -94,21 +113,24 @@ def rates(result: SweepResult) -> list[float]:
     return [trial.trial.lr for trial in result.trials]
 
 
-class TestGrid:
-    def test_is_the_product_each_trial_once(self) -> None:
-        grid = SweepGrid((1e-3, 2e-3, 1e-3), ("cosine", "constant"), (1, 4), (0.0, 0.1))
-        trials = grid.trials()
+class TestGrids:
+    def test_their_product_is_trained_rates_varying_fastest(
+        self, sweep: Sweep, landscape: Callable[..., None]
+    ) -> None:
+        landscape(lambda trial: 1.0)
+        settings = grids((1e-3, 2e-3), ("cosine", "constant"), (1, 4), (0.0, 0.1), extend=0)
+        trials = [result.trial for result in sweep(settings).trials]
         assert len(trials) == len(set(trials)) == 16
         assert trials[:2] == [Trial(1e-3, "cosine", 1, 0.0), Trial(2e-3, "cosine", 1, 0.0)]
 
     @pytest.mark.parametrize("name", ["learning_rates", "schedules", "batch_sizes", "dropouts"])
-    def test_refuses_an_empty_list(self, name: str) -> None:
-        with pytest.raises(ConfigError, match=rf"baseline\.{name} is empty"):
-            SweepGrid(**{"learning_rates": (1e-3,), name: ()})
+    def test_an_empty_list_is_refused(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=f"BaselineSettings: {name}: .*at least 1 item"):
+            BaselineSettings(**{name: ()})
 
-    def test_refuses_a_negative_extension(self) -> None:
-        with pytest.raises(ConfigError, match="extend is -1"):
-            SweepGrid((1e-3,), extend=-1)
+    def test_a_negative_extension_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"extend: .*\(given -1\)"):
+            BaselineSettings(extend=-1)
 
 
 class TestExtension:
@@ -134,7 +156,7 @@ class TestExtension:
         expected: list[float],
     ) -> None:
         landscape(lambda trial: abs(math.log(trial.lr / optimum)))
-        result = sweep(SweepGrid(grid, extend=extend))
+        result = sweep(grids(grid, extend=extend))
         assert rates(result) == expected
         assert result.best.trial.lr == min(expected, key=lambda lr: abs(math.log(lr / optimum)))
 
@@ -142,7 +164,7 @@ class TestExtension:
         self, sweep: Sweep, landscape: Callable[..., None]
     ) -> None:
         landscape(lambda trial: 1 / trial.lr + (trial.batch_size == 1) + trial.dropout)
-        grid = SweepGrid((1.0, 2.0), batch_sizes=(1, 4), dropouts=(0.0, 0.1), extend=1)
+        grid = grids((1.0, 2.0), batch_sizes=(1, 4), dropouts=(0.0, 0.1), extend=1)
         result = sweep(grid)
         assert [t.trial for t in result.trials[8:]] == [Trial(4.0, "cosine", 4, 0.0)]
 
@@ -150,13 +172,13 @@ class TestExtension:
         self, sweep: Sweep, landscape: Callable[..., None]
     ) -> None:
         landscape(lambda trial: None if trial.lr > 4 else 1 / trial.lr)
-        result = sweep(SweepGrid((1.0, 2.0, 4.0), extend=3))
+        result = sweep(grids((1.0, 2.0, 4.0), extend=3))
         assert rates(result) == [1.0, 2.0, 4.0, 8.0]
         assert result.best.trial.lr == 4.0
 
 
 class TestOneAtATime:
-    GRID = SweepGrid(
+    GRID = grids(
         (2.0, 1.0, 4.0),
         ("cosine", "constant"),
         (4, 2, 8),
@@ -178,7 +200,7 @@ class TestOneAtATime:
         )
         result = sweep(self.GRID)
         assert result.best.trial == Trial(8.0, "constant", 2, 0.0)
-        assert len(result.trials) < len(self.GRID.trials()) / 2
+        assert len(result.trials) < 3 * 2 * 3 * 2 / 2
         assert len({trial.trial for trial in result.trials}) == len(result.trials)
 
     def test_goes_round_again_where_a_later_list_moves_an_earlier_one(
@@ -197,15 +219,15 @@ class TestOneAtATime:
             sweep(self.GRID)
 
     def test_refuses_another_strategy(self) -> None:
-        with pytest.raises(ConfigError, match="strategy is 'random'"):
-            SweepGrid((1.0,), strategy="random")  # type: ignore[arg-type]  # what is tested
+        with pytest.raises(ConfigError, match=r"strategy: .*\(given 'random'\)"):
+            BaselineSettings(strategy="random")  # type: ignore[arg-type]  # what is tested
 
 
 class TestResult:
     def test_the_checkpoint_is_the_best_trial_s_in_plain_transformers(
         self, sweep: Sweep, validation: Blocks, tokenizer: Tokenizer
     ) -> None:
-        result = sweep(SweepGrid((1e-3, 2e-2), extend=0))
+        result = sweep(grids((1e-3, 2e-2), extend=0))
         assert result.loss == min(trial.loss or math.inf for trial in result.trials)
         inputs, targets = validation.blocks(np.arange(validation.n_blocks))
         model = AutoModelForCausalLM.from_pretrained(result.checkpoint).eval()
@@ -223,7 +245,7 @@ class TestResult:
         assert model.config.eos_token_id == model.config.bos_token_id == tokenizer.end_token_id
 
     def test_rows_fit_the_schema_and_name_their_trial(self, sweep: Sweep, sink: MemorySink) -> None:
-        sweep(SweepGrid((1e-2, 2e-2), ("constant",), (8,), (0.1,), extend=0))
+        sweep(grids((1e-2, 2e-2), ("constant",), (8,), (0.1,), extend=0))
         table = table_from_rows([row for rows in sink.parts.values() for row in rows], "baseline")
         assert set(table["lr"].to_pylist()) == {1e-2, 2e-2}
         assert set(table["batch_size"].to_pylist()) == {8}
@@ -231,42 +253,42 @@ class TestResult:
         assert list(sink.parts) == [0, 1]
 
     def test_energy_of_the_winner_and_of_all(self, sweep: Sweep) -> None:
-        result = sweep(SweepGrid((1e-3, 2e-2), extend=0))
+        result = sweep(grids((1e-3, 2e-2), extend=0))
         joules = [trial.measurement.energy_j for trial in result.trials]
         assert result.winner.energy_j == joules[1]
         assert result.total.energy_j == pytest.approx(sum(filter(None, joules)))
 
     def test_counts_the_distinct_tokens(self, sweep: Sweep, landscape: Callable[..., None]) -> None:
         landscape(lambda trial: 1.0)
-        assert sweep(SweepGrid((1.0,), extend=0)).n_tokens == 46 * 12
+        assert sweep(grids((1.0,), extend=0)).n_tokens == 46 * 12
 
     def test_a_diverged_trial_cannot_win_but_is_on_record(
         self, sweep: Sweep, sink: MemorySink
     ) -> None:
-        result = sweep(SweepGrid((1e30, 1e-2), ("constant",), extend=0))
+        result = sweep(diverging(grids((1.0,), ("constant",), extend=0), 1e30, 1e-2))
         assert result.best.trial.lr == 1e-2
         assert {row["validation_loss"] for row in sink.parts[0]} == {None}
 
     def test_all_diverged_is_an_error(self, sweep: Sweep) -> None:
         with pytest.raises(ClsoError, match=r"all 1 AdamW trials diverged(.|\n)*learning_rates"):
-            sweep(SweepGrid((1e30,), ("constant",)))
+            sweep(diverging(grids((1.0,), ("constant",)), 1e30))
 
     def test_another_vocabulary_is_refused(self, sweep: Sweep, shape: GptShape) -> None:
         with pytest.raises(ConfigError, match="the tokenizer has 264 tokens, the model 99"):
-            sweep(SweepGrid((1e-2,)), shape=replace(shape, vocab_size=99))
+            sweep(grids((1e-2,)), shape=replace(shape, vocab_size=99))
 
     def test_threads_are_set_and_given_back(
         self, sweep: Sweep, landscape: Callable[..., None]
     ) -> None:
         before, seen = torch.get_num_threads(), []
         landscape(lambda trial: seen.append(torch.get_num_threads()) or 1.0)
-        sweep(SweepGrid((1.0,), extend=0), threads=before + 1)
+        sweep(grids((1.0,), extend=0), threads=before + 1)
         assert seen == [before + 1]
         assert torch.get_num_threads() == before
 
 
 class TestReuse:
-    GRID = SweepGrid((1e-3, 2e-2), extend=0)
+    GRID = grids((1e-3, 2e-2), extend=0)
 
     @pytest.fixture
     def trained(self, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
@@ -293,20 +315,21 @@ class TestReuse:
     def test_a_larger_grid_trains_what_is_new(self, sweep: Sweep, trained: list[Trial]) -> None:
         sweep(self.GRID)
         del trained[:]
-        sweep(SweepGrid((1e-3, 2e-2, 4e-3), extend=0))
+        sweep(grids((1e-3, 2e-2, 4e-3), extend=0))
         assert [trial.lr for trial in trained] == [4e-3]
 
     def test_other_data_seed_or_settings_start_anew(
         self, sweep: Sweep, trained: list[Trial]
     ) -> None:
         sweep(self.GRID)
-        for change in (
-            {"fingerprint": "other"},
-            {"seed": 2},
-            {"settings": TrainingSettings(eval_points=3)},
-        ):
+        changes: list[tuple[BaselineSettings, dict[str, Any]]] = [
+            (self.GRID, {"fingerprint": "other"}),
+            (self.GRID, {"seed": 2}),
+            (self.GRID.replaced(eval_points=3), {}),
+        ]
+        for settings, others in changes:
             del trained[:]
-            sweep(self.GRID, **change)
+            sweep(settings, **others)
             assert len(trained) == 2
 
     def test_an_interrupted_sweep_goes_on(

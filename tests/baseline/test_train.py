@@ -13,9 +13,9 @@ from transformers import GPT2LMHeadModel
 
 from clso.baseline import (
     AdamwGpt2,
+    BaselineSettings,
     Blocks,
     TrainingPlan,
-    TrainingSettings,
     Trial,
     TrialResult,
     new_gpt2,
@@ -27,7 +27,7 @@ from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
 
 N_BLOCKS = 46
-SETTINGS = TrainingSettings(passes=2, eval_points=4)
+SETTINGS = BaselineSettings(passes=2, eval_points=4)
 Train = Callable[..., tuple[GPT2LMHeadModel, TrialResult]]
 
 
@@ -51,7 +51,7 @@ def run(shape: GptShape, train: list[Blocks], validation: Blocks, tmp_path: Path
     def run(
         trial: Trial,
         state: str = "state",
-        settings: TrainingSettings = SETTINGS,
+        settings: BaselineSettings = SETTINGS,
         splits: list[Blocks] = train,
         monitor: EnergyMonitor | None = None,
         reporter: Reporter = SILENT,

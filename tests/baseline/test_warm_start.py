@@ -12,7 +12,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from clso.artifacts import table_from_rows
-from clso.baseline import AdamwGpt2, Blocks, TrainingSettings, TrainingStep, Trial
+from clso.baseline import AdamwGpt2, BaselineSettings, Blocks, TrainingStep, Trial
+from clso.baseline.settings import WarmStartSettings
 from clso.baseline.warm_start import WarmStartResult, run_warm_start, wake
 from clso.checkpoint import load_gpt2, save_gpt2
 from clso.data.tokenizer import Tokenizer
@@ -98,8 +99,7 @@ def arguments(
         "train": train,
         "validation": validation,
         "like": Trial(1.0, batch_size=4),
-        "learning_rates": RATES,
-        "settings": TrainingSettings(eval_points=3),
+        "settings": BaselineSettings(warm_start={"learning_rates": RATES, "eval_points": 3}),
         "tokenizer": tokenizer,
         "seed": 0,
         "fingerprint": "data",
@@ -161,5 +161,6 @@ def test_finished_trials_are_reused(
 
 
 def test_all_diverged_is_an_error(arguments: dict[str, Any]) -> None:
+    wild = WarmStartSettings().model_copy(update={"learning_rates": (1e30,)})
     with pytest.raises(WorkError, match="all 1 trials from the found model diverged"):
-        run_warm_start(**{**arguments, "learning_rates": (1e30,)})
+        run_warm_start(**{**arguments, "settings": BaselineSettings(warm_start=wild)})
