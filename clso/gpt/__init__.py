@@ -6,7 +6,7 @@
 from clso.gpt.evaluator import GptProblem
 from clso.gpt.frame import GptFrame, GptShape
 from clso.gpt.genome import gpt_space
-from clso.gpt.head import TiledHead, tiled_nll
+from clso.gpt.head import TiledHead
 from clso.gpt.model import CrystallineGpt
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "GptShape",
     "TiledHead",
     "gpt_space",
-    "tiled_nll",
 ]

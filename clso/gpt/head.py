@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["TiledHead", "tiled_nll"]
+__all__ = ["TiledHead"]
 
 # Measured for d = 128 on one thread with 1 MiB of second-level cache: a flat optimum from 512 x 512
 # to 512 x 2048, 1.0 to 1.3 times the bare matrix product on a quiet core; tiles of 64 rows take
@@ -89,24 +89,3 @@ class TiledHead:
         columns = self.weight[start : start + COLUMNS]
         n, width = rows.shape[0], columns.shape[0]
         return torch.mm(rows, columns.t(), out=scratch[: n * width].view(n, width))
-
-
-def tiled_nll(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    targets: torch.Tensor,
-    bias: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return `-log softmax(h W^T + bias)[target]` in nats, `(n,)` float64, without gradients.
-
-    Args:
-        hidden: h `(n, d)` float32.
-        weight: W `(V, d)` float32.
-        targets: `(n,)` int64.
-        bias: `(V,)` float32, or none.
-    """
-    with torch.inference_mode():
-        if bias is not None:
-            weight = torch.cat([weight, bias[:, None]], dim=1)
-            hidden = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], dim=1)
-        return TiledHead(weight).nll(hidden, targets)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from clso.gpt import TiledHead, tiled_nll
+from clso.gpt import TiledHead
 from clso.gpt.head import COLUMNS, ROWS
 
 
@@ -51,14 +51,6 @@ def test_an_undefined_hidden_state_gives_an_undefined_loss_and_only_there() -> N
     hidden[2, 0] = torch.nan
     nll = TiledHead(weight).nll(hidden, targets)
     assert torch.isnan(nll).tolist() == [False, False, True, False]
-
-
-def test_bias_is_added_to_the_logits() -> None:
-    hidden, weight, targets = example(30, 50, 4)
-    bias = torch.linspace(-9.0, 3.0, 50)
-    expected = functional.cross_entropy(hidden @ weight.t() + bias, targets, reduction="none")
-    nll = tiled_nll(hidden, weight, targets, bias)
-    torch.testing.assert_close(nll.float(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_scratch_changes_nothing() -> None:
