@@ -5,28 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams import Stream, zipf
 
-from clso.counting import count_pairs, count_targets, log_unigram
+from clso.counting import log_unigram
 from clso.floors import Bigram, Uniform, Unigram
 from clso.scoring import LanguageModel
-
-
-class Stream:
-    def __init__(self, tokens: np.ndarray) -> None:
-        self._tokens = tokens
-        self.n_tokens = max(len(tokens) - 1, 0)
-        self.largest_read = 0
-
-    def tokens(self, start: int, stop: int) -> np.ndarray:
-        self.largest_read = max(self.largest_read, stop - start)
-        return self._tokens[start:stop]
-
-
-def zipf(vocab_size: int, length: int, seed: int = 0) -> Stream:
-    rng = np.random.default_rng(seed)
-    p = 1.0 / np.arange(1, vocab_size + 1)
-    return Stream(rng.choice(vocab_size, length, p=p / p.sum()).astype(np.uint16))
-
 
 FLOORS: dict[str, Callable[[Stream, int], LanguageModel]] = {
     "uniform": lambda stream, vocab_size: Uniform(vocab_size),
@@ -79,38 +62,10 @@ def test_each_floor_knows_more_than_the_one_before() -> None:
     assert losses[2] < losses[1] - 0.5
 
 
-def test_counts_are_of_targets_and_pairs_span_blocks_but_not_splits() -> None:
-    first, second = Stream(np.array([0, 1, 2, 1, 2])), Stream(np.array([2, 0]))
-    assert count_targets([first, second], 3).tolist() == [1, 2, 2]
-    keys, counts = count_pairs([first, second], 3)
-    pairs = dict(zip(keys.tolist(), counts.tolist(), strict=True))
-    assert pairs == {0 * 3 + 1: 1, 1 * 3 + 2: 2, 2 * 3 + 1: 1, 2 * 3 + 0: 1}
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 64, 10_000])
-def test_counting_in_chunks_changes_nothing_and_bounds_what_is_read(chunk: int) -> None:
-    stream = zipf(40, 1500)
-    keys, counts = count_pairs([stream], 40, chunk=chunk)
-    tokens = stream.tokens(0, 1500).astype(np.int64)
-    expected = np.unique(tokens[:-1] * 40 + tokens[1:], return_counts=True)
-    np.testing.assert_array_equal(keys, expected[0])
-    np.testing.assert_array_equal(counts, expected[1])
-    fresh = zipf(40, 1500)
-    count_targets([fresh], 40, chunk=chunk)
-    assert fresh.largest_read <= chunk + 1
-
-
 def test_the_unigram_bias_is_the_unigram_floor() -> None:
     counts = np.array([5, 1, 0, 2])
     nll = Unigram.of_counts(counts).token_nll(np.zeros((1, 4), np.int64), np.arange(4)[None])
     np.testing.assert_array_equal(log_unigram(counts), -nll[0])
-
-
-def test_unseen_tokens_share_the_discounted_mass_equally() -> None:
-    p = np.exp(log_unigram(np.array([6, 1, 1, 0, 0, 2])))
-    discount = 2 / (2 + 2 * 1)
-    assert p[3] == p[4] == pytest.approx(discount * 4 / 10 / 6)
-    assert p[0] == pytest.approx((6 - discount) / 10 + p[3])
 
 
 def test_without_counts_everything_is_uniform() -> None:
@@ -130,8 +85,3 @@ def test_continuation_counts_successors_not_repetitions() -> None:
     stream = Stream(np.array([2, 3] * 30 + [0, 1, 4, 1, 5, 1]))
     lower = Bigram.fit([stream], 6).lower
     assert lower[1] > lower[3]
-
-
-def test_a_vocabulary_too_large_to_number_pairs_is_refused() -> None:
-    with pytest.raises(ValueError, match="too large"):
-        count_pairs([], 1 << 32)
