@@ -11,10 +11,10 @@ import time
 
 from clso.errors import MeterError
 
-__all__ = ["CpuModelMeter", "cpu_seconds"]
+__all__ = ["CpuModelMeter"]
 
 
-def cpu_seconds() -> float:
+def _cpu_seconds() -> float:
     """Return the CPU time of this process, all its threads, and the children it has waited for."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
@@ -47,4 +47,4 @@ class CpuModelMeter:
 
     def read_j(self) -> float:
         """Return the modelled joules since the process began."""
-        return self._power_w * cpu_seconds()
+        return self._power_w * _cpu_seconds()

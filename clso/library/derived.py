@@ -23,7 +23,7 @@ from clso.errors import ConfigError
 from clso.library.entry import FloatMatrix, LibraryEntry, Shape
 from clso.library.residual_layout import ResidualLayout
 
-__all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention", "check_heads"]
+__all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention"]
 
 
 class DerivedEntry(LibraryEntry):
@@ -63,7 +63,7 @@ class RecencyAttention(DerivedEntry):
         Raises:
             ConfigError: fewer than two heads, or heads narrower than what they carry.
         """
-        check_heads(layout, n_head)
+        _check_heads(layout, n_head)
         widths = layout.widths[1:]
         return cls(
             (layout.n_embd, 3 * layout.n_embd),
@@ -132,7 +132,7 @@ class HeadMerge(DerivedEntry):
         Raises:
             ConfigError: fewer than two heads, or heads narrower than what they carry.
         """
-        check_heads(layout, n_head)
+        _check_heads(layout, n_head)
         return cls(
             (layout.n_embd, layout.n_embd),
             {"n_head": n_head, "gain": gain},
@@ -173,7 +173,7 @@ class HeadMerge(DerivedEntry):
         return ""
 
 
-def check_heads(layout: ResidualLayout, n_head: int) -> None:
+def _check_heads(layout: ResidualLayout, n_head: int) -> None:
     """Refuse heads that cannot carry a layout's recent and topic coordinates.
 
     Raises:

@@ -29,7 +29,7 @@ _SHAPE_COUNT: Final = 10.0
 _SHAPE_WEIGHT: Final = 2.0
 
 
-class LogPrior(NamedTuple):
+class _LogPrior(NamedTuple):
     """log p(c | shape) of every seen token, the token itself left out.
 
     Attributes:
@@ -78,7 +78,7 @@ class ShapePrior:
         likeliest = self._by_shape(labels, n_classes, left_out=0).argmax(axis=1)
         return np.asarray(likeliest[self._shapes[0]])
 
-    def log_probabilities(self, labels: Int64Array, n_classes: int) -> LogPrior:
+    def log_probabilities(self, labels: Int64Array, n_classes: int) -> _LogPrior:
         """Return what the look of each seen token says of its class."""
         others = self._by_shape(labels, n_classes, left_out=1)
         own = (np.bincount(labels)[labels] - 1 + 1 / n_classes) / len(labels)
@@ -89,7 +89,7 @@ class ShapePrior:
             same = np.bincount(key)[key] - 1
             own = (same + _SHAPE_COUNT * own) / (alike + _SHAPE_COUNT)
         finest = self._shapes[0][self._seen]
-        return LogPrior(np.log(others), finest, np.log(own), labels)
+        return _LogPrior(np.log(others), finest, np.log(own), labels)
 
     def _by_shape(self, labels: Int64Array, n_classes: int, left_out: int) -> Float32Array:
         # one more type per class, spread evenly, keeps classes without types above 0

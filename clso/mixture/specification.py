@@ -26,7 +26,7 @@ __all__ = ["FunctionSpec", "class_maps_of", "load_function", "parse"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class FunctionKind(Protocol):
+class _FunctionKind(Protocol):
     """Functions that are written alike; a class of functions is the kind of its instances."""
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - settings of the kind's own type
@@ -67,15 +67,15 @@ def _check_kind(name: str, kind: object) -> None:
         raise TypeError(f"{kind!r} has no {', '.join(missing)}; derive from PlainFunction")
 
 
-_KINDS: Registry[FunctionKind] = Registry(
+_KINDS: Registry[_FunctionKind] = Registry(
     "clso.basis_functions",
     {
         Unigram.name: _UnigramKind(),
-        "kn": cast(FunctionKind, KneserNey),
-        "cache": cast(FunctionKind, Cache),
-        "gated": cast(FunctionKind, Gated),
-        "induction": cast(FunctionKind, Induction),
-        "product": cast(FunctionKind, Product),
+        "kn": cast(_FunctionKind, KneserNey),
+        "cache": cast(_FunctionKind, Cache),
+        "gated": cast(_FunctionKind, Gated),
+        "induction": cast(_FunctionKind, Induction),
+        "product": cast(_FunctionKind, Product),
     },
     check=_check_kind,
 )
@@ -91,7 +91,7 @@ class FunctionSpec:
     """
 
     settings: FunctionSettings
-    kind: FunctionKind
+    kind: _FunctionKind
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from clso.scoring import Int64Array
 
-__all__ = ["UNIFORM_WEIGHT", "Bucketed", "Grouped", "MixtureWeights", "fit_weights", "group"]
+__all__ = ["UNIFORM_WEIGHT", "Bucketed", "MixtureWeights", "fit_weights", "group"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -86,7 +86,7 @@ class Bucketed:
 
 
 @dataclass(frozen=True)
-class Grouped:
+class _Grouped:
     """Target probabilities with the contexts of each bucket side by side.
 
     Attributes:
@@ -114,7 +114,7 @@ class Grouped:
         return -total / max(len(self.columns[0]), 1)
 
 
-def group(columns: Float32Array, rows: Sequence[int], order: Bucketed) -> Grouped:
+def group(columns: Float32Array, rows: Sequence[int], order: Bucketed) -> _Grouped:
     """Take some functions' columns and bring the contexts into the order of their buckets.
 
     Args:
@@ -122,11 +122,11 @@ def group(columns: Float32Array, rows: Sequence[int], order: Bucketed) -> Groupe
         rows: which K of them.
         order: from `Bucketed.of`.
     """
-    return Grouped(columns[list(rows)].take(order.order, axis=1), order.segments)
+    return _Grouped(columns[list(rows)].take(order.order, axis=1), order.segments)
 
 
 def fit_weights(
-    grouped: Grouped,
+    grouped: _Grouped,
     n_buckets: int,
     *,
     smoothing: float,
