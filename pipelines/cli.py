@@ -63,7 +63,7 @@ for _command in STAGE_COMMANDS:
 
 
 @app.command("ls")
-def list_command(out: Out = DEFAULT_OUT) -> None:
+def _list(out: Out = DEFAULT_OUT) -> None:
     """List the runs, the newest first."""
     from clso.report.terminal import TerminalTable
     from pipelines.console import console
@@ -72,16 +72,16 @@ def list_command(out: Out = DEFAULT_OUT) -> None:
     console.print(TerminalTable(runs_table(out)))
 
 
-@app.command()
-def show(run: RunName, out: Out = DEFAULT_OUT) -> None:
+@app.command("show")
+def _show(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Show a run's stages, results and energy."""
     from pipelines.inspect import find_run, show_run
 
     show_run(find_run(run, out))
 
 
-@app.command()
-def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
+@app.command("report")
+def _report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Write a run's HTML report and figures again, or a study's report, named by its folder."""
     from clso.report.run import write_report
     from clso.studies.tuning import write_tuning_report
@@ -93,8 +93,8 @@ def report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     console.print(f"report: {write(found)}", soft_wrap=True)
 
 
-@app.command()
-def compare(
+@app.command("compare")
+def _compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
     out: Out = DEFAULT_OUT,
     figure: Annotated[
@@ -111,26 +111,26 @@ def compare(
     compare_runs([find_run(name, out) for name in runs], figure)
 
 
-class ExportFormat(StrEnum):
+class _ExportFormat(StrEnum):
     """What `clso export` writes."""
 
     HUGGINGFACE = "huggingface"
     ARPA = "arpa"
 
 
-@app.command()
-def export(
+@app.command("export")
+def _export(
     run: RunName,
     to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
     model: Annotated[str, typer.Option("--model", help="Which of the run's models.")] = "gpt",
     form: Annotated[
-        ExportFormat,
+        _ExportFormat,
         typer.Option(
             "--format",
             help="A Hugging Face checkpoint with its tokenizer, or a mixture's plain n-gram "
             "functions as ARPA files, one each.",
         ),
-    ] = ExportFormat.HUGGINGFACE,
+    ] = _ExportFormat.HUGGINGFACE,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Copy a model of a run: a Hugging Face checkpoint, or the ARPA files of its n-grams."""
@@ -138,12 +138,12 @@ def export(
     from pipelines.export import export_arpa, export_model
     from pipelines.inspect import find_run
 
-    write = export_arpa if form is ExportFormat.ARPA else export_model
+    write = export_arpa if form is _ExportFormat.ARPA else export_model
     console.print(plain(write(find_run(run, out), model, to)), soft_wrap=True)
 
 
-@app.command()
-def generate(
+@app.command("generate")
+def _generate(
     run: RunName,
     prompt: Annotated[
         str, typer.Option("--prompt", metavar="TEXT", help="What is continued; may be empty.")
@@ -180,8 +180,8 @@ def generate(
 add_commands(app)
 
 
-@app.command()
-def doctor(out: Out = DEFAULT_OUT) -> None:
+@app.command("doctor")
+def _doctor(out: Out = DEFAULT_OUT) -> None:
     """Say what this machine can do: versions, meters, data, disk, network."""
     from pipelines.doctor import diagnose
 
