@@ -1,6 +1,6 @@
 """Stored results: Parquet tables with a versioned schema, written atomically, reloaded typed."""
 
-from clso.artifacts.run import PartSink, Run, RunFolder, list_runs, load_run
+from clso.artifacts.run import Run, RunFolder, list_runs, load_run
 from clso.artifacts.runs import load_runs
 from clso.artifacts.schemas import (
     SCHEMA_VERSION,
@@ -30,7 +30,6 @@ from clso.artifacts.store import (
 __all__ = [
     "SCHEMAS",
     "SCHEMA_VERSION",
-    "PartSink",
     "Run",
     "RunFolder",
     "append_part",

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # both are optional: only `to_pandas` and `to_polars` need th
     import pandas
     import polars
 
-__all__ = ["PartSink", "Run", "RunFolder", "list_runs", "load_run"]
+__all__ = ["Run", "RunFolder", "list_runs", "load_run"]
 
 _MADE_BY = {
     "evaluations": "clso search",
@@ -63,7 +63,7 @@ _MADE_BY = {
 
 
 @dataclass(frozen=True)
-class PartSink:
+class _PartSink:
     """Takes a search's records, one part per generation.
 
     Args:
@@ -117,9 +117,9 @@ class RunFolder:
         """Return the folder in which a table grows."""
         return self.path / "parts" / name
 
-    def sink(self, family: str) -> PartSink:
+    def sink(self, family: str) -> _PartSink:
         """Return where a search of one model family puts its records."""
-        return PartSink(self, family)
+        return _PartSink(self, family)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, adding the schema version."""

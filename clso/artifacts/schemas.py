@@ -56,6 +56,22 @@ _ARRAY = pa.struct(
     ]
 )
 
+# one row per logged step of each AdamW trial; duration and energy are the trial's so far
+_TRAINING = [
+    *RUN,
+    always("lr", pa.float64()),
+    always("schedule", pa.string()),
+    always("batch_size", pa.int32()),
+    always("dropout", pa.float64()),
+    always("passes", pa.int32()),
+    always("step", pa.int64()),
+    always("tokens", pa.int64()),
+    pa.field("train_loss", pa.float64()),
+    pa.field("validation_loss", pa.float64()),
+    *DURATION,
+    *ENERGY,
+]
+
 _FIELDS: dict[str, list[pa.Field]] = {
     # one row per individual and generation
     "evaluations": [
@@ -102,36 +118,9 @@ _FIELDS: dict[str, list[pa.Field]] = {
         *DURATION,
         *ENERGY,
     ],
-    # one row per logged step of each AdamW trial; duration and energy are the trial's so far
-    "baseline": [
-        *RUN,
-        always("lr", pa.float64()),
-        always("schedule", pa.string()),
-        always("batch_size", pa.int32()),
-        always("dropout", pa.float64()),
-        always("passes", pa.int32()),
-        always("step", pa.int64()),
-        always("tokens", pa.int64()),
-        pa.field("train_loss", pa.float64()),
-        pa.field("validation_loss", pa.float64()),
-        *DURATION,
-        *ENERGY,
-    ],
+    "baseline": _TRAINING,
     # the same of AdamW from the found crystalline GPT
-    "warm_start": [
-        *RUN,
-        always("lr", pa.float64()),
-        always("schedule", pa.string()),
-        always("batch_size", pa.int32()),
-        always("dropout", pa.float64()),
-        always("passes", pa.int32()),
-        always("step", pa.int64()),
-        always("tokens", pa.int64()),
-        pa.field("train_loss", pa.float64()),
-        pa.field("validation_loss", pa.float64()),
-        *DURATION,
-        *ENERGY,
-    ],
+    "warm_start": _TRAINING,
     # one row per model
     "results": [
         *RUN,
@@ -197,7 +186,6 @@ _FIELDS: dict[str, list[pa.Field]] = {
         always("rank", pa.int32()),
         always("spectral_norm", pa.float64()),
     ],
-    # one row per document of a data set, in the order of its split's token stream
     # one row per basis function: the targets' probabilities on one split, in order
     "columns": [
         always("index", pa.int32()),
@@ -214,6 +202,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         always("array_names", pa.list_(pa.string())),
         always("array_bytes", pa.list_(pa.int64())),
     ],
+    # one row per document of a data set, in the order of its split's token stream
     "splits": [
         always("document", pa.int64()),
         always("split", pa.string()),
