@@ -29,11 +29,10 @@ from search.archive import Archive, Scored
 from search.breeding import breed, draw
 from search.journal import Journal, Place, Told, read_state, write_state
 from search.ladder import finite_loss
-from search.nsga2 import Point, crowded_order, front, hypervolume
 from search.objectives import OBJECTIVES, check_objectives
 from search.pareto_result import ParetoMember, ParetoResult, ParetoStop
 from search.records import RecordSink, RunIdentity
-from search.toolbox import Operators, Parent
+from search.toolbox import Operators, Parent, Point, crowded_order, front, hypervolume
 
 __all__ = ["ParetoSettings", "run_pareto"]
 

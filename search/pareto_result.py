@@ -8,7 +8,7 @@ from typing import Literal
 from clso.errors import WorkError
 from clso.genome import Genome
 from clso.problem import GenomeCost
-from search.nsga2 import Point
+from search.toolbox import Point
 
 __all__ = ["ParetoMember", "ParetoResult", "ParetoStop"]
 

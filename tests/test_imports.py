@@ -43,14 +43,6 @@ def test_parquet_is_written_in_one_place() -> None:
     assert writers == {"clso/artifacts/store.py"}
 
 
-def test_deap_is_imported_in_two_places() -> None:
-    assert modules_importing("deap") == {"search/toolbox.py", "search/nsga2.py"}
-
-
-def test_optuna_is_imported_in_one_package() -> None:
-    assert all(path.startswith("search/tuning/") for path in modules_importing("optuna"))
-
-
 @pytest.mark.parametrize(
     "heavy", ["torch", "prefect", "transformers", "datasets", "matplotlib", "optuna"]
 )

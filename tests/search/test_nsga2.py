@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.nsga2 import Point, crowded_order, front, hypervolume
+from search.toolbox import Point, crowded_order, front, hypervolume
 
 coarse = st.integers(0, 5).map(float)  # coarse, so that values repeat
 clouds = st.integers(1, 3).flatmap(

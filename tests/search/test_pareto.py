@@ -14,11 +14,11 @@ from clso.artifacts import data_columns, table_from_rows
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation, GenomeCost
-from search.nsga2 import Point, front
 from search.objectives import OBJECTIVES, check_objectives
 from search.pareto import ParetoSettings, run_pareto
 from search.pareto_result import ParetoMember, ParetoResult
 from search.records import MemorySink
+from search.toolbox import Point, front
 
 WORTH = (0.0, 0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.05, 0.65, 0.4)
 BYTES = (0, 900, 300, 200, 20, 90, 30, 10, 640, 250)
