@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from picked_set import canonical_set
 
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
@@ -25,11 +26,6 @@ SETTINGS = SearchSettings(
 )
 
 
-def canonical(genome: Genome) -> Genome:
-    picked = sorted(set(genome) - {0})
-    return (*picked, *([0] * (N_PICKS - len(picked))))
-
-
 class Described:
     """Sets whose options are worth about what is known of them."""
 
@@ -44,7 +40,7 @@ class Described:
         slots = tuple(Slot(f"pick{number}", N_OPTIONS) for number in range(N_PICKS))
         self.space = GenomeSpace(
             slots,
-            canonical,
+            canonical_set,
             exchangeable=tuple(range(N_PICKS)),
             describe=lambda: known / np.sqrt(3),
         )

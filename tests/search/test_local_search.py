@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from picked_set import canonical_set
 from scipy.stats import chisquare
 
 from clso.genome import Genome, GenomeSpace, Slot
@@ -35,8 +36,7 @@ SLOTS = (Slot("other", 2), *(Slot(f"pick{number}", 6) for number in range(3)))
 
 
 def of_set(genome: Genome) -> Genome:
-    picked = sorted(set(genome[1:]) - {0})
-    return (genome[0], *picked, *([0] * (3 - len(picked))))
+    return (genome[0], *canonical_set(genome[1:]))
 
 
 SET = GenomeSpace(SLOTS, of_set, exchangeable=(1, 2, 3))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from picked_set import canonical_set
 
 from clso.artifacts import data_columns, table_from_rows
 from clso.errors import ArtifactError, ConfigError, WorkError
@@ -29,11 +30,6 @@ ALL = ("loss", "stored_bytes", "flops")
 SETTINGS = ParetoSettings(population=16, generations=8, mutation_rate=0.2)
 
 
-def canonical(genome: Genome) -> Genome:
-    picked = sorted(set(genome) - {0})
-    return (*picked, *([0] * (N_PICKS - len(picked))))
-
-
 class Picks:
     """Sets of up to 3 out of 9 options, each with a worth, a size and some work of its own."""
 
@@ -42,7 +38,7 @@ class Picks:
 
     def __init__(self, fails: Callable[[Genome], bool] = lambda _: False) -> None:
         slots = tuple(Slot(f"pick{i}", len(WORTH)) for i in range(N_PICKS))
-        self.space = GenomeSpace(slots, canonical, exchangeable=tuple(range(N_PICKS)))
+        self.space = GenomeSpace(slots, canonical_set, exchangeable=tuple(range(N_PICKS)))
         self.fails = fails
         self.seen: Counter[Genome] = Counter()
 
@@ -65,7 +61,7 @@ class Picks:
     def every(self) -> Iterator[Genome]:
         for size in range(N_PICKS + 1):
             for picked in combinations(range(1, len(WORTH)), size):
-                yield canonical((*picked, *([0] * (N_PICKS - size))))
+                yield canonical_set((*picked, *([0] * (N_PICKS - size))))
 
     def point(self, genome: Genome, objectives: Sequence[str]) -> Point:
         return tuple(OBJECTIVES[name](self.loss(genome), self.cost(genome)) for name in objectives)

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
+from picked_set import canonical_set
 from table_problem import TableProblem
 
 from clso.errors import GenomeError
@@ -20,8 +21,8 @@ N_PICKS = 3
 
 
 def canonical(genome: Genome) -> Genome:
-    picked = sorted(set(genome[:-1]) - {0})
-    return (*picked, *([0] * (N_PICKS - len(picked))), genome[-1] if picked else 0)
+    picks = canonical_set(genome[:-1])
+    return (*picks, genome[-1] if any(picks) else 0)
 
 
 class Picks:
