@@ -319,20 +319,28 @@ def _convergence_figure(
     low, high = axes.get_ylim()
     # a few broken models make the band so wide that its lower end, below every loss, says nothing
     low = max(low, best.min() - 0.1 * (high - best.min()))
-    axes.set_ylim(low, high)
-    for name, loss in (floors or {}).items():
-        # a floor far off would flatten the curves; the result table has it anyway
-        if low - (high - low) < loss < high + (high - low):
-            axes.axhline(loss, color=models.color(name), linewidth=1.2, linestyle=":")
-            axes.annotate(
-                f"{models.title(name)} floor",
-                (0.01, loss),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                fontsize=8,
-                color=MUTED,
-            )
+    # a floor far off would flatten the curves; the result table has it anyway
+    near = {
+        name: loss
+        for name, loss in (floors or {}).items()
+        if low - (high - low) < loss < high + (high - low)
+    }
+    margin = 0.05 * (high - low)
+    axes.set_ylim(
+        min([low, *(loss - margin for loss in near.values())]),
+        max([high, *(loss + 2 * margin for loss in near.values())]),
+    )
+    for name, loss in near.items():
+        axes.axhline(loss, color=models.color(name), linewidth=1.2, linestyle=":")
+        axes.annotate(
+            f"{models.title(name)} floor",
+            (0.01, loss),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            fontsize=8,
+            color=MUTED,
+        )
     if surrogate_generation is not None:
         axes.axvline(surrogate_generation, color=MUTED, linewidth=1, linestyle=":")
         axes.annotate(

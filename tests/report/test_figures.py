@@ -171,3 +171,14 @@ def test_models_with_equal_losses_stand_in_the_order_of_the_table(run: Run) -> N
     assert figure is not None
     titles = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert titles[::-1] == [Models().title(row["model"]) for row in rows]
+
+
+@pytest.mark.parametrize("floor", [5.0, 6.6, 7.5, 12.0, 100.0])
+def test_a_floor_near_the_curves_lies_inside_the_axes(floor: float, run: Run) -> None:
+    figure = _convergence_figure(run.generations, "gpt", Models(), floors={"unigram": floor})
+    assert figure is not None
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    drawn = [text.xy[1] for text in axes.texts if text.get_text().endswith("floor")]
+    assert all(low < loss < high for loss in drawn)
+    assert figure_svg(figure, "convergence", "floors").startswith("<svg")
