@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from numbers import Real
 
-from clso.errors import SearchError
+from clso.errors import GenomeError, SearchError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
 
@@ -70,7 +70,19 @@ def evaluation_of(result: Result, genome: Genome) -> Evaluation:
 
 
 def space_of(space: Sequence[int] | GenomeSpace) -> GenomeSpace:
-    """Return the space of genes that have so many options each, called `gene0`, `gene1`, ..."""
+    """Return the space of genes that have so many options each, called `gene0`, `gene1`, ...
+
+    Raises:
+        GenomeError: a number of options that is no integer, or is below 1; or no genes.
+    """
     if isinstance(space, GenomeSpace):
         return space
-    return GenomeSpace(tuple(Slot(f"gene{i}", int(options)) for i, options in enumerate(space)))
+    slots = []
+    for index, options in enumerate(space):
+        if isinstance(options, bool) or not hasattr(options, "__index__"):
+            raise GenomeError(
+                f"gene {index} has {options!r} options, expected an integer of at least 1",
+                remedy="give the number of options of each gene, such as [8] * 12",
+            )
+        slots.append(Slot(f"gene{index}", int(options.__index__())))
+    return GenomeSpace(tuple(slots))

@@ -56,6 +56,7 @@ class ParetoResult:
         if not self.members:
             raise WorkError(
                 f"none of the {self.n_failed} evaluated genomes has a finite loss",
-                remedy="the library or the data make every model overflow: lower the gain",
+                remedy="look at what the loss returns; where a crystalline GPT overflows, lower "
+                "gpt.library.gain",
             )
         return tuple(member for member in self.members if member.on_front)

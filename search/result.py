@@ -85,7 +85,8 @@ class SearchResult:
         if not self.finalists:
             raise WorkError(
                 f"none of the {self.counts.n_failed} evaluated genomes has a finite loss",
-                remedy="the library or the data make every model overflow: lower the gain",
+                remedy="look at what the loss returns; where a crystalline GPT overflows, lower "
+                "gpt.library.gain",
             )
         return self.finalists[0]
 

@@ -380,6 +380,12 @@ def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
         minimize(sum, [7] * 3, settings=PLAIN, folder=tmp_path, fingerprint="first")
 
 
+@pytest.mark.parametrize("options", ["abc", [3, 2.5], [True, 2]])
+def test_a_number_of_options_is_an_integer(options: object) -> None:
+    with pytest.raises(GenomeError, match=r"gene \d has .* options, expected an integer"):
+        minimize(lambda genome: 0.0, options)  # type: ignore[arg-type]  # what is tested
+
+
 def test_mistakes_in_a_call_are_named() -> None:
     with pytest.raises(ConfigError, match="says nothing of its genomes"):
         minimize(sum, evaluations=10)
