@@ -28,7 +28,6 @@ from clso.energy import EnergyMonitor
 from clso.errors import ArtifactError, WorkError
 from clso.progress import SILENT, Reporter
 from search.evolution import SEARCH_VERSION
-from search.settings import SearchSettings
 from search.tuning.judge import ERROR, Judge
 from search.tuning.results import history_of, importance_rows, trial_row
 from search.tuning.settings import TuningSettings, check_budget, pruner_of, sampler_of
@@ -212,11 +211,6 @@ class Tuning:
     def best_params(self) -> Params:
         """Its values, the fixed ones included."""
         return self.space.completed(self.best.params)
-
-    @property
-    def best_settings(self) -> SearchSettings:
-        """The search that has these values."""
-        return self.space.settings(self.best_params)
 
     def trial_rows(self) -> list[dict[str, Any]]:
         """Return a row per trial that has ended, by its number; see the table `trials`."""
