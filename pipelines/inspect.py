@@ -10,7 +10,7 @@ from rich.markup import escape
 from clso.artifacts import Run, list_runs, load_run, load_runs
 from clso.errors import ArtifactError
 from clso.report.energy import energy_table
-from clso.report.formats import format_energy, format_loss
+from clso.report.formats import ENERGY, LOSS
 from clso.report.html import ReportSection
 from clso.report.models import Models
 from clso.report.results import comparison_table, result_table
@@ -138,7 +138,7 @@ def runs_table(out: Path) -> Table:
         if losses:
             best = min(losses, key=losses.__getitem__)
             title = Models(load_run(run["path"]).manifest).title(best)
-            cells = (title, format_loss(losses[best]), format_energy(run[f"{best}.energy_j"]))
+            cells = (title, LOSS.text(losses[best]), ENERGY.text(run[f"{best}.energy_j"]))
         stages = run["stages"] if run["error"] is None else run["error"]
         table.add(run["run_id"], stages or "", *cells)
     return table

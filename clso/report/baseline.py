@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from clso.artifacts import Run, empty_table
-from clso.report.formats import format_loss
+from clso.report.formats import LOSS
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import new_figure, styled
@@ -54,7 +54,7 @@ def _trials_table(baseline: pa.Table) -> Table:
     curves = sorted(_trial_curves(baseline), key=lambda trial: trial["best"])
     for place, trial in enumerate(curves):
         emphasis: Emphasis = "best" if place == 0 else ""
-        table.add(_settings(trial), format_loss(trial["best"]), emphasis=emphasis)
+        table.add(_settings(trial), LOSS.text(trial["best"]), emphasis=emphasis)
     converged = {_settings(trial) for trial in curves}
     for settings in dict.fromkeys(_settings(row) for row in baseline.to_pylist()):
         if settings not in converged:
@@ -94,8 +94,8 @@ def _warm_start_sentence(manifest: Mapping[str, Any]) -> str:
     note = manifest.get("warm_start")
     if not note:
         return ""
-    scratch, start = format_loss(note["scratch_loss"]), format_loss(note["start_loss"])
-    ended = format_loss(note["validation_loss"])
+    scratch, start = LOSS.text(note["scratch_loss"]), LOSS.text(note["start_loss"])
+    ended = LOSS.text(note["validation_loss"])
     steps, n_steps = note["steps_to_scratch_loss"], note["n_steps"]
     if steps is None:
         reached = f"does not reach the {scratch} of its best run from scratch in {n_steps:,} steps"

@@ -10,13 +10,7 @@ import pyarrow as pa
 
 from clso.artifacts import Run, empty_table
 from clso.errors import MeterError
-from clso.report.formats import (
-    NOT_MEASURED,
-    format_duration,
-    format_energy,
-    format_ratio,
-    format_source,
-)
+from clso.report.formats import DURATION, ENERGY, NOT_MEASURED, RATIO, format_source
 from clso.report.headline import pick_contender
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
@@ -82,8 +76,8 @@ def energy_table(energy: pa.Table, title: str = "") -> Table:
         table.add(
             row["stage"] + (" (reused)" if row["reused"] else ""),
             (row["device"], format_source(row["energy_source"], row["estimated"])),
-            format_energy(row["energy_j"]),
-            format_duration(row["duration_s"]),
+            ENERGY.text(row["energy_j"]),
+            DURATION.text(row["duration_s"]),
             NOT_MEASURED if power is None else f"{power:.1f}\u00a0W",
         )
     return table
@@ -115,9 +109,9 @@ def _energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Mod
         kind = "energy ratio, estimated in part,"
     sentences = [
         f"Everything that made the {models.title(contender['model'])} took "
-        f"{format_energy(contender['energy_j'])}, rejected evaluations and the surrogate "
+        f"{ENERGY.text(contender['energy_j'])}, rejected evaluations and the surrogate "
         f"included; the training steps of AdamW's winning run alone took "
-        f"{format_energy(rival['energy_j'])}: {kind} {format_ratio(ratio)}."
+        f"{ENERGY.text(rival['energy_j'])}: {kind} {RATIO.text(ratio)}."
     ]
     sweep = [row for row in energy if row["stage"] == "baseline"]
     joules = [row["energy_j"] for row in sweep if row["energy_j"] is not None]
@@ -125,8 +119,7 @@ def _energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Mod
     if joules and source == sources[0]:
         against = _energy_ratio(contender["energy_j"], source, sum(joules), source)
         sentences.append(
-            f"Against AdamW's whole sweep ({format_energy(sum(joules))}) it is "
-            f"{format_ratio(against)}."
+            f"Against AdamW's whole sweep ({ENERGY.text(sum(joules))}) it is {RATIO.text(against)}."
         )
     return sentences
 
@@ -180,7 +173,7 @@ def _energy_figure(energy: pa.Table) -> Figure | None:
     for height, stage in enumerate(stages):
         own = [row for row in rows if row["stage"] == stage]
         measured = any(row["energy_j"] is not None for row in own)
-        text = format_energy(left[stage]) if measured else "not measured"
+        text = ENERGY.text(left[stage]) if measured else "not measured"
         text += " (reused)" if any(row["reused"] for row in own) else ""
         axes.annotate(
             text,

@@ -12,14 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clso.report.formats import (
-    format_count,
-    format_interval,
-    format_loss,
-    format_perplexity,
-    format_ratio,
-    format_share,
-)
+from clso.report.formats import COUNT, LOSS, PERPLEXITY, RATIO, SHARE
 from clso.report.models import Models
 from clso.statistics.bootstrap import FLOORS
 
@@ -66,7 +59,7 @@ class Headline:
             assert only is not None
             missing = "AdamW baseline" if rival is None else "gradient-free model"
             title = (
-                f"{words.capital(only)} reaches {format_loss(only['test_loss'])} nats per token on "
+                f"{words.capital(only)} reaches {LOSS.text(only['test_loss'])} nats per token on "
                 f"test; this run has no {missing} to compare it with"
             )
             details = [words.against_floors(only, floors)]
@@ -123,7 +116,7 @@ class _Words:
     def duel(self, a: Row, b: Row) -> tuple[str, str]:
         difference = a["test_loss"] - b["test_loss"]
         winner, loser = (a, b) if difference < 0 else (b, a)
-        scores = f"{format_loss(winner['test_loss'])} against {format_loss(loser['test_loss'])}"
+        scores = f"{LOSS.text(winner['test_loss'])} against {LOSS.text(loser['test_loss'])}"
         row = _find_comparison(self._comparisons, loser["model"], winner["model"])
         if row is None or row["ci_low"] is None:
             title = f"{self.capital(winner)} has the lower test loss, {scores} nats per token"
@@ -136,16 +129,16 @@ class _Words:
             sure = _interval(row)
         factor = math.exp(min(abs(difference), 700.0))
         perplexity = (
-            f"{format_ratio(factor)} times as high"
+            f"{RATIO.text(factor)} times as high"
             if factor >= 2
-            else f"{format_share(factor - 1)} higher"
+            else f"{SHARE.text(factor - 1)} higher"
         )
         detail = (
-            f"On the same {format_count(a['test_tokens'])} test tokens {self._the(loser)} "
-            f"loses {format_loss(abs(difference))} nats per token more than "
+            f"On the same {COUNT.text(a['test_tokens'])} test tokens {self._the(loser)} "
+            f"loses {LOSS.text(abs(difference))} nats per token more than "
             f"{self._the(winner)} ({sure}); "
-            f"its perplexity is {perplexity}, {format_perplexity(loser['perplexity'])} against "
-            f"{format_perplexity(winner['perplexity'])}."
+            f"its perplexity is {perplexity}, {PERPLEXITY.text(loser['perplexity'])} against "
+            f"{PERPLEXITY.text(winner['perplexity'])}."
         )
         return title, detail
 
@@ -156,23 +149,23 @@ class _Words:
         difference = hybrid["test_loss"] - rival["test_loss"]
         row = _find_comparison(self._comparisons, _HYBRID, _RIVAL)
         sure = "no interval" if row is None or row["ci_low"] is None else _interval(row)
-        share = format_share(abs(math.expm1(min(difference, 700.0))))
+        share = SHARE.text(abs(math.expm1(min(difference, 700.0))))
         return (
             f"{self.capital(hybrid)}, {self._models.subject(_SEARCHED_PART)} with "
             f"{self._the(rival)} as one more function, reaches "
-            f"{format_loss(hybrid['test_loss'])}: a perplexity {share} "
+            f"{LOSS.text(hybrid['test_loss'])}: a perplexity {share} "
             f"{'lower' if difference < 0 else 'higher'} than {self._the(rival)}'s (difference "
-            f"{format_loss(difference, signed=True)} nats per token, {sure})."
+            f"{LOSS.signed(difference)} nats per token, {sure})."
         )
 
     def counting_wins(self, floor: Row, *models: Row) -> str:
         beaten = [
-            f"{self._the(row)} ({format_loss(row['test_loss'])})"
+            f"{self._the(row)} ({LOSS.text(row['test_loss'])})"
             for row in sorted(models, key=lambda row: row["test_loss"])
         ]
         return (
             f"Counting wins: the {self._models.title(floor['model'])} floor, "
-            f"{format_loss(floor['test_loss'])} nats per token, beats {' and '.join(beaten)}"
+            f"{LOSS.text(floor['test_loss'])} nats per token, beats {' and '.join(beaten)}"
         )
 
     def sign(self, model: Row, floor: Row) -> int:
@@ -193,7 +186,7 @@ class _Words:
         signs = [self.sign(model, floor) for floor in ranked]
         worst = max(signs)
         floor = ranked[signs.index(worst)]
-        label, loss = self._models.title(floor["model"]), format_loss(floor["test_loss"])
+        label, loss = self._models.title(floor["model"]), LOSS.text(floor["test_loss"])
         if worst > 0:
             return (
                 f"{self.capital(model)} does not beat the {label} floor ({loss}), which only "
@@ -209,7 +202,7 @@ class _Words:
         )
         return (
             f"{self.capital(model)} is not distinguishable from the {label} floor: "
-            f"{format_loss(model['test_loss'])} against {loss} ({sure})."
+            f"{LOSS.text(model['test_loss'])} against {loss} ({sure})."
         )
 
     def _the(self, row: Row) -> str:
@@ -221,8 +214,8 @@ class _Words:
 
 
 def _interval(row: Row) -> str:
-    units = f"{format_count(row['n_units'])} {row['unit']}s"
+    units = f"{COUNT.text(row['n_units'])} {row['unit']}s"
     return (
-        f"{format_share(row['confidence'])} interval "
-        f"{format_interval(row['ci_low'], row['ci_high'])}, paired bootstrap over {units}"
+        f"{SHARE.text(row['confidence'])} interval "
+        f"{LOSS.interval(row['ci_low'], row['ci_high'])}, paired bootstrap over {units}"
     )

@@ -10,15 +10,14 @@ import pyarrow as pa
 
 from clso.artifacts import Run
 from clso.report.formats import (
+    BYTES,
+    COUNT,
+    DURATION,
+    ENERGY,
+    LOSS,
     NOT_MEASURED,
-    format_bytes,
-    format_count,
-    format_duration,
-    format_energy,
-    format_interval,
-    format_loss,
-    format_perplexity,
-    format_share,
+    PERPLEXITY,
+    SHARE,
     format_source,
 )
 from clso.report.html import Block, Picture, ReportSection
@@ -91,7 +90,7 @@ def result_table(run: Run) -> Table:
     rows = sorted(run.results.to_pylist(), key=lambda row: row["test_loss"])
     models = Models(run.manifest)
     confidence = run.comparisons["confidence"].to_pylist()[:1] if run.has("comparisons") else []
-    share = "".join(f"{format_share(value)} " for value in confidence)
+    share = "".join(f"{SHARE.text(value)} " for value in confidence)
     sources = {
         format_source(row["energy_source"], row["estimated"])
         for row in rows
@@ -117,14 +116,14 @@ def result_table(run: Run) -> Table:
         floor: Emphasis = "muted" if row["model"] in FLOORS else ""
         table.add(
             models.title(row["model"]),
-            (format_loss(row["test_loss"]), format_interval(row["ci_low"], row["ci_high"])),
-            format_perplexity(row["perplexity"]),
-            format_loss(row["bits_per_byte"]),
-            format_loss(row["validation_loss"]),
-            format_count(row["train_tokens"]),
-            (format_energy(row["energy_j"]), source if len(sources) > 1 else ""),
-            format_duration(row["duration_s"]),
-            format_bytes(row["stored_bytes"]),
+            (LOSS.text(row["test_loss"]), LOSS.interval(row["ci_low"], row["ci_high"])),
+            PERPLEXITY.text(row["perplexity"]),
+            LOSS.text(row["bits_per_byte"]),
+            LOSS.text(row["validation_loss"]),
+            COUNT.text(row["train_tokens"]),
+            (ENERGY.text(row["energy_j"]), source if len(sources) > 1 else ""),
+            DURATION.text(row["duration_s"]),
+            BYTES.text(row["stored_bytes"]),
             emphasis=floor if place else "best",
         )
     return table
@@ -142,7 +141,7 @@ def comparison_table(run: Run) -> Table:
     pairs: dict[tuple[str, str], dict[str, Row]] = {}
     for row in comparisons:
         pairs.setdefault((row["model_a"], row["model_b"]), {})[row["unit"]] = row
-    confidence = f"{format_share(comparisons[0]['confidence'])} " if comparisons else ""
+    confidence = f"{SHARE.text(comparisons[0]['confidence'])} " if comparisons else ""
     table = Table(
         "Differences of test losses",
         [
@@ -156,7 +155,7 @@ def comparison_table(run: Run) -> Table:
         rows = [units.get("document"), units.get("block")]
         table.add(
             (f"{a} minus {b}", _verdict(a, b, rows)),
-            format_loss(next(iter(units.values()))["difference"], signed=True),
+            LOSS.signed(next(iter(units.values()))["difference"]),
             *map(_interval, rows),
         )
     return table
@@ -165,8 +164,8 @@ def comparison_table(run: Run) -> Table:
 def _interval(row: Row | None) -> Cell:
     if row is None:
         return NOT_MEASURED
-    units = f"{format_count(row['n_units'])} {row['unit']}{'s' if row['n_units'] != 1 else ''}"
-    return format_interval(row["ci_low"], row["ci_high"], signed=True), units
+    units = f"{COUNT.text(row['n_units'])} {row['unit']}{'s' if row['n_units'] != 1 else ''}"
+    return LOSS.interval(row["ci_low"], row["ci_high"], signed=True), units
 
 
 def _verdict(a: str, b: str, rows: Sequence[Row | None]) -> str:
@@ -202,7 +201,7 @@ def _results_figure(results: pa.Table, models: Models) -> Figure | None:
             markerfacecolor="white" if hollow else color,
         )
         axes.annotate(
-            format_loss(row["test_loss"]),
+            LOSS.text(row["test_loss"]),
             (row["test_loss"], height),
             xytext=(0, 6),
             textcoords="offset points",

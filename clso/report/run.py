@@ -15,15 +15,7 @@ import yaml
 from clso.artifacts import Run, atomic_write_bytes
 from clso.report.baseline import baseline_section
 from clso.report.energy import energy_section
-from clso.report.formats import (
-    format_bytes,
-    format_count,
-    format_energy,
-    format_loss,
-    format_perplexity,
-    format_share,
-    format_source,
-)
+from clso.report.formats import BYTES, COUNT, ENERGY, LOSS, PERPLEXITY, SHARE, format_source
 from clso.report.headline import Headline, pick_contender
 from clso.report.html import Block, Page, ReportSection, run_pairs
 from clso.report.models import Models
@@ -97,20 +89,20 @@ def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
     rival = next((row for row in results if row["model"] == "adamw"), None)
     for row in (contender, rival):
         if row is not None:
-            note = f"perplexity {format_perplexity(row['perplexity'])}"
+            note = f"perplexity {PERPLEXITY.text(row['perplexity'])}"
             title = f"{models.title(row['model'])}, test"
-            facts.append((title, format_loss(row["test_loss"]), note))
+            facts.append((title, LOSS.text(row["test_loss"]), note))
     if contender is not None:
         source = format_source(contender["energy_source"], contender["estimated"])
         title = f"energy, {models.title(contender['model'])}"
-        facts.append((title, format_energy(contender["energy_j"]), source))
+        facts.append((title, ENERGY.text(contender["energy_j"]), source))
     if run.has("evaluations") and run.evaluations.num_rows:
         families = run.evaluations["family"].unique().to_pylist()
         every = [SearchSummary(run.evaluations, family).counts for family in families]
         scored = sum(counts.evaluated + counts.failed for counts in every)
         total = sum(counts.individuals for counts in every)
         share = f"{scored:,} of {total:,} individuals"
-        facts.append(("really scored", format_share(scored / total), share))
+        facts.append(("really scored", SHARE.text(scored / total), share))
     return facts
 
 
@@ -139,10 +131,10 @@ def _data_table(dataset: Row) -> Table:
         used = dataset.get("used", {}).get(name, {})
         table.add(
             name,
-            format_count(counts.get("documents")),
-            (format_count(counts.get("tokens")), format_bytes(counts.get("bytes"))),
-            format_count(used.get("tokens")),
-            format_count(used.get("unused_tokens")),
+            COUNT.text(counts.get("documents")),
+            (COUNT.text(counts.get("tokens")), BYTES.text(counts.get("bytes"))),
+            COUNT.text(used.get("tokens")),
+            COUNT.text(used.get("unused_tokens")),
         )
     return table
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from clso.artifacts import Run
 from clso.digest import digest_of
-from clso.report.formats import format_difference, format_interval, format_loss
+from clso.report.formats import LOSS
 from clso.report.models import Models
 from clso.report.style import styled
 from clso.report.table import Column, Table
@@ -138,13 +138,13 @@ class RunSet:
         for mean in self.seed_means():
             table.add(
                 self.models.title(mean.model),
-                format_loss(min(mean.losses)),
+                LOSS.text(min(mean.losses)),
                 (
-                    format_loss(mean.mean.mean),
-                    format_interval(mean.mean.low, mean.mean.high),
+                    LOSS.text(mean.mean.mean),
+                    LOSS.interval(mean.mean.low, mean.mean.high),
                 ),
-                format_loss(max(mean.losses)),
-                format_difference(mean.against_rival, 3),
+                LOSS.text(max(mean.losses)),
+                LOSS.difference(mean.against_rival),
             )
         return table
 
@@ -165,8 +165,8 @@ class RunSet:
             for row in compare_models(pa.concat_tables(scores), "a", "b", **options):
                 table.add(
                     self.models.title(model),
-                    format_loss(row["difference"], signed=True),
-                    format_interval(row["ci_low"], row["ci_high"], signed=True),
+                    LOSS.signed(row["difference"]),
+                    LOSS.interval(row["ci_low"], row["ci_high"], signed=True),
                     f"{row['n_units']:,} {row['unit']}s",
                 )
         return table

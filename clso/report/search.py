@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run, empty_table
-from clso.report.formats import format_count, format_energy, format_loss, format_share
+from clso.report.formats import COUNT, ENERGY, LOSS, SHARE
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import INK, MUTED, PALETTE, new_figure, styled
@@ -126,7 +126,7 @@ def _picks(run: Run, evaluations: pa.Table, family: str) -> Picture:
     picks = picked_families(evaluations, genes, family, _BEST_SHARE)
     n_best = best_individuals(evaluations, family, _BEST_SHARE).num_rows
     caption = (
-        f"Families of the library that the best {format_share(_BEST_SHARE)} of the evaluated "
+        f"Families of the library that the best {SHARE.text(_BEST_SHARE)} of the evaluated "
         f"models picked ({n_best} models), gene by gene. The models descend from each other, so a "
         "share off the tick is a hint, no test."
     )
@@ -139,17 +139,17 @@ def _count_sentence(summary: SearchSummary) -> str:
     counts = summary.counts
     scored = counts.evaluated + counts.failed
     share = scored / counts.individuals if counts.individuals else None
-    failed = f", {format_count(counts.failed)} of them without a finite loss" * bool(counts.failed)
-    screened = f"{format_count(counts.screened)} ruled out on a part of the batches; " * bool(
+    failed = f", {COUNT.text(counts.failed)} of them without a finite loss" * bool(counts.failed)
+    screened = f"{COUNT.text(counts.screened)} ruled out on a part of the batches; " * bool(
         counts.screened
     )
     return (
-        f"{format_count(counts.individuals)} individuals in {counts.generations} generations: "
-        f"{format_count(scored)} ({format_share(share)}) scored for real in their generation"
-        f"{failed}; {screened}{format_count(counts.cached)} scored before and taken over; "
-        f"{format_count(counts.predicted)} only predicted. "
-        f"Different models with a loss: {format_count(counts.distinct_evaluated)}. "
-        f"Tokens scored: {format_count(counts.tokens)}."
+        f"{COUNT.text(counts.individuals)} individuals in {counts.generations} generations: "
+        f"{COUNT.text(scored)} ({SHARE.text(share)}) scored for real in their generation"
+        f"{failed}; {screened}{COUNT.text(counts.cached)} scored before and taken over; "
+        f"{COUNT.text(counts.predicted)} only predicted. "
+        f"Different models with a loss: {COUNT.text(counts.distinct_evaluated)}. "
+        f"Tokens scored: {COUNT.text(counts.tokens)}."
     )
 
 
@@ -182,7 +182,7 @@ def _surrogate_sentences(summary: SearchSummary) -> list[str]:
             "" if lowest.predicted_std is None else f" with a spread of {lowest.predicted_std:.3f}"
         )
         sentences.append(
-            f"The lowest prediction of the search was {format_loss(lowest.predicted_loss)}"
+            f"The lowest prediction of the search was {LOSS.text(lowest.predicted_loss)}"
             f"{spread}, in generation {lowest.generation}. {_fate(lowest)}"
         )
     return sentences
@@ -203,16 +203,16 @@ def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list
     )
     share = filtered.spared / filtered.seen if filtered.seen else None
     sentences = [
-        f"Generations that it filtered, by kind: {kinds}. Of the {format_count(filtered.seen)} new "
-        f"candidates that it saw there, {format_share(share)} were not scored; "
-        f"{format_count(filtered.n_random)} evaluations were drawn at random, as its control."
+        f"Generations that it filtered, by kind: {kinds}. Of the {COUNT.text(filtered.seen)} new "
+        f"candidates that it saw there, {SHARE.text(share)} were not scored; "
+        f"{COUNT.text(filtered.n_random)} evaluations were drawn at random, as its control."
     ]
     asked, energy_j = search.get("n_predictions"), search.get("surrogate_energy_j")
     if asked and energy_j is not None and filtered.evaluation_energy_j is not None:
         sentences.append(
-            f"It was asked for {format_count(asked)} predictions: "
-            f"{format_energy(energy_j / asked)} each, fitting included. An evaluation took "
-            f"{format_energy(filtered.evaluation_energy_j)}."
+            f"It was asked for {COUNT.text(asked)} predictions: "
+            f"{ENERGY.text(energy_j / asked)} each, fitting included. An evaluation took "
+            f"{ENERGY.text(filtered.evaluation_energy_j)}."
         )
     return sentences
 
@@ -220,7 +220,7 @@ def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list
 def _fate(lowest: LowestPrediction) -> str:
     if lowest.evaluated_loss is not None:
         off = _off(lowest.evaluated_loss - lowest.predicted_loss)
-        return f"The same model evaluated to {format_loss(lowest.evaluated_loss)}, {off}."
+        return f"The same model evaluated to {LOSS.text(lowest.evaluated_loss)}, {off}."
     if lowest.failed:
         return (
             "That model was evaluated, but its evaluation gave no finite loss, so the figure "
@@ -236,7 +236,7 @@ def _fate(lowest: LowestPrediction) -> str:
 
 def _off(error: float) -> str:
     direction = "higher" if error > 0 else "lower"
-    return f"{format_loss(abs(error))} {direction} than promised"
+    return f"{LOSS.text(abs(error))} {direction} than promised"
 
 
 def _winner_steps(
@@ -245,10 +245,10 @@ def _winner_steps(
     """Follow the winner from the search's fixed batches to the test split, loss by loss."""
     model = next((row for row in results if row["model"] == family), None)
     fitness = summary.best_loss(best.get(family, {}).get("genome_hash"))
-    steps = [("search fitness (fixed validation batches)", format_loss(fitness))]
+    steps = [("search fitness (fixed validation batches)", LOSS.text(fitness))]
     if model is not None:
-        steps.append(("whole validation split", format_loss(model["validation_loss"])))
-        steps.append(("test split", format_loss(model["test_loss"])))
+        steps.append(("whole validation split", LOSS.text(model["validation_loss"])))
+        steps.append(("test split", LOSS.text(model["test_loss"])))
     return steps
 
 
@@ -261,13 +261,13 @@ def _optimism_sentence(
         return ""
     sentence = (
         "From the search's batches to the whole validation split the loss changes by "
-        f"{format_loss(losses['validation_minus_search'], signed=True)}. To the test split it "
-        f"changes by {format_loss(losses['test_minus_search'], signed=True)}. Where the change is "
+        f"{LOSS.signed(losses['validation_minus_search'])}. To the test split it "
+        f"changes by {LOSS.signed(losses['test_minus_search'])}. Where the change is "
         "positive, the winner looked too good."
     )
     yardstick = next((row for row in results if row["model"] == _YARDSTICK), None)
     if yardstick is not None and yardstick["validation_loss"] is not None:
-        own = format_loss(yardstick["test_loss"] - yardstick["validation_loss"], signed=True)
+        own = LOSS.signed(yardstick["test_loss"] - yardstick["validation_loss"])
         sentence += (
             f" The splits differ too: from validation to test the loss of the {_YARDSTICK}, which "
             f"no search chose, changes by {own}."

@@ -18,14 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import (
-    NOT_MEASURED,
-    format_difference,
-    format_loss,
-    format_p,
-    format_ratio,
-    format_share,
-)
+from clso.report.formats import FINE_LOSS, NOT_MEASURED, P_VALUE, RATIO, SHARE
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import INK, MUTED, row_figure, styled
@@ -38,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Ablation", "Effect", "ablation_sections", "selections_figure", "selections_table"]
 
 _BASE: Final = "base"
-_DECIMALS: Final = 4
 _ALL_GENES: Final = "all genes"
 _FAR: Final = 20.0  # times the median end of an interval: beyond, the scale is logarithmic
 _HALVES: Final = (
@@ -99,7 +91,7 @@ class Ablation:
         n = len(self.effects)
         return (
             f"Of {n} arms against the base, {lower} have the lower loss on the blocks held "
-            f"back and {higher} the higher; in {still} the {format_share(CONFIDENCE)} interval "
+            f"back and {higher} the higher; in {still} the {SHARE.text(CONFIDENCE)} interval "
             f"contains zero. After Holm's correction for {n} comparisons {sure} "
             f"{'differs' if sure == 1 else 'differ'} at p < {1 - CONFIDENCE:.2f}."
         )
@@ -108,14 +100,14 @@ class Ablation:
         """Return a row per arm, grouped by the option that differs."""
         n_seeds = max((effect.n_seeds for effect in self.effects), default=0)
         table = Table(
-            f"{title}, {n_seeds} seeds; base {format_loss(self.base_loss, decimals=_DECIMALS)}",
+            f"{title}, {n_seeds} seeds; base {FINE_LOSS.text(self.base_loss)}",
             [
                 Column("level", text=True),
                 *map(Column, ("held back", "difference", "p", "searched", "energy")),
             ],
             [
                 "Nats per token; arm minus base, so a negative number favours the arm; below it "
-                f"the {format_share(CONFIDENCE)} t interval over seeds.",
+                f"the {SHARE.text(CONFIDENCE)} t interval over seeds.",
                 "p: paired t, below it Wilcoxon's signed ranks, both with Holm's correction. "
                 "Energy: ratio to the base's.",
             ],
@@ -123,14 +115,13 @@ class Ablation:
         for factor, group in groupby(self.effects, key=lambda effect: effect.factor):
             table.add(factor.replace("_", " "), emphasis="group")
             for effect in group:
-                ratio = effect.energy_ratio
                 table.add(
                     effect.level,
-                    format_loss(effect.held_back_loss, decimals=_DECIMALS),
-                    format_difference(effect.held_back),
-                    (format_p(effect.p_value), format_p(effect.signed_rank_p)),
-                    format_loss(effect.searched.mean, signed=True, decimals=_DECIMALS),
-                    NOT_MEASURED if ratio is None else format_ratio(ratio),
+                    FINE_LOSS.text(effect.held_back_loss),
+                    FINE_LOSS.difference(effect.held_back),
+                    (P_VALUE.text(effect.p_value), P_VALUE.text(effect.signed_rank_p)),
+                    FINE_LOSS.signed(effect.searched.mean),
+                    RATIO.text(effect.energy_ratio),
                 )
         return table
 
@@ -184,7 +175,7 @@ def _section(run: Run, family: str, note: Mapping[str, Any]) -> ReportSection:
     ablation, models = Ablation(run.ablations, family), Models(run.manifest)
     title = models.title(family)
     selections = selections_table(run.selections, family, title)
-    base = format_loss(ablation.base_loss, decimals=_DECIMALS)
+    base = FINE_LOSS.text(ablation.base_loss)
     return ReportSection(
         f"The {title}'s search, ablated",
         [
@@ -195,13 +186,13 @@ def _section(run: Run, family: str, note: Mapping[str, Any]) -> ReportSection:
                 f"ablations-{family}",
                 partial(ablation.figure, models.color(family)),
                 "Paired differences to the base over seeds with their "
-                f"{format_share(CONFIDENCE)} t intervals; hollow: on what both searched.",
+                f"{SHARE.text(CONFIDENCE)} t intervals; hollow: on what both searched.",
             ),
             Picture(
                 f"selections-{family}",
                 partial(selections_figure, run.selections, family, models.color(family)),
                 "Share of the finalists' genes that picked each family, with "
-                f"{format_share(CONFIDENCE)} intervals in which a seed counts once (exact binomial "
+                f"{SHARE.text(CONFIDENCE)} intervals in which a seed counts once (exact binomial "
                 "for one gene, t for several); the tick is the family's share of the library. All "
                 "seeds pick from one library.",
             ),
@@ -281,7 +272,7 @@ def selections_table(selections: pa.Table, family: str, title: str) -> Table:
             Column("similarity", optional=1),
         ],
         [
-            f"Share of genes, mean over seeds; below it the {format_share(CONFIDENCE)} interval, "
+            f"Share of genes, mean over seeds; below it the {SHARE.text(CONFIDENCE)} interval, "
             "exact binomial for one gene and t for several; a seed counts once.",
             "Similarity: mean absolute cosine between the entries of two seeds / between any two "
             "entries.",
@@ -297,8 +288,8 @@ def selections_table(selections: pa.Table, family: str, title: str) -> Table:
             ]
             table.add(
                 row["entry_family"].replace("_", " "),
-                (format_share(row["picked"]), f"{format_share(low)} to {format_share(high)}"),
-                format_share(chance),
+                (SHARE.text(row["picked"]), f"{SHARE.text(low)} to {SHARE.text(high)}"),
+                SHARE.text(chance),
                 "more" if low > chance else "less" if high < chance else "",
                 " / ".join(similarities),
             )

@@ -6,7 +6,7 @@ those on more of validation stand beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 
 from clso.artifacts import Run
 from clso.report.formats import (
-    format_bytes,
-    format_count,
-    format_energy,
-    format_loss,
-    format_share,
+    BYTES,
+    COUNT,
+    ENERGY_PER_TOKEN,
+    FINE_LOSS,
+    SHARE,
+    NumberFormat,
     format_source,
 )
 from clso.report.html import Picture, ReportSection
@@ -37,7 +38,6 @@ __all__ = ["Front", "pareto_sections"]
 Row = Mapping[str, Any]
 
 _LINES: Final = 10
-_DECIMALS: Final = 4
 _NEAR: Final = 0.01  # "nearly as good": within this share of the lowest loss
 _WORTH_SAYING: Final = 0.95  # of a saving: the share that is left
 _OBJECTIVES: Final = {
@@ -56,20 +56,16 @@ _WIDE: Final = 3.0  # costs that differ by more than this factor have a logarith
 class _Axis:
     label: str
     caption: str
-    write: Callable[[float], str]
+    numbers: NumberFormat
 
 
 _AXES: Final = {
-    "stored_bytes": _Axis(
-        "stored, bytes", "what a model stores", lambda value: format_bytes(round(value))
-    ),
-    "flops_per_token": _Axis(
-        "operations per token", "counted operations per token", lambda value: f"{value:,.0f}"
-    ),
+    "stored_bytes": _Axis("stored, bytes", "what a model stores", BYTES),
+    "flops_per_token": _Axis("operations per token", "counted operations per token", COUNT),
     "energy_j_per_token": _Axis(
         "joules per token, measured",
         "joules per token, measured after the search and read by no decision of it",
-        partial(format_energy, per_token=True),
+        ENERGY_PER_TOKEN,
     ),
 }
 
@@ -97,7 +93,7 @@ class Front:
     def table(self, scored_on: str, limit: int = _LINES) -> Table:
         """Return the front's both ends by loss, and what lies evenly between."""
         table = Table(
-            f"Front of the {self._title}: {format_count(len(self.rows))} models",
+            f"Front of the {self._title}: {COUNT.text(len(self.rows))} models",
             [
                 Column("genome", text=True),
                 *map(Column, ("loss", "stored", "operations", "energy")),
@@ -112,15 +108,13 @@ class Front:
         last, count = len(self.rows) - 1, min(limit, len(self.rows))
         for number in sorted({round(place * last / max(count - 1, 1)) for place in range(count)}):
             row = self.rows[number]
-            loss, validation = (
-                format_loss(row[name], decimals=_DECIMALS) for name in ("loss", "validation_loss")
-            )
+            loss, validation = (FINE_LOSS.text(row[name]) for name in ("loss", "validation_loss"))
             table.add(
                 row["genome_hash"],
                 (loss, validation),
-                format_bytes(row["stored_bytes"]),
-                format_count(row["flops_per_token"]),
-                format_energy(row["energy_j_per_token"], per_token=True),
+                BYTES.text(row["stored_bytes"]),
+                COUNT.text(row["flops_per_token"]),
+                ENERGY_PER_TOKEN.text(row["energy_j_per_token"]),
             )
         return table
 
@@ -143,7 +137,7 @@ class Front:
             grey = "" if cost == "energy_j_per_token" else "; grey: models beaten by another"
             ceiling = _ceiling(self.rows)
             hidden = sum(row["loss"] > ceiling for row in self._evaluated if row[cost] is not None)
-            above = f" Higher losses, not shown: {format_count(hidden)}." * (hidden > 0)
+            above = f" Higher losses, not shown: {COUNT.text(hidden)}." * (hidden > 0)
             caption = (
                 f"Front of the {self._title}: loss by {axis.caption}. The line has the lowest loss "
                 f"at each price, hollow points are on the front for another cost{grey}.{above}"
@@ -165,21 +159,21 @@ class Front:
             if name in objectives
         }
         savings = [
-            f"{format_share(share)} of its {_OBJECTIVES[name]}"
+            f"{SHARE.text(share)} of its {_OBJECTIVES[name]}"
             for name, share in shares.items()
             if share < _WORTH_SAYING
         ]
         saved = (
-            f" Within {format_share(_NEAR)} of that loss there are models with "
+            f" Within {SHARE.text(_NEAR)} of that loss there are models with "
             f"{', or with '.join(savings)}."
             if savings
             else ""
         )
         return (
-            f"Of {format_count(n_evaluated)} evaluated models, {format_count(len(rows))} are "
+            f"Of {COUNT.text(n_evaluated)} evaluated models, {COUNT.text(len(rows))} are "
             f"beaten by no other in {named} at once: the front. The lowest loss, "
-            f"{format_loss(best['loss'], decimals=_DECIMALS)}, takes "
-            f"{format_bytes(best['stored_bytes'])} and {format_count(best['flops_per_token'])} "
+            f"{FINE_LOSS.text(best['loss'])}, takes "
+            f"{BYTES.text(best['stored_bytes'])} and {COUNT.text(best['flops_per_token'])} "
             f"operations per token.{saved}"
         )
 
@@ -240,7 +234,7 @@ class Front:
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter(lambda value, _: axis.write(value))
+        axes.xaxis.set_major_formatter(lambda value, _: axis.numbers.text(value))
         axes.minorticks_off()
         axes.set_xlabel(axis.label)
         axes.set_ylabel("loss, nats per token")
@@ -292,7 +286,7 @@ def _growth_sentence(hypervolumes: Sequence[float | None]) -> str:
     return (
         f"The front's hypervolume, in units of the box between the first generation's best and "
         f"worst values, rose from {shares[0]:.3f} after that generation to {shares[-1]:.3f} after "
-        f"{format_count(len(hypervolumes))}."
+        f"{COUNT.text(len(hypervolumes))}."
     )
 
 

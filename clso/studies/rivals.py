@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import format_count, format_difference, format_loss, format_share
+from clso.report.formats import COUNT, FINE_LOSS, SHARE
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import MUTED, new_figure, styled
@@ -47,7 +47,6 @@ _COLORS: Final = {
     "top_weight": "#cc79a7",
     "all_at_once": MUTED,
 }
-_DECIMALS: Final = 4
 
 # evaluations, loss and held-back loss at each step, ascending
 Curve = list[tuple[int, float, float]]
@@ -182,7 +181,7 @@ def rivals_sentence(duels: Sequence[Duel]) -> str:
     return (
         f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
         f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
-        f"{format_share(CONFIDENCE)} interval contains zero. On the blocks held back: "
+        f"{SHARE.text(CONFIDENCE)} interval contains zero. On the blocks held back: "
         f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} open."
     )
 
@@ -197,20 +196,20 @@ def rivals_table(duels: Sequence[Duel]) -> Table:
         ],
         [
             "Nats per token; search minus rival, so a negative number favours the search; below it "
-            f"the {format_share(CONFIDENCE)} interval over seeds.",
+            f"the {SHARE.text(CONFIDENCE)} interval over seeds.",
             "Held back: validation blocks that no search read.",
         ],
     )
     for budget, group in groupby(duels, key=lambda duel: duel.evaluations):
-        table.add(f"{format_count(budget)} evaluations", emphasis="group")
+        table.add(f"{COUNT.text(budget)} evaluations", emphasis="group")
         for duel in group:
             table.add(
                 METHODS.get(duel.rival, duel.rival),
-                format_loss(duel.search_loss, decimals=_DECIMALS),
-                format_loss(duel.rival_loss, decimals=_DECIMALS),
-                format_difference(duel.fitness),
+                FINE_LOSS.text(duel.search_loss),
+                FINE_LOSS.text(duel.rival_loss),
+                FINE_LOSS.difference(duel.fitness),
                 f"{duel.n_won} of {duel.n_seeds}",
-                format_difference(duel.held_back),
+                FINE_LOSS.difference(duel.held_back),
             )
     return table
 

@@ -25,15 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import (
-    NOT_MEASURED,
-    format_difference,
-    format_energy,
-    format_loss,
-    format_p,
-    format_ratio,
-    format_share,
-)
+from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, P_VALUE, RATIO, SHARE
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import MUTED, PALETTE, new_figure, styled
@@ -47,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Saving", "Savings", "Share", "floor_of", "savings_sections", "target_of"]
 
 _RESAMPLES: Final = 2000
-_DECIMALS: Final = 4
 _WRITE_UP_SHARE: Final = 0.19
 _WRITE_UP_PREDICTIONS: Final = 635
 _STYLES: Final = ("-", "--", "-.", ":")
@@ -68,7 +59,7 @@ class Share:
     def cell(self) -> tuple[str, str]:
         """Return the ratio and its interval as text."""
         ratio, low, high = (
-            format_share(value) if math.isfinite(value) else "never"
+            SHARE.text(value) if math.isfinite(value) else "never"
             for value in (self.ratio, self.low, self.high)
         )
         return ratio, f"{low} to {high}"
@@ -133,11 +124,11 @@ class Saving:
             unmeasured if is_reference else self.share.cell(),
             unmeasured if is_reference or energy_share is None else energy_share.cell(),
             _count(self.restricted_mean),
-            format_p(self.p_value),
-            format_difference(self.loss, _DECIMALS),
+            P_VALUE.text(self.p_value),
+            FINE_LOSS.difference(self.loss),
             (
-                NOT_MEASURED if per_evaluation is None else format_ratio(per_evaluation),
-                f"{format_energy(self.evaluation_j)} / {format_energy(self.prediction_j)}",
+                RATIO.text(per_evaluation),
+                f"{ENERGY.text(self.evaluation_j)} / {ENERGY.text(self.prediction_j)}",
             ),
         ]
 
@@ -231,8 +222,8 @@ class Savings:
         share, interval = best.share.cell()
         sentence = (
             f"To reach what {self._reference} ends with, {best.title} takes {share} of the "
-            f"evaluations ({format_share(CONFIDENCE)} interval {interval}; {best.reached} seeds "
-            f"arrive); the write-up says {format_share(_WRITE_UP_SHARE)}."
+            f"evaluations ({SHARE.text(CONFIDENCE)} interval {interval}; {best.reached} seeds "
+            f"arrive); the write-up says {SHARE.text(_WRITE_UP_SHARE)}."
         )
         if len(self.arms) > 2:
             sentence += (
@@ -248,15 +239,14 @@ class Savings:
             return sentence
         return (
             f"{sentence} An evaluation takes the joules of "
-            f"{format_ratio(best.predictions_per_evaluation)} predictions, fits of the surrogate "
+            f"{RATIO.text(best.predictions_per_evaluation)} predictions, fits of the surrogate "
             f"included; the write-up says {_WRITE_UP_PREDICTIONS}."
         )
 
     def table(self, title: str, target: float) -> Table:
         """Return a row per arm; the reference comes first."""
         table = Table(
-            f"Evaluations of the {title}'s search until its loss is "
-            f"{format_loss(target, decimals=_DECIMALS)}",
+            f"Evaluations of the {title}'s search until its loss is {FINE_LOSS.text(target)}",
             [
                 Column("arm", text=True),
                 *map(Column, ("reached", "median", "share", "joules")),
@@ -268,7 +258,7 @@ class Savings:
             [
                 f"The target is the median loss that {self._reference} ends with. Median: "
                 "evaluations to it (Kaplan-Meier). Share: of the reference's. Joules: their share; "
-                f"{format_share(CONFIDENCE)} bootstrap intervals over seeds.",
+                f"{SHARE.text(CONFIDENCE)} bootstrap intervals over seeds.",
                 "Mean: evaluations restricted to the budget. p: log-rank with Holm's correction. "
                 "Loss: arm minus reference at the end, where all went on to it. Predictions: how "
                 "many the joules of one evaluation pay for; below, the joules of each.",

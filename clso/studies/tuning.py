@@ -22,13 +22,7 @@ import yaml
 
 from clso.artifacts import Run, atomic_write_bytes
 from clso.errors import ArtifactError
-from clso.report.formats import (
-    NOT_MEASURED,
-    format_difference,
-    format_energy,
-    format_loss,
-    format_share,
-)
+from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, SHARE
 from clso.report.html import Block, Page, Picture, ReportSection, run_pairs
 from clso.report.table import Column, Table
 from clso.statistics.paired import Difference
@@ -47,7 +41,6 @@ FIGURES: Final = {
 }
 """The figures of a study that a page shows, in order, with what stands below them."""
 
-_DECIMALS: Final = 4
 _MIN_IMPORTANCE: Final = 0.005
 
 Row = Mapping[str, Any]
@@ -102,7 +95,7 @@ class Check:
         low, high = self.difference.low, self.difference.high
         assert low is not None
         assert high is not None
-        difference, interval = format_difference(self.difference, _DECIMALS)
+        difference, interval = FINE_LOSS.difference(self.difference)
         verdict = "beat the default"
         if low > 0:
             verdict = "are worse than the default"
@@ -110,8 +103,8 @@ class Check:
             verdict = "are not shown to beat the default, for the interval contains zero"
         return (
             f"On {self.n_seeds} seeds that tuned nothing, at the same budget, the tuned settings "
-            f"{verdict}: {format_loss(self.tuned_loss, decimals=_DECIMALS)} against "
-            f"{format_loss(self.default_loss, decimals=_DECIMALS)}, a difference of "
+            f"{verdict}: {FINE_LOSS.text(self.tuned_loss)} against "
+            f"{FINE_LOSS.text(self.default_loss)}, a difference of "
             f"{difference} nats per token ({interval}, 95 % over seeds), lower for {self.n_won} of "
             f"{self.n_seeds}."
         )
@@ -120,7 +113,7 @@ class Check:
         """Say the verdict in a few words."""
         if self.same:
             return "nothing better than the default"
-        gap = format_loss(abs(self.difference.mean), decimals=_DECIMALS)
+        gap = FINE_LOSS.text(abs(self.difference.mean))
         low, high = self.difference.low, self.difference.high
         if high is not None and high < 0:
             return f"{gap} nats per token below the default"
@@ -201,7 +194,7 @@ class Tuning:
         spent = (
             f"{budget['evaluations']:,} evaluations"
             if budget["evaluations"] is not None
-            else format_energy(budget["energy_j"])
+            else ENERGY.text(budget["energy_j"])
         )
         return (
             f"{len(states)} trials ({', '.join(counts)}), each a search of {spent} for each of "
@@ -295,16 +288,16 @@ class Tuning:
             gap = None if default is None or tuned is None else tuned - default
             table.add(
                 str(seed),
-                format_loss(default, decimals=_DECIMALS),
-                format_loss(tuned, decimals=_DECIMALS),
-                format_loss(gap, signed=True, decimals=_DECIMALS),
+                FINE_LOSS.text(default),
+                FINE_LOSS.text(tuned),
+                FINE_LOSS.signed(gap),
             )
         if self.check is not None:
             means = (self.check.default_loss, self.check.tuned_loss)
             table.add(
                 "mean",
-                *(format_loss(mean, decimals=_DECIMALS) for mean in means),
-                format_difference(self.check.difference, _DECIMALS),
+                *(FINE_LOSS.text(mean) for mean in means),
+                FINE_LOSS.difference(self.check.difference),
                 emphasis="best",
             )
         return table
@@ -316,9 +309,9 @@ class Tuning:
             other = f"{self.check.n_seeds} other seeds"
             default, tuned = self.check.default_loss, self.check.tuned_loss
             facts += [
-                ("tuned, held back", format_loss(tuned, decimals=_DECIMALS), other),
-                ("default, held back", format_loss(default, decimals=_DECIMALS), other),
-                ("difference", *format_difference(self.check.difference, _DECIMALS)),
+                ("tuned, held back", FINE_LOSS.text(tuned), other),
+                ("default, held back", FINE_LOSS.text(default), other),
+                ("difference", *FINE_LOSS.difference(self.check.difference)),
             ]
         searched = [row for row in self._trials if row["searches"]]
         joules = [row["energy_j"] for row in searched]
@@ -327,7 +320,7 @@ class Tuning:
             if None in joules or not joules
             else sum(row["energy_j"] * row["searches"] for row in searched)
         )
-        spent = format_energy(total)
+        spent = ENERGY.text(total)
         return [*facts, ("searches of all trials", spent, "each as if it paid for itself")]
 
 
@@ -371,8 +364,8 @@ def _trials_table(trials: Sequence[Row], note: str, *, best: bool = False) -> Ta
         table.add(
             str(row["number"]),
             (state, ", ".join(f"{name} {_value(value)}" for name, value in settings.items())),
-            format_loss(row["loss"], decimals=_DECIMALS),
-            format_energy(row["energy_j"]),
+            FINE_LOSS.text(row["loss"]),
+            ENERGY.text(row["energy_j"]),
             emphasis="best" if best and row["is_best"] else "",
         )
     return table
@@ -396,4 +389,4 @@ def _value(value: object) -> str:
 def _importance(share: float | None) -> str:
     if share is None:
         return NOT_MEASURED
-    return format_share(share) if share >= _MIN_IMPORTANCE else format_share(0.0)
+    return SHARE.text(share) if share >= _MIN_IMPORTANCE else SHARE.text(0.0)
