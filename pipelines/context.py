@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from clso.artifacts import RunFolder, load_run, write_error
 from clso.data import dataset_fingerprint
-from clso.energy import EnergyMonitor, Measurement, open_monitor
+from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
 from pipelines.config import RunConfig
@@ -163,7 +163,7 @@ def open_context(
         raise write_error(locks, error) from error
     try:
         _sweep(path, out / ".trash", fresh=fresh)
-        with open_monitor(config.energy) as monitor:
+        with config.energy.open() as monitor:
             context = RunContext(
                 Experiment(config, fingerprint, out, monitor, reporter), run_id, RunFolder(path)
             )

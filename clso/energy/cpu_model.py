@@ -1,6 +1,6 @@
-"""Energy by assumption: so many watts for every busy core.
+"""Energy as an estimate: CPU seconds times a fixed power per busy core.
 
-A ratio of two such figures is a ratio of CPU times, whatever the watts.
+A ratio of two such estimates is a ratio of CPU times, whatever the power.
 """
 
 from __future__ import annotations
@@ -14,17 +14,11 @@ from clso.errors import MeterError
 __all__ = ["CpuModelMeter"]
 
 
-def _cpu_seconds() -> float:
-    """Return the CPU time of this process, all its threads, and the children it has waited for."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
-
-
 class CpuModelMeter:
     """E = power_w * (CPU seconds of this process and of its finished children).
 
-    Other processes do not count, nor does what the machine draws at rest; a child counts when it
-    has ended and been waited for.
+    Other processes and the machine's idle power do not count. A child process counts once it has
+    ended and this process has waited for it.
 
     Args:
         power_w: watts per busy core.
@@ -47,4 +41,6 @@ class CpuModelMeter:
 
     def read_j(self) -> float:
         """Return the modelled joules since the process began."""
-        return self._power_w * _cpu_seconds()
+        times = os.times()
+        cpu_s = time.process_time() + times.children_user + times.children_system
+        return self._power_w * cpu_s

@@ -1,13 +1,13 @@
-"""What a window of work took: seconds, and joules per device.
+"""Seconds and joules per device of a piece of work.
 
-`None` means not measured and is never written as 0. Sums follow from that: a device whose energy
-is unknown for a part of the work is unknown for the whole.
+`None` means not measured and is never written as 0. So a device whose energy is unknown for a
+part of the work has no total.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 __all__ = ["DeviceEnergy", "Measurement"]
@@ -19,9 +19,9 @@ class DeviceEnergy:
 
     Attributes:
         device: `"cpu"`, `"dram"`, `"gpu0"`.
-        energy_j: `None` if the meter failed or its counter stood still.
-        source: the meter; several joined by `+` in a total over parts with different meters.
-        estimated: the figure comes from a model or a recording, at least in part.
+        energy_j: `None` if the meter failed or its counter did not move.
+        source: the meter; in a total over several meters, their names joined by `+`.
+        estimated: at least a part of the joules comes from a model or a recording.
     """
 
     device: str
@@ -29,18 +29,13 @@ class DeviceEnergy:
     source: str
     estimated: bool
 
-    @property
-    def sources(self) -> frozenset[str]:
-        """The meters behind the figure, one by one."""
-        return frozenset(self.source.split("+"))
-
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Seconds of wall time and the energy of every metered device.
+    """Seconds of wall time, and the energy of every metered device.
 
-    The totals cover the devices that were measured, and `energy_source` says which meters those
-    are, so that a figure that lacks a device cannot be taken for one that has it.
+    The totals cover the measured devices only. `energy_source` names their meters, so a total
+    without a device differs visibly from a total with it.
     """
 
     duration_s: float
@@ -58,13 +53,12 @@ class Measurement:
 
     @property
     def energy_source(self) -> str | None:
-        """The meters behind `energy_j`, sorted and joined by `+`; `None` if there are none."""
-        sources = frozenset[str]().union(*(device.sources for device in self._measured))
-        return "+".join(sorted(sources)) or None
+        """The measured devices' meters, sorted and joined by `+`; `None` if there are none."""
+        return _joined_sources(self._measured) or None
 
     @property
     def estimated(self) -> bool | None:
-        """Whether any part of `energy_j` is modelled; `None` if nothing was measured."""
+        """Whether any part of `energy_j` is an estimate; `None` if nothing was measured."""
         measured = self._measured
         return any(device.estimated for device in measured) if measured else None
 
@@ -79,33 +73,34 @@ class Measurement:
         """Add up successive pieces of work, device by device.
 
         A device that one of the parts did not measure has `energy_j=None` in the total. Parts
-        that took no time and have no devices change nothing.
+        without time and without devices change nothing.
         """
         parts = tuple(part for part in parts if part.duration_s > 0 or part.devices)
-        by_device = [{device.device: device for device in part.devices} for part in parts]
-        names = dict.fromkeys(name for devices in by_device for name in devices)
+        by_device: dict[str, list[DeviceEnergy]] = {}
+        for part in parts:
+            for device in part.devices:
+                by_device.setdefault(device.device, []).append(device)
         totals = []
-        for name in names:
-            found = [devices[name] for devices in by_device if name in devices]
-            joules = [device.energy_j for device in found if device.energy_j is not None]
+        for name, devices in by_device.items():
+            joules = [device.energy_j for device in devices if device.energy_j is not None]
             totals.append(
                 DeviceEnergy(
                     device=name,
                     energy_j=sum(joules) if len(joules) == len(parts) else None,
-                    source="+".join(sorted(frozenset[str]().union(*(d.sources for d in found)))),
-                    estimated=any(device.estimated for device in found),
+                    source=_joined_sources(devices),
+                    estimated=any(device.estimated for device in devices),
                 )
             )
         return cls(duration_s=sum(part.duration_s for part in parts), devices=tuple(totals))
 
     def split(self, weights: Sequence[float]) -> list[Measurement]:
-        r"""Return the shares of pieces of work that were measured together.
+        r"""Divide a measurement among pieces of work that were measured together.
 
-        Piece i gets :math:`w_i / \sum_j w_j` of the seconds and joules; where all weights are 0,
+        Piece i gets :math:`w_i / \sum_j w_j` of the seconds and joules. If all weights are 0,
         the pieces get equal shares.
 
         Args:
-            weights: how much work each piece was, such as its tokens, `(n,)`, >= 0.
+            weights: the size of each piece, such as its number of tokens, `(n,)`, >= 0.
         """
         total = sum(weights)
         fractions = [weight / total if total else 1 / len(weights) for weight in weights]
@@ -125,18 +120,8 @@ class Measurement:
 
     def to_record(self) -> dict[str, Any]:
         """Return plain JSON values; `from_record` is its inverse."""
-        return {
-            "duration_s": self.duration_s,
-            "devices": [
-                {
-                    "device": device.device,
-                    "energy_j": device.energy_j,
-                    "source": device.source,
-                    "estimated": device.estimated,
-                }
-                for device in self.devices
-            ],
-        }
+        devices = [asdict(device) for device in self.devices]
+        return {"duration_s": self.duration_s, "devices": devices}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Measurement:
@@ -145,3 +130,7 @@ class Measurement:
             duration_s=float(record["duration_s"]),
             devices=tuple(DeviceEnergy(**device) for device in record["devices"]),
         )
+
+
+def _joined_sources(devices: Iterable[DeviceEnergy]) -> str:
+    return "+".join(sorted({name for device in devices for name in device.source.split("+")}))

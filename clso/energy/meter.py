@@ -1,7 +1,7 @@
-"""What every meter offers: a number of joules that only grows.
+"""The interface of all meters: cumulative joules.
 
-Notation: energies are joules since some fixed moment of the meter's own choosing, so that the
-difference of two readings is the energy between them and windows may nest and overlap.
+Notation: a reading is joules since a fixed moment that each meter chooses. The difference of two
+readings is the energy between them, so windows may nest and overlap.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ __all__ = ["Meter", "Sampler"]
 class Meter(Protocol):
     """Cumulative energy of one device.
 
-    A meter may also have `close()`, which frees what it holds (a thread, a driver's handle).
+    A meter may also have `close()`, which frees its resources (a thread, a driver's handle).
     """
 
     @property
     def device(self) -> str:
-        """What is measured: `"cpu"`, `"dram"`, `"gpu0"`."""
+        """The measured device: `"cpu"`, `"dram"`, `"gpu0"`."""
 
     @property
     def source(self) -> str:
-        """How: `"nvml"`, `"rapl"`, `"cpu_model"` or `"replay"`."""
+        """The kind of meter: `"nvml"`, `"rapl"`, `"cpu_model"` or `"replay"`."""
 
     @property
     def estimated(self) -> bool:
-        """Whether the joules come from a model or a recording instead of this machine's sensor."""
+        """Whether the joules come from a model or a recording, not from a sensor."""
 
     def read_j(self) -> float:
-        """Return the joules so far; safe to call from any thread.
+        """Return the joules so far; any thread may call this.
 
         Raises:
             MeterError: the device does not answer.
@@ -43,10 +43,10 @@ class Meter(Protocol):
 
 
 class Sampler:
-    """Calls a function every so many seconds on a thread of its own, until closed.
+    """Calls a function periodically on its own thread, until closed.
 
     Args:
-        sample: what to call; a `MeterError` of it is left to whoever reads the meter next.
+        sample: the function; its `MeterError` is ignored, because the next reading raises it again.
         period_s: seconds between two calls.
     """
 

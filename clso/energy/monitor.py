@@ -1,4 +1,4 @@
-"""Windows of work over a set of meters."""
+"""Measures pieces of work with a set of meters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from clso.errors import MeterError
 
 __all__ = ["EnergyMonitor", "Window"]
 
-# Counters tick every 1 ms (RAPL) to 100 ms (NVML): longer than this, a still one is broken.
+# Counters advance every 1 ms (RAPL) to 100 ms (NVML). One that stands still longer is broken.
 _SLOWEST_TICK_S = 0.1
 
 
 class Window:
-    """One piece of work under measurement; `EnergyMonitor.window` makes them."""
+    """One piece of work that is measured; `EnergyMonitor.window` opens it."""
 
     def __init__(self, monitor: EnergyMonitor) -> None:
         self._monitor = monitor
@@ -27,25 +27,21 @@ class Window:
         self._start_s = time.perf_counter()
 
     def so_far(self) -> Measurement:
-        """Return what the work took until now; the window stays open."""
+        """Return time and energy of the work until now; the window stays open."""
         if self._measurement is not None:
             return self._measurement
         duration_s = time.perf_counter() - self._start_s
-        end_j = self._monitor.read_j()
-        return Measurement(
-            duration_s=duration_s,
-            devices=tuple(
-                DeviceEnergy(
-                    device=meter.device,
-                    energy_j=_difference_j(meter, start_j, stop_j, duration_s),
-                    source=meter.source,
-                    estimated=meter.estimated,
-                )
-                for meter, start_j, stop_j in zip(
-                    self._monitor.meters, self._start_j, end_j, strict=True
-                )
-            ),
+        readings = zip(self._monitor.meters, self._start_j, self._monitor.read_j(), strict=True)
+        devices = tuple(
+            DeviceEnergy(
+                device=meter.device,
+                energy_j=_difference_j(meter, start_j, stop_j, duration_s),
+                source=meter.source,
+                estimated=meter.estimated,
+            )
+            for meter, start_j, stop_j in readings
         )
+        return Measurement(duration_s, devices)
 
     def close(self) -> None:
         """Fix the measurement; a second call changes nothing."""
@@ -53,7 +49,7 @@ class Window:
 
     @property
     def measurement(self) -> Measurement:
-        """What the work took.
+        """Time and energy of the whole work.
 
         Raises:
             RuntimeError: the window is still open.
@@ -64,13 +60,15 @@ class Window:
 
 
 class EnergyMonitor:
-    """Measures windows of work, which may nest and overlap, on any thread.
+    """Measures windows of work on any thread; windows may nest and overlap.
+
+    As a context manager it frees the meters' resources when the block ends.
 
     Args:
-        meters: one per device; none at all measures durations only.
+        meters: one per device; without meters, only durations are measured.
 
     Raises:
-        ValueError: two meters for one device, whose energy would count twice.
+        ValueError: a device has two meters, so its energy would count twice.
     """
 
     def __init__(self, meters: Sequence[Meter] = ()) -> None:
@@ -78,15 +76,14 @@ class EnergyMonitor:
         if len(set(names)) != len(names):
             raise ValueError(f"a device has two meters: {names}, expected one each")
         self.meters = tuple(meters)
-        self._silent: set[str] = set()
+        self._warned: set[str] = set()
 
     @contextmanager
     def window(self) -> Iterator[Window]:
-        """Measure the block; `window.measurement` is there when it ends, also by an exception.
+        """Measure the block; `window.measurement` is set when it ends, even by an exception.
 
-        A hardware counter that did not move is recorded as `None`, not 0; over a window longer
-        than 0.1 s it warns as well. Work queued on a GPU counts once it has run, so wait for its
-        result inside the block.
+        A counter that did not move is recorded as `None`, not 0; over more than 0.1 s it also
+        warns. Work on a GPU counts once it has run, so wait for its result inside the block.
         """
         window = Window(self)
         try:
@@ -95,15 +92,15 @@ class EnergyMonitor:
             window.close()
 
     def read_j(self) -> tuple[float | None, ...]:
-        """Return every meter's joules so far; `None` (and one warning) where a meter fails."""
+        """Return every meter's joules so far; `None` and one warning for a meter that fails."""
         return tuple(self._read(meter) for meter in self.meters)
 
     def _read(self, meter: Meter) -> float | None:
         try:
             return meter.read_j()
         except MeterError as error:
-            if meter.device not in self._silent:
-                self._silent.add(meter.device)
+            if meter.device not in self._warned:
+                self._warned.add(meter.device)
                 warnings.warn(
                     f"{meter.source} gives no energy for {meter.device}, recorded as not "
                     f"measured: {error.message}",
@@ -112,18 +109,14 @@ class EnergyMonitor:
                 )
             return None
 
-    def close(self) -> None:
-        """Free what the meters hold; the monitor reads no more after this."""
-        for meter in self.meters:
-            close = getattr(meter, "close", None)
-            if close is not None:
-                close()
-
     def __enter__(self) -> EnergyMonitor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        for meter in self.meters:
+            close = getattr(meter, "close", None)
+            if close is not None:
+                close()
 
 
 def _difference_j(

@@ -1,4 +1,4 @@
-"""NVIDIA management library: the energy counter of a GPU, or its power summed over time.
+"""NVIDIA management library: the energy counter of a GPU, or its power integrated over time.
 
 Notation: the counter is in millijoules since the driver was loaded (Volta and newer); power is
 in milliwatts. Source: NVML API reference, nvmlDeviceGetTotalEnergyConsumption.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pynvml
@@ -16,7 +18,7 @@ import pynvml
 from clso.energy.meter import Sampler
 from clso.errors import MeterError
 
-__all__ = ["NvmlMeter", "NvmlPowerMeter", "nvml_meters"]
+__all__ = ["NvmlMeter"]
 
 _SAMPLE_EVERY_S = 0.1
 _REMEDY = "use energy.meter=auto or energy.meter=cpu_model"
@@ -27,7 +29,7 @@ class NvmlMeter:
 
     Args:
         index: the GPU's number in NVML's order (that of the PCI bus).
-        handle: NVML's handle of it.
+        handle: NVML's handle of the GPU.
 
     Raises:
         MeterError: the GPU has no such counter.
@@ -41,6 +43,42 @@ class NvmlMeter:
         self._handle = handle
         self.read_j()
 
+    @classmethod
+    def available(cls) -> Sequence[NvmlMeter | _NvmlPowerMeter]:
+        """Return a meter per GPU that CUDA may use (`CUDA_VISIBLE_DEVICES`, else all).
+
+        A GPU without an energy counter is metered by its power.
+
+        Raises:
+            MeterError: no driver, no visible GPU, or a GPU that gives neither energy nor power.
+        """
+        try:
+            pynvml.nvmlInit()
+            handles = [
+                pynvml.nvmlDeviceGetHandleByIndex(index)
+                for index in range(pynvml.nvmlDeviceGetCount())
+            ]
+            uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        except pynvml.NVMLError as error:
+            raise MeterError(f"NVML finds no NVIDIA driver: {error}", remedy=_REMEDY) from error
+        visible = _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
+        if not visible:
+            raise MeterError(
+                f"NVML sees {len(handles)} GPUs and CUDA_VISIBLE_DEVICES leaves none",
+                remedy=_REMEDY,
+            )
+        with ExitStack() as opened:
+            meters: list[NvmlMeter | _NvmlPowerMeter] = []
+            for index in visible:
+                try:
+                    meters.append(cls(index, handles[index]))
+                except MeterError:
+                    power_meter = _NvmlPowerMeter(index, handles[index])
+                    opened.callback(power_meter.close)
+                    meters.append(power_meter)
+            opened.pop_all()
+        return meters
+
     def read_j(self) -> float:
         """Return the joules since the driver was loaded."""
         try:
@@ -51,35 +89,24 @@ class NvmlMeter:
             ) from error
 
 
-class NvmlPowerMeter:
-    r"""The power of one GPU, summed by the trapezoidal rule: E = sum (P_i + P_{i+1}) / 2 dt.
-
-    Args:
-        index: the GPU's number in NVML's order.
-        handle: NVML's handle of it.
-        sample_every_s: seconds between two samples.
+class _NvmlPowerMeter:
+    r"""The power of one GPU, integrated by the trapezoidal rule: E = sum (P_i + P_{i+1}) / 2 dt.
 
     Raises:
-        MeterError: the GPU does not tell its power either.
+        MeterError: the GPU does not give its power either.
     """
 
     source = "nvml"
     estimated = False
 
-    def __init__(
-        self,
-        index: int,
-        handle: Any,  # noqa: ANN401 - an opaque C pointer
-        *,
-        sample_every_s: float = _SAMPLE_EVERY_S,
-    ) -> None:
+    def __init__(self, index: int, handle: Any) -> None:  # noqa: ANN401 - an opaque C pointer
         self.device = f"gpu{index}"
         self._handle = handle
         self._lock = threading.Lock()
         self._energy_j = 0.0
         self._power_w = self._read_w()
         self._time_s = time.perf_counter()
-        self._sampler = Sampler(self.read_j, sample_every_s)
+        self._sampler = Sampler(self.read_j, _SAMPLE_EVERY_S)
 
     def _read_w(self) -> float:
         try:
@@ -102,49 +129,8 @@ class NvmlPowerMeter:
         self._sampler.close()
 
 
-def nvml_meters() -> list[NvmlMeter | NvmlPowerMeter]:
-    """Return a meter per GPU that CUDA may use (`CUDA_VISIBLE_DEVICES`, else all).
-
-    A GPU without an energy counter is metered by its power.
-
-    Raises:
-        MeterError: no driver, no visible GPU, or one that tells neither energy nor power.
-    """
-    try:
-        pynvml.nvmlInit()
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
-        ]
-        uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    except pynvml.NVMLError as error:
-        raise MeterError(f"NVML finds no NVIDIA driver: {error}", remedy=_REMEDY) from error
-    visible = _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
-    if not visible:
-        raise MeterError(
-            f"NVML sees {len(handles)} GPUs and CUDA_VISIBLE_DEVICES leaves none",
-            remedy=_REMEDY,
-        )
-    meters: list[NvmlMeter | NvmlPowerMeter] = []
-    try:
-        for index in visible:
-            meters.append(_meter(index, handles[index]))
-    except MeterError:
-        for meter in meters:
-            if isinstance(meter, NvmlPowerMeter):
-                meter.close()
-        raise
-    return meters
-
-
-def _meter(index: int, handle: Any) -> NvmlMeter | NvmlPowerMeter:  # noqa: ANN401 - a C pointer
-    try:
-        return NvmlMeter(index, handle)
-    except MeterError:
-        return NvmlPowerMeter(index, handle)
-
-
 def _visible(setting: str | None, uuids: list[str]) -> list[int]:
-    """Read `CUDA_VISIBLE_DEVICES` as CUDA does: what follows an unknown entry is hidden."""
+    """Parse `CUDA_VISIBLE_DEVICES` as CUDA does: GPUs after an unknown entry are hidden."""
     if setting is None:
         return list(range(len(uuids)))
     indices: list[int] = []

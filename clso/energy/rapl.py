@@ -1,22 +1,24 @@
 """Running average power limit: the energy counters of Intel and AMD processors, through sysfs.
 
 Notation: a zone is a folder such as `intel-rapl:0` (name `package-0`) or `intel-rapl:0:2`
-(name `dram`) with `energy_uj`, a counter of microjoules that starts anew at
+(name `dram`) with `energy_uj`, a counter of microjoules that restarts at 0 after
 `max_energy_range_uj`. Source: Linux, Documentation/power/powercap/powercap.rst.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from clso.energy.meter import Sampler
 from clso.errors import MeterError
 
-__all__ = ["POWERCAP", "RaplMeter", "rapl_meters"]
+__all__ = ["RaplMeter"]
 
-POWERCAP = Path("/sys/class/powercap")
-# A 65 kJ counter at 500 W starts anew after 130 s; two rounds between readings would go unseen.
+_POWERCAP = Path("/sys/class/powercap")
+# A 65 kJ counter at 500 W wraps around every 130 s. Two wrap-arounds between readings go unseen.
 _READ_EVERY_S = 30.0
 _PERMISSION_REMEDY = (
     "let your user read the counter, for example `sudo chmod a+r "
@@ -25,7 +27,7 @@ _PERMISSION_REMEDY = (
 
 
 class RaplMeter:
-    """The counter of one zone, carried past its wrap-around.
+    """The counter of one zone, without its wrap-arounds.
 
     Args:
         zone: the folder with `energy_uj` and `max_energy_range_uj`.
@@ -33,7 +35,7 @@ class RaplMeter:
         read_every_s: seconds between the readings that watch for a wrap-around.
 
     Raises:
-        MeterError: the counter is not there or may not be read.
+        MeterError: the counter is missing or may not be read.
     """
 
     source = "rapl"
@@ -48,6 +50,33 @@ class RaplMeter:
         self._total_uj = 0
         self._sampler = Sampler(self.read_j, read_every_s)
 
+    @classmethod
+    def available(cls, root: Path = _POWERCAP) -> Sequence[RaplMeter]:
+        """Return a meter per processor package, and per memory zone beside a package.
+
+        Zones inside a package (`core`, `uncore`) are part of its counter, `psys` contains the
+        packages, and `intel-rapl-mmio` repeats them: none of these is read.
+
+        Raises:
+            MeterError: there is no package counter, or it may not be read.
+        """
+        names = {zone: _zone_name(zone) for zone in sorted(root.glob("intel-rapl:*"))}
+        packages = [zone for zone, name in names.items() if name.startswith("package")]
+        memories = [zone for zone, name in names.items() if name == "dram"]
+        if not packages:
+            raise MeterError(
+                f"no RAPL counter under {root}: this kernel or virtual machine does not offer one",
+                remedy="use energy.meter=auto or energy.meter=cpu_model",
+            )
+        with ExitStack() as opened:
+            meters: list[RaplMeter] = []
+            for kind, zones in (("cpu", packages), ("dram", memories)):
+                for number, zone in enumerate(zones):
+                    meters.append(cls(zone, kind if len(zones) == 1 else f"{kind}{number}"))
+                    opened.callback(meters[-1].close)
+            opened.pop_all()
+        return meters
+
     def read_j(self) -> float:
         """Return the joules since the meter was made."""
         with self._lock:
@@ -60,39 +89,6 @@ class RaplMeter:
     def close(self) -> None:
         """End the thread that watches for wrap-arounds."""
         self._sampler.close()
-
-
-def rapl_meters(root: Path = POWERCAP) -> list[RaplMeter]:
-    """Return a meter per processor package and per memory zone beside it.
-
-    Zones inside a package (`core`, `uncore`) are part of its counter, `psys` contains the
-    packages, and `intel-rapl-mmio` shows them again: none of these is read.
-
-    Raises:
-        MeterError: there is no package counter, or it may not be read.
-    """
-    zones: dict[str, list[Path]] = {"cpu": [], "dram": []}
-    for zone in sorted(root.glob("intel-rapl:*")):
-        name = _zone_name(zone)
-        if name.startswith("package"):
-            zones["cpu"].append(zone)
-        elif name == "dram":
-            zones["dram"].append(zone)
-    if not zones["cpu"]:
-        raise MeterError(
-            f"no RAPL counter under {root}: this kernel or virtual machine does not offer one",
-            remedy="use energy.meter=auto or energy.meter=cpu_model",
-        )
-    meters: list[RaplMeter] = []
-    try:
-        for kind, found in zones.items():
-            for number, zone in enumerate(found):
-                meters.append(RaplMeter(zone, kind if len(found) == 1 else f"{kind}{number}"))
-    except MeterError:
-        for meter in meters:
-            meter.close()
-        raise
-    return meters
 
 
 def _zone_name(zone: Path) -> str:

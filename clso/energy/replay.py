@@ -1,7 +1,7 @@
-"""A recorded log played again, so that energy code runs the same without hardware.
+"""Replays a recorded log, so that energy code runs without the hardware.
 
-The log has a JSON object per line: `{"elapsed_s": 1.5, "device": "gpu0", "energy_j": 312.0}`,
-cumulative joules at seconds since the recording began, rising per device.
+The log has one JSON object per line: `{"elapsed_s": 1.5, "device": "gpu0", "energy_j": 312.0}`,
+the cumulative joules of a device at seconds since the recording began.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 
 from clso.errors import MeterError
 
-__all__ = ["ReplayMeter", "replay_meters"]
+__all__ = ["ReplayMeter"]
 
 
 class ReplayMeter:
     """The energy of one device as recorded, linear between readings.
 
     Args:
-        device: the device of the recording.
-        elapsed_s: `(n,)` rising, n >= 2.
-        energy_j: `(n,)` cumulative joules, never falling.
-        clock: seconds since the replay began.
+        device: the recorded device.
+        elapsed_s: times of the readings, `(n,)`, increasing, n >= 2.
+        energy_j: cumulative joules, `(n,)`, not decreasing.
+        clock: returns the seconds since the replay began.
 
     Raises:
-        MeterError: fewer than two readings, or they fall.
+        MeterError: there are fewer than two readings, or they decrease.
     """
 
     source = "replay"
@@ -54,8 +54,40 @@ class ReplayMeter:
                 remedy="elapsed_s must rise and energy_j, being cumulative, must not fall",
             )
 
+    @classmethod
+    def read_log(cls, path: Path, clock: Callable[[], float] | None = None) -> list[ReplayMeter]:
+        """Return a meter per device of a log; the replay begins now unless a clock is given.
+
+        Raises:
+            MeterError: the log is missing or damaged; the message names the line.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MeterError(
+                f"cannot read the energy log {path}: {error}", remedy="check energy.replay"
+            ) from error
+        readings: dict[str, tuple[list[float], list[float]]] = {}
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            device, elapsed_s, energy_j = _parse(line, f"{path}, line {number}")
+            times, joules = readings.setdefault(device, ([], []))
+            times.append(elapsed_s)
+            joules.append(energy_j)
+        if not readings:
+            raise MeterError(f"the energy log {path} is empty", remedy="check energy.replay")
+        start_s = time.perf_counter()
+        clock = clock or (lambda: time.perf_counter() - start_s)
+        try:
+            return [cls(device, *columns, clock) for device, columns in readings.items()]
+        except MeterError as error:
+            raise MeterError(
+                f"in the energy log {path}: {error.message}", remedy=error.remedy
+            ) from None
+
     def read_j(self) -> float:
-        """Return the recorded joules at this moment of the replay.
+        """Return the recorded joules at the present time of the replay.
 
         Raises:
             MeterError: the recording is over.
@@ -64,38 +96,6 @@ class ReplayMeter:
         if now_s > self._elapsed_s[-1]:
             raise MeterError(f"the recording ends after {self._elapsed_s[-1]:g} s")
         return float(np.interp(now_s, self._elapsed_s, self._energy_j))
-
-
-def replay_meters(path: Path, clock: Callable[[], float] | None = None) -> list[ReplayMeter]:
-    """Return a meter per device of a log; the replay begins now unless a clock is given.
-
-    Raises:
-        MeterError: the log is missing or damaged; the message names the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MeterError(
-            f"cannot read the energy log {path}: {error}", remedy="check energy.replay"
-        ) from error
-    readings: dict[str, tuple[list[float], list[float]]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        device, elapsed_s, energy_j = _parse(line, f"{path}, line {number}")
-        times, joules = readings.setdefault(device, ([], []))
-        times.append(elapsed_s)
-        joules.append(energy_j)
-    if not readings:
-        raise MeterError(f"the energy log {path} is empty", remedy="check energy.replay")
-    start_s = time.perf_counter()
-    since_start = clock or (lambda: time.perf_counter() - start_s)
-    try:
-        return [ReplayMeter(device, *columns, since_start) for device, columns in readings.items()]
-    except MeterError as error:
-        raise MeterError(
-            f"in the energy log {path}: {error.message}", remedy=error.remedy
-        ) from None
 
 
 def _parse(line: str, where: str) -> tuple[str, float, float]:

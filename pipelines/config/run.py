@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 from clso.baseline.settings import BaselineSettings
 from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
 from clso.digest import digest_of
-from clso.energy.select import EnergySettings
+from clso.energy.settings import EnergySettings
 from clso.errors import ConfigError
 from clso.gpt.settings import GptSettings, ModelSettings
 from clso.mixture.settings import MixtureSettings

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_table
-from clso.energy import open_monitor
 from clso.errors import ArtifactError, ConfigError
 from clso.progress import SILENT, Reporter
 from clso.report.style import figure_svg
@@ -140,7 +139,7 @@ def _open_study(
                 f"{manifest['run_id']}, and this is {run_id}",
                 remedy="give this one a name of its own (--set name=...), or --fresh to replace it",
             )
-    with open_monitor(config.energy) as monitor:
+    with config.energy.open() as monitor:
         experiment = Experiment(config, fingerprint, out, monitor, reporter)
         run = RunContext(experiment, run_id, folder, manifest)
         if not manifest:

@@ -13,15 +13,7 @@ from typing import Any, Never
 import pynvml
 import pytest
 
-from clso.energy import (
-    CpuModelMeter,
-    NvmlMeter,
-    NvmlPowerMeter,
-    RaplMeter,
-    nvml_meters,
-    rapl_meters,
-    replay_meters,
-)
+from clso.energy import CpuModelMeter, EnergyMonitor, NvmlMeter, RaplMeter, ReplayMeter, nvml
 from clso.energy.meter import Meter, Sampler
 from clso.errors import MeterError
 
@@ -92,9 +84,9 @@ class TestContract:
         elif request.param == "nvml":
             yield NvmlMeter(0, 0), lambda: fake_nvml.energy_mj.update({0: 5_000})
         elif request.param == "nvml_power":
-            power_meter = NvmlPowerMeter(0, 0)
-            yield power_meter, lambda: time.sleep(0.01)
-            power_meter.close()
+            fake_nvml.energy_mj[0] = None
+            with EnergyMonitor(NvmlMeter.available()) as monitor:
+                yield monitor.meters[0], lambda: time.sleep(0.01)
         else:
             now = [0.0]
             log = tmp_path / "log.jsonl"
@@ -102,7 +94,7 @@ class TestContract:
                 '{"elapsed_s": 0, "device": "cpu", "energy_j": 1}\n'
                 '{"elapsed_s": 2, "device": "cpu", "energy_j": 5}\n'
             )
-            yield replay_meters(log, lambda: now[0])[0], lambda: now.__setitem__(0, 1.5)
+            yield ReplayMeter.read_log(log, lambda: now[0])[0], lambda: now.__setitem__(0, 1.5)
 
     def test_says_what_it_measures_and_how(self, meter_and_work: MeterAndWork) -> None:
         meter, _ = meter_and_work
@@ -212,20 +204,20 @@ class TestRapl:
         make_zone(tmp_path, "intel-rapl:2", "psys", 0)
         make_zone(tmp_path, "intel-rapl-mmio:0", "package-0", 0)
         (tmp_path / "intel-rapl:9").mkdir()
-        meters = rapl_meters(tmp_path)
+        meters = RaplMeter.available(tmp_path)
         assert [meter.device for meter in meters] == ["cpu0", "cpu1", "dram"]
         for meter in meters:
             meter.close()
 
     def test_one_package_is_the_cpu(self, tmp_path: Path) -> None:
         make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
-        (meter,) = rapl_meters(tmp_path)
+        (meter,) = RaplMeter.available(tmp_path)
         assert meter.device == "cpu"
         meter.close()
 
     def test_says_when_there_is_no_counter(self, tmp_path: Path) -> None:
         with pytest.raises(MeterError, match=r"no RAPL counter under .*\n.*cpu_model"):
-            rapl_meters(tmp_path / "absent")
+            RaplMeter.available(tmp_path / "absent")
 
     def test_names_the_counter_it_may_not_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -241,7 +233,7 @@ class TestRapl:
 
         monkeypatch.setattr(type(zone), "read_text", refuse)
         with pytest.raises(MeterError, match=r"no permission to read .*energy_uj\n.*chmod"):
-            rapl_meters(tmp_path)
+            RaplMeter.available(tmp_path)
 
     def test_says_when_the_counter_holds_no_number(self, tmp_path: Path) -> None:
         zone = make_zone(tmp_path, "intel-rapl:0", "package-0", "x")
@@ -260,7 +252,7 @@ class TestRapl:
 
 class TestNvml:
     def test_reads_joules_of_every_gpu(self, fake_nvml: FakeNvml) -> None:
-        meters = nvml_meters()
+        meters = NvmlMeter.available()
         assert [(meter.device, meter.read_j()) for meter in meters] == [
             ("gpu0", 1.0),
             ("gpu1", 2.0),
@@ -280,7 +272,7 @@ class TestNvml:
         self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, setting: str, devices: list[str]
     ) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
-        assert [meter.device for meter in nvml_meters()] == devices
+        assert [meter.device for meter in NvmlMeter.available()] == devices
 
     @pytest.mark.parametrize("setting", ["", "-1", "7", "GPU-", "MIG-x"])
     def test_says_when_cuda_sees_none(
@@ -288,17 +280,17 @@ class TestNvml:
     ) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
         with pytest.raises(MeterError, match="2 GPUs and CUDA_VISIBLE_DEVICES leaves none"):
-            nvml_meters()
+            NvmlMeter.available()
 
     def test_sums_power_where_there_is_no_counter(self, fake_nvml: FakeNvml) -> None:
         fake_nvml.energy_mj[1] = None
-        first, second = nvml_meters()
+        first, second = NvmlMeter.available()
         assert isinstance(first, NvmlMeter)
-        assert isinstance(second, NvmlPowerMeter)
-        start_s, start_j = time.perf_counter(), second.read_j()
-        time.sleep(0.05)
-        energy_j, duration_s = second.read_j() - start_j, time.perf_counter() - start_s
-        second.close()
+        assert not isinstance(second, NvmlMeter)
+        with EnergyMonitor([first, second]):
+            start_s, start_j = time.perf_counter(), second.read_j()
+            time.sleep(0.05)
+            energy_j, duration_s = second.read_j() - start_j, time.perf_counter() - start_s
         assert energy_j == pytest.approx(200 * duration_s, rel=0.1)
 
     def test_gpu_that_tells_nothing_is_an_error_and_leaves_no_thread(
@@ -308,16 +300,19 @@ class TestNvml:
         fake_nvml.power_mw[1] = None
         threads = threading.active_count()
         with pytest.raises(MeterError, match="gpu1 tells neither energy nor power"):
-            nvml_meters()
+            NvmlMeter.available()
         assert threading.active_count() == threads
 
-    def test_power_sampling_survives_a_lost_gpu(self, fake_nvml: FakeNvml) -> None:
-        meter = NvmlPowerMeter(0, 0, sample_every_s=0.001)
-        fake_nvml.power_mw[0] = None
-        time.sleep(0.02)
-        meter.close()
+    def test_power_sampling_survives_a_lost_gpu(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(nvml, "_SAMPLE_EVERY_S", 0.001)
+        fake_nvml.energy_mj[0] = None
+        with EnergyMonitor(NvmlMeter.available()) as monitor:
+            fake_nvml.power_mw[0] = None
+            time.sleep(0.02)
         with pytest.raises(MeterError, match="gpu0 tells neither"):
-            meter.read_j()
+            monitor.meters[0].read_j()
 
     def test_says_when_there_is_no_driver(
         self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
@@ -327,7 +322,7 @@ class TestNvml:
 
         monkeypatch.setattr(pynvml, "nvmlInit", missing)
         with pytest.raises(MeterError, match="NVML finds no NVIDIA driver"):
-            nvml_meters()
+            NvmlMeter.available()
 
 
 class TestReplay:
@@ -347,7 +342,7 @@ class TestReplay:
             self.row(2, 300, "gpu0"),
         )
         now = [1.0]
-        cpu, gpu = replay_meters(log, lambda: now[0])
+        cpu, gpu = ReplayMeter.read_log(log, lambda: now[0])
         assert (cpu.read_j(), gpu.read_j()) == (2.0, 200.0)
         now[0] = 3.0
         assert cpu.read_j() == 6.0
@@ -356,16 +351,16 @@ class TestReplay:
 
     def test_begins_when_opened(self, tmp_path: Path) -> None:
         log = self.write(tmp_path / "log", self.row(0, 0), self.row(1000, 1000))
-        (meter,) = replay_meters(log)
+        (meter,) = ReplayMeter.read_log(log)
         assert meter.read_j() < 100
 
     def test_missing_log(self, tmp_path: Path) -> None:
         with pytest.raises(MeterError, match=r"cannot read the energy log .*absent"):
-            replay_meters(tmp_path / "absent")
+            ReplayMeter.read_log(tmp_path / "absent")
 
     def test_empty_log(self, tmp_path: Path) -> None:
         with pytest.raises(MeterError, match="is empty"):
-            replay_meters(self.write(tmp_path / "log"))
+            ReplayMeter.read_log(self.write(tmp_path / "log"))
 
     @pytest.mark.parametrize(
         "bad",
@@ -380,14 +375,14 @@ class TestReplay:
     def test_names_the_bad_line(self, tmp_path: Path, bad: str) -> None:
         (tmp_path / "log").write_text(json.dumps(self.row(0, 0)) + "\n" + bad)
         with pytest.raises(MeterError, match="line 2 is no energy reading"):
-            replay_meters(tmp_path / "log")
+            ReplayMeter.read_log(tmp_path / "log")
 
     def test_refuses_a_single_reading(self, tmp_path: Path) -> None:
         with pytest.raises(MeterError, match="'cpu' has 1 readings, expected 2"):
-            replay_meters(self.write(tmp_path / "log", self.row(0, 0)))
+            ReplayMeter.read_log(self.write(tmp_path / "log", self.row(0, 0)))
 
     @pytest.mark.parametrize("second", [(0, 5), (1, -1)])
     def test_refuses_falling_readings(self, tmp_path: Path, second: tuple[float, float]) -> None:
         log = self.write(tmp_path / "log", self.row(0, 0), self.row(*second))
         with pytest.raises(MeterError, match="log: the readings of device 'cpu' fall"):
-            replay_meters(log)
+            ReplayMeter.read_log(log)

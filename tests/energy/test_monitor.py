@@ -13,10 +13,10 @@ from clso.energy import (
     EnergyMonitor,
     EnergySettings,
     Measurement,
-    describe_meters,
-    open_monitor,
+    MeterStatus,
+    NvmlMeter,
+    RaplMeter,
 )
-from clso.energy import select as selection
 from clso.errors import ConfigError, MeterError
 
 
@@ -218,37 +218,37 @@ class TestOpen:
         def missing() -> Never:
             raise MeterError("not on this machine")
 
-        monkeypatch.setattr(selection, "nvml_meters", missing)
-        monkeypatch.setattr(selection, "rapl_meters", missing)
+        monkeypatch.setattr(NvmlMeter, "available", missing)
+        monkeypatch.setattr(RaplMeter, "available", missing)
 
     def sources(self, monitor: EnergyMonitor) -> list[str]:
         return [meter.source for meter in monitor.meters]
 
     def test_auto_falls_back_to_the_model(self) -> None:
-        assert self.sources(open_monitor()) == ["cpu_model"]
+        assert self.sources(EnergySettings().open()) == ["cpu_model"]
 
     def test_auto_prefers_counters(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
-        monkeypatch.setattr(selection, "rapl_meters", lambda: [ManualMeter()])
-        assert self.sources(open_monitor(EnergySettings(meter="auto"))) == ["nvml", "rapl"]
+        monkeypatch.setattr(NvmlMeter, "available", lambda: [ManualMeter("gpu0", "nvml")])
+        monkeypatch.setattr(RaplMeter, "available", lambda: [ManualMeter()])
+        assert self.sources(EnergySettings(meter="auto").open()) == ["nvml", "rapl"]
 
     def test_auto_never_leaves_the_processor_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
-        assert self.sources(open_monitor(EnergySettings(meter="auto"))) == ["nvml", "cpu_model"]
+        monkeypatch.setattr(NvmlMeter, "available", lambda: [ManualMeter("gpu0", "nvml")])
+        assert self.sources(EnergySettings(meter="auto").open()) == ["nvml", "cpu_model"]
 
     @pytest.mark.parametrize("name", ["nvml", "rapl"])
     def test_a_meter_asked_for_by_name_must_be_there(self, name: str) -> None:
         with pytest.raises(MeterError, match="not on this machine"):
-            open_monitor(EnergySettings(meter=name))
+            EnergySettings(meter=name).open()
 
     def test_by_name_when_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(selection, "nvml_meters", lambda: [ManualMeter("gpu0", "nvml")])
-        monkeypatch.setattr(selection, "rapl_meters", lambda: [ManualMeter()])
+        monkeypatch.setattr(NvmlMeter, "available", lambda: [ManualMeter("gpu0", "nvml")])
+        monkeypatch.setattr(RaplMeter, "available", lambda: [ManualMeter()])
         for name in ("nvml", "rapl", "cpu_model"):
-            assert self.sources(open_monitor(EnergySettings(meter=name))) == [name]
+            assert self.sources(EnergySettings(meter=name).open()) == [name]
 
     def test_none_measures_nothing(self) -> None:
-        assert open_monitor(EnergySettings(meter="none")).meters == ()
+        assert EnergySettings(meter="none").open().meters == ()
 
     def test_replay_needs_a_log(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"energy.replay is missing; name the log"):
@@ -258,7 +258,7 @@ class TestOpen:
             '{"elapsed_s": 0, "device": "gpu0", "energy_j": 0}\n'
             '{"elapsed_s": 100, "device": "gpu0", "energy_j": 5000}\n'
         )
-        with open_monitor(EnergySettings(meter="replay", replay=str(log))).window() as window:
+        with EnergySettings(meter="replay", replay=str(log)).open().window() as window:
             time.sleep(0.01)
         assert window.measurement.energy_source == "replay"
         assert window.measurement.mean_power_w == pytest.approx(50, rel=0.2)
@@ -269,8 +269,8 @@ class TestOpen:
 
     def test_describe_says_why_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         meter = ManualMeter("gpu0", "nvml")
-        monkeypatch.setattr(selection, "nvml_meters", lambda: [meter])
-        nvml, rapl, model = describe_meters()
+        monkeypatch.setattr(NvmlMeter, "available", lambda: [meter])
+        nvml, rapl, model = MeterStatus.of_this_machine()
         assert (nvml.available, nvml.detail) == (True, "gpu0")
         assert (rapl.available, rapl.detail) == (False, "not on this machine")
         assert model.available
@@ -278,7 +278,11 @@ class TestOpen:
 
 
 def test_this_machine_can_always_be_measured_or_says_so() -> None:
-    with open_monitor(EnergySettings(meter="auto")) as monitor, monitor.window() as window:
+    with EnergySettings(meter="auto").open() as monitor, monitor.window() as window:
         sum(range(100_000))
     assert window.measurement.energy_j is None or window.measurement.energy_j > 0
-    assert {status.meter for status in describe_meters()} == {"nvml", "rapl", "cpu_model"}
+    assert {status.meter for status in MeterStatus.of_this_machine()} == {
+        "nvml",
+        "rapl",
+        "cpu_model",
+    }

@@ -1,0 +1,104 @@
+"""Which meters a run uses, and why other meters cannot be used on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import model_validator
+
+from clso.energy.cpu_model import CpuModelMeter
+from clso.energy.meter import Meter
+from clso.energy.monitor import EnergyMonitor
+from clso.energy.nvml import NvmlMeter
+from clso.energy.rapl import RaplMeter
+from clso.energy.replay import ReplayMeter
+from clso.errors import MeterError
+from clso.section import Positive, Section
+
+__all__ = ["EnergySettings", "MeterStatus"]
+
+
+class EnergySettings(Section):
+    """How joules are measured.
+
+    Attributes:
+        meter: `auto` takes NVML and RAPL where present and the CPU model otherwise.
+        cpu_power_w: for the CPU model, watts per busy core.
+        replay: for `replay`, a recorded log (JSON lines of `elapsed_s`, `device`, `energy_j`).
+    """
+
+    meter: Literal["auto", "nvml", "rapl", "cpu_model", "replay", "none"] = "auto"
+    cpu_power_w: Positive = 10.0
+    replay: str | None = None
+
+    @model_validator(mode="after")
+    def _replay_given(self) -> EnergySettings:
+        if self.meter == "replay" and self.replay is None:
+            raise ValueError("meter is 'replay' but energy.replay is missing; name the log")
+        return self
+
+    def open(self) -> EnergyMonitor:
+        """Open the meters that these settings name.
+
+        `auto` takes NVML for GPUs if there are any. For the processor it takes RAPL, or the CPU
+        model if the RAPL counter cannot be read; it never fails. `none` measures durations only.
+
+        Raises:
+            MeterError: a meter that is named cannot be used, or its log cannot be read.
+        """
+        match self.meter:
+            case "auto":
+                processor = _if_available(RaplMeter.available) or [CpuModelMeter(self.cpu_power_w)]
+                return EnergyMonitor([*_if_available(NvmlMeter.available), *processor])
+            case "nvml":
+                return EnergyMonitor(NvmlMeter.available())
+            case "rapl":
+                return EnergyMonitor(RaplMeter.available())
+            case "cpu_model":
+                return EnergyMonitor([CpuModelMeter(self.cpu_power_w)])
+            case "replay":
+                assert self.replay is not None, "the settings check this"
+                return EnergyMonitor(ReplayMeter.read_log(Path(self.replay)))
+            case "none":
+                return EnergyMonitor()
+
+
+class MeterStatus(NamedTuple):
+    """Whether a kind of meter can be used on this machine; one line of `clso doctor`.
+
+    Attributes:
+        meter: the value of `energy.meter` that selects the kind.
+        available: it can be used now.
+        detail: the devices that it measures, or why it cannot be used.
+    """
+
+    meter: str
+    available: bool
+    detail: str
+
+    @classmethod
+    def of_this_machine(cls) -> list[MeterStatus]:
+        """Try all kinds of meters, best first."""
+        return [
+            cls._tried("nvml", NvmlMeter.available),
+            cls._tried("rapl", RaplMeter.available),
+            cls("cpu_model", True, "an estimate: watts per busy core x CPU seconds"),
+        ]
+
+    @classmethod
+    def _tried(cls, name: str, available: Callable[[], Sequence[Meter]]) -> MeterStatus:
+        try:
+            monitor = EnergyMonitor(available())
+        except MeterError as error:
+            return cls(name, False, error.message)
+        with monitor:
+            return cls(name, True, ", ".join(meter.device for meter in monitor.meters))
+
+
+def _if_available(available: Callable[[], Sequence[Meter]]) -> Sequence[Meter]:
+    try:
+        return available()
+    except MeterError:
+        return []
