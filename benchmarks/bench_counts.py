@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clso.mixture.counts import KneserNey, Pattern
-from clso.mixture.counts.fit import DEFAULT_MEMORY_BYTES
+from clso.mixture.text import DEFAULT_MEMORY_BYTES, FittingText
 from clso.scoring import Int64Array
 
 _GIB = 1 << 30
@@ -75,12 +75,14 @@ def scale(arguments: argparse.Namespace, folder: Path, console: Console) -> None
     lengths = range(arguments.order - 1 if arguments.top_only else 0, arguments.order)
     clock = _Clock()
     functions = KneserNey.fit(
-        [_Stream(text[: arguments.tokens + 1])],
-        arguments.vocab,
+        FittingText(
+            [_Stream(text[: arguments.tokens + 1])],
+            arguments.vocab,
+            {},
+            workspace=folder,
+            memory_bytes=int(arguments.memory_gib * _GIB),
+        ),
         [Pattern.contiguous(length) for length in lengths],
-        {},
-        workspace=folder,
-        memory_bytes=int(arguments.memory_gib * _GIB),
     )
     console.print(f"{arguments.tokens:,} tokens, orders 1 to {arguments.order}: {clock}")
     blocks = text[arguments.tokens :].astype(np.int64)
@@ -100,7 +102,8 @@ def library(arguments: argparse.Namespace, folder: Path, console: Console) -> No
     class_maps = {f"k{k}": rng.integers(0, k, arguments.vocab) for k in (16, 64, 256, 1024)}
     clock = _Clock()
     functions = KneserNey.fit(
-        [_Stream(text[: n_tokens + 1])], arguments.vocab, _library(class_maps), class_maps
+        FittingText([_Stream(text[: n_tokens + 1])], arguments.vocab, class_maps),
+        _library(class_maps),
     )
     console.print(f"{len(functions)} patterns of {n_tokens:,} tokens: {clock}")
     blocks = text[n_tokens:].astype(np.int64)

@@ -1,30 +1,41 @@
-"""The text that a library's functions are fitted on, and what several of them count in it."""
+r"""The text that a library's functions are fitted on, and what several functions count in it.
+
+Notation: V tokens; a class map gives each token a class. For two class maps, n(c, c') is how often
+a token of class c' (second map) stands a fixed offset after a token of class c (first map).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
+import numpy as np
 import numpy.typing as npt
 
-from clso.counting import TokenStream
+from clso.counting import TokenStream, count_pairs
 from clso.errors import ConfigError
 from clso.floors import Unigram
+from clso.mixture.arrays import Float32Array, UnsignedArray, narrow
 from clso.progress import SILENT, Reporter
+from clso.scoring import Int64Array
 
-__all__ = ["FittingText", "FunctionSettings"]
+__all__ = ["DEFAULT_MEMORY_BYTES", "FittingText", "FunctionSettings"]
+
+DEFAULT_MEMORY_BYTES: Final = 2 << 30
+_CHUNK: Final = 1 << 22
+_MOST_CLASSES: Final = (1 << 32) - 1
 
 T = TypeVar("T")
 
 
 class FunctionSettings(Protocol):
-    """A function's name, parsed."""
+    """The parsed name of a function."""
 
     @property
     def name(self) -> str:
-        """The canonical name; two functions are equal exactly if their names are."""
+        """The canonical name; two functions are equal exactly if their names are equal."""
 
     @property
     def class_names(self) -> frozenset[str]:
@@ -35,12 +46,13 @@ class FittingText:
     """A text with its token classes; what several functions count in it is counted once.
 
     Args:
-        streams: the text; nothing spans two streams.
+        streams: the text; no count spans two streams.
         vocab_size: V.
-        class_maps: the class of each token, `(V,)` integers per name.
+        class_maps: the class of each token, `(V,)` integers from 0, by the name of the map.
         wanted: all functions that are fitted on the text.
-        workspace: a folder for temporary files when the text is large.
-        reporter: hears how counting goes.
+        workspace: a folder for temporary files when the text is large; `None`: all in memory.
+        memory_bytes: the working memory for sorting n-grams.
+        reporter: is told how many counts are done.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class FittingText:
         *,
         wanted: Sequence[FunctionSettings] = (),
         workspace: Path | None = None,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
         reporter: Reporter = SILENT,
     ) -> None:
         self.streams = streams
@@ -58,35 +71,102 @@ class FittingText:
         self.class_maps = class_maps
         self.wanted = wanted
         self.workspace = workspace
+        self.memory_bytes = memory_bytes
         self.reporter = reporter
         self._counted: dict[Hashable, object] = {}
 
     @cached_property
     def unigram(self) -> Unigram:
-        """The tokens' smoothed frequencies."""
+        """The smoothed frequencies of the tokens."""
         return Unigram.fit(self.streams, self.vocab_size)
 
-    def class_map(self, name: str) -> npt.NDArray[Any]:
-        """Return the class of each token, `(V,)` integers from 0.
+    def class_map(self, name: str) -> UnsignedArray:
+        """Return the class of each token, `(V,)`, in the smallest unsigned type.
 
         Raises:
-            ConfigError: there is no such map, or it is not `(V,)`.
+            ConfigError: there is no such map, or it is not an integer from 0 for each token.
         """
         if name not in self.class_maps:
             raise ConfigError(
                 f"there is no class map {name!r}, expected one of {sorted(self.class_maps)}",
                 remedy="add the classes to the library, or leave the function out",
             )
-        classes = self.class_maps[name]
-        if classes.shape != (self.vocab_size,):
+        classes = np.asarray(self.class_maps[name])
+        if classes.shape != (self.vocab_size,) or classes.dtype.kind not in "iu":
             raise ConfigError(
-                f"class map {name!r} is {classes.shape}, expected ({self.vocab_size},)",
+                f"class map {name!r} is {classes.dtype} {classes.shape}, expected integers "
+                f"({self.vocab_size},)",
                 remedy="fit the classes with the same vocabulary",
             )
-        return classes
+        if int(classes.min()) < 0 or int(classes.max()) >= _MOST_CLASSES:
+            raise ConfigError(
+                f"class map {name!r} has classes {classes.min()} to {classes.max()}, expected "
+                f"0 and up"
+            )
+        return self.once(("classes", name), lambda: narrow(classes))
+
+    def lift(self, first: str, second: str, offset: int) -> Float32Array:
+        r"""Return how much likelier a class is near a given class than anywhere, `(C, C')`.
+
+        .. math::
+            \mathrm{lift}(c' \mid c) = \frac{p(c' \mid c) + \epsilon}{p(c') + \epsilon}, \qquad
+            p(c' \mid c) = \frac{n(c, c') + m \, p(c')}{n(c) + m}, \qquad
+            m = 10, \epsilon = 10^{-4}
+
+        Args:
+            first: the class map of the earlier token, with C classes.
+            second: the class map of the later token, with C' classes.
+            offset: the distance of the two tokens; 1: neighbours.
+        """
+        return self.once(
+            ("lift", first, second, offset),
+            lambda: _lift(self._class_pairs(self.class_map(first), self.class_map(second), offset)),
+        )
+
+    def successors(self, name: str) -> tuple[Int64Array, npt.NDArray[np.uint32]]:
+        """Return how often each class of a map follows each token.
+
+        Returns:
+            The distinct pairs as sorted keys `x * C + c`, `(n_pairs,)`, and their counts.
+        """
+        return self.once(("successors", name), lambda: self._count_successors(self.class_map(name)))
 
     def once(self, key: Hashable, count: Callable[[], T]) -> T:
-        """Return what `count` returns; it is called for the first function that asks only."""
+        """Return what `count` returns; it is called only for the first function that asks."""
         if key not in self._counted:
             self._counted[key] = count()
         return cast(T, self._counted[key])
+
+    def _class_pairs(self, first: UnsignedArray, second: UnsignedArray, offset: int) -> Int64Array:
+        """Return n(c, c'), `(C, C')`."""
+        n_first, n_second = int(first.max()) + 1, int(second.max()) + 1
+        pairs = np.zeros(n_first * n_second, dtype=np.int64)
+        for stream in self.streams:
+            n_pairs = stream.n_tokens + 1 - offset
+            for start in range(0, n_pairs, _CHUNK):
+                stop = min(start + _CHUNK, n_pairs)
+                tokens = np.asarray(stream.tokens(start, stop + offset))
+                keys = first[tokens[:-offset]].astype(np.int64) * n_second + second[tokens[offset:]]
+                pairs += np.bincount(keys, minlength=len(pairs))
+        return pairs.reshape(n_first, n_second)
+
+    def _count_successors(
+        self, classes: UnsignedArray
+    ) -> tuple[Int64Array, npt.NDArray[np.uint32]]:
+        keys, counts = count_pairs(self.streams, self.vocab_size)
+        tokens, successors = np.divmod(keys, self.vocab_size)
+        class_keys = tokens * (int(classes.max()) + 1) + classes[successors].astype(np.int64)
+        order = np.argsort(class_keys, kind="stable")
+        class_keys = class_keys[order]
+        starts = np.flatnonzero(np.diff(class_keys, prepend=-1))
+        summed = np.add.reduceat(counts[order], starts) if len(starts) else counts
+        return class_keys[starts], np.asarray(summed, dtype=np.uint32)
+
+
+def _lift(pairs: Int64Array) -> Float32Array:
+    counts = pairs.astype(np.float64)
+    after = counts.sum(axis=0)
+    share = after / max(after.sum(), 1.0)
+    following = (counts + 10 * share) / (counts.sum(axis=1, keepdims=True) + 10)
+    lift = (following + 1e-4) / (share + 1e-4)
+    return np.asarray(lift, dtype=np.float32)

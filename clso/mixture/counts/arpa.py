@@ -1,15 +1,17 @@
-r"""ARPA files of plain n-gram functions, so that any n-gram tool can check and use them.
+r"""Export of plain n-gram functions as ARPA files, the text format that n-gram tools read.
 
-Notation: an m-gram is w_1 .. w_m in reading order. Of a function with context h_k = (x_1 .. x_k),
-x_1 the last token, the entries of level k = m - 1 are the m-grams x_k .. x_1 y. The file gives
-each its interpolated probability and, if it is itself a context, the factor gamma that
-probabilities of shorter contexts are multiplied with. A reader that backs off this way computes
-what `KneserNey.target_probabilities` does, at a block's start too: there it uses the shorter
-m-grams.
+Notation: an m-gram is w_1 .. w_m in reading order. A function with context h_k = (x_1 .. x_k),
+x_1 the last token, has one m-gram x_k .. x_1 y per entry of level k = m - 1. The file lists each
+m-gram with its interpolated probability and, if it is also a context, its backoff weight gamma.
+A reader gives a listed m-gram the listed probability; for any other m-gram, it multiplies gamma
+of the context with the probability of the shorter m-gram. The result is that of
+`KneserNey.target_probabilities`, also at the start of a block.
 
-A reader needs the first m words of an (m + 1)-gram as an m-gram. Where continuation counts have
-not seen them (the first tokens of a stream have no token before them), they are added with
-the probability that backing off gives.
+A reader needs the first m words of every (m + 1)-gram as an m-gram. Continuation counts lack some
+of them, because the first tokens of a stream have no token before them. These are added with the
+probability that backing off gives.
+
+Source: the manual page `ngram-format` of SRILM (Stolcke 2002).
 """
 
 from __future__ import annotations
@@ -35,23 +37,25 @@ __all__ = ["write_arpa"]
 _CHUNK: Final = 1 << 20
 _SPECIAL: Final = ("<unk>", "<s>", "</s>")
 _NEVER: Final = -99
-_WORDS_REMEDY: Final = "give each token a word of its own, or none for t0, t1, ..."
+_WORDS_REMEDY: Final = "give each token a word of its own, or leave the words out: t0, t1, ..."
 
 
 def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = None) -> None:
     """Write a function of the last n tokens as an ARPA file, whole or not at all.
 
-    The file's tokens for sentence ends and unknown words have probability 10**-99: blocks are not
-    sentences, and no token is unknown. (KenLM reads no file of single tokens alone, `kn()`.)
+    The words for sentence ends and unknown words have probability 10**-99: blocks are not
+    sentences, and no token is unknown. KenLM cannot read the file of `kn()`, which has single
+    tokens only.
 
     Args:
-        function: one whose pattern is `kn()`, `kn(1)`, `kn(1,2)`, ...
+        function: its pattern is `kn()`, `kn(1)`, `kn(1,2)`, ...
         path: the file.
-        words: how each token is written, `(V,)`; `None`: `t0`, `t1`, ...
+        words: the text of each token, `(V,)`; `None`: `t0`, `t1`, ...
 
     Raises:
-        ConfigError: the pattern has gaps or classes, or the words cannot be told apart in a file.
-        ArtifactError: the file cannot be written; an old one stays.
+        ConfigError: the pattern has gaps or classes, or the words are not distinct or contain
+            spaces.
+        ArtifactError: the file cannot be written; an existing file is kept.
     """
     if not function.pattern.is_contiguous:
         raise ConfigError(
@@ -65,7 +69,9 @@ def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = No
         file = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
         file.write("\\data\\\n")
         for m in range(1, order + 1):
-            file.write(f"ngram {m}={grams.number(m) + len(added[m]) + len(_SPECIAL) * (m == 1)}\n")
+            file.write(
+                f"ngram {m}={grams.n_counted(m) + len(added[m]) + len(_SPECIAL) * (m == 1)}\n"
+            )
         for m in range(1, order + 1):
             file.write(f"\n\\{m}-grams:\n")
             if m == 1:
@@ -75,7 +81,7 @@ def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = No
                 file.writelines(_lines(tokens, grams.probability(tokens), backoff, vocabulary))
         file.write("\n\\end\\\n")
         file.flush()
-        file.detach()  # closing is the owner's
+        file.detach()  # `atomic_file` closes it
 
 
 class _Grams:
@@ -86,13 +92,13 @@ class _Grams:
         self._shorter = [rows.row_of_entries() for rows in function.contexts]
         self.order = len(function.levels)
 
-    def number(self, m: int) -> int:
-        """Return how many m-grams `chunks` yields."""
+    def n_counted(self, m: int) -> int:
+        """Return the number of m-grams that `chunks` yields."""
         function = self._function
         return function.vocab_size if m == 1 else len(function.levels[m - 1].rows)
 
     def chunks(self, m: int) -> Iterator[Int64Array]:
-        """Yield all tokens, or the m-grams that have counts."""
+        """Yield all m-grams with counts, `(n, m)`; for m = 1 all tokens."""
         if m == 1:
             yield np.arange(self._function.vocab_size)[:, None]
             return
@@ -104,7 +110,7 @@ class _Grams:
             yield np.column_stack([contexts, rows.symbols[entries]])
 
     def added(self) -> dict[int, Int64Array]:
-        """Return the m-grams without counts that longer ones begin with."""
+        """Return, by m, the m-grams without counts that longer m-grams begin with."""
         added = {m: np.empty((0, m), np.int64) for m in range(1, self.order + 1)}
         for m in range(self.order - 1, 1, -1):
             missing = [self._missing(added[m + 1][:, :-1])]
@@ -115,46 +121,49 @@ class _Grams:
         return added
 
     def probability(self, tokens: Int64Array) -> FloatArray:
-        """Return the probability of each m-gram's last token after the others, `(n,)`."""
+        """Return the probability of each m-gram's last token after its other tokens, `(n,)`."""
         before, last = tokens[:, :-1], tokens[:, -1]
         if not before.size:
             return np.asarray(self._function.base[last])
-        return self._function.probabilities_at(before, _last_places(before), last)
+        return self._function.probabilities_at(before, _last_positions(before), last)
 
     def backoff(self, tokens: Int64Array) -> FloatArray:
-        """Return gamma of each m-gram as a context, `(n,)`; 1 where it was not seen as one."""
+        """Return gamma of each m-gram as a context, `(n,)`; 1 if no token follows it."""
         backoff = np.ones(len(tokens))
         level = tokens.shape[1]
-        for matched, active, rows in self._function.walk(tokens, _last_places(tokens)):
+        for matched, active, rows in self._function.walk(tokens, _last_positions(tokens)):
             if matched == level:
                 backoff[active] = self._function.levels[level].backoff[rows]
         return backoff
 
     def _tokens(self, level: int, rows: npt.NDArray[Any]) -> Int64Array:
-        """Return contexts of a level in reading order, `(n, level)`."""
+        """Return the tokens of contexts of a level in reading order, `(n, level)`."""
         tokens = np.empty((len(rows), level), dtype=np.int64)
         for column in range(level):
-            # the last element of a pattern 1, 2, .. is the first token in reading order
+            # the last element of the pattern 1, 2, .. is the first token in reading order
             tokens[:, column] = self._function.contexts[level - 1 - column].symbols[rows]
             rows = self._shorter[level - 1 - column][rows]
         return tokens
 
     def _missing(self, tokens: Int64Array) -> Int64Array:
+        """Return the m-grams that have no counts."""
         before, last = tokens[:, :-1], tokens[:, -1]
-        found = np.zeros(len(tokens), dtype=np.bool_)
-        for level, active, rows in self._function.walk(before, _last_places(before)):
+        counted = np.zeros(len(tokens), dtype=np.bool_)
+        for level, active, rows in self._function.walk(before, _last_positions(before)):
             if level == before.shape[1]:
-                found[active] = self._function.levels[level].rows.find(rows, last[active]) >= 0
-        return np.asarray(tokens[~found])
+                counted[active] = self._function.levels[level].rows.find(rows, last[active]) >= 0
+        return np.asarray(tokens[~counted])
 
 
-def _last_places(blocks: Int64Array) -> Int64Array:
+def _last_positions(blocks: Int64Array) -> Int64Array:
+    """Return the index of each block's last token in `blocks.reshape(-1)`."""
     return np.asarray(np.arange(1, len(blocks) + 1) * blocks.shape[1] - 1)
 
 
 def _lines(
     tokens: Int64Array, probability: FloatArray, backoff: FloatArray | None, vocabulary: pa.Array
 ) -> Iterator[str]:
+    """Yield the lines of m-grams: log probability, words and, if they are contexts, log gamma."""
     words = [vocabulary.take(pa.array(column)) for column in tokens.T]
     columns = [_log10(probability), pc.binary_join_element_wise(*words, " ")]
     if backoff is not None:
@@ -164,7 +173,7 @@ def _lines(
 
 
 def _log10(values: FloatArray) -> pa.Array:
-    # rounding may lift a certain event's probability above 1, which readers refuse
+    # rounding may lift a probability of 1 above 1, which readers refuse
     return pa.array(np.log10(np.minimum(values, 1.0)).astype(np.float32)).cast(pa.string())
 
 

@@ -1,7 +1,13 @@
-r"""One level of Kneser-Ney: how often each symbol follows each context, and what that is worth.
+r"""The counts of one level of Kneser-Ney, with discounts, totals and backoff weights.
 
-Notation: c(h, y) is the count of symbol y in the row of context h, c(h) the row's total; n_r is
-how many entries have count r.
+Notation: c(h, y) is the count of symbol y after context h, c(h) the sum over all y. D_r is the
+discount of a count r (`clso.counting.modified_discounts`); p(y | h') is the prediction of the next
+shorter context.
+
+.. math:: p(y \mid h) = \frac{c(h, y) - D_{c(h, y)}}{c(h)} + \gamma(h) \, p(y \mid h'), \qquad
+    \gamma(h) = \frac{1}{c(h)} \sum_{y : c(h, y) > 0} D_{c(h, y)}
+
+A context without counts leaves the prediction to the shorter context: :math:`\gamma(h) = 1`.
 """
 
 from __future__ import annotations
@@ -15,7 +21,8 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray, modified_discounts
 from clso.errors import ArtifactError
-from clso.mixture.counts.rows import Rows, UnsignedArray, narrow, stored_array
+from clso.mixture.arrays import UnsignedArray, narrow, stored_array
+from clso.mixture.counts.rows import Rows
 from clso.scoring import Int64Array
 
 __all__ = ["CountTable"]
@@ -26,16 +33,11 @@ _ONES_AND_TWOS = np.array([0, 1, 1 << _HALF, 0])
 
 
 class CountTable:
-    r"""The counts of one level, one row per context.
-
-    .. math:: p(y \mid h) = \frac{c(h, y) - D_{c(h, y)}}{c(h)} + \gamma(h) \, p(y \mid h'), \qquad
-        \gamma(h) = \frac{1}{c(h)} \sum_{y : c(h, y) > 0} D_{c(h, y)}
-
-    A context without entries leaves everything to the next level: :math:`\gamma(h) = 1`.
+    """The counts after all contexts of one level.
 
     Args:
-        rows: which symbols follow which context.
-        counts: how often each does, `(n_entries,)`, 1 or more.
+        rows: the symbols that follow each context.
+        counts: c(h, y) of each entry of `rows`, `(n_entries,)`, 1 or more.
     """
 
     def __init__(self, rows: Rows, counts: UnsignedArray) -> None:
@@ -44,7 +46,7 @@ class CountTable:
 
     @cached_property
     def discounts(self) -> FloatArray:
-        """What is taken off a count of 0, 1, 2, and 3 or more, `(4,)`."""
+        """D of a count of 0, 1, 2, and 3 or more, `(4,)`."""
         return modified_discounts(self.counts)
 
     @cached_property
@@ -55,7 +57,7 @@ class CountTable:
     @cached_property
     def backoff(self) -> FloatArray:
         """gamma(h), `(n_contexts,)`."""
-        # both numbers of a row in one pass, each in half of the bits
+        # the number of ones and of twos in one pass, each in half of the bits
         packed = self._row_sums(_ONES_AND_TWOS[np.minimum(self.counts, 3)])
         ones, twos = packed & _LOW_BITS, packed >> _HALF
         more = self.rows.degrees - ones - twos
@@ -71,23 +73,28 @@ class CountTable:
         starts = self.rows.starts
         return np.asarray(sums[starts[1:]] - sums[starts[:-1]])
 
-    def shares(self, entries: Int64Array | slice, totals: FloatArray | float) -> FloatArray:
-        """Return what is left of the counts of entries, as shares of their rows' totals."""
+    def discounted(self, entries: Int64Array | slice, totals: FloatArray | float) -> FloatArray:
+        """Return (c(h, y) - D) / c(h) of entries, `(n,)`.
+
+        Args:
+            entries: their entry numbers.
+            totals: c(h) of each entry, or the one c(h) of all entries.
+        """
         counts = self.counts[entries]
         return np.asarray((counts - self.discounts[np.minimum(counts, 3)]) / totals)
 
     def to_arrays(self) -> dict[str, UnsignedArray]:
-        """Return what the table is, in the smallest types."""
+        """Return symbols, degrees and counts in the smallest types."""
         return {**self.rows.to_arrays(), "counts": narrow(self.counts)}
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, npt.NDArray[Any]], name: str, alphabet: int
     ) -> CountTable:
-        """Read what `to_arrays` returned, each array's name preceded by `name` and a dot.
+        """Return the table that `to_arrays` described; array names begin with `name` and a dot.
 
         Raises:
-            ArtifactError: an array is missing, or they do not fit each other.
+            ArtifactError: an array is missing, or the arrays do not fit each other.
         """
         rows = Rows.from_arrays(arrays, name, alphabet)
         counts = stored_array(arrays, f"{name}.counts")

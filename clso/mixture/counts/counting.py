@@ -1,13 +1,13 @@
-r"""Counting in bounded memory: numbers for contexts, raw counts, continuation counts.
+r"""Counting in bounded memory: the distinct contexts of a prefix, and the counts after them.
 
-Notation: E is a prefix of a pattern, e an element after it, y the predicted symbol. Each position
-has a number for its context under E, `ids`: the rank of the context among all that occur, ordered
-by (number under the shorter prefix, symbol of the last element). So a context is one row, its
-continuations are neighbouring entries, and any pair fits one 64-bit key `id << bits | symbol`,
-sorted by numpy's vectorised sort; the position goes into the low bits where it must be kept.
+Notation: E is a prefix of a pattern, e the element after it, y the predicted symbol. The contexts
+of E that occur in the text are numbered from 0, and each position has the number of its context,
+`ids`. A context of E and e is a pair of a context of E and a symbol of e. Contexts are ordered by
+these pairs, and the rank of a pair is the number of the longer context. Every pair fits a 64-bit
+key `id << bits | symbol`, so that numbering and counting are sorts of integers.
 
-What does not fit the memory is done in parts: ranges of numbers, each with its own pass over the
-positions. Ranks do not depend on where the parts are cut, nor does anything else.
+What does not fit the memory is done in parts. A part is a range of context numbers, with a pass
+of its own over the positions. The results do not depend on where the parts are cut.
 """
 
 from __future__ import annotations
@@ -19,43 +19,27 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clso.mixture.counts.corpus import Corpus, Workspace
+from clso.mixture.arrays import UnsignedArray, narrow
+from clso.mixture.counts.corpus import Corpus
 from clso.mixture.counts.count_table import CountTable
 from clso.mixture.counts.keys import KeyArray, ranked, tally
 from clso.mixture.counts.pattern import Element
-from clso.mixture.counts.rows import Rows, RowsBuilder, UnsignedArray, joined, narrow, symbol_bits
+from clso.mixture.counts.rows import Rows, RowsBuilder, symbol_bits
 from clso.scoring import Int64Array
 
-__all__ = ["Context", "continuation_counts", "extended", "raw_counts", "root"]
+__all__ = ["Context"]
 
-# keys, their places, ranks, flags and indices of the chosen positions
+# of keys, their indices, ranks, flags and the indices of the chosen positions
 _BYTES_PER_POSITION: Final = 48
-# counting in cells beats sorting while they are fewer than the positions, or few
+# with fewer cells (context, symbol) than positions, or few cells, a dense array beats sorting
 _FEW_CELLS, _MOST_CELLS = 1 << 16, 1 << 22
 
 
-@dataclass(frozen=True)
-class Context:
-    """The positions' contexts under one prefix.
+class _SymbolSource(NamedTuple):
+    """The symbol that is read at a position: the token `offset` before it, or its class.
 
-    Args:
-        corpus: the text.
-        ids: number of the context at each position, `(N,)`, undefined where the context reaches
-            over the stream's start; `None`: all have the empty context, number 0.
-        n_contexts: how many numbers there are.
-        span: how far back the prefix reaches, in tokens.
-        limit: positions to hold in memory at once.
+    Offset 0 is the token of the position itself, the predicted one.
     """
-
-    corpus: Corpus
-    ids: UnsignedArray | None
-    n_contexts: int
-    span: int
-    limit: int
-
-
-class _Column(NamedTuple):
-    """What is read at each position: the symbol `offset` tokens before it, itself at 0."""
 
     offset: int
     classes: str | None
@@ -64,7 +48,14 @@ class _Column(NamedTuple):
 
 @dataclass(frozen=True)
 class _Part:
-    """Positions of the contexts `low` to `high`: ranges, each whole or an index into it."""
+    """The positions whose context has a number from `low` to `high`.
+
+    Args:
+        low: the first context number.
+        high: the end of the context numbers.
+        pieces: ranges of positions (start, stop, indices); `indices` are the chosen positions,
+            counted from start, or `None` for all of them.
+    """
 
     low: int
     high: int
@@ -73,170 +64,211 @@ class _Part:
     @property
     def n_positions(self) -> int:
         return sum(
-            stop - start if index is None else len(index) for start, stop, index in self.pieces
+            stop - start if indices is None else len(indices)
+            for start, stop, indices in self.pieces
         )
 
-
-def root(corpus: Corpus, memory_bytes: int) -> Context:
-    """Return the empty context of a text."""
-    return Context(corpus, None, 1, 0, max(memory_bytes // _BYTES_PER_POSITION, 1))
-
-
-def extended(context: Context, element: Element, workspace: Workspace) -> tuple[Context, Rows]:
-    """Number the contexts that have one element more.
-
-    Returns:
-        The longer contexts, and the rows that lead to them: row h has the symbols of the element
-        seen after context h, and an entry is the longer context's number.
-    """
-    corpus = context.corpus
-    span = max(context.span, element.offset)
-    column = _Column(element.offset, element.classes, corpus.alphabet(element.classes))
-    builder = RowsBuilder(column.alphabet)
-    ids = workspace.array(len(corpus), np.dtype(np.uint32))
-    if _is_dense(context.n_contexts, column, corpus.n_positions(span)):
-        seen = _cells(context, span, column) > 0
-        ranks = np.cumsum(seen, dtype=np.uint32)
-        ranks -= np.uint32(1)  # where it wraps round, nothing was seen
-        for start, stop in corpus.chunks(span):
-            ids[start:stop] = ranks[_keys(context, start, stop, column)]
-        builder.add(context.n_contexts, np.flatnonzero(seen).astype(np.uint64))
-    else:
-        known = 0
-        for part in _parts(context, span, column):
-            ranks, distinct = ranked(_part_keys(context, part, column))
-            builder.add(part.high - part.low, distinct)
-            ranks += np.uint32(known)
-            known += len(distinct)
-            _scatter(part, ranks, ids)
-    rows = builder.build()
-    return Context(corpus, ids, len(rows), span, context.limit), rows
+    def scatter(self, values: UnsignedArray, out: UnsignedArray) -> None:
+        """Write one value per position of the part to `out`, `(N,)`."""
+        done = 0
+        for start, stop, indices in self.pieces:
+            chosen = slice(None) if indices is None else indices
+            length = stop - start if indices is None else len(indices)
+            out[start:stop][chosen] = values[done : done + length]
+            done += length
 
 
-def raw_counts(context: Context, target: str | None) -> CountTable:
-    """Count how often each token, or class of tokens, follows each context."""
-    column = _Column(0, target, context.corpus.alphabet(target))
-    builder = RowsBuilder(column.alphabet)
-    if _is_dense(context.n_contexts, column, context.corpus.n_positions(context.span)):
-        cells = _cells(context, context.span, column)
-        keys = np.flatnonzero(cells)
-        builder.add(context.n_contexts, keys.astype(np.uint64))
-        return CountTable(builder.build(), narrow(cells[keys]))
-    counts = []
-    for part in _parts(context, context.span, column):
-        distinct, often = tally(_part_keys(context, part, column))
-        builder.add(part.high - part.low, distinct)
-        counts.append(often)
-    return CountTable(builder.build(), narrow(joined(counts, np.uint8)))
+class _CountTableBuilder:
+    """Counts equal keys, a range of rows at a time."""
+
+    def __init__(self, alphabet: int) -> None:
+        self._rows = RowsBuilder(alphabet)
+        self._counts: list[UnsignedArray] = [np.empty(0, np.uint8)]
+
+    def add(self, n_rows: int, keys: KeyArray) -> None:
+        """Count the keys `row << bits | symbol` of the next rows; `keys` is sorted in place."""
+        distinct, counts = tally(keys)
+        self.add_counted(n_rows, distinct, counts)
+
+    def add_counted(self, n_rows: int, distinct: KeyArray, counts: UnsignedArray) -> None:
+        """Append rows whose keys have been counted."""
+        self._rows.add(n_rows, distinct)
+        self._counts.append(counts)
+
+    def build(self) -> CountTable:
+        return CountTable(self._rows.build(), narrow(np.concatenate(self._counts)))
 
 
-def continuation_counts(raw: CountTable, rows: Rows, limit: int) -> CountTable:
-    """Count how many longer contexts each symbol follows, per shorter context.
+@dataclass(frozen=True)
+class Context:
+    """The context of every position under one prefix of a pattern.
+
+    Without further arguments this is the empty prefix, with one context for all positions.
 
     Args:
-        raw: counts after the longer contexts.
-        rows: the rows that lead from shorter to longer contexts (`extended`).
-        limit: entries to hold in memory at once.
+        corpus: the text.
+        ids: the number of the context at each position, `(N,)`, undefined where the context
+            would reach over the start of the stream; `None`: all positions have context 0.
+        n_contexts: the number of distinct contexts.
+        span: the largest offset of the prefix.
     """
-    alphabet = raw.rows.alphabet
-    bits = symbol_bits(alphabet)
-    builder = RowsBuilder(alphabet)
-    counts = []
-    shorter, degrees = rows.row_of_entries(), raw.rows.degrees
-    for low, high in _cuts(raw.rows.starts[rows.starts], limit):
-        first, last = int(rows.starts[low]), int(rows.starts[high])
-        keys = np.repeat(shorter[first:last].astype(np.uint64), degrees[first:last])
-        keys -= np.uint64(low)
-        keys <<= np.uint64(bits)
-        keys |= raw.rows.symbols[int(raw.rows.starts[first]) : int(raw.rows.starts[last])]
-        distinct, often = tally(keys)
-        builder.add(high - low, distinct)
-        counts.append(often)
-    return CountTable(builder.build(), narrow(joined(counts, np.uint8)))
+
+    corpus: Corpus
+    ids: UnsignedArray | None = None
+    n_contexts: int = 1
+    span: int = 0
+
+    def extended(self, element: Element) -> tuple[Context, Rows]:
+        """Number the contexts of the prefix with one more element.
+
+        Returns:
+            The longer contexts, and the table that leads to them: row h has the symbols of the
+            element that occur with context h, and an entry is the number of a longer context.
+
+        Raises:
+            ArtifactError: the workspace of the text cannot be written or is full.
+        """
+        corpus = self.corpus
+        span = max(self.span, element.offset)
+        source = _SymbolSource(element.offset, element.classes, corpus.alphabet(element.classes))
+        builder = RowsBuilder(source.alphabet)
+        ids = corpus.new_array(np.dtype(np.uint32))
+        if self._is_dense(span, source):
+            occurs = self._cell_counts(span, source) > 0
+            ranks = np.cumsum(occurs, dtype=np.uint32)
+            ranks -= np.uint32(1)  # wraps round only before the first cell that occurs
+            for start, stop in corpus.chunks(span):
+                ids[start:stop] = ranks[self._cells(start, stop, source)]
+            builder.add(self.n_contexts, np.flatnonzero(occurs).astype(np.uint64))
+        else:
+            n_numbered = 0
+            for part in self._parts(span, source):
+                ranks, distinct = ranked(self._keys(part, source))
+                builder.add(part.high - part.low, distinct)
+                ranks += np.uint32(n_numbered)
+                n_numbered += len(distinct)
+                part.scatter(ranks, ids)
+        rows = builder.build()
+        return Context(corpus, ids, len(rows), span), rows
+
+    def raw_counts(self, target: str | None) -> CountTable:
+        """Return how often each token (or each class of the map `target`) follows each context."""
+        source = _SymbolSource(0, target, self.corpus.alphabet(target))
+        builder = _CountTableBuilder(source.alphabet)
+        if self._is_dense(self.span, source):
+            cells = self._cell_counts(self.span, source)
+            occurring = np.flatnonzero(cells)
+            builder.add_counted(
+                self.n_contexts, occurring.astype(np.uint64), narrow(cells[occurring])
+            )
+        else:
+            for part in self._parts(self.span, source):
+                builder.add(part.high - part.low, self._keys(part, source))
+        return builder.build()
+
+    def continuation_counts(self, raw: CountTable, rows: Rows) -> CountTable:
+        r"""Return the continuation counts after the contexts without their last element.
+
+        .. math:: c(h, y) = |\{x : c(h x, y) > 0\}|
+
+        for a shorter context h, a symbol x of the last element and a predicted symbol y.
+
+        Args:
+            raw: the counts after these contexts.
+            rows: the table that leads from the shorter contexts to these (`extended`).
+
+        Source: Kneser and Ney 1995.
+        """
+        bits = symbol_bits(raw.rows.alphabet)
+        builder = _CountTableBuilder(raw.rows.alphabet)
+        shorter, degrees = rows.row_of_entries(), raw.rows.degrees
+        for low, high in _ranges(raw.rows.starts[rows.starts], self._most_positions):
+            first, last = int(rows.starts[low]), int(rows.starts[high])
+            keys = np.repeat(shorter[first:last].astype(np.uint64), degrees[first:last])
+            keys -= np.uint64(low)
+            keys <<= np.uint64(bits)
+            keys |= raw.rows.symbols[int(raw.rows.starts[first]) : int(raw.rows.starts[last])]
+            builder.add(high - low, keys)
+        return builder.build()
+
+    @property
+    def _most_positions(self) -> int:
+        """The number of positions that are sorted in memory at once."""
+        return max(self.corpus.memory_bytes // _BYTES_PER_POSITION, 1)
+
+    def _is_dense(self, span: int, source: _SymbolSource) -> bool:
+        """Whether one counter per pair of context and symbol is cheaper than sorting."""
+        n_cells = self.n_contexts << symbol_bits(source.alphabet)
+        n_positions = self.corpus.n_positions(span)
+        return self.n_contexts == 1 or n_cells <= min(max(n_positions, _FEW_CELLS), _MOST_CELLS)
+
+    def _cell_counts(self, span: int, source: _SymbolSource) -> Int64Array:
+        """Return how often each key `id << bits | symbol` occurs, `(n_contexts << bits,)`."""
+        n_cells = self.n_contexts << symbol_bits(source.alphabet)
+        counts = np.zeros(n_cells, dtype=np.int64)
+        for start, stop in self.corpus.chunks(span):
+            counts += np.bincount(self._cells(start, stop, source), minlength=n_cells)
+        return counts
+
+    def _cells(self, start: int, stop: int, source: _SymbolSource) -> Int64Array:
+        """Return the keys of positions `start` to `stop` as indices of a dense array."""
+        symbols = self._symbols(start, stop, source).astype(np.int64)
+        if self.ids is not None:
+            symbols |= self.ids[start:stop].astype(np.int64) << symbol_bits(source.alphabet)
+        return symbols
+
+    def _symbols(self, start: int, stop: int, source: _SymbolSource) -> UnsignedArray:
+        return self.corpus.symbols(source.classes, start - source.offset, stop - source.offset)
+
+    def _parts(self, span: int, source: _SymbolSource) -> Iterator[_Part]:
+        """Cut the positions into parts that fit the memory."""
+        corpus, ids = self.corpus, self.ids
+        assert ids is not None, "the empty context is counted in dense cells"
+        n_positions, limit = corpus.n_positions(span), self._most_positions
+        bits, id_bits = symbol_bits(source.alphabet), symbol_bits(self.n_contexts)
+        if id_bits + bits + n_positions.bit_length() > 64:
+            # a part has about as many contexts as positions, so that key and index fit 64 bits
+            limit = min(limit, 1 << (63 - bits) // 2)
+        if n_positions <= limit:
+            yield _Part(0, self.n_contexts, [(*chunk, None) for chunk in corpus.chunks(span)])
+            return
+        shift = max(id_bits - 20, 0)
+        histogram = np.zeros((self.n_contexts - 1 >> shift) + 1, dtype=np.int64)
+        for start, stop in corpus.chunks(span):
+            coarse_ids = ids[start:stop] >> np.uint32(shift)
+            histogram += np.bincount(coarse_ids, minlength=len(histogram))
+        for first, last in _ranges(np.concatenate([[0], np.cumsum(histogram)]), limit):
+            low, high = first << shift, min(last << shift, self.n_contexts)
+            pieces: list[tuple[int, int, Int64Array | None]] = []
+            for start, stop in corpus.chunks(span):
+                chunk_ids = ids[start:stop]
+                inside = (chunk_ids >= low) & (chunk_ids < high)
+                pieces.append((start, stop, np.flatnonzero(inside)))
+            yield _Part(low, high, pieces)
+
+    def _keys(self, part: _Part, source: _SymbolSource) -> KeyArray:
+        """Return the keys `(id - low) << bits | symbol` of a part's positions."""
+        assert self.ids is not None, "the empty context is counted in dense cells"
+        bits = np.uint64(symbol_bits(source.alphabet))
+        keys = np.empty(part.n_positions, dtype=np.uint64)
+        done = 0
+        for start, stop, indices in part.pieces:
+            ids, symbols = self.ids[start:stop], self._symbols(start, stop, source)
+            if indices is not None:
+                ids, symbols = ids[indices], symbols[indices]
+            out = keys[done : done + len(ids)]
+            np.subtract(ids, np.uint32(part.low), out=out, casting="safe")
+            out <<= bits
+            out |= symbols
+            done += len(ids)
+        return keys
 
 
-def _is_dense(n_contexts: int, column: _Column, n_positions: int) -> bool:
-    n_cells = n_contexts << symbol_bits(column.alphabet)
-    return n_contexts == 1 or n_cells <= min(max(n_positions, _FEW_CELLS), _MOST_CELLS)
-
-
-def _cells(context: Context, span: int, column: _Column) -> Int64Array:
-    n_cells = context.n_contexts << symbol_bits(column.alphabet)
-    cells = np.zeros(n_cells, dtype=np.int64)
-    for start, stop in context.corpus.chunks(span):
-        cells += np.bincount(_keys(context, start, stop, column), minlength=n_cells)
-    return cells
-
-
-def _keys(context: Context, start: int, stop: int, column: _Column) -> Int64Array:
-    symbols = context.corpus.symbols(
-        column.classes, start - column.offset, stop - column.offset
-    ).astype(np.int64)
-    if context.ids is not None:
-        symbols |= context.ids[start:stop].astype(np.int64) << symbol_bits(column.alphabet)
-    return symbols
-
-
-def _cuts(ends: npt.NDArray[Any], limit: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of rows with at most `limit` entries, or of one row, from running totals."""
-    low, n_rows = 0, len(ends) - 1
+def _ranges(starts: npt.NDArray[Any], limit: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows that have at most `limit` entries together, or are one row."""
+    low, n_rows = 0, len(starts) - 1
     while low < n_rows:
-        high = int(np.searchsorted(ends, int(ends[low]) + limit, side="right")) - 1
+        high = int(np.searchsorted(starts, int(starts[low]) + limit, side="right")) - 1
         high = max(high, low + 1)
         yield low, high
         low = high
-
-
-def _parts(context: Context, span: int, column: _Column) -> Iterator[_Part]:
-    corpus, ids = context.corpus, context.ids
-    assert ids is not None, "the empty context is counted in dense cells"
-    n_positions, limit = corpus.n_positions(span), context.limit
-    bits = symbol_bits(column.alphabet)
-    id_bits = symbol_bits(context.n_contexts)
-    if id_bits + bits + n_positions.bit_length() > 64:
-        # a part's numbers span about as many as it has positions: then key and position fit
-        limit = min(limit, 1 << (63 - bits) // 2)
-    if n_positions <= limit:
-        yield _Part(0, context.n_contexts, [(*chunk, None) for chunk in corpus.chunks(span)])
-        return
-    shift = max(id_bits - 20, 0)
-    histogram = np.zeros((context.n_contexts - 1 >> shift) + 1, dtype=np.int64)
-    for start, stop in corpus.chunks(span):
-        histogram += np.bincount(ids[start:stop] >> np.uint32(shift), minlength=len(histogram))
-    for first, last in _cuts(np.concatenate([[0], np.cumsum(histogram)]), limit):
-        low, high = first << shift, min(last << shift, context.n_contexts)
-        pieces: list[tuple[int, int, Int64Array | None]] = []
-        for start, stop in corpus.chunks(span):
-            here = ids[start:stop]
-            pieces.append((start, stop, np.flatnonzero((here >= low) & (here < high))))
-        yield _Part(low, high, pieces)
-
-
-def _part_keys(context: Context, part: _Part, column: _Column) -> KeyArray:
-    ids, bits = context.ids, np.uint64(symbol_bits(column.alphabet))
-    assert ids is not None, "the empty context is counted in dense cells"
-    keys = np.empty(part.n_positions, dtype=np.uint64)
-    done = 0
-    for start, stop, index in part.pieces:
-        here = ids[start:stop]
-        tokens = slice(start - column.offset, stop - column.offset)
-        symbols = context.corpus.symbols(column.classes, tokens.start, tokens.stop)
-        if index is not None:
-            here, symbols = here[index], symbols[index]
-        out = keys[done : done + len(here)]
-        np.subtract(here, np.uint32(part.low), out=out, casting="safe")
-        out <<= bits
-        out |= symbols
-        done += len(here)
-    return keys
-
-
-def _scatter(part: _Part, values: UnsignedArray, out: UnsignedArray) -> None:
-    done = 0
-    for start, stop, index in part.pieces:
-        if index is None:
-            out[start:stop] = values[done : done + stop - start]
-            done += stop - start
-        else:
-            out[start:stop][index] = values[done : done + len(index)]
-            done += len(index)

@@ -1,11 +1,11 @@
-"""Sorting 64-bit keys: which are distinct, how often each occurs, which rank each has."""
+"""Sorting 64-bit integer keys: the distinct keys, how often each occurs, and the rank of each."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from clso.mixture.counts.rows import UnsignedArray, narrow
+from clso.mixture.arrays import UnsignedArray, narrow
 
 __all__ = ["KeyArray", "ranked", "tally"]
 
@@ -13,17 +13,20 @@ KeyArray = npt.NDArray[np.uint64]
 
 
 def tally(keys: KeyArray) -> tuple[KeyArray, UnsignedArray]:
-    """Return the distinct keys, increasing, and how often each occurs; `keys` is sorted."""
+    """Return the distinct keys in increasing order and their counts; `keys` is sorted in place."""
     keys.sort()
-    places = np.flatnonzero(_firsts(keys))
-    return keys[places], narrow(np.diff(places, append=len(keys)))
+    starts = np.flatnonzero(_first_of_equal(keys))
+    return keys[starts], narrow(np.diff(starts, append=len(keys)))
 
 
 def ranked(keys: KeyArray) -> tuple[npt.NDArray[np.uint32], KeyArray]:
-    """Return the rank of each key among the distinct ones, and those; `keys` is overwritten."""
+    """Return each key's rank among the distinct keys, and the distinct keys in increasing order.
+
+    `keys` is overwritten.
+    """
     index_bits = len(keys).bit_length()
     if int(keys.max(initial=0)).bit_length() + index_bits <= 64:
-        # one sort of keys with their places in the low bits is far faster than an argsort
+        # sorting keys with their index in the low bits is far faster than an argsort
         keys <<= np.uint64(index_bits)
         keys |= np.arange(len(keys), dtype=np.uint64)
         keys.sort()
@@ -32,13 +35,14 @@ def ranked(keys: KeyArray) -> tuple[npt.NDArray[np.uint32], KeyArray]:
     else:
         order = np.argsort(keys)
         keys = keys[order]
-    firsts = _firsts(keys)
+    is_first = _first_of_equal(keys)
     ranks = np.empty(len(keys), dtype=np.uint32)
-    ranks[order] = np.cumsum(firsts, dtype=np.uint32) - np.uint32(1)
-    return ranks, keys[firsts]
+    ranks[order] = np.cumsum(is_first, dtype=np.uint32) - np.uint32(1)
+    return ranks, keys[is_first]
 
 
-def _firsts(ordered: KeyArray) -> npt.NDArray[np.bool_]:
-    firsts = np.ones(len(ordered), dtype=np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=firsts[1:])
-    return firsts
+def _first_of_equal(sorted_keys: KeyArray) -> npt.NDArray[np.bool_]:
+    """Return which keys differ from the key before them, `(n,)`."""
+    is_first = np.ones(len(sorted_keys), dtype=np.bool_)
+    np.not_equal(sorted_keys[1:], sorted_keys[:-1], out=is_first[1:])
+    return is_first

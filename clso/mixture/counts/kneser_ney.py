@@ -1,20 +1,26 @@
-r"""The count-based basis function: interpolated modified Kneser-Ney over a pattern of places.
+r"""The count-based basis function: interpolated modified Kneser-Ney over a pattern of elements.
 
-Notation: pattern e_1 .. e_n (see `pattern.py`), h_k = (e_1 .. e_k) its k-th context, y the
-predicted symbol, A symbols (V tokens, or the classes of the target's map); B blocks, T positions.
+Notation: pattern e_1 .. e_n (`clso.mixture.counts.pattern`), h_k = (e_1 .. e_k) its context of
+length k, y the predicted symbol, A symbols (V tokens, or the classes of a class target); B blocks
+of T positions. Level k is the table of counts c_k after contexts of length k.
 
 .. math::
     p_k(y \mid h_k) = \frac{c_k(h_k, y) - D_k(c_k(h_k, y))}{c_k(h_k)}
         + \gamma_k(h_k) \, p_{k-1}(y \mid h_{k-1}), \qquad p_{-1} = 1 / A
 
-c_n counts occurrences, c_k for k < n distinct values of e_{k+1} before (h_k, y). A context that
-was not seen leaves all to the next shorter one, and so does one that is not there: the first
-positions of a block have the longest prefix of the pattern that lies inside the block, with the
-continuation counts of that prefix. `kn()` is a unigram of occurrences. Every symbol has some mass
-at every context, and the masses sum to 1.
+The counts c_n are occurrences. For k < n, c_k(h_k, y) is a continuation count: the number of
+distinct values of e_{k+1} that occur with h_k before y. The three discounts D_k of a level follow
+from its counts of counts (`clso.counting.modified_discounts`), and gamma_k makes p_k sum to 1.
 
-With a class target, p(y | h) = p_n(c(y) | h_n) p(y | c(y)); the second factor is c(y) discounted
-within the class and interpolated with uniform over its members.
+A context that does not occur in the text leaves the prediction to the next shorter context. At
+the first positions of a block, elements reach back over the block's start; the prediction then is
+that of the longest prefix of the pattern that lies inside the block, with the continuation counts
+of that prefix. `kn()` is a unigram of occurrences. Every symbol has a probability above 0 in
+every context, and the probabilities sum to 1.
+
+With a class target m, p(y | h) = p_n(m(y) | h_n) p(y | m(y)). The second factor is the unigram
+count of y, discounted within its class and interpolated with the uniform distribution over the
+members of the class.
 
 Source: Chen and Goodman 1999, section 3.
 """
@@ -23,107 +29,82 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from clso.counting import FloatArray, TokenStream
+from clso.counting import FloatArray
 from clso.errors import DataError
-from clso.mixture.counts.fit import DEFAULT_MEMORY_BYTES, count_tables
+from clso.mixture.counts.count_table import CountTable
 from clso.mixture.counts.pattern import Pattern
 from clso.mixture.counts.rows import Rows
-from clso.mixture.counts.store import TableNames, Tables, classes_name, load_tables
+from clso.mixture.counts.tables import UNIGRAM, Tables
 from clso.mixture.text import FittingText
-from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 
 __all__ = ["KneserNey"]
 
 
 class KneserNey:
-    """A predictor of the next token from the counts of one pattern.
+    """A model of the next token by the counts of one pattern.
 
     Args:
-        pattern: where it looks.
+        pattern: the elements of the context, and the class target.
         vocab_size: V.
-        tables: contexts, counts and class maps, among them the pattern's; shared, not copied.
+        tables: the pattern's contexts, counts and class maps, among others; kept, not copied.
+
+    Attributes:
+        contexts: the rows that lead to contexts of length 1 .. n.
+        levels: the counts after contexts of length 0 .. n.
+        class_maps: the class of each token, `(V,)`, by the name of the map.
     """
 
     def __init__(self, pattern: Pattern, vocab_size: int, tables: Tables) -> None:
-        names = TableNames.of(pattern)
         self.pattern = pattern
         self.vocab_size = vocab_size
-        self.contexts = [tables.contexts[name] for name in names.contexts]  # levels 1 .. n
-        self.levels = [tables.counts[name] for name in names.counts]  # levels 0 .. n
+        self.contexts = [tables.contexts[name] for name in pattern.context_names]
+        self.levels = [tables.counts[name] for name in pattern.count_names]
         self.class_maps = {name: tables.classes[name] for name in sorted(pattern.class_names)}
-        self._names = names
-        self._unigram = None if names.unigram is None else tables.counts[names.unigram]
+        self._unigram = None if pattern.target is None else tables.counts[UNIGRAM]
 
     def __repr__(self) -> str:
         return f"KneserNey({self.name!r}, {len(self.levels[-1].rows):,} n-grams)"
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Read a pattern's name; see `Pattern.parse`."""
+        """Read the name of a pattern; see `Pattern.parse`."""
         return Pattern.parse(text)
 
     @classmethod
-    def fit(
-        cls,
-        streams: Sequence[TokenStream],
-        vocab_size: int,
-        patterns: Sequence[Pattern | str],
-        class_maps: Mapping[str, npt.NDArray[Any]],
-        *,
-        workspace: Path | None = None,
-        memory_bytes: int = DEFAULT_MEMORY_BYTES,
-        reporter: Reporter = SILENT,
-    ) -> list[KneserNey]:
-        """Return one model per pattern, in their order; see `count_tables`.
+    def fit(cls, text: FittingText, patterns: Sequence[Pattern | str]) -> list[KneserNey]:
+        """Return one model per pattern, in their order; see `Tables.count`.
 
         Raises:
-            ConfigError: a pattern's name or class map is wrong or missing.
+            ConfigError: the name or a class map of a pattern is wrong or missing.
             DataError: a token is outside the vocabulary, or there are 2**32 tokens or more.
             ArtifactError: the workspace cannot be written or is full.
         """
-        wanted = [
+        parsed = [
             Pattern.parse(pattern) if isinstance(pattern, str) else pattern for pattern in patterns
         ]
-        tables = count_tables(
-            streams,
-            vocab_size,
-            wanted,
-            class_maps,
-            workspace=workspace,
-            memory_bytes=memory_bytes,
-            reporter=reporter,
-        )
-        models = {pattern: KneserNey(pattern, vocab_size, tables) for pattern in set(wanted)}
-        return [models[pattern] for pattern in wanted]
+        tables = Tables.count(text, parsed)
+        models = {pattern: cls(pattern, text.vocab_size, tables) for pattern in set(parsed)}
+        return [models[pattern] for pattern in parsed]
 
     @classmethod
     def from_text(cls, settings: Pattern, text: FittingText) -> KneserNey:
-        """Return the model of a pattern; all patterns that the text is fitted for share a count."""
+        """Return the model of a pattern; all wanted patterns of the text are counted together."""
 
         def models() -> dict[str, KneserNey]:
             patterns = [wanted for wanted in text.wanted if isinstance(wanted, Pattern)]
-            fitted = cls.fit(
-                text.streams,
-                text.vocab_size,
-                patterns,
-                text.class_maps,
-                workspace=text.workspace,
-                reporter=text.reporter,
-            )
-            return {model.name: model for model in fitted}
+            return {model.name: model for model in cls.fit(text, patterns)}
 
         return text.once("kn", models)[settings.name]
 
     @property
     def name(self) -> str:
-        """The pattern's name."""
+        """The name of the pattern."""
         return self.pattern.name
 
     @property
@@ -139,14 +120,15 @@ class KneserNey:
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations for one target.
 
-        Per level the context's key and the target's, and 4 for what is left of the count, the
-        total, the back-off weight and their sum; 1 for a class of tokens.
+        Each level finds the key of the context and the key of the target, and takes 4 operations
+        for the discounted count, its share of the total, the backoff weight and their sum. A
+        class target takes one more product.
         """
-        keys = sum(
-            _comparisons(contexts) + _comparisons(table.rows)
+        lookups = sum(
+            contexts.comparisons + table.rows.comparisons
             for contexts, table in zip(self.contexts, self.levels[1:], strict=True)
         )
-        return keys + 4 * len(self.contexts) + (self.pattern.target is not None)
+        return lookups + 4 * len(self.contexts) + (self.pattern.target is not None)
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position), `(B, T)` float64.
@@ -161,22 +143,28 @@ class KneserNey:
     def probabilities_at(
         self, inputs: Int64Array, positions: Int64Array, targets: Int64Array
     ) -> FloatArray:
-        """Return the targets' probabilities at chosen places of `inputs.reshape(-1)`, `(n,)`."""
+        """Return p(targets) at chosen positions, `(n,)`.
+
+        Args:
+            inputs: blocks, `(B, T)`.
+            positions: indices into `inputs.reshape(-1)`, `(n,)`.
+            targets: the token after each of these positions, `(n,)`.
+        """
         symbols = self._symbols(self.pattern.target, targets)
         probability: FloatArray = self.base[symbols]
         for level, active, rows in self.walk(inputs, positions):
             table = self.levels[level]
             entries = table.rows.find(rows, symbols[active])
             mixed = table.backoff[rows] * probability[active]
-            found = np.flatnonzero(entries >= 0)
-            mixed[found] += table.shares(entries[found], table.totals[rows[found]])
+            seen = np.flatnonzero(entries >= 0)
+            mixed[seen] += table.discounted(entries[seen], table.totals[rows[seen]])
             probability[active] = mixed
-        if self._within is not None:
-            probability *= self._within[targets]
+        if self._within_class is not None:
+            probability *= self._within_class[targets]
         return probability
 
     def distribution(self, history: Int64Array) -> FloatArray:
-        """Return p(. | history), `(V,)` float64, for the tokens of the block so far, `(t,)`.
+        """Return p(. | history), `(V,)` float64, after the `(t,)` tokens of a block.
 
         Raises:
             DataError: a token is outside the vocabulary.
@@ -193,21 +181,25 @@ class KneserNey:
             row = contexts.find_one(row, int(symbol))
             if row < 0 or not table.rows.occupied[row]:
                 break
-            entries = table.rows.bounds(row)
+            entries = table.rows.entries_of(row)
             probability *= table.backoff[row]
-            probability[table.rows.symbols[entries]] += table.shares(entries, table.totals[row])
-        if self._within is None or self.pattern.target is None:
+            probability[table.rows.symbols[entries]] += table.discounted(entries, table.totals[row])
+        if self._within_class is None or self.pattern.target is None:
             return probability
-        return probability[self.class_maps[self.pattern.target]] * self._within
+        return probability[self.class_maps[self.pattern.target]] * self._within_class
 
     def walk(
         self, inputs: Int64Array, positions: Int64Array
     ) -> Iterator[tuple[int, Int64Array, Int64Array]]:
-        """Yield, for level k = 1, 2, ..., which positions' k-th context was seen, and its number.
+        """Follow the contexts of positions from short to long, as far as they occur in the text.
 
         Args:
             inputs: blocks, `(B, T)`.
-            positions: places of `inputs.reshape(-1)`, `(n,)`; those seen are told by their index.
+            positions: indices into `inputs.reshape(-1)`, `(n,)`.
+
+        Yields:
+            A level k = 1, 2, ...; the indices into `positions` whose context of length k occurs;
+            and the number of that context, which is its row in `levels[k]`.
         """
         tokens, column = inputs.reshape(-1), positions % max(inputs.shape[1], 1)
         active = np.arange(len(positions))
@@ -216,13 +208,13 @@ class KneserNey:
             zip(self.pattern.elements, self.contexts, self.levels[1:], strict=True), start=1
         ):
             back = element.offset - 1
-            there = column[active] >= back
-            active, rows = active[there], rows[there]
+            in_block = column[active] >= back
+            active, rows = active[in_block], rows[in_block]
             symbols = self._symbols(element.classes, tokens[positions[active] - back])
             rows = contexts.find(rows, symbols)
-            seen = rows >= 0
-            seen[seen] = table.rows.occupied[rows[seen]]
-            active, rows = active[seen], rows[seen]
+            occurs = rows >= 0
+            occurs[occurs] = table.rows.occupied[rows[occurs]]
+            active, rows = active[occurs], rows[occurs]
             if not len(active):
                 return
             yield level, active, rows
@@ -232,21 +224,21 @@ class KneserNey:
         return {"name": self.name, "vocab_size": self.vocab_size}
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the counts in the smallest types.
+        """Return counts and class maps in the smallest types.
 
-        Of functions fitted together, arrays of one name are equal, so a store may keep all
-        functions' arrays in one dictionary.
+        Functions that were fitted together have equal arrays under equal names, so one dictionary
+        can keep the arrays of all of them.
         """
+        tables: list[tuple[str, Rows | CountTable]] = [
+            *zip(self.pattern.context_names, self.contexts, strict=True),
+            *zip(self.pattern.count_names, self.levels, strict=True),
+        ]
+        if self._unigram is not None:
+            tables.append((UNIGRAM, self._unigram))
         arrays: dict[str, npt.NDArray[Any]] = {}
-        for name, rows in zip(self._names.contexts, self.contexts, strict=True):
-            arrays.update({f"{name}.{part}": array for part, array in rows.to_arrays().items()})
-        tables = list(zip(self._names.counts, self.levels, strict=True))
-        if self._names.unigram is not None and self._unigram is not None:
-            tables.append((self._names.unigram, self._unigram))
         for name, table in tables:
-            arrays.update({f"{name}.{part}": array for part, array in table.to_arrays().items()})
-        arrays.update({classes_name(name): array for name, array in self.class_maps.items()})
-        return arrays
+            arrays |= {f"{name}.{part}": array for part, array in table.to_arrays().items()}
+        return arrays | {f"classes({name})": array for name, array in self.class_maps.items()}
 
     @classmethod
     def from_arrays(
@@ -255,20 +247,20 @@ class KneserNey:
         arrays: Mapping[str, npt.NDArray[Any]],
         shared: Tables | None = None,
     ) -> Self:
-        """Make the function again, equal to the last bit.
+        """Rebuild the stored function, equal to the last bit.
 
         Args:
             spec: what `spec` returned.
             arrays: what `to_arrays` returned, of this function and perhaps of others.
-            shared: tables already made from the same arrays; those of this function are added.
+            shared: tables made from the same arrays before; those of this function are added.
 
         Raises:
             ArtifactError: an array is missing, or does not fit the others.
-            ConfigError: the name is no pattern.
+            ConfigError: the name is not that of a pattern.
         """
         pattern, vocab_size = Pattern.parse(str(spec["name"])), int(spec["vocab_size"])
         tables = Tables() if shared is None else shared
-        load_tables(pattern, vocab_size, arrays, tables)
+        tables.load(pattern, vocab_size, arrays)
         return cls(pattern, vocab_size, tables)
 
     def _checked(self, tokens: Int64Array) -> Int64Array:
@@ -286,35 +278,30 @@ class KneserNey:
 
     @cached_property
     def base(self) -> FloatArray:
-        """p_0, `(A,)`."""
+        """The prediction of the empty context, p_0, `(A,)`."""
         table = self.levels[0]
         if self.pattern.target is None:
             uniform = np.full(self.vocab_size, 1.0 / self.vocab_size)
         else:
-            members = np.bincount(self.class_maps[self.pattern.target])
-            # a class that no token belongs to would take mass away from all tokens
-            uniform = (members > 0) / np.count_nonzero(members)
+            n_members = np.bincount(self.class_maps[self.pattern.target])
+            # a class without members would take probability away from all tokens
+            uniform = (n_members > 0) / np.count_nonzero(n_members)
         base = table.backoff[0] * uniform
-        base[table.rows.symbols] += table.shares(slice(None), table.totals[0])
+        base[table.rows.symbols] += table.discounted(slice(None), table.totals[0])
         return np.asarray(base)
 
     @cached_property
-    def _within(self) -> FloatArray | None:
-        """p(y | c(y)), `(V,)`; `None` without a class target."""
+    def _within_class(self) -> FloatArray | None:
+        """p(y | m(y)), `(V,)`; `None` without a class target."""
         if self.pattern.target is None or self._unigram is None:
             return None
         classes, table = self.class_maps[self.pattern.target], self._unigram
         tokens, counts = table.rows.symbols, table.counts
-        freed_by = table.discounts[np.minimum(counts, 3)]
-        members = np.bincount(classes)
-        totals = np.bincount(classes[tokens], counts, minlength=len(members))
-        freed = np.bincount(classes[tokens], freed_by, minlength=len(members))
-        backoff = np.divide(freed, totals, out=np.ones(len(members)), where=totals > 0)
-        within = (backoff / np.maximum(members, 1))[classes]
-        within[tokens] += (counts - freed_by) / totals[classes[tokens]]
-        return np.asarray(within)
-
-
-def _comparisons(rows: Rows) -> int:
-    """Return how many find a key; a table of one row is read at the symbol's place."""
-    return 0 if rows.n_rows == 1 else len(rows).bit_length()
+        discounts = table.discounts[np.minimum(counts, 3)]
+        n_members = np.bincount(classes)
+        totals = np.bincount(classes[tokens], counts, minlength=len(n_members))
+        freed = np.bincount(classes[tokens], discounts, minlength=len(n_members))
+        backoff = np.divide(freed, totals, out=np.ones(len(n_members)), where=totals > 0)
+        within_class = (backoff / np.maximum(n_members, 1))[classes]
+        within_class[tokens] += (counts - discounts) / totals[classes[tokens]]
+        return np.asarray(within_class)

@@ -1,18 +1,18 @@
-r"""What a count-based predictor looks at: a few places before the next token, in order of weight.
+r"""Which earlier tokens a count-based model looks at, and how its name is written.
 
-Notation: an element (o, m) is the token o places before the next one (o = 1: the last token), or
-that token's class under the map m; a pattern is a tuple of elements e_1 .. e_n, most important
-first. Its k-th context is h_k = (e_1 .. e_k); backing off from h_k drops e_k.
+Notation: an element (o, m) is the token o positions before the next token (o = 1: the last
+token), seen as its class under the map m, or as itself without a map. A pattern is a tuple of
+elements e_1 .. e_n, the most important first. Its context of length k is h_k = (e_1 .. e_k).
+Backing off from h_k drops e_k.
 
-A pattern is written `kn(1,2,3)`; a class map follows its offset after a colon, `kn(1,2:k64)`; a
-map that the *next* token is first predicted through follows an arrow, `kn(1:k64->k64)`; `kn()`
-looks at nothing.
+A pattern is written `kn(1,2,3)`: the last three tokens. A class map follows its offset after a
+colon, as in `kn(1,2:k64)`. A map after an arrow, as in `kn(1:k64->k64)`, is a class target: first
+the class of the next token is predicted, then the token within its class. `kn()` has no context.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,14 +28,15 @@ _REMEDY: Final = "write a pattern as kn(1,2), kn(1,3:k64) or kn(1:k64->k64)"
 
 @dataclass(frozen=True)
 class Element:
-    """One place of the context.
+    """One earlier token of a context.
 
     Args:
-        offset: how many places before the next token, 1 or more.
-        classes: the class map that the token there is seen through; `None`: the token itself.
+        offset: its distance to the next token, 1 or more.
+        classes: the class map that the token is seen through; `None`: the token itself.
 
     Raises:
-        ConfigError: the offset is below 1, or the map's name is not a word.
+        ConfigError: the offset is below 1, or the name of the map has other characters than
+            letters, digits, dots and underscores.
     """
 
     offset: int
@@ -45,9 +46,9 @@ class Element:
         if self.offset < 1:
             raise ConfigError(
                 f"a context element has offset {self.offset}, expected 1 or more",
-                remedy="offset 1 is the last token before the one that is predicted",
+                remedy="offset 1 is the last token before the token that is predicted",
             )
-        _check_classes(self.classes)
+        _check_map_name(self.classes)
 
     def __str__(self) -> str:
         return f"{self.offset}" if self.classes is None else f"{self.offset}:{self.classes}"
@@ -55,26 +56,26 @@ class Element:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The context elements of a predictor, most important first.
+    """The context elements of a model, the most important first.
 
     Args:
-        elements: e_1 .. e_n, none for a unigram. A place may be seen through a map and then
-            again itself (`kn(1:k64,1)`), so that a token backs off to its class.
-        target: the class map that the next token is predicted through:
-            p(y | h) = p(c(y) | h) p(y | c(y)); `None`: the token itself.
+        elements: e_1 .. e_n; none for a unigram. The same offset may stand twice, first with a
+            class map and then without (`kn(1:k64,1)`): the token backs off to its class.
+        target: the class map m of a class target, p(y | h) = p(m(y) | h) p(y | m(y)); `None`:
+            tokens are predicted directly.
 
     Raises:
-        ConfigError: an element says nothing that an earlier one has not said.
+        ConfigError: an element follows from an earlier element.
     """
 
     elements: tuple[Element, ...] = ()
     target: str | None = None
 
     def __post_init__(self) -> None:
-        _check_classes(self.target)
-        for place, element in enumerate(self.elements):
-            known = {element, Element(element.offset)}
-            if known & set(self.elements[:place]):
+        _check_map_name(self.target)
+        for index, element in enumerate(self.elements):
+            same_or_finer = {element, Element(element.offset)}
+            if same_or_finer & set(self.elements[:index]):
                 raise ConfigError(
                     f"the pattern {self.name} has {element} after an element that determines it",
                     remedy="leave it out, or name the class map before the token itself",
@@ -85,22 +86,22 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Read a pattern's name, as `name` writes it; spaces do not matter.
+        """Read the name of a pattern; spaces do not matter.
 
         Raises:
-            ConfigError: the text is no pattern, or the pattern repeats itself.
+            ConfigError: the text is not the name of a pattern, or the pattern is not valid.
         """
         compact = re.sub(r"\s", "", text)
-        whole = _PATTERN.fullmatch(compact)
-        if whole is None:
+        match = _PATTERN.fullmatch(compact)
+        if match is None:
             raise ConfigError(f"{text!r} is not a pattern of counts", remedy=_REMEDY)
         elements = []
-        for part in whole[1].split(",") if whole[1] else []:
-            match = _ELEMENT.fullmatch(part)
-            if match is None:
+        for part in match[1].split(",") if match[1] else []:
+            element = _ELEMENT.fullmatch(part)
+            if element is None:
                 raise ConfigError(f"{part!r} in {text!r} is not a context element", remedy=_REMEDY)
-            elements.append(Element(int(match[1]), match[2]))
-        return cls(tuple(elements), whole[2])
+            elements.append(Element(int(element[1]), element[2]))
+        return cls(tuple(elements), match[2])
 
     @classmethod
     def contiguous(cls, n: int) -> Pattern:
@@ -108,33 +109,45 @@ class Pattern:
         return cls(tuple(Element(offset) for offset in range(1, n + 1)))
 
     @property
-    def name(self) -> str:
-        """The canonical name; two patterns are equal exactly if their names are."""
-        return f"kn({label(self.elements)}{arrow(self.target)})"
-
-    @property
     def is_contiguous(self) -> bool:
         """Whether this is a plain n-gram pattern: the last n tokens and no classes."""
         return self == Pattern.contiguous(len(self.elements))
 
     @property
+    def name(self) -> str:
+        """The canonical name; two patterns are equal exactly if their names are equal."""
+        return f"kn({self._prefix_name(len(self.elements))}{self._target_name})"
+
+    @property
+    def context_names(self) -> list[str]:
+        """The names of the tables of contexts of length 1 .. n (`clso.mixture.counts.tables`)."""
+        lengths = range(1, len(self.elements) + 1)
+        return [f"contexts({self._prefix_name(length)})" for length in lengths]
+
+    @property
+    def count_names(self) -> list[str]:
+        """The names of the tables of counts after contexts of length 0 .. n."""
+        dropped = [*(f"|{element}" for element in self.elements), ""]
+        return [
+            f"counts({self._prefix_name(length)}{element}{self._target_name})"
+            for length, element in enumerate(dropped)
+        ]
+
+    @property
     def class_names(self) -> frozenset[str]:
-        """The class maps involved."""
+        """The class maps that the pattern needs."""
         names = {element.classes for element in self.elements} | {self.target}
         return frozenset(name for name in names if name is not None)
 
+    def _prefix_name(self, length: int) -> str:
+        return ",".join(map(str, self.elements[:length]))
 
-def label(elements: Sequence[Element]) -> str:
-    """Return elements as a pattern's name has them."""
-    return ",".join(map(str, elements))
-
-
-def arrow(target: str | None) -> str:
-    """Return a class target as a pattern's name has it."""
-    return "" if target is None else f"->{target}"
+    @property
+    def _target_name(self) -> str:
+        return "" if self.target is None else f"->{self.target}"
 
 
-def _check_classes(name: str | None) -> None:
+def _check_map_name(name: str | None) -> None:
     if name is not None and _CLASSES.fullmatch(name) is None:
         raise ConfigError(
             f"{name!r} cannot name a class map", remedy="use letters, digits, dots and _"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.errors import ArtifactError, DataError
+from clso.errors import DataError
 from clso.mixture.pointer.names import PointerName
 from clso.mixture.pointer.pairs import BlockView
 from clso.scoring import Int64Array
@@ -25,7 +25,6 @@ __all__ = [
     "BlockFunction",
     "Pointer",
     "flops_over_sources",
-    "stored",
     "target_probabilities",
     "views",
 ]
@@ -166,23 +165,6 @@ def target_probabilities(
 def flops_over_sources(per_source: int, block_size: int) -> int:
     """Return the operations for the sources of a position, as many as it has on average."""
     return -(-per_source * (block_size + 1) // 2)
-
-
-def stored(
-    arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...]
-) -> npt.NDArray[Any]:
-    """Return a stored array.
-
-    Raises:
-        ArtifactError: it is missing or of another shape.
-    """
-    if name not in arrays or arrays[name].shape != shape:
-        found = arrays[name].shape if name in arrays else "missing"
-        raise ArtifactError(
-            f"the stored array {name} is {found}, expected {shape}",
-            remedy="build the library again",
-        )
-    return arrays[name]
 
 
 def _check_tokens(function: BlockFunction, tokens: Int64Array) -> None:

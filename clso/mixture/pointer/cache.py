@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.mixture.pointer.base import Pointer, flops_over_sources, stored
-from clso.mixture.pointer.class_counts import ClassArray, Float32Array, lift_of
+from clso.mixture.arrays import Float32Array, UnsignedArray, stored_array
+from clso.mixture.pointer.base import Pointer, flops_over_sources
 from clso.mixture.pointer.names import CacheName, GatedName
 from clso.mixture.pointer.pairs import BlockView, block_chunks, strips
 from clso.mixture.text import FittingText
@@ -93,7 +93,7 @@ class Cache(Pointer):
             ArtifactError: an array is missing or of another shape.
         """
         settings = cls.parse(spec["name"])
-        return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)))
+        return cls(settings, stored_array(arrays, "unigram", (spec["vocab_size"],)))
 
 
 class Gated(Pointer):
@@ -113,7 +113,7 @@ class Gated(Pointer):
         self,
         settings: GatedName,
         unigram: FloatArray,
-        classes: ClassArray,
+        classes: UnsignedArray,
         lift: Float32Array,
     ) -> None:
         super().__init__(settings, unigram)
@@ -170,7 +170,7 @@ class Gated(Pointer):
             ConfigError: a class map is missing or not `(V,)`.
         """
         name = settings.classes
-        lift = lift_of(text, name, name, 1)
+        lift = text.lift(name, name, 1)
         return cls(settings, text.unigram.p, text.class_map(name), lift)
 
     def flops_per_token(self, block_size: int) -> int:
@@ -185,8 +185,8 @@ class Gated(Pointer):
             ArtifactError: an array is missing or does not fit.
         """
         settings = cls.parse(spec["name"])
-        classes = stored(arrays, f"classes({settings.classes})", (spec["vocab_size"],))
+        classes = stored_array(arrays, f"classes({settings.classes})", (spec["vocab_size"],))
         n_classes = int(classes.max()) + 1
         name = f"lift({settings.classes},1,{settings.classes})"
-        lift = stored(arrays, name, (n_classes, n_classes))
-        return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)), classes, lift)
+        lift = stored_array(arrays, name, (n_classes, n_classes))
+        return cls(settings, stored_array(arrays, "unigram", (spec["vocab_size"],)), classes, lift)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.mixture.pointer.base import Pointer, flops_over_sources, stored, views
+from clso.mixture.arrays import stored_array
+from clso.mixture.pointer.base import Pointer, flops_over_sources, views
 from clso.mixture.pointer.names import InductionName
 from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.text import FittingText
@@ -88,7 +89,7 @@ class Induction(Pointer):
             ArtifactError: the unigram is missing or does not fit.
         """
         settings = cls.parse(spec["name"])
-        return cls(settings, stored(arrays, "unigram", (spec["vocab_size"],)))
+        return cls(settings, stored_array(arrays, "unigram", (spec["vocab_size"],)))
 
 
 def match_length(inputs: Int64Array) -> npt.NDArray[np.int8]:

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.errors import ArtifactError
-from clso.mixture.pointer.base import BlockFunction, stored
-from clso.mixture.pointer.class_counts import ClassArray, Float32Array, lift_of, successors_of
+from clso.mixture.arrays import Float32Array, UnsignedArray, stored_array
+from clso.mixture.pointer.base import BlockFunction
 from clso.mixture.pointer.names import ProductName
 from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.text import FittingText
@@ -65,8 +65,8 @@ class Product(BlockFunction):
         self,
         settings: ProductName,
         unigram: FloatArray,
-        classes: ClassArray,
-        via: ClassArray,
+        classes: UnsignedArray,
+        via: UnsignedArray,
         successors: tuple[Int64Array, npt.NDArray[np.uint32]],
         lifts: Sequence[Float32Array],
     ) -> None:
@@ -182,8 +182,8 @@ class Product(BlockFunction):
             ConfigError: a class map is missing or not `(V,)`.
         """
         classes, via = text.class_map(settings.classes), text.class_map(settings.via)
-        lifts = [lift_of(text, settings.via, settings.classes, offset) for offset in EXPONENTS]
-        successors = successors_of(text, settings.classes)
+        lifts = [text.lift(settings.via, settings.classes, offset) for offset in EXPONENTS]
+        successors = text.successors(settings.classes)
         return cls(settings, text.unigram.p, classes, via, successors, lifts)
 
     def flops_per_token(self, block_size: int) -> int:
@@ -205,10 +205,13 @@ class Product(BlockFunction):
         settings = cls.parse(spec["name"])
         vocab_size = spec["vocab_size"]
         a, b, keys, counts, *lifts = _array_names(settings)
-        classes, via = (stored(arrays, name, (vocab_size,)) for name in (a, b))
+        classes, via = (stored_array(arrays, name, (vocab_size,)) for name in (a, b))
         n_classes, n_via = int(classes.max()) + 1, int(via.max()) + 1
         n_pairs = arrays[keys].size if keys in arrays else 0
-        successors = stored(arrays, keys, (n_pairs,)), stored(arrays, counts, (n_pairs,))
+        successors = (
+            stored_array(arrays, keys, (n_pairs,)),
+            stored_array(arrays, counts, (n_pairs,)),
+        )
         if n_pairs and not 0 <= successors[0].min() <= successors[0].max() < vocab_size * n_classes:
             raise ArtifactError(
                 f"{keys} goes beyond the {n_classes} classes of {vocab_size:,} tokens",
@@ -216,11 +219,11 @@ class Product(BlockFunction):
             )
         return cls(
             settings,
-            stored(arrays, "unigram", (vocab_size,)),
+            stored_array(arrays, "unigram", (vocab_size,)),
             classes,
             via,
             successors,
-            [stored(arrays, name, (n_via, n_classes)) for name in lifts],
+            [stored_array(arrays, name, (n_via, n_classes)) for name in lifts],
         )
 
 

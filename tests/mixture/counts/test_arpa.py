@@ -8,6 +8,7 @@ import pytest
 
 from clso.errors import ArtifactError, ConfigError
 from clso.mixture.counts import KneserNey, write_arpa
+from clso.mixture.text import FittingText
 
 VOCAB = 30
 
@@ -23,7 +24,7 @@ def functions(text: np.ndarray, make_stream: type) -> list[KneserNey]:
     # short streams too: a stream's first tokens have no token before them to be counted with
     streams = [make_stream(text[:2900]), make_stream(text[2900:2906]), make_stream(text[2906:])]
     patterns = ["kn(1)", "kn(1,2)", "kn(1,2,3,4)"]
-    return KneserNey.fit(streams, VOCAB, patterns, {})
+    return KneserNey.fit(FittingText(streams, VOCAB, {}), patterns)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_the_file_holds_what_its_head_says(functions: list[KneserNey], tmp_path:
 
 
 def test_a_unigram_function_has_one_section(make_stream: type, tmp_path: Path) -> None:
-    (function,) = KneserNey.fit([make_stream([0, 1, 1, 0, 1])], 3, ["kn()"], {})
+    (function,) = KneserNey.fit(FittingText([make_stream([0, 1, 1, 0, 1])], 3, {}), ["kn()"])
     write_arpa(function, tmp_path / "model.arpa")
     lines = (tmp_path / "model.arpa").read_text().splitlines()
     assert lines[1] == "ngram 1=6"
@@ -90,7 +91,7 @@ def test_only_plain_patterns_can_be_written(
     pattern: str, make_stream: type, tmp_path: Path
 ) -> None:
     maps = {"k": np.zeros(3, dtype=np.int64)}
-    (function,) = KneserNey.fit([make_stream([0, 1, 1, 0, 1])], 3, [pattern], maps)
+    (function,) = KneserNey.fit(FittingText([make_stream([0, 1, 1, 0, 1])], 3, maps), [pattern])
     with pytest.raises(ConfigError, match="no plain n-gram pattern"):
         write_arpa(function, tmp_path / "model.arpa")
 
@@ -110,7 +111,7 @@ def test_only_plain_patterns_can_be_written(
 def test_words_must_be_told_apart(
     words: list[str], message: str, make_stream: type, tmp_path: Path
 ) -> None:
-    (function,) = KneserNey.fit([make_stream([0, 1, 1, 0, 1])], 3, ["kn(1)"], {})
+    (function,) = KneserNey.fit(FittingText([make_stream([0, 1, 1, 0, 1])], 3, {}), ["kn(1)"])
     with pytest.raises(ConfigError, match=message):
         write_arpa(function, tmp_path / "model.arpa", words)
 
@@ -118,7 +119,7 @@ def test_words_must_be_told_apart(
 def test_a_file_that_cannot_be_completed_leaves_the_old_one(
     make_stream: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (function,) = KneserNey.fit([make_stream([0, 1, 1, 0, 1])], 3, ["kn(1)"], {})
+    (function,) = KneserNey.fit(FittingText([make_stream([0, 1, 1, 0, 1])], 3, {}), ["kn(1)"])
     path = tmp_path / "model.arpa"
     path.write_text("old")
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from clso.errors import ArtifactError, DataError
 from clso.mixture.counts import KneserNey, Pattern
-from clso.mixture.counts.store import Tables
+from clso.mixture.counts.tables import Tables
+from clso.mixture.text import FittingText
 
 Walked = Callable[[KneserNey, np.ndarray], tuple[np.ndarray, np.ndarray]]
 VOCAB = 12
@@ -41,7 +42,7 @@ texts = st.lists(
 
 
 def fit(streams: Texts, patterns: list[str], make_stream: type) -> list[KneserNey]:
-    return KneserNey.fit([make_stream(s) for s in streams], VOCAB, patterns, MAPS)
+    return KneserNey.fit(FittingText([make_stream(s) for s in streams], VOCAB, MAPS), patterns)
 
 
 @pytest.mark.parametrize("name", PATTERNS)

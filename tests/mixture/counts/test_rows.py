@@ -23,7 +23,7 @@ def test_rows_hold_what_was_added(ragged: list[set[int]]) -> None:
     assert rows.n_rows == len(ragged)
     assert len(rows) == sum(map(len, ragged))
     assert rows.occupied.tolist() == [bool(symbols) for symbols in ragged]
-    assert [rows.symbols[rows.bounds(r)].tolist() for r in range(rows.n_rows)] == [
+    assert [rows.symbols[rows.entries_of(r)].tolist() for r in range(rows.n_rows)] == [
         sorted(symbols) for symbols in ragged
     ]
 

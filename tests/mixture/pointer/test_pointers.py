@@ -24,7 +24,6 @@ from clso.mixture.pointer import (
     match_length,
     target_probabilities,
 )
-from clso.mixture.pointer.class_counts import lift_of
 from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.pointer.product import EXPONENTS
 from clso.mixture.specification import load_function, parse
@@ -316,7 +315,7 @@ def test_a_wrong_name_is_refused(name: str, message: str) -> None:
 def test_class_pairs_are_counted_within_streams_at_their_offset(text_stream: type) -> None:
     classes = class_maps(VOCAB)
     streams = [text_stream([0, 1, 5, 2]), text_stream([4]), text_stream([])]
-    lift = lift_of(FittingText(streams, VOCAB, classes), "k3", "two", 2)
+    lift = FittingText(streams, VOCAB, classes).lift("k3", "two", 2)
     expected = np.zeros((3, 2), dtype=int)
     expected[0, 1] += 1  # 0 before 5
     expected[1, 0] += 1  # 1 before 2
@@ -324,7 +323,7 @@ def test_class_pairs_are_counted_within_streams_at_their_offset(text_stream: typ
 
 
 def test_lifts_without_counts_say_nothing() -> None:
-    lift = lift_of(FittingText([], VOCAB, class_maps(VOCAB)), "two", "k3", 1)
+    lift = FittingText([], VOCAB, class_maps(VOCAB)).lift("two", "k3", 1)
     np.testing.assert_array_equal(lift, np.ones((2, 3)))
 
 
@@ -333,7 +332,9 @@ def test_a_missing_or_misshapen_class_map_is_refused(fit: Fit, text_stream: type
         ConfigError, match=r"no class map 'k9', expected one of \['k3', 'one', 'two'\]"
     ):
         fit(["gated(k9)"])
-    with pytest.raises(ConfigError, match=r"class map 'k3' is \(2,\), expected \(3,\)"):
+    with pytest.raises(
+        ConfigError, match=r"class map 'k3' is uint8 \(2,\), expected integers \(3,\)"
+    ):
         fit_functions(["gated(k3)"], [text_stream([0, 1])], 3, {"k3": np.zeros(2, np.uint8)})
 
 

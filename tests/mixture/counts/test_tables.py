@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from clso.errors import ArtifactError, ConfigError, DataError
 from clso.mixture.counts import KneserNey
+from clso.mixture.text import FittingText
 
 # large enough that keys are sorted, not counted in cells
 Walked = Callable[[KneserNey, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -46,7 +47,7 @@ def streams(markov: Callable[..., np.ndarray]) -> list[Stream32]:
 
 @pytest.fixture(scope="module")
 def functions(streams: list[Stream32]) -> list[KneserNey]:
-    return KneserNey.fit(streams, VOCAB, PATTERNS, MAPS)
+    return KneserNey.fit(FittingText(streams, VOCAB, MAPS), PATTERNS)
 
 
 @pytest.mark.parametrize("memory_bytes", [2_500, 40_000])
@@ -60,7 +61,7 @@ def test_the_counts_do_not_depend_on_the_memory(
 ) -> None:
     workspace = tmp_path / "new" / "folder" if on_disk else None
     again = KneserNey.fit(
-        streams, VOCAB, PATTERNS, MAPS, workspace=workspace, memory_bytes=memory_bytes
+        FittingText(streams, VOCAB, MAPS, workspace=workspace, memory_bytes=memory_bytes), PATTERNS
     )
     assert_equal(functions, again)
     assert not on_disk or list((tmp_path / "new" / "folder").iterdir()) == []
@@ -70,15 +71,17 @@ def test_the_counts_do_not_depend_on_the_chunks(
     functions: list[KneserNey], streams: list[Stream32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clso.mixture.counts.corpus.CHUNK", 97)
-    assert_equal(functions, KneserNey.fit(streams, VOCAB, PATTERNS, MAPS, memory_bytes=9_000))
+    assert_equal(
+        functions, KneserNey.fit(FittingText(streams, VOCAB, MAPS, memory_bytes=9_000), PATTERNS)
+    )
 
 
 def test_the_counts_do_not_depend_on_the_other_patterns(
     functions: list[KneserNey], streams: list[Stream32]
 ) -> None:
-    alone = [KneserNey.fit(streams, VOCAB, [name], MAPS)[0] for name in PATTERNS]
+    alone = [KneserNey.fit(FittingText(streams, VOCAB, MAPS), [name])[0] for name in PATTERNS]
     assert_equal(functions, alone)
-    backwards = KneserNey.fit(streams, VOCAB, PATTERNS[::-1], MAPS)
+    backwards = KneserNey.fit(FittingText(streams, VOCAB, MAPS), PATTERNS[::-1])
     assert [function.name for function in backwards] == PATTERNS[::-1]
     assert_equal(functions, backwards)
 
@@ -96,10 +99,12 @@ def test_sorted_and_dense_counting_agree(
     text = np.random.default_rng(seed).integers(0, vocab_size, length + 1)
     maps = {"k": np.arange(vocab_size) // 2}
     patterns = ["kn(1,2,3)", "kn(1,3)", "kn(1:k,2->k)"]
-    dense = KneserNey.fit([Stream32(text)], vocab_size, patterns, maps)
+    dense = KneserNey.fit(FittingText([Stream32(text)], vocab_size, maps), patterns)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clso.mixture.counts.counting._MOST_CELLS", 0)
-        ordered = KneserNey.fit([Stream32(text)], vocab_size, patterns, maps, memory_bytes=limit)
+        ordered = KneserNey.fit(
+            FittingText([Stream32(text)], vocab_size, maps, memory_bytes=limit), patterns
+        )
     assert_equal(dense, ordered)
 
 
@@ -127,7 +132,7 @@ def test_the_sorted_counts_are_the_definitions(
 
 def test_no_n_gram_spans_two_streams(walked: Walked) -> None:
     parts = [Stream32(np.array([1, 2, 3])), Stream32(np.array([4, 5, 6]))]
-    (function,) = KneserNey.fit(parts, 8, ["kn(1,2)"], {})
+    (function,) = KneserNey.fit(FittingText(parts, 8, {}), ["kn(1,2)"])
     inputs = np.array([[1, 2, 3, 4, 5]])
     assert walked(function, inputs)[0].tolist() == [[0, 1, 0, 0, 1]]
 
@@ -136,7 +141,7 @@ def test_no_n_gram_spans_two_streams(walked: Walked) -> None:
 @pytest.mark.parametrize("name", ["kn()", "kn(1,2)", "kn(9)", "kn(1,9)", "kn(->k)"])
 def test_hardly_any_text_gives_a_proper_function(length: int, name: str) -> None:
     text = [Stream32(np.full(length + 1, 2))] if length else []
-    (function,) = KneserNey.fit(text, 5, [name], {"k": np.array([0, 0, 3, 3, 1])})
+    (function,) = KneserNey.fit(FittingText(text, 5, {"k": np.array([0, 0, 3, 3, 1])}), [name])
     for history in ([2], [2, 2], [4, 0, 2]):
         distribution = function.distribution(np.array(history))
         assert distribution.sum() == pytest.approx(1, abs=1e-12)
@@ -146,13 +151,15 @@ def test_hardly_any_text_gives_a_proper_function(length: int, name: str) -> None
 
 
 def test_a_vocabulary_of_one_token_is_certain() -> None:
-    functions = KneserNey.fit([Stream32(np.zeros(9))], 1, ["kn(1,2)", "kn(1:k->k)"], {"k": [0]})
+    functions = KneserNey.fit(
+        FittingText([Stream32(np.zeros(9))], 1, {"k": [0]}), ["kn(1,2)", "kn(1:k->k)"]
+    )
     for function in functions:
         assert function.distribution(np.array([0, 0])).tolist() == [pytest.approx(1)]
 
 
 def test_all_equal_text_is_expected_to_go_on(make_stream: type) -> None:
-    (function,) = KneserNey.fit([make_stream([7] * 500)], 20, ["kn(1,2,3)"], {})
+    (function,) = KneserNey.fit(FittingText([make_stream([7] * 500)], 20, {}), ["kn(1,2,3)"])
     distribution = function.distribution(np.array([7, 7, 7, 7]))
     assert distribution.argmax() == 7
     assert distribution.sum() == pytest.approx(1, abs=1e-12)
@@ -160,7 +167,7 @@ def test_all_equal_text_is_expected_to_go_on(make_stream: type) -> None:
 
 
 def test_each_pattern_is_made_once(streams: list[Stream32]) -> None:
-    one, two, other = KneserNey.fit(streams, VOCAB, ["kn(1)", "kn( 1 )", "kn(2)"], {})
+    one, two, other = KneserNey.fit(FittingText(streams, VOCAB, {}), ["kn(1)", "kn( 1 )", "kn(2)"])
     assert one is two
     assert one.levels[0] is not other.levels[0]
 
@@ -178,14 +185,14 @@ def test_progress_goes_to_the_reporter(streams: list[Stream32]) -> None:
             assert total == 4
             yield Task()
 
-    KneserNey.fit(streams, VOCAB, ["kn(1,2)", "kn(1,3)"], {}, reporter=Listener())
+    KneserNey.fit(FittingText(streams, VOCAB, {}, reporter=Listener()), ["kn(1,2)", "kn(1,3)"])
     assert heard == [(1, "()"), (2, "(1)"), (3, "(1,2)"), (4, "(1,3)")]
 
 
 class TestRefusals:
     def test_a_class_map_must_be_there(self, streams: list[Stream32]) -> None:
         with pytest.raises(ConfigError, match="no class map 'k9', expected one of"):
-            KneserNey.fit(streams, VOCAB, ["kn(1:k9)"], MAPS)
+            KneserNey.fit(FittingText(streams, VOCAB, MAPS), ["kn(1:k9)"])
 
     @pytest.mark.parametrize(
         ("classes", "message"),
@@ -199,18 +206,18 @@ class TestRefusals:
         self, classes: np.ndarray, message: str, streams: list[Stream32]
     ) -> None:
         with pytest.raises(ConfigError, match=message):
-            KneserNey.fit(streams, VOCAB, ["kn(1:k)"], {"k": classes})
+            KneserNey.fit(FittingText(streams, VOCAB, {"k": classes}), ["kn(1:k)"])
 
     def test_a_token_outside_the_vocabulary_is_named(self, streams: list[Stream32]) -> None:
         with pytest.raises(DataError, match="expected 0 to 99"):
-            KneserNey.fit(streams, 100, ["kn(1)"], {})
+            KneserNey.fit(FittingText(streams, 100, {}), ["kn(1)"])
 
     def test_too_much_text_is_refused_before_it_is_read(self) -> None:
         class Endless:
             n_tokens = 1 << 32
 
         with pytest.raises(DataError, match=r"expected below 2\*\*32"):
-            KneserNey.fit([Endless()], 10, ["kn(1)"], {})
+            KneserNey.fit(FittingText([Endless()], 10, {}), ["kn(1)"])
 
     def test_a_workspace_that_cannot_be_made_is_named(
         self, streams: list[Stream32], tmp_path: Path
@@ -218,5 +225,6 @@ class TestRefusals:
         (tmp_path / "file").write_text("")
         with pytest.raises(ArtifactError, match="file cannot be written"):
             KneserNey.fit(
-                streams, VOCAB, ["kn(1)"], {}, workspace=tmp_path / "file", memory_bytes=1
+                FittingText(streams, VOCAB, {}, workspace=tmp_path / "file", memory_bytes=1),
+                ["kn(1)"],
             )

@@ -1,0 +1,51 @@
+"""Array types of the mixture, and arrays as they are stored and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clso.errors import ArtifactError
+
+__all__ = ["Float32Array", "UnsignedArray", "narrow", "stored_array"]
+
+Float32Array = npt.NDArray[np.float32]
+UnsignedArray = npt.NDArray[np.unsignedinteger[Any]]
+
+
+def narrow(values: npt.NDArray[Any]) -> UnsignedArray:
+    """Return non-negative integers in the smallest unsigned type that holds all of them."""
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))), copy=False)
+
+
+def stored_array(
+    arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...] | None = None
+) -> npt.NDArray[Any]:
+    """Return a stored array by its name.
+
+    Args:
+        arrays: all stored arrays.
+        name: the name of the array.
+        shape: the expected shape; `None`: unsigned integers, `(n,)` for any n.
+
+    Raises:
+        ArtifactError: the array is missing, or has another shape or type.
+    """
+    array = arrays.get(name)
+    if array is None:
+        actual = "missing"
+    elif shape is not None:
+        if array.shape == shape:
+            return array
+        actual = str(array.shape)
+    else:
+        if array.ndim == 1 and array.dtype.kind == "u":
+            return array
+        actual = f"{array.dtype} {array.shape}"
+    raise ArtifactError(
+        f"the stored array {name} is {actual}, expected {shape or 'unsigned integers (n,)'}",
+        remedy="delete the stored functions and build the library again",
+    )
