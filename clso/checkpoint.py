@@ -1,4 +1,4 @@
-"""Folders that plain `transformers` loads, written whole or not at all.
+"""Checkpoint folders of `transformers`, written whole or not at all.
 
 Importing this module loads `transformers`, which takes seconds.
 """
@@ -31,13 +31,13 @@ def save_gpt2(
     path: Path,
     descriptions: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write model and tokenizer to a folder; one that is there is replaced.
+    """Write model and tokenizer to a folder; an existing folder is replaced.
 
     Args:
-        model: what to save.
-        tokenizer: saved beside it, if given.
-        path: the folder; written beside its target, then renamed.
-        descriptions: file name -> JSON value, for what a checkpoint does not say of itself.
+        model: the model to save.
+        tokenizer: saved in the same folder; `None` saves no tokenizer.
+        path: the folder; a temporary folder beside it is written first, then renamed.
+        descriptions: further files, by name: their JSON values.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -53,7 +53,7 @@ def save_gpt2(
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Have a folder filled beside its target and put in its place when all is written.
+    """Give a temporary folder to write to; it replaces `path` when the block ends without error.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -70,7 +70,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_error(path, error) from error
     except SafetensorError as error:
-        # how safetensors tells of a disk that is full
+        # safetensors raises this when the disk is full
         raise ArtifactError(
             f"{path} cannot be written: {error}", remedy="free some space, or use --out DIR"
         ) from error
@@ -84,17 +84,23 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
-    """Write a tokenizer as `transformers` reads it, for models of `block_size` positions."""
+    """Write a tokenizer for `transformers`, for models of `block_size` positions."""
+    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
+        tokenizer_object=tokenizer.backend,
+        bos_token=END_TOKEN,
+        eos_token=END_TOKEN,
+        model_max_length=block_size,
+    )
     with _no_progress_bar():
-        _wrapped(tokenizer, block_size).save_pretrained(folder)
+        wrapped.save_pretrained(folder)
 
 
 def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
-    """Open a folder with a GPT-2 checkpoint, without a network.
+    """Open a folder with a GPT-2 checkpoint; the network is not used.
 
     Args:
         path: the folder.
-        remedy: what makes it anew, for the error's second line.
+        remedy: how to make the checkpoint, for the second line of an error.
 
     Raises:
         ArtifactError: there is no checkpoint, or it is damaged.
@@ -109,20 +115,11 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
             f"the checkpoint {path} is damaged: {error}", remedy=f"delete it; {remedy}"
         ) from error
     assert isinstance(model, GPT2LMHeadModel)
-    # Loaded weights are views of the mapped file at any offset, and on some processors the last
-    # bits of a product depend on how its operands are aligned. Copies are aligned as new ones are.
+    # Loaded weights are views of the mapped file at any offset. On some processors the last bits
+    # of a product depend on the alignment of its operands; copies are aligned.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     return model
-
-
-def _wrapped(tokenizer: Tokenizer, block_size: int) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
-        tokenizer_object=tokenizer.backend,
-        bos_token=END_TOKEN,
-        eos_token=END_TOKEN,
-        model_max_length=block_size,
-    )
 
 
 @contextmanager

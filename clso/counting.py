@@ -1,4 +1,4 @@
-r"""Counting a text: streams of tokens, how often tokens and pairs occur, smoothed frequencies.
+r"""Counting a text: streams of tokens, counts of tokens and of pairs, and their discounts.
 
 Notation: V tokens; c(y) and c(x, y) are how often a token, and a token y after x, is a target of
 the training splits; n_r is how many types were seen exactly r times.
@@ -23,9 +23,7 @@ __all__ = [
     "TokenStream",
     "count_pairs",
     "count_targets",
-    "log_unigram",
     "modified_discounts",
-    "unigram",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -42,16 +40,16 @@ class TokenStream(Protocol):
         """Targets in the split."""
 
     def tokens(self, start: int, stop: int) -> npt.NDArray[np.integer]:
-        """Return tokens `start` to `stop` of the stream."""
+        """Return the tokens from `start` up to, not including, `stop`."""
 
 
 def _pair_chunks(
     splits: Iterable[TokenStream], chunk: int, offset: int = 1
 ) -> Iterator[tuple[Int64Array, ...]]:
     for split in splits:
-        last = split.n_tokens + 1 - offset  # the first position without a partner
-        for start in range(0, last, chunk):
-            stop = min(start + chunk, last)
+        n_pairs = split.n_tokens + 1 - offset
+        for start in range(0, n_pairs, chunk):
+            stop = min(start + chunk, n_pairs)
             tokens = np.asarray(split.tokens(start, stop + offset)).astype(np.int64)
             yield tokens[:-offset], tokens[offset:]
 
@@ -84,7 +82,7 @@ def count_pairs(
     offsets: Sequence[int] = (1,),
     chunk: int = _CHUNK,
 ) -> tuple[Int64Array, Int64Array]:
-    """Count each pair of tokens that stand so far apart: by default, of neighbours.
+    """Count the pairs of tokens at the given distances, by default the pairs of neighbours.
 
     Returns:
         The distinct pairs as sorted keys `x * V + y`, `(n_pairs,)`, and their counts.
@@ -92,11 +90,11 @@ def count_pairs(
     if vocab_size > _LARGEST_VOCABULARY:
         raise ValueError(f"vocab_size {vocab_size} is too large to number its pairs")
     runs: list[tuple[Int64Array, Int64Array]] = []
-    found = (pair for offset in offsets for pair in _pair_chunks(splits, chunk, offset))
-    for inputs, targets in found:
+    chunks = (pairs for offset in offsets for pairs in _pair_chunks(splits, chunk, offset))
+    for inputs, targets in chunks:
         keys, counts = np.unique(inputs * vocab_size + targets, return_counts=True)
         runs.append((keys, counts.astype(np.int64)))
-        # merging runs of like size sorts each pair a logarithmic number of times
+        # merging runs of similar size sorts each pair a logarithmic number of times
         while len(runs) > 1 and len(runs[-1][0]) * 2 >= len(runs[-2][0]):
             runs.append(_merge(runs.pop(), runs.pop()))
     while len(runs) > 1:
@@ -106,36 +104,8 @@ def count_pairs(
     return runs[0]
 
 
-def unigram(counts: Int64Array) -> FloatArray:
-    r"""Return a smoothed unigram distribution, `(V,)`, that gives every token some mass.
-
-    .. math:: p(y) = \frac{\max(c(y) - D, 0)}{n} + \frac{D \, |\{c > 0\}|}{n} \cdot \frac{1}{V},
-        \qquad D = \frac{n_1}{n_1 + 2 n_2}
-
-    with D kept between 0.1 and 0.9; no counts at all give the uniform distribution.
-
-    Source: Ney, Essen and Kneser 1994 (absolute discounting, interpolated with uniform).
-    """
-    total = int(counts.sum())
-    vocab_size = len(counts)
-    if total == 0:
-        return np.full(vocab_size, 1.0 / vocab_size)
-    once, twice = (int((counts == r).sum()) for r in (1, 2))
-    discount = once / (once + 2 * twice) if once else 0.5
-    # a corpus without pairs (or with nothing else) would leave unseen tokens all mass, or none
-    discount = min(max(discount, 0.1), 0.9)
-    kept = np.maximum(counts - discount, 0.0) / total
-    spread = discount * int((counts > 0).sum()) / total
-    return np.asarray(kept + spread / vocab_size)
-
-
-def log_unigram(counts: Int64Array) -> FloatArray:
-    """Return the log of `unigram`, `(V,)`."""
-    return np.log(unigram(np.asarray(counts, dtype=np.int64)))
-
-
 def modified_discounts(counts: npt.NDArray[Any]) -> FloatArray:
-    r"""Return what is taken off a count of 0, 1, 2, and 3 or more, `(4,)`.
+    r"""Return the discounts of counts of 0, 1, 2, and 3 or more, `(4,)`.
 
     .. math::
         D_r = r - (r + 1) \, Y \, \frac{n_{r+1}}{n_r}, \qquad Y = \frac{n_1}{n_1 + 2 n_2}
@@ -146,14 +116,14 @@ def modified_discounts(counts: npt.NDArray[Any]) -> FloatArray:
     Source: Chen and Goodman 1999, section 3 (modified Kneser-Ney); Ney, Essen and Kneser 1994
     (the single discount).
     """
-    n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
+    n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)  # n_1 .. n_4
     single = 0.5
     if n[0] and n[1]:
         single = n[0] / (n[0] + 2 * n[1])
         if n.all():
             r = np.arange(1, 4)
-            several = r - (r + 1) * single * n[1:] / n[:-1]
-            if ((several > 0) & (several < r)).all():
-                return np.concatenate([[0.0], several])
+            discounts = r - (r + 1) * single * n[1:] / n[:-1]
+            if ((discounts > 0) & (discounts < r)).all():
+                return np.concatenate([[0.0], discounts])
         single = min(max(single, 0.1), 0.9)
     return np.array([0.0, single, single, single])

@@ -1,4 +1,4 @@
-"""The digest that names a JSON value: of configurations, parts of studies and data sets."""
+"""The digest of a JSON value; it names configurations, parts of studies and data sets."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 r"""Three models that any language model must beat, fitted by counting.
 
 Notation: V tokens; c(x, y) is how often a token y after x is a target of the training splits.
-Every distribution is proper and gives every token some mass, so that no test token is ever priced
-at infinity.
+Every distribution is proper and gives every token some mass, so that no test token has an
+infinite loss.
 
-`Uniform` and `Unigram` are also functions that a mixture is made of (`clso.mixture.function`).
+`Uniform` and `Unigram` are also basis functions of a mixture (`clso.mixture.function`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from clso.counting import (
     TokenStream,
     count_pairs,
     count_targets,
-    log_unigram,
     modified_discounts,
-    unigram,
 )
 from clso.errors import ArtifactError
 from clso.scoring import Int64Array, NllArray
@@ -32,7 +30,7 @@ __all__ = ["Bigram", "Uniform", "Unigram"]
 
 
 class Uniform:
-    """Every token is as likely as any other: `p(y) = 1 / V`.
+    """All tokens have equal probability: `p(y) = 1 / V`.
 
     Args:
         vocab_size: V.
@@ -69,15 +67,18 @@ class Uniform:
         return {"name": self.name, "vocab_size": self.vocab_size}
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return nothing: V says it all."""
+        """Return no arrays; `spec` has V."""
         return {}
 
 
 class Unigram:
-    """Tokens by their frequency, whatever stands before; smoothed as `log_unigram` says.
+    """The frequency of a token, smoothed, whatever the context.
 
     Args:
         p: the distribution, `(V,)`, every token above 0; kept, not copied.
+
+    Attributes:
+        log_p: its logarithm, `(V,)`.
     """
 
     name = "unigram"
@@ -85,17 +86,17 @@ class Unigram:
 
     def __init__(self, p: FloatArray) -> None:
         self.p = p
-        self._log_p = np.log(p)
+        self.log_p = np.log(p)
 
     def __repr__(self) -> str:
         return f"Unigram(vocab_size={len(self.p)})"
 
     @classmethod
     def of_counts(cls, counts: Int64Array) -> Unigram:
-        """Smooth how often each token is a target, `(V,)`."""
-        log_p = log_unigram(counts)
+        """Smooth the counts of tokens as targets, `(V,)`."""
+        log_p = np.log(_smoothed(np.asarray(counts, dtype=np.int64)))
         model = cls(np.exp(log_p))
-        model._log_p = log_p  # what rounding takes from log(exp(log p)) shows in a loss
+        model.log_p = log_p  # losses read the unrounded values, not log(exp(log p))
         return model
 
     @classmethod
@@ -105,19 +106,19 @@ class Unigram:
 
     @property
     def stored_bytes(self) -> int:
-        """One number per token."""
+        """Size of p."""
         return self.p.nbytes
 
     def flops_per_token(self, block_size: int) -> int:
-        """None: a probability is read at its token's place."""
+        """Return 0: a probability is looked up."""
         return 0
 
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(y)`, `(B, T)`."""
-        return np.asarray(-self._log_p[targets])
+        return np.asarray(-self.log_p[targets])
 
     def probabilities(self, inputs: Int64Array) -> FloatArray:
-        """Return the one distribution at every position, `(B, T, V)`."""
+        """Return p at every position, `(B, T, V)`."""
         return np.broadcast_to(self.p, (*inputs.shape, len(self.p))).copy()
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
@@ -140,7 +141,7 @@ class Unigram:
     def from_arrays(
         cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
     ) -> Unigram:
-        """Make the model again; its probabilities are equal to the last bit.
+        """Rebuild a unigram from `spec` and `to_arrays`, bit for bit.
 
         Raises:
             ArtifactError: p is missing or not `(V,)`.
@@ -162,9 +163,8 @@ class Bigram:
         p(y \mid x) = \frac{c(x, y) - D_{c(x, y)}}{c(x)} + \gamma(x) \, p_1(y), \qquad
         p_1(y) \propto |\{x : c(x, y) > 0\}| \text{ (smoothed as the unigram)}
 
-    with the three discounts D of `modified_discounts`; :math:`\gamma(x)` is the mass that the
-    discounts freed. A token never seen as context
-    predicts :math:`p_1`.
+    with the three discounts D of `modified_discounts`; :math:`\gamma(x)` is the discounted mass.
+    After a token that was never a context the distribution is :math:`p_1`.
 
     Args:
         keys: the distinct pairs `x * V + y`, sorted, `(n_pairs,)`.
@@ -180,12 +180,12 @@ class Bigram:
         self.vocab_size = vocab_size
         self.keys = keys
         contexts, successors = np.divmod(keys, vocab_size)
-        self.lower = unigram(np.bincount(successors, minlength=vocab_size))
+        self.lower = _smoothed(np.bincount(successors, minlength=vocab_size))
         discounts = modified_discounts(counts)[np.minimum(counts, 3)]
         totals = np.bincount(contexts, weights=counts, minlength=vocab_size)
-        freed = np.bincount(contexts, weights=discounts, minlength=vocab_size)
+        discounted = np.bincount(contexts, weights=discounts, minlength=vocab_size)
         self.higher = (counts - discounts) / totals[contexts]  # (n_pairs,)
-        self.gamma = np.divide(freed, totals, out=np.ones(vocab_size), where=totals > 0)
+        self.gamma = np.divide(discounted, totals, out=np.ones(vocab_size), where=totals > 0)
 
     @classmethod
     def fit(cls, splits: Iterable[TokenStream], vocab_size: int) -> Bigram:
@@ -194,25 +194,47 @@ class Bigram:
 
     @property
     def stored_bytes(self) -> int:
-        """Pairs, their discounted shares, and two numbers per token."""
+        """Size of the pairs, their discounted shares, and two numbers per token."""
         return sum(array.nbytes for array in (self.keys, self.higher, self.gamma, self.lower))
 
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(y | x)`, `(B, T)`."""
         probability = self.gamma[inputs] * self.lower[targets]
         if len(self.keys):
-            wanted = inputs * self.vocab_size + targets
-            place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-            seen = self.keys[place] == wanted
-            probability += np.where(seen, self.higher[place], 0.0)
+            keys = inputs * self.vocab_size + targets
+            index = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            probability += np.where(self.keys[index] == keys, self.higher[index], 0.0)
         return np.asarray(-np.log(probability))
 
     def probabilities(self, inputs: Int64Array) -> FloatArray:
         """Return the distribution after each token, `(B, T, V)`."""
-        contexts, where = np.unique(inputs, return_inverse=True)
+        contexts, row_of_input = np.unique(inputs, return_inverse=True)
         rows = self.gamma[contexts, None] * self.lower  # (n_contexts, V)
         starts = np.searchsorted(self.keys, contexts * self.vocab_size)
         stops = np.searchsorted(self.keys, (contexts + 1) * self.vocab_size)
         for row, context, start, stop in zip(rows, contexts, starts, stops, strict=True):
             row[self.keys[start:stop] - context * self.vocab_size] += self.higher[start:stop]
-        return np.asarray(rows[where.reshape(inputs.shape)])
+        return np.asarray(rows[row_of_input.reshape(inputs.shape)])
+
+
+def _smoothed(counts: Int64Array) -> FloatArray:
+    r"""Return a smoothed unigram distribution, `(V,)`, that gives every token some mass.
+
+    .. math:: p(y) = \frac{\max(c(y) - D, 0)}{n} + \frac{D \, |\{c > 0\}|}{n} \cdot \frac{1}{V},
+        \qquad D = \frac{n_1}{n_1 + 2 n_2}
+
+    with D kept between 0.1 and 0.9; no counts at all give the uniform distribution.
+
+    Source: Ney, Essen and Kneser 1994 (absolute discounting, interpolated with uniform).
+    """
+    total = int(counts.sum())
+    vocab_size = len(counts)
+    if total == 0:
+        return np.full(vocab_size, 1.0 / vocab_size)
+    once, twice = (int((counts == r).sum()) for r in (1, 2))
+    discount = once / (once + 2 * twice) if once else 0.5
+    # near 1, tokens seen once would keep no mass; near 0, unseen tokens would get none
+    discount = min(max(discount, 0.1), 0.9)
+    kept = np.maximum(counts - discount, 0.0) / total
+    spread = discount * int((counts > 0).sum()) / total
+    return np.asarray(kept + spread / vocab_size)

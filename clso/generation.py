@@ -1,4 +1,4 @@
-r"""Text from a language model: one token after the other, drawn from its distribution.
+r"""Text from a language model: one token after another, drawn from its distribution.
 
 Notation: p(y) a distribution over V tokens, T the temperature.
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from clso.errors import ConfigError
 from clso.scoring import GenerativeModel
 
-__all__ = ["Sampling", "decoded", "generate", "nucleus", "tempered"]
+__all__ = ["Sampling", "decoded"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,10 +33,10 @@ class Sampling:
     """How a text is drawn.
 
     Args:
-        max_tokens: where it ends at the latest.
-        temperature: T; 0: always the most probable token.
-        top_p: mass of the nucleus; 1: every token can be drawn.
-        seed: of the draws.
+        max_tokens: the largest number of tokens.
+        temperature: T; 0 means always the most probable token.
+        top_p: mass of the nucleus; 1 means that every token can be drawn.
+        seed: of the random draws.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -48,93 +48,79 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.max_tokens >= 1, "max tokens", self.max_tokens, "1 or more")
-        _check(0 <= self.temperature < math.inf, "temperature", self.temperature, "0 or more")
-        _check(0 < self.top_p <= 1, "top p", self.top_p, "a share above 0, up to 1")
-        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        ranges = {
+            "max tokens": (self.max_tokens, self.max_tokens >= 1, "1 or more"),
+            "temperature": (self.temperature, 0 <= self.temperature < math.inf, "0 or more"),
+            "top p": (self.top_p, 0 < self.top_p <= 1, "a share above 0, up to 1"),
+            "seed": (self.seed, self.seed >= 0, "0 or more"),
+        }
+        for setting, (value, is_valid, expected) in ranges.items():
+            if not is_valid:
+                raise ConfigError(
+                    f"{setting} is {value}, expected {expected}",
+                    remedy="leave it out for the usual value, or give another",
+                )
 
+    def generate(
+        self,
+        model: GenerativeModel,
+        prompt: Sequence[int],
+        *,
+        n_positions: int,
+        end_token_id: int,
+    ) -> Iterator[int]:
+        """Yield the tokens that continue a prompt, up to the end token or `max_tokens`.
 
-def _check(good: bool, setting: str, value: float, expected: str) -> None:
-    if not good:
-        raise ConfigError(
-            f"{setting} is {value}, expected {expected}",
-            remedy="leave it out for the usual value, or give another",
-        )
+        The same settings and arguments give the same tokens.
 
+        Args:
+            model: gives the distributions.
+            prompt: its tokens. An empty prompt means the beginning of a document: the model sees
+                the end token alone.
+            n_positions: how many of the last tokens the model sees.
+            end_token_id: ends the text and is not yielded.
+        """
+        rng = np.random.default_rng(self.seed)
+        history = list(prompt) or [end_token_id]
+        for _ in range(self.max_tokens):
+            context = np.asarray(history[-n_positions:], dtype=np.int64)
+            p = self.nucleus(self.tempered(model.distribution(context)))
+            token = int(rng.choice(len(p), p=p))
+            if token == end_token_id:
+                return
+            history.append(token)
+            yield token
 
-def tempered(distribution: FloatArray, temperature: float) -> FloatArray:
-    """Return p_T, `(V,)`; of equally probable tokens, T = 0 takes the first.
+    def tempered(self, p: FloatArray) -> FloatArray:
+        """Return p_T of a distribution p, both `(V,)`; at T = 0 ties go to the first token."""
+        if self.temperature == 0:
+            greedy = np.zeros(len(p))
+            greedy[p.argmax()] = 1.0
+            return greedy
+        # the log of an impossible token is minus infinity; a low temperature can overflow
+        with np.errstate(divide="ignore", over="ignore"):
+            logs = np.log(p / p.max()) / self.temperature
+        powers = np.exp(logs)
+        return np.asarray(powers / powers.sum())
 
-    Args:
-        distribution: p, `(V,)`.
-        temperature: T, 0 or more.
-    """
-    if temperature == 0:
-        greedy = np.zeros(len(distribution))
-        greedy[distribution.argmax()] = 1.0
-        return greedy
-    # an impossible token has log 0, and a low temperature takes others there
-    with np.errstate(divide="ignore", over="ignore"):
-        logs = np.log(distribution / distribution.max()) / temperature
-    powers = np.exp(logs)
-    return np.asarray(powers / powers.sum())
-
-
-def nucleus(distribution: FloatArray, top_p: float) -> FloatArray:
-    """Return the distribution within the nucleus, `(V,)`; of equals, the first are in it.
-
-    Args:
-        distribution: p, `(V,)`.
-        top_p: the mass that the nucleus reaches, above 0, up to 1.
-    """
-    if top_p == 1:
-        return np.asarray(distribution / distribution.sum())
-    order = np.argsort(-distribution, kind="stable")
-    masses = np.cumsum(distribution[order])
-    # as a share of the sum, which rounding may leave below 1
-    size = int(np.searchsorted(masses, top_p * masses[-1])) + 1
-    kept = np.zeros(len(distribution))
-    kept[order[:size]] = distribution[order[:size]]
-    return np.asarray(kept / kept.sum())
-
-
-def generate(
-    model: GenerativeModel,
-    prompt: Sequence[int],
-    sampling: Sampling,
-    *,
-    n_positions: int,
-    end_token_id: int,
-) -> Iterator[int]:
-    """Yield the tokens that continue a prompt, until the end token or `max_tokens` of them.
-
-    The same arguments give the same tokens.
-
-    Args:
-        model: gives the distributions.
-        prompt: its tokens; none stand for the beginning of a document, after an end token.
-        sampling: temperature, nucleus, length and seed.
-        n_positions: the model sees so many last tokens, no more.
-        end_token_id: ends the text and is not yielded.
-    """
-    random = np.random.default_rng(sampling.seed)
-    history = list(prompt) or [end_token_id]
-    for _ in range(sampling.max_tokens):
-        context = np.asarray(history[-n_positions:], dtype=np.int64)
-        distribution = tempered(model.distribution(context), sampling.temperature)
-        drawn = nucleus(distribution, sampling.top_p)
-        token = int(random.choice(len(drawn), p=drawn))
-        if token == end_token_id:
-            return
-        history.append(token)
-        yield token
+    def nucleus(self, p: FloatArray) -> FloatArray:
+        """Return a distribution p within its nucleus, both `(V,)`; ties go to the first tokens."""
+        if self.top_p == 1:
+            return np.asarray(p / p.sum())
+        order = np.argsort(-p, kind="stable")
+        masses = np.cumsum(p[order])
+        # relative to the sum of p, which rounding may leave below 1
+        size = int(np.searchsorted(masses, self.top_p * masses[-1])) + 1
+        kept = np.zeros(len(p))
+        kept[order[:size]] = p[order[:size]]
+        return np.asarray(kept / kept.sum())
 
 
 def decoded(tokens: Iterable[int], token_texts: Sequence[bytes]) -> Iterator[str]:
-    """Yield the text of tokens as they come, each character when its last byte is there.
+    """Yield the text of tokens as they come. A character is yielded with its last byte.
 
     Args:
-        tokens: byte-level, so a character may be spread over several.
+        tokens: byte-level tokens; several tokens may share one character.
         token_texts: the UTF-8 bytes of each token, V of them.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")

@@ -10,7 +10,7 @@
 
 A mixture has counts, not parameters: it runs on the CPU in float64 whatever device and type it is
 moved to, and has no gradients. Logits are log p(y | context), float32, on the device of the input.
-Of a text longer than `config.n_positions` each token sees the last `n_positions` tokens alone.
+In a text longer than `config.n_positions`, each token sees the last `n_positions` tokens alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM"]
 
 
 class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as below
-    """What `config.json` says of a mixture; `clso.mixture.checkpoint` writes it.
+    """The `config.json` of a mixture; `clso.mixture.checkpoint` writes it.
 
     Attributes:
         format_version: of the folder.
@@ -72,7 +72,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     Args:
         config: of the folder that the mixture was loaded from.
-        mixture: what prices tokens.
+        mixture: gives the distributions.
     """
 
     config_class = CrystallineMixtureConfig
@@ -100,12 +100,12 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
         Args:
             pretrained_model_name_or_path: the folder; names on the Hub are not looked up.
-            config: what was read of the folder before.
+            config: the folder's configuration, if it was read before.
             subfolder: of that folder.
-            options: those on tensors (`dtype`, `device_map`, ...) mean nothing to counts.
+            options: options on tensors (`dtype`, `device_map`, ...) have no effect on counts.
 
         Raises:
-            ArtifactError: there is no mixture, it is damaged, or of another version.
+            ArtifactError: the mixture is missing, damaged, or of another version.
         """
         path = Path(pretrained_model_name_or_path, subfolder)
         mixture = load_mixture(path)
@@ -120,14 +120,14 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
     def save_pretrained(  # type: ignore[override]  # as above
         self, save_directory: str | os.PathLike[str], **options: object
     ) -> None:
-        """Write the model to a folder, beside what is there; its tokenizer is saved by itself.
+        """Write the model to a folder and keep its other files; the tokenizer is saved apart.
 
         Args:
-            save_directory: made if need be.
-            options: those on tensors (`max_shard_size`, ...) mean nothing to counts.
+            save_directory: created if it does not exist.
+            options: options on tensors (`max_shard_size`, ...) have no effect on counts.
 
         Raises:
-            ValueError: it is to be pushed at once, which `push_to_hub` does.
+            ValueError: `push_to_hub` is set; call the method of that name instead.
         """
         if options.get("push_to_hub"):
             raise ValueError("call model.push_to_hub(...) to upload a mixture")
@@ -141,7 +141,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     @property
     def device(self) -> torch.device:
-        """Where the model was moved to; it computes on the CPU all the same."""
+        """The device that the model was moved to; it still computes on the CPU."""
         return self._device_marker.device
 
     @property
@@ -163,34 +163,35 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         Args:
             input_ids: tokens, `(B, T)`.
             attention_mask: 0 where a text is padded, before its start or after its end, `(B, T)`.
-                What is padding is not seen, and after it every token is as likely.
-            labels: tokens to price, `(B, T)`, as a rule `input_ids`; each is that of its own
-                place, as everywhere in `transformers`, and -100 is left out of the loss.
-            logits_to_keep: the last so many positions alone, 0: all; or which ones.
-            use_cache: nothing is cached.
-            return_dict: `False`: a tuple.
+                Padding is not read, and at a padded position all tokens have equal probability.
+            labels: tokens to score, `(B, T)`, usually `input_ids`: not shifted, as everywhere in
+                `transformers`. Labels of -100 are left out of the loss.
+            logits_to_keep: how many of the last positions get logits, 0 for all; or a tensor of
+                positions.
+            use_cache: ignored; nothing is cached.
+            return_dict: `False` returns a tuple.
 
         Raises:
             ValueError: a mask with a gap inside a text, or labels without all logits.
         """
         n_texts, length = input_ids.shape
-        places = np.arange(length)
+        positions = np.arange(length)
         if isinstance(logits_to_keep, torch.Tensor):
-            places = places[logits_to_keep.cpu().numpy()]
+            positions = positions[logits_to_keep.cpu().numpy()]
         elif logits_to_keep:
-            places = places[-logits_to_keep:]
-        if labels is not None and len(places) < length:
+            positions = positions[-logits_to_keep:]
+        if labels is not None and len(positions) < length:
             raise ValueError("labels need the logits of all positions: leave out logits_to_keep")
         tokens = input_ids.detach().cpu().numpy().astype(np.int64)
         starts, stops = _spans(tokens.shape, attention_mask)
         vocab_size = self.config.vocab_size
-        logits = torch.full((n_texts, len(places), vocab_size), -math.log(vocab_size))
+        logits = torch.full((n_texts, len(positions), vocab_size), -math.log(vocab_size))
         for text, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            for number, place in enumerate(places):
-                if start <= place < stop:
-                    first = max(start, place + 1 - self.config.n_positions)
-                    known = self.mixture.distribution(tokens[text, first : place + 1])
-                    logits[text, number] = torch.from_numpy(np.log(known))
+            for row, position in enumerate(positions):
+                if start <= position < stop:
+                    first = max(start, position + 1 - self.config.n_positions)
+                    p = self.mixture.distribution(tokens[text, first : position + 1])
+                    logits[text, row] = torch.from_numpy(np.log(p))
         logits = logits.to(input_ids.device)
         loss = None if labels is None else _loss(logits, labels)
         output = CausalLMOutput(loss=loss, logits=logits)
@@ -203,7 +204,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         logits_to_keep: int = 1,
         **kwargs: object,
     ) -> dict[str, Any]:
-        """Return what `forward` takes at each step: the whole text so far, nothing cached."""
+        """Return the arguments of `forward` at each step: the whole text, nothing cached."""
         return {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -216,7 +217,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int], list[int]]:
-    """Return where each text starts and stops."""
+    """Return the first position of each text, and the position after its last."""
     n_texts, length = shape
     if mask is None:
         return [0] * n_texts, [length] * n_texts
@@ -232,9 +233,9 @@ def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int]
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean of -log p of the labels, each priced one position before its own."""
-    priced = logits[:, :-1].reshape(-1, logits.shape[-1])
-    return torch.nn.functional.nll_loss(priced, labels[:, 1:].reshape(-1).to(priced.device))
+    """Return the mean of -log p of the labels; logits at t score the label at t + 1."""
+    log_p = logits[:, :-1].reshape(-1, logits.shape[-1])
+    return torch.nn.functional.nll_loss(log_p, labels[:, 1:].reshape(-1).to(log_p.device))
 
 
 AutoConfig.register(MODEL_TYPE, CrystallineMixtureConfig, exist_ok=True)

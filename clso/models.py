@@ -1,4 +1,4 @@
-"""The models that a run leaves: open one and ask it for the next token.
+"""The models that a run writes, opened from their folders.
 
 Importing this module loads `torch` and `transformers`, which takes seconds.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from clso.artifacts import read_json
 from clso.baseline.model import AdamwGpt2
@@ -15,55 +16,55 @@ from clso.errors import ArtifactError
 from clso.mixture.checkpoint import MODEL_TYPE, load_mixture
 from clso.scoring import GenerativeModel
 
-__all__ = ["StoredModel", "load_model"]
+__all__ = ["StoredModel"]
 
 _REMEDY = "make it again with the command that made the run"
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model and what is needed to use it.
+    """A model with its tokenizer.
 
     Attributes:
-        model: continues texts.
-        tokenizer: the one that it was made with.
-        n_positions: T, the longest context that it was made for.
+        model: gives the distribution of the next token.
+        tokenizer: the tokenizer of the data that the model was made from.
+        n_positions: T, the longest context that the model was made for.
     """
 
     model: GenerativeModel
     tokenizer: Tokenizer
     n_positions: int
 
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Open a model's folder: a mixture, a hybrid, or any GPT-2 checkpoint with its tokenizer.
 
-def load_model(path: Path) -> StoredModel:
-    """Open a model's folder: a mixture, a hybrid, or any GPT-2 checkpoint with its tokenizer.
-
-    Raises:
-        ArtifactError: it is missing, damaged, or of another kind.
-    """
-    config = read_json(path / "config.json")
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    model: GenerativeModel
-    if kind == MODEL_TYPE:
-        model = load_mixture(path)
-    elif kind == "gpt2":
-        model = AdamwGpt2.load(path, name=path.name)
-    else:
-        raise ArtifactError(
-            f"{path} holds a model of type {kind!r}, expected 'gpt2' or {MODEL_TYPE!r}",
-            remedy=_REMEDY,
-        )
-    tokenizer = Tokenizer.load(path / "tokenizer.json")
-    n_positions = config.get("n_positions")
-    if not isinstance(n_positions, int) or n_positions < 1:
-        raise ArtifactError(
-            f"{path / 'config.json'} has n_positions {n_positions!r}, expected 1 or more",
-            remedy=_REMEDY,
-        )
-    if config.get("vocab_size") != tokenizer.vocab_size:
-        raise ArtifactError(
-            f"the model in {path} has {config.get('vocab_size')} tokens, its tokenizer "
-            f"{tokenizer.vocab_size}",
-            remedy=_REMEDY,
-        )
-    return StoredModel(model, tokenizer, n_positions)
+        Raises:
+            ArtifactError: the model is missing, damaged, or of another kind.
+        """
+        config = read_json(path / "config.json")
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        model: GenerativeModel
+        if kind == MODEL_TYPE:
+            model = load_mixture(path)
+        elif kind == "gpt2":
+            model = AdamwGpt2.load(path, name=path.name)
+        else:
+            raise ArtifactError(
+                f"{path} holds a model of type {kind!r}, expected 'gpt2' or {MODEL_TYPE!r}",
+                remedy=_REMEDY,
+            )
+        tokenizer = Tokenizer.load(path / "tokenizer.json")
+        n_positions = config.get("n_positions")
+        if not isinstance(n_positions, int) or n_positions < 1:
+            raise ArtifactError(
+                f"{path / 'config.json'} has n_positions {n_positions!r}, expected 1 or more",
+                remedy=_REMEDY,
+            )
+        if config.get("vocab_size") != tokenizer.vocab_size:
+            raise ArtifactError(
+                f"the model in {path} has {config.get('vocab_size')} tokens, its tokenizer "
+                f"{tokenizer.vocab_size}",
+                remedy=_REMEDY,
+            )
+        return cls(model, tokenizer, n_positions)

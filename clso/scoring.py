@@ -1,7 +1,7 @@
-"""What every language model here can do: price the next token of packed blocks.
+"""The interface of every language model: score the next tokens of packed blocks.
 
-Notation: B blocks, T positions in a block, V tokens. Scores are nats, summed in float64.
-A model may look only at `inputs[b, : t + 1]` to price `targets[b, t]`.
+Notation: B blocks, T positions in a block, V tokens. Losses are in nats, summed in float64.
+A model may read only `inputs[b, : t + 1]` to score `targets[b, t]`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NllArray = npt.NDArray[np.float64]
 
 
 class LanguageModel(Protocol):
-    """Floors, crystalline GPT and AdamW GPT-2 alike."""
+    """A model that gives every token a probability: a floor, a crystalline model, AdamW's GPT-2."""
 
     @property
     def name(self) -> str:
@@ -26,7 +26,7 @@ class LanguageModel(Protocol):
 
     @property
     def stored_bytes(self) -> int:
-        """What the model takes on disk beyond the tokenizer."""
+        """Size of the model on disk, without the tokenizer."""
 
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""

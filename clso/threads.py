@@ -15,20 +15,20 @@ __all__ = ["one_thread"]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch and BLAS compute on the calling thread alone, then as before.
+    """Let torch and BLAS compute on the calling thread alone; restore their threads afterwards.
 
-    Sums that are split among threads differ in their last bits from machine to machine.
+    The last bits of a sum depend on how it is split among threads.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _loaded().limit(limits=1, user_api="blas"):
+        with _controller().limit(limits=1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)
 
 
 @cache
-def _loaded() -> ThreadpoolController:
-    # looking through the process's libraries takes longer than many a product
+def _controller() -> ThreadpoolController:
+    # searching the process's libraries takes longer than a small matrix product
     return ThreadpoolController()

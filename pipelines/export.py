@@ -10,7 +10,7 @@ from clso.checkpoint import new_folder
 from clso.errors import ArtifactError, ClsoError
 from clso.mixture.counts import KneserNey, write_arpa
 from clso.mixture.model import CrystallineMixture
-from clso.models import load_model
+from clso.models import StoredModel
 from pipelines.inspect import find_model, is_plugin_model
 
 __all__ = ["export_arpa", "export_model"]
@@ -29,7 +29,7 @@ def export_model(run: Run, model: str, to: Path) -> str:
     home = find_model(run, model)
     _check_source(run, home)
     _check_target(run, to)
-    is_mixture = isinstance(load_model(home).model, CrystallineMixture)
+    is_mixture = isinstance(StoredModel.load(home).model, CrystallineMixture)
     try:
         shutil.copytree(home, to)
     except OSError as error:
@@ -58,7 +58,7 @@ def export_arpa(run: Run, model: str, to: Path) -> str:
     home = find_model(run, model)
     _check_source(run, home)
     _check_target(run, to)
-    stored = load_model(home)
+    stored = StoredModel.load(home)
     if not isinstance(stored.model, CrystallineMixture):
         raise ClsoError(
             f"{model} is a GPT-2, and an ARPA file holds n-grams",

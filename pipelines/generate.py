@@ -13,7 +13,7 @@ from rich.markup import escape
 from clso.artifacts import Run
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ClsoError, DataError
-from clso.generation import Sampling, decoded, generate
+from clso.generation import Sampling, decoded
 from pipelines.console import error_console
 from pipelines.families import FAMILIES
 from pipelines.inspect import find_model, is_plugin_model
@@ -46,10 +46,9 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
     if model is None:
         error_console.print(f"[dim]{escape(home.name)} of {escape(run.run_id)}[/]", soft_wrap=True)
     stored = _opened(run, home)
-    tokens = generate(
+    tokens = sampling.generate(
         stored.model,
         stored.tokenizer.encode(prompt),
-        sampling,
         n_positions=stored.n_positions,
         end_token_id=stored.tokenizer.end_token_id,
     )
@@ -63,10 +62,10 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
 
 def _opened(run: Run, home: Path) -> StoredModel:
     # Late, because it takes seconds: mistakes are told before.
-    from clso.models import StoredModel, load_model
+    from clso.models import StoredModel
 
     if not is_plugin_model(run, home.name):
-        return load_model(home)
+        return StoredModel.load(home)
     model = FAMILIES.get(home.name).load(home)
     if not hasattr(model, "distribution"):
         raise ClsoError(

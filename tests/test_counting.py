@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streams import Stream, zipf
 
-from clso.counting import count_pairs, count_targets, log_unigram, modified_discounts
+from clso.counting import count_pairs, count_targets, modified_discounts
+from clso.floors import Unigram
 
 
 def test_discounts_follow_chen_and_goodman() -> None:
@@ -62,7 +63,7 @@ def test_counting_in_chunks_changes_nothing_and_bounds_what_is_read(chunk: int) 
 
 
 def test_unseen_tokens_share_the_discounted_mass_equally() -> None:
-    p = np.exp(log_unigram(np.array([6, 1, 1, 0, 0, 2])))
+    p = Unigram.of_counts(np.array([6, 1, 1, 0, 0, 2])).p
     discount = 2 / (2 + 2 * 1)
     assert p[3] == p[4] == pytest.approx(discount * 4 / 10 / 6)
     assert p[0] == pytest.approx((6 - discount) / 10 + p[3])

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import Stream, zipf
 
-from clso.counting import log_unigram
 from clso.floors import Bigram, Uniform, Unigram
 from clso.scoring import LanguageModel
 
@@ -65,11 +64,11 @@ def test_each_floor_knows_more_than_the_one_before() -> None:
 def test_the_unigram_bias_is_the_unigram_floor() -> None:
     counts = np.array([5, 1, 0, 2])
     nll = Unigram.of_counts(counts).token_nll(np.zeros((1, 4), np.int64), np.arange(4)[None])
-    np.testing.assert_array_equal(log_unigram(counts), -nll[0])
+    np.testing.assert_array_equal(Unigram.of_counts(counts).log_p, -nll[0])
 
 
 def test_without_counts_everything_is_uniform() -> None:
-    np.testing.assert_allclose(log_unigram(np.zeros(4, np.int64)), -math.log(4))
+    np.testing.assert_allclose(Unigram.of_counts(np.zeros(4, np.int64)).log_p, -math.log(4))
     bigram = Bigram.fit([Stream(np.array([], dtype=np.uint16))], 4)
     np.testing.assert_allclose(bigram.probabilities(np.array([[0, 3]])), 0.25)
     assert bigram.token_nll(np.array([[0]]), np.array([[1]]))[0, 0] == pytest.approx(math.log(4))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clso.errors import ConfigError
-from clso.generation import Sampling, decoded, generate, nucleus, tempered
+from clso.generation import Sampling, decoded
 
 WEIGHTS = arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1e6)).filter(
     lambda weights: weights.sum() > 1e-3
@@ -56,7 +56,7 @@ class TestTemperature:
     def test_gives_a_distribution_that_keeps_the_order(
         self, distribution: np.ndarray, temperature: float
     ) -> None:
-        warmed = tempered(distribution, temperature)
+        warmed = Sampling(temperature=temperature).tempered(distribution)
         assert warmed.min() >= 0
         assert warmed.sum() == pytest.approx(1.0)
         assert (np.diff(warmed[np.argsort(distribution)]) >= -1e-12).all()
@@ -65,22 +65,28 @@ class TestTemperature:
     @MANY
     @given(DISTRIBUTIONS)
     def test_1_changes_nothing(self, distribution: np.ndarray) -> None:
-        np.testing.assert_allclose(tempered(distribution, 1.0), distribution, rtol=1e-9, atol=0)
+        np.testing.assert_allclose(
+            Sampling(temperature=1.0).tempered(distribution), distribution, rtol=1e-9, atol=0
+        )
 
     @MANY
     @given(DISTRIBUTIONS)
     def test_0_is_the_limit_of_low_ones_where_no_two_tokens_are_equal(
         self, distribution: np.ndarray
     ) -> None:
-        greedy = tempered(distribution, 0.0)
+        greedy = Sampling(temperature=0.0).tempered(distribution)
         assert greedy.argmax() == distribution.argmax()
         assert np.count_nonzero(greedy) == 1
         top = np.sort(distribution)[-2:]
         if len(top) == 1 or top[0] < 0.99 * top[1]:
-            np.testing.assert_allclose(tempered(distribution, 1e-4), greedy, atol=1e-12)
+            np.testing.assert_allclose(
+                Sampling(temperature=1e-4).tempered(distribution), greedy, atol=1e-12
+            )
 
     def test_high_ones_make_possible_tokens_alike(self) -> None:
-        np.testing.assert_allclose(tempered(np.array([0.9, 0.0, 0.1]), 1e9), [0.5, 0.0, 0.5])
+        np.testing.assert_allclose(
+            Sampling(temperature=1e9).tempered(np.array([0.9, 0.0, 0.1])), [0.5, 0.0, 0.5]
+        )
 
 
 class TestNucleus:
@@ -89,7 +95,7 @@ class TestNucleus:
     def test_is_the_smallest_set_of_most_probable_tokens_that_reaches_the_mass(
         self, distribution: np.ndarray, top_p: float
     ) -> None:
-        kept = nucleus(distribution, top_p)
+        kept = Sampling(top_p=top_p).nucleus(distribution)
         assert kept.sum() == pytest.approx(1.0)
         inside = kept > 0
         mass = distribution[inside].sum()
@@ -103,10 +109,12 @@ class TestNucleus:
     @MANY
     @given(DISTRIBUTIONS)
     def test_of_everything_is_everything(self, distribution: np.ndarray) -> None:
-        np.testing.assert_allclose(nucleus(distribution, 1.0), distribution)
+        np.testing.assert_allclose(Sampling(top_p=1.0).nucleus(distribution), distribution)
 
     def test_takes_the_first_of_equals(self) -> None:
-        np.testing.assert_allclose(nucleus(np.full(4, 0.25), 0.5), [0.5, 0.5, 0.0, 0.0])
+        np.testing.assert_allclose(
+            Sampling(top_p=0.5).nucleus(np.full(4, 0.25)), [0.5, 0.5, 0.0, 0.0]
+        )
 
 
 @pytest.mark.parametrize(
@@ -129,30 +137,30 @@ def test_a_setting_out_of_range_is_told(setting: dict[str, float], expected: str
 
 class TestGenerate:
     def test_continues_the_prompt_up_to_the_end_token(self) -> None:
-        tokens = generate(counting(), [3, 4], Sampling(), n_positions=8, end_token_id=9)
+        tokens = Sampling().generate(counting(), [3, 4], n_positions=8, end_token_id=9)
         assert list(tokens) == [5, 6, 7, 8]
 
     def test_stops_at_the_longest_length(self) -> None:
         sampling = Sampling(max_tokens=2)
-        tokens = generate(counting(), [3], sampling, n_positions=8, end_token_id=9)
+        tokens = sampling.generate(counting(), [3], n_positions=8, end_token_id=9)
         assert list(tokens) == [4, 5]
 
     def test_nothing_is_a_document_s_beginning(self) -> None:
         model = counting()
-        tokens = generate(model, [], Sampling(max_tokens=3), n_positions=8, end_token_id=9)
+        tokens = Sampling(max_tokens=3).generate(model, [], n_positions=8, end_token_id=9)
         assert list(tokens) == [0, 1, 2]
         assert model.asked[0] == [9]
 
     def test_the_model_sees_the_last_tokens_alone(self) -> None:
         model = counting()
-        list(generate(model, [1, 2, 3], Sampling(max_tokens=3), n_positions=4, end_token_id=9))
+        list(Sampling(max_tokens=3).generate(model, [1, 2, 3], n_positions=4, end_token_id=9))
         assert model.asked == [[1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
 
     def test_is_a_function_of_the_seed(self) -> None:
         def drawn(seed: int) -> list[int]:
             model = Scripted(lambda _: np.full(1000, 1e-3))
             sampling = Sampling(30, 1.0, 1.0, seed)
-            return list(generate(model, [1], sampling, n_positions=4, end_token_id=999))
+            return list(sampling.generate(model, [1], n_positions=4, end_token_id=999))
 
         assert drawn(1) == drawn(1)
         assert drawn(1) != drawn(2)
@@ -160,7 +168,7 @@ class TestGenerate:
     def test_draws_as_the_distribution_says_and_nothing_outside_the_nucleus(self) -> None:
         model = Scripted(lambda _: np.array([0.0, 0.5, 0.3, 0.15, 0.05]))
         sampling = Sampling(4000, 1.0, 0.8)
-        tokens = list(generate(model, [1], sampling, n_positions=1, end_token_id=0))
+        tokens = list(sampling.generate(model, [1], n_positions=1, end_token_id=0))
         assert set(tokens) == {1, 2}
         assert np.mean(np.array(tokens) == 1) == pytest.approx(0.5 / 0.8, abs=0.03)
 

@@ -13,10 +13,10 @@ import clso.hub
 from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
-from clso.generation import Sampling, generate
+from clso.generation import Sampling
 from clso.mixture.checkpoint import save_mixture
 from clso.mixture.model import CrystallineMixture
-from clso.models import load_model
+from clso.models import StoredModel
 
 BLOCK_SIZE = 16
 PROMPT = "the cat saw a d"
@@ -135,12 +135,11 @@ def test_padding_is_not_seen(
 class TestGenerate:
     @pytest.mark.parametrize("name", ["mixture", "hybrid", "adamw"])
     def test_greedy_text_is_that_of_clso_generate(self, name: str, folders: Path) -> None:
-        stored = load_model(folders / name)
+        stored = StoredModel.load(folders / name)
         prompt = stored.tokenizer.encode(PROMPT)
-        ours = generate(
+        ours = Sampling(max_tokens=9, temperature=0.0).generate(
             stored.model,
             prompt,
-            Sampling(max_tokens=9, temperature=0.0),
             n_positions=stored.n_positions,
             end_token_id=stored.tokenizer.end_token_id,
         )
@@ -202,7 +201,7 @@ def test_save_pretrained_round_trip(
     assert again.config.pad_token_id == 1
     assert again.generate(tokens).shape == (3, BLOCK_SIZE + 3)
     assert AutoTokenizer.from_pretrained(tmp_path / "saved")(PROMPT) == tokenizer(PROMPT)
-    stored = load_model(tmp_path / "saved")
+    stored = StoredModel.load(tmp_path / "saved")
     assert stored.n_positions == BLOCK_SIZE
     with pytest.raises(ValueError, match="push_to_hub"):
         model.save_pretrained(tmp_path / "saved", push_to_hub=True)
@@ -227,7 +226,7 @@ def test_a_folder_that_is_damaged_or_none_is_told(folders: Path, tmp_path: Path)
         AutoModelForCausalLM.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ArtifactError, match="holds a model of type 'bert', expected 'gpt2'"):
-        load_model(tmp_path)
+        StoredModel.load(tmp_path)
 
 
 def test_a_tokenizer_of_another_size_is_told(
@@ -236,7 +235,7 @@ def test_a_tokenizer_of_another_size_is_told(
     other = Tokenizer.train(["a rose is a rose"], 258)
     save_mixture(toy_mixture, other, tmp_path / "odd", block_size=BLOCK_SIZE)
     with pytest.raises(ArtifactError, match="has 290 tokens, its tokenizer 258"):
-        load_model(tmp_path / "odd")
+        StoredModel.load(tmp_path / "odd")
 
 
 def test_the_config_says_what_the_model_is(folders: Path) -> None:

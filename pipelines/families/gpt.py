@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clso.baseline import AdamwGpt2
-from clso.counting import count_targets, log_unigram
 from clso.data import TokenSplit
 from clso.data.batches import fixed_batches
 from clso.errors import ConfigError
+from clso.floors import Unigram
 from clso.genome import Genome
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
 from clso.gpt.export import save_checkpoint, to_gpt2
@@ -221,7 +221,7 @@ def _frame(experiment: Experiment, counted: Sequence[str] = ("train", "tune")) -
         positions = residual_layout(config).positions()
     elif config.gpt.unigram_bias:
         splits = [experiment.budget[split] for split in counted]
-        bias = log_unigram(count_targets(splits, vocab_size))
+        bias = Unigram.fit(splits, vocab_size).log_p
     return GptFrame(
         GptShape(
             **config.model.model_dump(), block_size=config.data.block_size, vocab_size=vocab_size

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from clso.counting import count_targets, log_unigram
+from clso.counting import count_targets
 from clso.errors import ArtifactError
 from clso.floors import Uniform, Unigram
 
@@ -29,7 +29,9 @@ def test_unigram_is_under_contract(
 def test_unigram_is_the_floors_unigram_and_leaves_no_token_at_zero(text_stream: type) -> None:
     streams = [text_stream([3, 1, 1, 2]), text_stream([5, 1, 0])]
     probabilities = Unigram.fit(streams, VOCAB).distribution(np.array([4]))
-    np.testing.assert_array_equal(probabilities, np.exp(log_unigram(count_targets(streams, VOCAB))))
+    floor = Unigram.of_counts(count_targets(streams, VOCAB))
+    np.testing.assert_array_equal(probabilities, floor.p)
+    np.testing.assert_array_equal(probabilities, np.exp(floor.log_p))
     assert probabilities.argmax() == 1
     assert probabilities.min() > 0
 

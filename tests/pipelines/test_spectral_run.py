@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from clso.artifacts import Run, load_run
 from clso.data import Dataset
-from clso.models import load_model
+from clso.models import StoredModel
 
 SPECTRAL = (
     "families=[gpt]",
@@ -51,7 +51,7 @@ def test_plain_transformers_gives_the_test_loss(spectral: Run, out: Path) -> Non
     gpt2 = AutoModelForCausalLM.from_pretrained(spectral.path / "models" / "gpt")
     assert not gpt2.config.tie_word_embeddings
     dataset = Dataset.load(out / "datasets" / spectral.manifest["data_fingerprint"], block_size=32)
-    model = load_model(spectral.path / "models" / "gpt").model
+    model = StoredModel.load(spectral.path / "models" / "gpt").model
     inputs, targets = dataset.splits["test"].blocks(slice(None))
     told = {row["model"]: row["test_loss"] for row in spectral.results.to_pylist()}
     assert model.token_nll(inputs, targets).mean() == pytest.approx(told["gpt"], abs=1e-5)
