@@ -1,4 +1,4 @@
-"""The search space: named slots, each with so many options.
+"""The search space: named slots, each with a number of options.
 
 Notation: a *genome* g is a list of n integers; slot i has cardinality c_i and 0 <= g_i < c_i.
 The *canonical form* of a genome is the one representative of all genomes that mean the same
@@ -24,7 +24,7 @@ Genome = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One gene: its name (`"layer0.attn_qkv"`) and how many options it picks from."""
+    """The place of one gene: its name (`"layer0.attn_qkv"`) and its number of options."""
 
     name: str
     cardinality: int
@@ -41,22 +41,21 @@ def genome_hash(canonical: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class GenomeSpace:
-    """The set of genomes a problem accepts.
+    """The set of genomes that a problem accepts.
 
     Args:
-        slots: the genes in order.
+        slots: the places of the genes, in order.
         canonicalize: maps a genome to the representative of its equivalence class (must be
-            idempotent); the default says that every genome means a model of its own.
-        exchangeable: slots that together pick a set, option 0 being none: neither their order
-            nor repetitions among them change the model. Whoever learns from genomes may see
-            them as one multi-hot vector.
-        describe: returns what is known of those options before any genome is scored, a row of d
-            numbers for each, `(c, d)`; options with like rows are expected to do alike. The row
-            of none is zero. Asked where it is wanted. `None`: nothing is known.
+            idempotent). By default every genome means another model.
+        exchangeable: slots that together pick a set; option 0 is "none". Neither their order
+            nor repetitions among them change the model.
+        describe: returns features of the options of the exchangeable slots, `(c, d)`: a row of d
+            numbers for each option, known before any genome is scored. Options with similar rows
+            are expected to give similar losses. The row of option 0 is zero. `None`: no features.
 
     Raises:
         GenomeError: no slots, a slot with fewer than one option, exchangeable slots that do
-            not exist or differ in their options, or `describe` without any.
+            not exist or differ in their options, or `describe` without exchangeable slots.
     """
 
     slots: tuple[Slot, ...]
@@ -81,6 +80,27 @@ class GenomeSpace:
         if self.describe is not None and not self.exchangeable:
             raise GenomeError("describe is about exchangeable slots, and there are none")
 
+    @classmethod
+    def of(cls, space: Sequence[int] | GenomeSpace) -> GenomeSpace:
+        """Return a space as it is, or make one from the number of options of each gene.
+
+        The slots of a new space are called `gene0`, `gene1`, ...
+
+        Raises:
+            GenomeError: a number of options that is no integer or is below 1, or no genes.
+        """
+        if isinstance(space, GenomeSpace):
+            return space
+        slots = []
+        for index, options in enumerate(space):
+            if isinstance(options, bool) or not hasattr(options, "__index__"):
+                raise GenomeError(
+                    f"gene {index} has {options!r} options, expected an integer of at least 1",
+                    remedy="give the number of options of each gene, such as [8] * 12",
+                )
+            slots.append(Slot(f"gene{index}", int(options.__index__())))
+        return cls(tuple(slots))
+
     def __len__(self) -> int:
         return len(self.slots)
 
@@ -95,30 +115,31 @@ class GenomeSpace:
         return math.prod(self.cardinalities)
 
     def features(self) -> npt.NDArray[np.float64] | None:
-        """Return what `describe` says; `None`: nothing is known.
+        """Return the features that `describe` gives, `(c, d)`; `None` without `describe`.
 
         Raises:
-            GenomeError: it is not about the exchangeable slots' options.
+            GenomeError: not one row for each option, a number that is not finite, or a row of
+                option 0 that is not zero.
         """
         if self.describe is None:
             return None
-        found = self.describe()
+        features = self.describe()
         options = self.slots[self.exchangeable[0]].cardinality
-        if found.ndim != 2 or len(found) != options:
+        if features.ndim != 2 or len(features) != options:
             raise GenomeError(
-                f"features have shape {found.shape}, expected a row for each of {options} options "
-                "of the exchangeable slots"
+                f"features have shape {features.shape}, expected a row for each of {options} "
+                "options of the exchangeable slots"
             )
-        if not np.isfinite(found).all() or found[:1].any():
+        if not np.isfinite(features).all() or features[:1].any():
             raise GenomeError("features must be finite, and those of option 0, none, zero")
-        return found
+        return features
 
     def validate(self, genome: Iterable[object]) -> Genome:
         """Return the genome as a tuple of ints.
 
         Raises:
-            GenomeError: wrong length, a gene that is no integer, or one out of range; the
-                message names the slot, the value and the range.
+            GenomeError: wrong length, or a gene that is no integer or out of range; the message
+                names the slot, the value and the range.
         """
         genes = tuple(genome)
         if len(genes) != len(self.slots):

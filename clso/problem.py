@@ -1,33 +1,36 @@
-"""What the search sees of a model family: a space of genomes and a price for each.
+"""What a search sees of a model family: a space of genomes and an evaluation of each.
 
-`search/` knows this module and nothing else of the models, so every family that offers a
-`Problem` gets the whole search. There is no way from here to the test split.
+`search/` knows nothing of the models but this module, so every family that offers a `Problem`
+can be searched. There is no way from here to the test split.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal, Protocol, runtime_checkable
 
 from clso.energy.measurement import Measurement
+from clso.errors import SearchError
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["CostedProblem", "Evaluation", "Extendable", "GenomeCost", "Problem"]
+__all__ = ["CostedProblem", "Evaluation", "Extendable", "GenomeCost", "Problem", "Result"]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one real evaluation of one genome gave and cost.
+    """The result of scoring one genome.
 
     Attributes:
-        loss: mean negative log-likelihood in nats per token; `None` if it failed.
+        loss: mean negative log-likelihood in nats per token; `None` if the evaluation failed.
         status: `"failed"` when the loss is not a finite number.
-        tokens: targets scored; by `Extendable.extend`: those that had not been scored before.
+        tokens: targets scored; by `Extendable.extend`: targets that had not been scored before.
         measurement: this genome's share of the time and energy of its batch.
         batch_nats: of an evaluation on a part of the batches, the summed negative log-likelihood
-            of each of them (or of smaller pieces), the same pieces in the same order for every
-            genome; `None`: all batches were scored, or the problem does not tell.
+            of each batch (or of smaller pieces), the same pieces in the same order for every
+            genome; `None`: all batches were scored, or the problem does not report it.
     """
 
     loss: float | None
@@ -35,6 +38,36 @@ class Evaluation:
     tokens: int = 0
     measurement: Measurement = field(default_factory=lambda: Measurement(0.0))
     batch_nats: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, result: Result, genome: Genome) -> Evaluation:
+        """Return the result of a genome as an evaluation.
+
+        Raises:
+            SearchError: the result is no number.
+        """
+        if isinstance(result, Evaluation):
+            return result
+        if result is None:
+            return cls(None, "failed")
+        if not isinstance(result, Real) or isinstance(result, bool):
+            raise SearchError(
+                f"the result of genome {genome} is {result!r}, expected a number, None or an "
+                "Evaluation"
+            )
+        loss = float(result)
+        return cls(loss, "evaluated") if math.isfinite(loss) else cls(None, "failed")
+
+    @property
+    def finite_loss(self) -> float | None:
+        """The loss; `None` if the evaluation failed or the loss is not finite."""
+        if self.status == "failed" or self.loss is None or not math.isfinite(self.loss):
+            return None
+        return float(self.loss)
+
+
+Result = Evaluation | float | None
+"""What a loss function may return: a loss, or `None`, NaN or an infinity where it failed."""
 
 
 @runtime_checkable
@@ -63,14 +96,14 @@ class Problem(Protocol):
 
 @runtime_checkable
 class Extendable(Problem, Protocol):
-    """A problem whose smaller shares of the batches are parts of the larger ones."""
+    """A problem that can score a genome on more batches without repeating the earlier ones."""
 
     def extend(
         self, genomes: Sequence[Genome], begun: Sequence[Evaluation], fidelity: float
     ) -> list[Evaluation]:
         """Score genomes at a higher fidelity, on the batches that were not scored before.
 
-        The losses are those that `evaluate` gives, to the last bit.
+        The losses equal those of `evaluate` to the last bit.
 
         Args:
             genomes: as in `evaluate`.
@@ -81,11 +114,11 @@ class Extendable(Problem, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GenomeCost:
-    """What a genome's model costs to keep and to use, counted, not measured.
+    """The bytes and operations of a genome's model, counted, not measured.
 
     Attributes:
-        stored_bytes: the built model's own `stored_bytes`.
-        flops_per_token: operations that price one target given its context, averaged over the
+        stored_bytes: `stored_bytes` of the built model.
+        flops_per_token: operations that score one target given its context, averaged over the
             positions of a block. A multiplication and an addition are two, a comparison in
             a search through a table is one.
     """
@@ -95,10 +128,10 @@ class GenomeCost:
 
 
 class CostedProblem(Problem, Protocol):
-    """A problem that knows what its models cost; what searches for small and fast ones needs.
+    """A problem that counts what its models cost, for searches for small and fast models.
 
     A cost is a pure function of the genome: no clock and no meter is read.
     """
 
     def cost(self, genome: Sequence[int]) -> GenomeCost:
-        """Return what a genome's model costs; all genomes of one canonical form cost the same."""
+        """Return the cost of a genome's model, equal for all genomes of one canonical form."""

@@ -32,7 +32,6 @@ from clso.errors import ArtifactError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from search.archive import Archive, Scored, Screened
-from search.ladder import finite_loss
 
 __all__ = ["Journal", "Place", "Told", "read_state", "write_state"]
 
@@ -81,7 +80,7 @@ class Told:
     def to_json(self, place: Place) -> list[Any]:
         """Return the journal's line; `from_json` reads what follows the place."""
         evaluation, cost = self.evaluation, self.evaluation.measurement
-        loss = finite_loss(evaluation)
+        loss = evaluation.finite_loss
         return [
             "told",
             place.generation,
@@ -218,7 +217,7 @@ class Journal:
                 told = self._placed[place]
                 last[told.canonical] = told
         for told in last.values():
-            loss = finite_loss(told.evaluation)
+            loss = told.evaluation.finite_loss
             if loss is not None and told.fidelity < 1.0:
                 archive.screen_out(Screened(told.canonical, told.fidelity, loss))
             else:

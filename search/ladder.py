@@ -39,7 +39,7 @@ from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.settings import FidelitySettings
 
-__all__ = ["Batch", "Climb", "Ladder", "Rung", "finite_loss", "is_worse"]
+__all__ = ["Batch", "Climb", "Ladder", "Rung", "is_worse"]
 
 _ROUNDING = 1e-9  # of sums of fidelities
 
@@ -104,14 +104,6 @@ class Batch:
         if self.begun and isinstance(problem, Extendable):
             return problem.extend(self.genomes, self.begun, self.fidelity)
         return problem.evaluate(self.genomes, self.fidelity)
-
-
-def finite_loss(evaluation: Evaluation) -> float | None:
-    """Return an evaluation's loss; `None` if it failed or is no finite number."""
-    loss = evaluation.loss
-    if evaluation.status == "failed" or loss is None or not math.isfinite(loss):
-        return None
-    return float(loss)
 
 
 class Ladder:
@@ -193,7 +185,7 @@ class Ladder:
             if fidelity == self._fidelities[-1]:
                 break
             for index in climbing:
-                loss = finite_loss(parts[index][-1])
+                loss = parts[index][-1].finite_loss
                 if loss is not None:
                     rungs[index].append(Rung(fidelity, loss, parts[index][-1].batch_nats))
             standing = {
@@ -204,7 +196,7 @@ class Ladder:
             Climb(
                 rungs=tuple(own),
                 fidelity=self._fidelities[len(evaluations) - 1],
-                loss=finite_loss(evaluations[-1]),
+                loss=evaluations[-1].finite_loss,
                 evaluation=_summed(evaluations),
                 cost=math.fsum(self._steps[: len(evaluations)]),
             )

@@ -17,10 +17,10 @@ from typing import Any
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ConfigError, SearchError
 from clso.genome import Genome, GenomeSpace
-from clso.problem import Evaluation, Problem
+from clso.problem import Evaluation, Problem, Result
 from search.archive import Archive
 from search.evolution import SEARCH_VERSION, Evolution, Generation
-from search.function import Function, Result, evaluation_of, space_of
+from search.function import Function
 from search.journal import Journal, Place, Told, read_state, write_state
 from search.ladder import Batch
 from search.records import Records, evaluation_row, generation_row
@@ -87,7 +87,9 @@ class Search:
         records: Records | None = None,
     ) -> None:
         settings = SearchSettings() if settings is None else settings
-        problem = space if isinstance(space, Problem) else Function(space_of(space), fingerprint)
+        problem = (
+            space if isinstance(space, Problem) else Function(GenomeSpace.of(space), fingerprint)
+        )
         if records is None:
             records = Records.kept_in(folder, seed)
         run = records.run
@@ -415,7 +417,7 @@ class Search:
                     f"genome {canonical} was {'told already' if known else 'never asked for'}",
                     remedy="ask returns the genomes to evaluate; start takes others to begin with",
                 )
-            told[canonical] = evaluation_of(result, canonical)
+            told[canonical] = Evaluation.of(result, canonical)
         return told
 
     # -- what is kept

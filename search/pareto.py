@@ -28,7 +28,6 @@ from clso.progress import SILENT, Reporter
 from search.archive import Archive, Scored
 from search.breeding import breed, draw
 from search.journal import Journal, Place, Told, read_state, write_state
-from search.ladder import finite_loss
 from search.objectives import OBJECTIVES, check_objectives
 from search.pareto_result import ParetoMember, ParetoResult, ParetoStop
 from search.records import RecordSink, RunIdentity
@@ -274,7 +273,7 @@ class _ParetoSearch:
             self._save()  # a journal always has its state beside it
         entered = []
         for one, evaluation in zip(new, self._evaluations(new), strict=True):
-            entered.append(Scored(one.genome, one.canonical, finite_loss(evaluation)))
+            entered.append(Scored(one.genome, one.canonical, evaluation.finite_loss))
             self.archive.add(entered[-1])
         self._place(entered)
         return sum(one.loss is None for one in entered)

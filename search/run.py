@@ -8,9 +8,9 @@ from pathlib import Path
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError
 from clso.genome import GenomeSpace
-from clso.problem import Problem
+from clso.problem import Problem, Result
 from clso.progress import SILENT, Reporter
-from search.function import Function, Result, space_of
+from search.function import Function
 from search.loop import Callback, Search
 from search.records import Records, RecordSink, RunIdentity
 from search.result import Finalist, SearchResult
@@ -68,7 +68,7 @@ def minimize(
             remedy="give the number of options of each gene, such as [8] * 12",
         )
     else:
-        problem = Function(space_of(space), fingerprint, loss)
+        problem = Function(GenomeSpace.of(space), fingerprint, loss)
     search = Search(problem, settings, seed=seed, folder=folder, start=start, callbacks=callbacks)
     return search.run()
 

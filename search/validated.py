@@ -1,20 +1,22 @@
 """One search at a fixed budget, judged by a loss that it did not select by.
 
-The search reads one half of the validation blocks; what it found is then scored on the other. A
-genome is computed once however many searches ask for it, but each search is charged as if it had
-paid for all of its evaluations itself: its time and joules are
+The search reads one half of the validation blocks. Its best genome is then scored on the other
+half. Searches share their evaluations, so each genome is computed once. A search is still charged
+as if it had computed all of its evaluations itself. Its seconds and joules are
 
-    measured around it  +  what the evaluations that it reused took when they were computed
+    measured around the search  +  measured when its reused evaluations were computed
 
-so that searches compare, whichever came first. Scoring on the other half is nobody's cost.
+so the charge does not depend on the order of the searches. Scoring on the other half is not
+charged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from clso.energy import EnergyMonitor
+from clso.energy import EnergyMonitor, Measurement
 from clso.errors import MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation, Problem
@@ -23,7 +25,7 @@ from search.run import run_search
 from search.settings import Budget, SearchSettings
 from search.watched import WatchedProblem
 
-__all__ = ["Halves", "Progress", "ValidatedLoss", "validated_search"]
+__all__ = ["Halves", "ValidatedLoss"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Halves:
     """The same genomes on both halves of the validation blocks.
 
     Attributes:
-        searched: what the search reads.
-        held_back: what it is judged by.
-        known: evaluations of both, by the problems' fingerprints; shared, so none is repeated.
+        searched: the half that the search reads.
+        held_back: the half that judges the search.
+        known: evaluations on both halves, by the problems' fingerprints; shared by all searches.
     """
 
     searched: Problem
@@ -41,44 +43,59 @@ class Halves:
     known: dict[str, dict[Genome, Evaluation]] = field(default_factory=dict)
 
     def known_of(self, problem: Problem) -> dict[Genome, Evaluation]:
-        """Return what is known of one of the two."""
+        """Return the known evaluations of one of the two problems."""
         return self.known.setdefault(problem.fingerprint, {})
 
     def judged(self, canonical: Genome) -> float | None:
-        """Return a genome's loss on the half held back; `None` if it has no finite one."""
+        """Return a genome's loss on the half held back; `None` if it has no finite loss there."""
         known = self.known_of(self.held_back)
         if canonical not in known:
             (known[canonical],) = self.held_back.evaluate([canonical])
         return known[canonical].loss
 
+    def search(
+        self,
+        settings: SearchSettings,
+        budget: Budget,
+        *,
+        seed: int,
+        family: str,
+        monitor: EnergyMonitor | None = None,
+        should_stop: Callable[[int, float | None], bool] | None = None,
+    ) -> ValidatedLoss:
+        """Search one half until the budget is spent, and judge the best genome by the other half.
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a search stands between two generations.
+        Args:
+            settings: of the search; the budget replaces their limits.
+            budget: of the search.
+            seed: of the search.
+            family: the name of what is searched.
+            monitor: measures; a budget of joules needs one.
+            should_stop: asked between generations with the spent part of the budget, in units of
+                `Budget.whole`, and the incumbent's loss on the half held back (`None`: no
+                incumbent yet). True ends the search.
 
-    Attributes:
-        spent: of the budget, in units of `Budget.whole`.
-        loss: of the incumbent on the half held back; `None` while it has none.
-    """
-
-    spent: int
-    loss: float | None
+        Raises:
+            MeterError: a budget of joules, and no meter that measures them.
+        """
+        search = _BudgetedSearch(self, budget, monitor or EnergyMonitor(), should_stop)
+        return search.run(settings, seed=seed, family=family)
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedLoss:
-    """What one search came to.
+    """The outcome of one search.
 
     Attributes:
         seed: of the search.
-        loss: of what it found, on the half held back; `None`: nothing has a finite loss.
-        search_loss: the same on the half that was searched.
-        evaluations: real ones, failed ones included.
-        duration_s: as if it had computed all of them itself.
-        energy_j: the same in joules; `None` = not measured.
-        energy_source: the meters behind it.
-        estimated: whether they estimate.
-        complete: false if it was stopped before its budget was spent.
+        loss: of the best genome on the half held back; `None`: no genome has a finite loss.
+        search_loss: of the same genome on the half that was searched.
+        evaluations: number of evaluations, failed ones included.
+        duration_s: seconds, as if the search had computed all of its evaluations itself.
+        energy_j: joules, likewise; `None` = not measured.
+        energy_source: the meters of the joules.
+        estimated: whether these meters estimate.
+        complete: false if `should_stop` ended the search before its budget was spent.
     """
 
     seed: int
@@ -92,90 +109,91 @@ class ValidatedLoss:
     complete: bool
 
 
-def validated_search(
-    halves: Halves,
-    settings: SearchSettings,
-    budget: Budget,
-    *,
-    seed: int,
-    family: str,
-    monitor: EnergyMonitor | None = None,
-    should_stop: Callable[[Progress], bool] | None = None,
-) -> ValidatedLoss:
-    """Search one half for as long as the budget lasts, and score what is found on the other.
+class _BudgetedSearch:
+    """A search of one half, its charge, and its end."""
 
-    Args:
-        halves: the problem.
-        settings: of the search; how long it lasts is the budget's to say.
-        budget: of the search.
-        seed: of the search.
-        family: the name of what is searched.
-        monitor: measures; a budget of joules needs one.
-        should_stop: told between generations; true ends the search there.
+    def __init__(
+        self,
+        halves: Halves,
+        budget: Budget,
+        monitor: EnergyMonitor,
+        should_stop: Callable[[int, float | None], bool] | None,
+    ) -> None:
+        self._halves = halves
+        self._budget = budget
+        self._monitor = monitor
+        self._should_stop = should_stop
+        self._watched = WatchedProblem(halves.searched, halves.known_of(halves.searched))
+        self._uncharged_s = self._uncharged_j = 0.0
+        self._stopped = False
 
-    Raises:
-        MeterError: a budget of joules without a meter that sees them.
-    """
-    monitor = monitor or EnergyMonitor()
-    searched = halves.searched
-    watched = WatchedProblem(searched, halves.known_of(searched))
-    aside_s = aside_j = 0.0
-    stopped = False
+    def run(self, settings: SearchSettings, *, seed: int, family: str) -> ValidatedLoss:
+        """Search, then score the best genome on the half held back."""
+        with self._monitor.window() as window:
+            run_search(
+                self._watched,
+                self._budget.settings(settings),
+                seed=seed,
+                family=family,
+                run_id="validated",
+                sink=MemorySink(),
+                monitor=self._monitor,
+                should_stop=lambda: self._is_over(window.so_far()),
+            )
+        measured, best = window.measurement, self._watched.standings[-1]
+        duration_s = measured.duration_s - self._uncharged_s
+        duration_s += sum(reused.measurement.duration_s for reused in self._watched.reused)
+        energy_j = self._charged_j(measured)
+        return ValidatedLoss(
+            seed=seed,
+            loss=self._judged(best.canonical),
+            search_loss=best.loss,
+            evaluations=best.evaluations,
+            duration_s=duration_s,
+            energy_j=energy_j,
+            energy_source=None if energy_j is None else measured.energy_source,
+            estimated=None if energy_j is None else measured.estimated,
+            complete=not self._stopped,
+        )
 
-    def charge_j(measured_j: float | None) -> float | None:
-        reused_j = [evaluation.measurement.energy_j for evaluation in watched.reused]
-        if measured_j is None or None in reused_j:
-            return None
-        return measured_j - aside_j + sum(joules for joules in reused_j if joules is not None)
-
-    def stop() -> bool:
-        nonlocal aside_s, aside_j, stopped
-        if not watched.standings:
+    def _is_over(self, measured: Measurement) -> bool:
+        """Return whether the joules are spent or the caller stops the search."""
+        if not self._watched.standings:
             return False
-        energy_j = charge_j(window.so_far().energy_j)
-        if budget.energy_j is not None:
+        energy_j, limit_j = self._charged_j(measured), self._budget.energy_j
+        if limit_j is not None:
             if energy_j is None:
                 raise MeterError(
-                    "the budget is in joules, but the meter saw none of a generation's",
+                    "the budget is in joules, but no meter measured those of a generation",
                     remedy="give tune.budget.evaluations, or another energy.meter",
                 )
-            if energy_j >= budget.energy_j:
+            if energy_j >= limit_j:
                 return True
-        if should_stop is None:
-            return False
-        with monitor.window() as aside:
-            best = watched.standings[-1]
-            loss = None if best.canonical is None else halves.judged(best.canonical)
-            spent = budget.spent(best.evaluations, energy_j)
-            stopped = should_stop(Progress(spent, loss))
-        aside_s += aside.measurement.duration_s
-        # what was too short for the meter to see is nothing to take off
-        aside_j += aside.measurement.energy_j or 0.0
-        return stopped
+        if self._should_stop is not None:
+            best = self._watched.standings[-1]
+            with self._uncharged():
+                spent = self._budget.spent(best.evaluations, energy_j)
+                self._stopped = self._should_stop(spent, self._judged(best.canonical))
+        return self._stopped
 
-    with monitor.window() as window:
-        run_search(
-            watched,
-            budget.settings(settings),
-            seed=seed,
-            family=family,
-            run_id="validated",
-            sink=MemorySink(),
-            monitor=monitor,
-            should_stop=stop,
+    def _judged(self, canonical: Genome | None) -> float | None:
+        return None if canonical is None else self._halves.judged(canonical)
+
+    def _charged_j(self, measured: Measurement) -> float | None:
+        """Return the joules of the search so far; `None`: not measured."""
+        reused_j = [reused.measurement.energy_j for reused in self._watched.reused]
+        if measured.energy_j is None or None in reused_j:
+            return None
+        return (
+            measured.energy_j
+            - self._uncharged_j
+            + sum(joules for joules in reused_j if joules is not None)
         )
-    measured, best = window.measurement, watched.standings[-1]
-    duration_s = measured.duration_s - aside_s
-    duration_s += sum(evaluation.measurement.duration_s for evaluation in watched.reused)
-    energy_j = charge_j(measured.energy_j)
-    return ValidatedLoss(
-        seed=seed,
-        loss=None if best.canonical is None else halves.judged(best.canonical),
-        search_loss=best.loss,
-        evaluations=best.evaluations,
-        duration_s=duration_s,
-        energy_j=energy_j,
-        energy_source=None if energy_j is None else measured.energy_source,
-        estimated=None if energy_j is None else measured.estimated,
-        complete=not stopped,
-    )
+
+    @contextmanager
+    def _uncharged(self) -> Iterator[None]:
+        with self._monitor.window() as window:
+            yield
+        self._uncharged_s += window.measurement.duration_s
+        # work too short for the meter has no joules to subtract
+        self._uncharged_j += window.measurement.energy_j or 0.0

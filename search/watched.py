@@ -15,7 +15,7 @@ from clso.genome import Genome, GenomeSpace
 from clso.problem import Evaluation, Extendable, Problem
 from search.archive import Archive, Scored
 
-__all__ = ["Standing", "WatchedProblem", "falling"]
+__all__ = ["Standing", "WatchedProblem", "improvements"]
 
 _ROUNDING = 1e-9  # of sums of fidelities
 
@@ -145,8 +145,8 @@ class WatchedProblem:
                 )
 
 
-def falling(standings: Iterable[Standing]) -> Iterator[Standing]:
-    """Return the standings that are lower than all before, and the last."""
+def improvements(standings: Iterable[Standing]) -> Iterator[Standing]:
+    """Yield each standing whose loss is lower than all before, then the last with a loss."""
     best = last = None
     for standing in standings:
         if standing.loss is None:

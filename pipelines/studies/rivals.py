@@ -35,7 +35,7 @@ from search.rivals import greedy_forward, random_search
 from search.run import run_search
 from search.settings import SearchSettings
 from search.validated import Halves
-from search.watched import Standing, WatchedProblem, falling
+from search.watched import Standing, WatchedProblem, improvements
 
 __all__ = ["rivals"]
 
@@ -185,7 +185,7 @@ class _Methods:
         else:
             standings = self.own.methods[method](watched, self.limit)
             held_back = self.own.held_back.get(method, self.halves.held_back)
-        steps = list(falling(standings))
+        steps = list(improvements(standings))
         judged = held_back.evaluate([step.canonical for step in steps if step.canonical])
         return [
             {

@@ -16,7 +16,7 @@ from pipelines.context import open_context
 from pipelines.stages.data import PREPARE
 from pipelines.studies.arms import ArmSearches, chosen_families
 from pipelines.studies.engine import JudgedSearch, Row
-from search.watched import falling
+from search.watched import improvements
 
 __all__ = ["savings"]
 
@@ -81,7 +81,7 @@ def savings(
 
 def _columns(arm: Arm, search: JudgedSearch) -> Row:
     del arm
-    steps = list(falling(search.watched.standings))
+    steps = list(improvements(search.watched.standings))
     joules = [search.energy_j_at(step) for step in steps]
     return {
         "steps": [step.evaluations for step in steps],

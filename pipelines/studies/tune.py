@@ -34,7 +34,7 @@ from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
 from search.tuning import Tuning, TuningSettings, check_budget, open_tuning
 from search.tuning.storage import hidden_url
-from search.validated import Halves, validated_search
+from search.validated import Halves
 
 __all__ = ["tune"]
 
@@ -237,8 +237,7 @@ def _check_parts(
 
     def rows(seed: int) -> list[Row]:
         search = asdict(
-            validated_search(
-                halves,
+            halves.search(
                 searched,
                 settings.budget,
                 seed=seed,

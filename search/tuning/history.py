@@ -22,7 +22,6 @@ from optuna.trial import TrialState
 
 from clso.errors import ConfigError
 from clso.genome import Genome, GenomeSpace
-from search.function import space_of
 
 __all__ = ["known_genomes"]
 
@@ -51,7 +50,7 @@ def known_genomes(
             f"the study's directions are {directions}, expected minimize alone",
             remedy="make a study with direction='minimize' whose value is the loss",
         )
-    space = space if isinstance(space, GenomeSpace) else space_of(space)
+    space = GenomeSpace.of(space)
     losses: dict[Genome, float] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         genes: list[object] = []

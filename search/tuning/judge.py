@@ -13,7 +13,7 @@ from clso.energy import EnergyMonitor
 from clso.errors import WorkError
 from search.tuning.settings import TuningSettings
 from search.tuning.space import Params, SearchSpace
-from search.validated import Halves, Progress, ValidatedLoss, validated_search
+from search.validated import Halves, ValidatedLoss
 
 __all__ = ["ERROR", "SEARCHES", "Judge"]
 
@@ -63,8 +63,7 @@ class Judge:
         halves = self.problems(self.space.library(params))
         found: list[ValidatedLoss] = []
         for number, seed in enumerate(settings.seeds):
-            outcome = validated_search(
-                halves,
+            outcome = halves.search(
                 self.space.settings(params),
                 settings.budget,
                 seed=seed,
@@ -92,20 +91,22 @@ class Judge:
             raise WorkError("the joules of a search were not measured")
         return loss, fmean(joules)
 
-    def _watch(self, trial: Trial, found: Sequence[ValidatedLoss]) -> Callable[[Progress], bool]:
+    def _watch(
+        self, trial: Trial, found: Sequence[ValidatedLoss]
+    ) -> Callable[[int, float | None], bool]:
         """Return what Hyperband is told between the generations of the next search."""
         losses = [one.loss for one in found if one.loss is not None]
         begun = len(found) * self.settings.budget.whole
         seen = begun
 
-        def should_stop(progress: Progress) -> bool:
+        def should_stop(spent: int, loss: float | None) -> bool:
             nonlocal seen
-            step = begun + progress.spent
+            step = begun + spent
             # a generation that evaluated nothing new has nothing to tell
-            if progress.loss is None or step <= seen:
+            if loss is None or step <= seen:
                 return False
             seen = step
-            trial.report(fmean([*losses, progress.loss]), step)
+            trial.report(fmean([*losses, loss]), step)
             return trial.should_prune()
 
         return should_stop

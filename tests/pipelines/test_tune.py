@@ -16,10 +16,9 @@ from clso.studies.tuning import Check
 from pipelines.cli import main
 from pipelines.config import load_config
 from pipelines.families.gpt import GPT
-from pipelines.studies import tune as tune_module
 from pipelines.studies.tuned import search_space, tuned_config
 from search.settings import Budget, SearchSettings
-from search.tuning import Choices, judge
+from search.tuning import Choices
 from search.validated import Halves, ValidatedLoss
 
 Invoke = Callable[..., str]
@@ -128,8 +127,7 @@ def test_the_same_command_finds_all_done(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a search was run again")
 
-    monkeypatch.setattr(tune_module, "validated_search", never)
-    monkeypatch.setattr("search.tuning.judge.validated_search", never)
+    monkeypatch.setattr(Halves, "search", never)
     out = str(study.path.parents[1])
     invoke("tune", smoke_yaml, "--out", out, *options())
     again = load_run(study.path)
@@ -176,14 +174,14 @@ def test_an_interruption_ends_with_130_and_the_study_goes_on(
     study: Run, smoke_yaml: str, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
     calls = count(1)
-    search = judge.validated_search
+    search = Halves.search
 
     def interrupted(halves: Halves, *arguments: Any, **named: Any) -> ValidatedLoss:  # noqa: ANN401 - handed on
         if next(calls) == 3:
             raise KeyboardInterrupt
         return search(halves, *arguments, **named)
 
-    monkeypatch.setattr(judge, "validated_search", interrupted)
+    monkeypatch.setattr(Halves, "search", interrupted)
     arguments = ["tune", smoke_yaml, "--out", str(study.path.parents[1]), "--trials", "2"]
     arguments += options("name=again", "tune.pruner=none")
     with pytest.raises(SystemExit) as ended:

@@ -9,7 +9,7 @@ from clso.errors import ConfigError, MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from search.settings import Budget, SearchSettings, SurrogateSettings
-from search.validated import Halves, Progress, ValidatedLoss, validated_search
+from search.validated import Halves, ValidatedLoss
 
 SETTINGS = SearchSettings(
     population=6, generations=3, surrogate=SurrogateSettings(kind="ridge", start=1)
@@ -55,7 +55,7 @@ def halves(meter: Counter) -> Halves:
 def test_the_budget_is_spent_whatever_the_settings_say_and_the_other_half_judges(
     halves: Halves,
 ) -> None:
-    found = validated_search(halves, SETTINGS, Budget(evaluations=40), seed=0, family="table")
+    found = halves.search(SETTINGS, Budget(evaluations=40), seed=0, family="table")
     assert found.complete
     assert found.evaluations == 40
     known = halves.known_of(halves.searched)
@@ -73,14 +73,13 @@ def test_a_search_is_charged_as_if_it_had_computed_all_itself(
     assert isinstance(halves.searched, Metered)
 
     def search() -> ValidatedLoss:
-        return validated_search(
-            halves,
+        return halves.search(
             SETTINGS,
             budget,
             seed=0,
             family="t",
             monitor=monitor,
-            should_stop=lambda _: tick(),
+            should_stop=lambda *_: tick(),
         )
 
     def tick() -> bool:
@@ -101,13 +100,12 @@ def test_a_search_is_charged_as_if_it_had_computed_all_itself(
 def test_another_search_pays_for_what_it_shares(halves: Halves, meter: Counter) -> None:
     monitor, budget = EnergyMonitor([meter]), Budget(evaluations=30)
     for seed in (0, 1):
-        found = validated_search(halves, SETTINGS, budget, seed=seed, family="t", monitor=monitor)
+        found = halves.search(SETTINGS, budget, seed=seed, family="t", monitor=monitor)
         assert found.energy_j == pytest.approx(30 * COST_J)
 
 
 def test_a_budget_of_joules_ends_between_generations(halves: Halves, meter: Counter) -> None:
-    found = validated_search(
-        halves,
+    found = halves.search(
         SETTINGS,
         Budget(energy_j=25 * COST_J),
         seed=0,
@@ -121,24 +119,22 @@ def test_a_budget_of_joules_ends_between_generations(halves: Halves, meter: Coun
 
 def test_joules_need_a_meter(halves: Halves) -> None:
     with pytest.raises(MeterError, match="the budget is in joules"):
-        validated_search(halves, SETTINGS, Budget(energy_j=5.0), seed=0, family="t")
+        halves.search(SETTINGS, Budget(energy_j=5.0), seed=0, family="t")
 
 
 def test_who_watches_sees_the_loss_held_back_and_may_end_the_search(halves: Halves) -> None:
-    seen: list[Progress] = []
+    seen: list[tuple[int, float | None]] = []
     calls = count(1)
 
-    def stop(progress: Progress) -> bool:
-        seen.append(progress)
+    def stop(spent: int, loss: float | None) -> bool:
+        seen.append((spent, loss))
         return next(calls) == 3
 
-    found = validated_search(
-        halves, SETTINGS, Budget(evaluations=60), seed=0, family="t", should_stop=stop
-    )
+    found = halves.search(SETTINGS, Budget(evaluations=60), seed=0, family="t", should_stop=stop)
     assert not found.complete
-    assert found.loss == seen[-1].loss
-    assert [progress.spent for progress in seen] == sorted({progress.spent for progress in seen})
-    assert seen[-1].spent == found.evaluations < 60
+    assert found.loss == seen[-1][1]
+    assert [spent for spent, _ in seen] == sorted({spent for spent, _ in seen})
+    assert seen[-1][0] == found.evaluations < 60
 
 
 @pytest.mark.parametrize(

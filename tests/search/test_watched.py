@@ -1,6 +1,6 @@
 import pytest
 
-from search.watched import Standing, falling
+from search.watched import Standing, improvements
 
 
 def standings(*losses: float | None) -> list[Standing]:
@@ -17,4 +17,4 @@ def standings(*losses: float | None) -> list[Standing]:
     ],
 )
 def test_what_falls_and_the_last_is_kept(losses: tuple[float | None, ...], kept: list[int]) -> None:
-    assert [one.evaluations for one in falling(standings(*losses))] == kept
+    assert [one.evaluations for one in improvements(standings(*losses))] == kept
