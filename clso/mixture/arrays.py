@@ -1,4 +1,4 @@
-"""Array types of the mixture, and arrays as they are stored and read back."""
+"""Array types of the mixture, and checks of arrays that were stored or given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DataError
 
-__all__ = ["Float32Array", "UnsignedArray", "narrow", "stored_array"]
+__all__ = ["Float32Array", "UnsignedArray", "check_tokens", "narrow", "stored_array"]
 
 Float32Array = npt.NDArray[np.float32]
 UnsignedArray = npt.NDArray[np.unsignedinteger[Any]]
@@ -49,3 +49,17 @@ def stored_array(
         f"the stored array {name} is {actual}, expected {shape or 'unsigned integers (n,)'}",
         remedy="delete the stored functions and build the library again",
     )
+
+
+def check_tokens(tokens: npt.NDArray[Any], vocab_size: int, function: str) -> None:
+    """Check that tokens are 0 to V - 1 before a function scores them.
+
+    Raises:
+        DataError: a token is outside the vocabulary of the function with this name.
+    """
+    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= vocab_size):
+        raise DataError(
+            f"tokens {tokens.min()} to {tokens.max()} were given to {function}, expected 0 to "
+            f"{vocab_size - 1}",
+            remedy="score text with the vocabulary that the function was fitted with",
+        )

@@ -13,7 +13,7 @@ from clso.counting import TokenStream
 from clso.mixture.columns import Columns
 from clso.mixture.function import BasisFunction, CountedFunction
 from clso.mixture.plain import PlainFunction
-from clso.mixture.pointer import BlockFunction, target_probabilities
+from clso.mixture.pointer import BlockFunction
 from clso.mixture.specification import parse
 from clso.mixture.text import FittingText
 from clso.progress import SILENT, Reporter
@@ -95,7 +95,7 @@ def compute_columns(
             place = slice(start * block_size, stop * block_size)
             x, y = inputs[start:stop], targets[start:stop]
             if of_block:
-                scored = target_probabilities(list(of_block.values()), x, y)
+                scored = BlockFunction.score_together(list(of_block.values()), x, y)
                 values[list(of_block), place] = scored.reshape(len(of_block), -1)
             for i, function in others.items():
                 scored = function.target_probabilities(x, y)

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.errors import DataError
+from clso.mixture.arrays import check_tokens
 from clso.mixture.counts.count_table import CountTable
 from clso.mixture.counts.pattern import Pattern
 from clso.mixture.counts.rows import Rows
@@ -136,7 +136,9 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        inputs, targets = self._checked(inputs), self._checked(targets)
+        inputs, targets = np.asarray(inputs), np.asarray(targets)
+        for tokens in (inputs, targets):
+            check_tokens(tokens, self.vocab_size, self.name)
         probability = self.probabilities_at(inputs, np.arange(inputs.size), targets.reshape(-1))
         return probability.reshape(inputs.shape)
 
@@ -169,7 +171,8 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        history = self._checked(history)
+        history = np.asarray(history)
+        check_tokens(history, self.vocab_size, self.name)
         probability = self.base.copy()
         row = 0
         for element, contexts, table in zip(
@@ -262,16 +265,6 @@ class KneserNey:
         tables = Tables() if shared is None else shared
         tables.load(pattern, vocab_size, arrays)
         return cls(pattern, vocab_size, tables)
-
-    def _checked(self, tokens: Int64Array) -> Int64Array:
-        tokens = np.asarray(tokens)
-        if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= self.vocab_size):
-            raise DataError(
-                f"tokens {tokens.min()} to {tokens.max()} were given to {self.name}, expected 0 "
-                f"to {self.vocab_size - 1}",
-                remedy="score text with the vocabulary that the function was fitted with",
-            )
-        return tokens
 
     def _symbols(self, classes: str | None, tokens: Any) -> Any:  # noqa: ANN401 - array or scalar
         return tokens if classes is None else self.class_maps[classes][tokens]

@@ -1,63 +1,77 @@
-r"""What all pointers share: the next token is one of those in the block so far, or any at all.
+r"""What functions of the block have in common, and the definition of a pointer.
+
+A pointer has a weight w(t, s) for each source s up to the query t and gives the next token the
+share of the sources that have this token:
 
 .. math:: p(y \mid x_0 .. x_t) = \frac{\sum_{s \le t} w(t, s) [x_s = y]}{\sum_{s \le t} w(t, s)}
 
-with weights w that depend on x_0 .. x_t only; where they are all 0, p is the unigram. This is
-attention whose weights are computed, not learned.
+The weights depend on x_0 .. x_t only. Where all of them are 0, p is the unigram.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.errors import DataError
+from clso.mixture.arrays import check_tokens, stored_array
 from clso.mixture.pointer.names import PointerName
 from clso.mixture.pointer.pairs import BlockView
+from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
-__all__ = [
-    "BlockFunction",
-    "Pointer",
-    "flops_over_sources",
-    "target_probabilities",
-    "views",
-]
-
-# B * T * T, and so the number of pairs, of the blocks that are looked at together
-_VIEW_ELEMENTS: Final = 1 << 24
+__all__ = ["BlockFunction", "Pointer", "flops_over_sources"]
 
 
-def views(inputs: Int64Array, targets: Int64Array) -> Iterator[tuple[slice, BlockView]]:
-    """Cut blocks so that the pairs of each view stay within memory."""
-    n_blocks, block_size = inputs.shape
-    size = max(_VIEW_ELEMENTS // block_size**2, 1)
-    for start in range(0, n_blocks, size):
-        blocks = slice(start, min(start + size, n_blocks))
-        yield blocks, BlockView(inputs[blocks], targets[blocks])
+def flops_over_sources(per_source: int, block_size: int) -> int:
+    """Return the operations for all sources of a query: (T + 1) / 2 on average, rounded up."""
+    return -(-per_source * (block_size + 1) // 2)
 
 
 class BlockFunction(ABC):
-    """A basis function of all tokens of the block so far, scored a view of blocks at a time.
+    """A basis function of the tokens of the block so far; it scores a view of blocks at a time.
 
     Args:
-        settings: its name, parsed.
+        settings: the parsed name.
         unigram: p(y), `(V,)`; kept, not copied.
     """
 
     family = "pointer"
 
     def __init__(self, settings: PointerName, unigram: FloatArray) -> None:
+        self.settings = settings
         self.name = settings.name
         self.unigram = unigram
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+    @staticmethod
+    @abstractmethod
+    def parse(text: str) -> PointerName:
+        """Read a name; see `PointerName.parse`."""
+
+    @classmethod
+    def from_text(cls, settings: Any, text: FittingText) -> Self:  # noqa: ANN401 - see parse
+        """Count what the settings need in a text.
+
+        Raises:
+            ConfigError: a class map is missing or not `(V,)`.
+        """
+        return cls(settings, text.unigram.p)
+
+    @classmethod
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Rebuild the stored function, equal to the last bit.
+
+        Raises:
+            ArtifactError: an array is missing or does not fit.
+        """
+        return cls(cls.parse(spec["name"]), stored_array(arrays, "unigram", (spec["vocab_size"],)))
 
     @property
     def vocab_size(self) -> int:
@@ -71,7 +85,7 @@ class BlockFunction(ABC):
 
     @abstractmethod
     def view_probabilities(self, view: BlockView) -> FloatArray:
-        """Return p(target), `(B, T)`; functions that share a view share its look-ups."""
+        """Return p(target), `(B, T)`; functions that share a view share its pairs."""
 
     @abstractmethod
     def history_distribution(self, history: Int64Array) -> FloatArray:
@@ -81,31 +95,38 @@ class BlockFunction(ABC):
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations for one target; see `clso.mixture.function`."""
 
-    @classmethod
-    @abstractmethod
-    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Make the function again, equal to the last bit."""
-
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position), `(B, T)`.
 
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        _check_tokens(self, inputs)
-        _check_tokens(self, targets)
-        probability = np.empty(inputs.shape)
-        for blocks, view in views(inputs, targets):
-            probability[blocks] = self.view_probabilities(view)
-        return probability
+        for tokens in (inputs, targets):
+            check_tokens(tokens, self.vocab_size, self.name)
+        return np.asarray(self.score_together([self], inputs, targets)[0])
+
+    @staticmethod
+    def score_together(
+        functions: Sequence[BlockFunction], inputs: Int64Array, targets: Int64Array
+    ) -> FloatArray:
+        """Return p(targets) of several functions, `(n_functions, B, T)`.
+
+        The result is that of `target_probabilities` of each function. It takes less time, because
+        the functions share the pairs of a view.
+        """
+        probabilities = np.empty((len(functions), *inputs.shape))
+        for blocks, view in BlockView.cut(inputs, targets):
+            for row, function in zip(probabilities, functions, strict=True):
+                row[blocks] = function.view_probabilities(view)
+        return probabilities
 
     def distribution(self, history: Int64Array) -> FloatArray:
-        """Return p(. | history), `(V,)`, for the tokens of the block so far, `(t,)`.
+        """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block.
 
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        _check_tokens(self, history)
+        check_tokens(history, self.vocab_size, self.name)
         return self.history_distribution(history)
 
     def spec(self) -> dict[str, Any]:
@@ -115,7 +136,7 @@ class BlockFunction(ABC):
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return p(y) as `unigram`, `(V,)`.
 
-        Of functions fitted together, arrays of one name are equal.
+        Functions that were fitted together have equal arrays under equal names.
         """
         return {"unigram": self.unigram}
 
@@ -123,20 +144,25 @@ class BlockFunction(ABC):
 class Pointer(BlockFunction):
     """A basis function that points at the tokens of the block so far."""
 
+    @property
+    @abstractmethod
+    def flops_per_source(self) -> int:
+        """The operations for one source."""
+
     @abstractmethod
     def masses(self, view: BlockView) -> tuple[FloatArray, FloatArray]:
-        """Return the weight on the target and the weight on all sources, each `(B, T)`."""
+        """Return the summed weight of the sources with the target, and of all; each `(B, T)`."""
 
     @abstractmethod
     def weights(self, history: Int64Array) -> FloatArray:
-        """Return the weight of each source after the history's last token, `(t,)`."""
+        """Return the weight of each source for the last token of the history, `(t,)`."""
 
     def view_probabilities(self, view: BlockView) -> FloatArray:
-        """Return p(target), `(B, T)`; pointers that share a view share its look-ups."""
+        """Return p(target), `(B, T)`; pointers that share a view share its pairs."""
         hit, total = self.masses(view)
-        anywhere = total > 0
-        probability: FloatArray = np.divide(hit, total, out=np.zeros_like(hit), where=anywhere)
-        probability[~anywhere] = self.unigram[view.targets[~anywhere]]
+        has_weight = total > 0
+        probability: FloatArray = np.divide(hit, total, out=np.zeros_like(hit), where=has_weight)
+        probability[~has_weight] = self.unigram[view.targets[~has_weight]]
         return probability
 
     def history_distribution(self, history: Int64Array) -> FloatArray:
@@ -147,30 +173,6 @@ class Pointer(BlockFunction):
             return self.unigram.copy()
         return np.asarray(np.bincount(history, weights, self.vocab_size) / total)
 
-
-def target_probabilities(
-    functions: Sequence[BlockFunction], inputs: Int64Array, targets: Int64Array
-) -> FloatArray:
-    """Return p(target) of several functions, `(n_functions, B, T)`.
-
-    The same as each one's `target_probabilities`, in less time: they share look-ups.
-    """
-    probabilities = np.empty((len(functions), *inputs.shape))
-    for blocks, view in views(inputs, targets):
-        for row, function in zip(probabilities, functions, strict=True):
-            row[blocks] = function.view_probabilities(view)
-    return probabilities
-
-
-def flops_over_sources(per_source: int, block_size: int) -> int:
-    """Return the operations for the sources of a position, as many as it has on average."""
-    return -(-per_source * (block_size + 1) // 2)
-
-
-def _check_tokens(function: BlockFunction, tokens: Int64Array) -> None:
-    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= function.vocab_size):
-        raise DataError(
-            f"tokens {tokens.min()} to {tokens.max()} were given to {function.name}, expected 0 "
-            f"to {function.vocab_size - 1}",
-            remedy="score text with the vocabulary that the function was fitted with",
-        )
+    def flops_per_token(self, block_size: int) -> int:
+        """Return the operations for one target: those of the sources, and 1 for the quotient."""
+        return flops_over_sources(self.flops_per_source, block_size) + 1

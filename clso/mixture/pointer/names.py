@@ -1,20 +1,20 @@
-"""How pointers are written: a kind and its settings, such as `cache(32,idf=0.5)`.
+"""How functions of the block are written: a kind with its settings, such as `cache(32,idf=0.5)`.
 
-    cache(HALF[,idf=I])                             a cache; HALF tokens halve a weight, or inf
-    gated(CLASSES[,half=H][,idf=I][,power=P])       cache whose candidates must fit the last token
-    induction(LENGTH[,decay=D])                     what followed the last LENGTH tokens before
-    product(CLASSES[,via=CLASSES][,adapt=A])        classes by the last five tokens and the block
+    cache(HALF[,idf=I])                         recent tokens; a weight halves every HALF tokens
+    gated(CLASSES[,half=H][,idf=I][,power=P])   a cache weighted by the class of the last token
+    induction(LENGTH[,decay=D])                 what followed the last LENGTH tokens before
+    product(CLASSES[,via=CLASSES][,adapt=A])    classes, from the last five tokens and the block
 
-Settings left out are half=inf, idf=0, power=1, decay=0.9, via the same classes and adapt=0.5. A
-canonical name leaves defaults out.
+The defaults are half=inf, idf=0, power=1, decay=0.9, adapt=0.5, and for `via` the first class map.
+A canonical name leaves settings at their defaults out.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, Final, Self
 
 from clso.errors import ConfigError
 
@@ -28,223 +28,196 @@ _REMEDY: Final = (
 )
 
 
-def _check(good: bool, setting: str, value: object, expected: str) -> None:
-    if not good:
-        raise ConfigError(f"a pointer has {setting} {value}, expected {expected}", remedy=_REMEDY)
-
-
-def _check_weights(half_life: float, idf: float) -> None:
-    _check(half_life > 0, "half-life", half_life, "a number above 0, or inf")
-    _check(0 <= idf < math.inf, "idf", idf, "a number from 0")
+def _option(key: str, default: object) -> Any:  # noqa: ANN401 - a field's default has any type
+    """Return a setting that is written `key=value` and left out at its default."""
+    return field(default=default, metadata={"key": key})
 
 
 @dataclass(frozen=True)
-class CacheName:
+class PointerName:
+    """The settings of a function, read from its name and written as its canonical name.
+
+    A subclass is one kind of function. Its first field is the first setting in the parentheses,
+    and the others are options.
+    """
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a name; spaces do not matter.
+
+        Raises:
+            ConfigError: it is not written as this module says, or a setting is out of range.
+        """
+        call = _CALL.fullmatch(text.replace(" ", ""))
+        if call is None or call[1] != cls.kind:
+            raise ConfigError(f"{text!r} is no pointer of the kind {cls.kind!r}", remedy=_REMEDY)
+        first_text, *option_texts = call[2].split(",")
+        first, *optional = fields(cls)
+        options = {option.metadata["key"]: option for option in optional}
+        settings = {first.name: _value(text, first, first_text)}
+        for option_text in option_texts:
+            key, equals, value = option_text.partition("=")
+            if not equals or key not in options or options[key].name in settings:
+                raise ConfigError(
+                    f"{text!r}: {option_text!r} is not one of {', '.join(options)}, each once",
+                    remedy=_REMEDY,
+                )
+            settings[options[key].name] = _value(text, options[key], value)
+        return cls(**settings)
+
+    @property
+    def name(self) -> str:
+        """The canonical name; two functions are equal exactly if their names are equal."""
+        first, *optional = fields(self)
+        parts = [_written(getattr(self, first.name))]
+        for option in optional:
+            value = getattr(self, option.name)
+            if value != self._default(option):
+                parts.append(f"{option.metadata['key']}={_written(value)}")
+        return f"{self.kind}({','.join(parts)})"
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class maps that the function needs."""
+        return frozenset(getattr(self, setting.name) for setting in _class_maps(self))
+
+    def _default(self, option: Field[Any]) -> object:
+        return option.default
+
+    def _check(self, setting: str, valid: bool, expected: str) -> None:
+        value = getattr(self, setting.replace("-", "_"))
+        if not valid:
+            raise ConfigError(
+                f"a pointer has {setting} {value}, expected {expected}", remedy=_REMEDY
+            )
+
+    def __post_init__(self) -> None:
+        for setting in _class_maps(self):
+            name = getattr(self, setting.name)
+            if not _CLASSES.fullmatch(name):
+                raise ConfigError(
+                    f"a pointer has class map {name!r}, expected a word", remedy=_REMEDY
+                )
+
+
+@dataclass(frozen=True)
+class CacheName(PointerName):
     """A recency cache.
 
     Args:
-        half_life: tokens that halve a weight; `inf`: none do.
+        half_life: the number of tokens after which a weight has halved; `inf`: it stays.
         idf: weights are divided by p(token) to this power.
 
     Raises:
         ConfigError: a setting is out of range.
     """
+
+    kind = "cache"
 
     half_life: float
-    idf: float = 0.0
+    idf: float = _option("idf", 0.0)
 
     def __post_init__(self) -> None:
-        _check_weights(self.half_life, self.idf)
-
-    @classmethod
-    def parse(cls, text: str) -> CacheName:
-        """Read a name.
-
-        Raises:
-            ConfigError: it is not written as this module says, or a setting is out of range.
-        """
-        first, rest = _arguments(text, "cache")
-        return cls(_number(text, first), **_options(text, rest, {"idf": "idf"}))
-
-    @property
-    def class_names(self) -> frozenset[str]:
-        """The class maps it needs: none."""
-        return frozenset()
-
-    @property
-    def name(self) -> str:
-        """The canonical name."""
-        return _written("cache", _plain(self.half_life), idf=(self.idf, 0.0))
+        self._check("half-life", self.half_life > 0, "a number above 0, or inf")
+        self._check("idf", 0 <= self.idf < math.inf, "a number from 0")
 
 
 @dataclass(frozen=True)
-class GatedName:
-    """A cache gated by how well a candidate's class follows the last token's.
+class GatedName(PointerName):
+    """A cache gated by how likely the class of a token is after the class of the last token.
 
     Args:
-        classes: name of the class map.
-        half_life: tokens that halve a weight; `inf`: none do.
+        classes: the class map.
+        half_life: the number of tokens after which a weight has halved; `inf`: it stays.
         idf: weights are divided by p(token) to this power.
-        power: the lift is raised to it.
+        power: the exponent of the lift.
 
     Raises:
-        ConfigError: a setting is out of range, or the map's name is not a word.
+        ConfigError: a setting is out of range, or the name of the map is not a word.
     """
 
+    kind = "gated"
+
     classes: str
-    half_life: float = math.inf
-    idf: float = 0.0
-    power: float = 1.0
+    half_life: float = _option("half", math.inf)
+    idf: float = _option("idf", 0.0)
+    power: float = _option("power", 1.0)
 
     def __post_init__(self) -> None:
-        _check(bool(_CLASSES.fullmatch(self.classes)), "class map", repr(self.classes), "a word")
-        _check_weights(self.half_life, self.idf)
-        _check(0 < self.power <= 8, "power", self.power, "a number above 0, up to 8")
-
-    @classmethod
-    def parse(cls, text: str) -> GatedName:
-        """Read a name.
-
-        Raises:
-            ConfigError: it is not written as this module says, or a setting is out of range.
-        """
-        first, rest = _arguments(text, "gated")
-        keys = {"half": "half_life", "idf": "idf", "power": "power"}
-        return cls(first, **_options(text, rest, keys))
-
-    @property
-    def class_names(self) -> frozenset[str]:
-        """The class maps it needs."""
-        return frozenset({self.classes})
-
-    @property
-    def name(self) -> str:
-        """The canonical name."""
-        return _written(
-            "gated",
-            self.classes,
-            half=(self.half_life, math.inf),
-            idf=(self.idf, 0.0),
-            power=(self.power, 1.0),
-        )
+        super().__post_init__()
+        self._check("half-life", self.half_life > 0, "a number above 0, or inf")
+        self._check("idf", 0 <= self.idf < math.inf, "a number from 0")
+        self._check("power", 0 < self.power <= 8, "a number above 0, up to 8")
 
 
 @dataclass(frozen=True)
-class InductionName:
-    """What followed the earlier places where the last tokens were the same.
+class InductionName(PointerName):
+    """The continuations of earlier occurrences of the last tokens.
 
     Args:
-        length: how many last tokens must agree.
-        decay: the weight of a place against the next later one; 1: all weigh the same.
+        length: the number of last tokens that must be equal.
+        decay: the factor of a weight per token of distance; 1: all occurrences weigh the same.
 
     Raises:
         ConfigError: a setting is out of range.
     """
 
+    kind = "induction"
+
     length: int
-    decay: float = 0.9
+    decay: float = _option("decay", 0.9)
 
     def __post_init__(self) -> None:
-        _check(1 <= self.length <= 16, "length", self.length, "1 to 16")
-        _check(0 < self.decay <= 1, "decay", self.decay, "a number above 0, up to 1")
-
-    @classmethod
-    def parse(cls, text: str) -> InductionName:
-        """Read a name.
-
-        Raises:
-            ConfigError: it is not written as this module says, or a setting is out of range.
-        """
-        first, rest = _arguments(text, "induction")
-        _check(bool(re.fullmatch("[0-9]{1,9}", first)), "length", repr(first), "1 to 16")
-        return cls(int(first), **_options(text, rest, {"decay": "decay"}))
-
-    @property
-    def class_names(self) -> frozenset[str]:
-        """The class maps it needs: none."""
-        return frozenset()
-
-    @property
-    def name(self) -> str:
-        """The canonical name."""
-        return _written("induction", str(self.length), decay=(self.decay, 0.9))
+        self._check("length", 1 <= self.length <= 16, "1 to 16")
+        self._check("decay", 0 < self.decay <= 1, "a number above 0, up to 1")
 
 
 @dataclass(frozen=True)
-class ProductName:
-    """A product of what the last five tokens and the block say of the next class.
+class ProductName(PointerName):
+    """A product of what the last five tokens and the block say of the class of the next token.
 
     Args:
-        classes: name of the map whose classes are predicted.
-        via: name of the map that the last tokens but one are seen through.
-        adapt: the weight of the block's own classes, 0 to 1.
+        classes: the map whose classes are predicted.
+        via: the map that the last tokens but one are seen through; empty: `classes`.
+        adapt: the exponent of the block's class counts, 0 to 1.
 
     Raises:
-        ConfigError: a setting is out of range, or a map's name is not a word.
+        ConfigError: a setting is out of range, or the name of a map is not a word.
     """
 
+    kind = "product"
+
     classes: str
-    via: str
-    adapt: float = 0.5
+    via: str = _option("via", "")
+    adapt: float = _option("adapt", 0.5)
 
     def __post_init__(self) -> None:
-        for name in (self.classes, self.via):
-            _check(bool(_CLASSES.fullmatch(name)), "class map", repr(name), "a word")
-        _check(0 <= self.adapt <= 1, "adapt", self.adapt, "0 to 1")
+        if not self.via:
+            object.__setattr__(self, "via", self.classes)
+        super().__post_init__()
+        self._check("adapt", 0 <= self.adapt <= 1, "0 to 1")
 
-    @classmethod
-    def parse(cls, text: str) -> ProductName:
-        """Read a name.
-
-        Raises:
-            ConfigError: it is not written as this module says, or a setting is out of range.
-        """
-        first, rest = _arguments(text, "product")
-        via = [option[4:] for option in rest if option.startswith("via=")]
-        numbers = [option for option in rest if not option.startswith("via=")]
-        if len(via) > 1:
-            raise ConfigError(f"{text!r}: via is given {len(via)} times", remedy=_REMEDY)
-        options = _options(text, numbers, {"adapt": "adapt"})
-        return cls(first, via[0] if via else first, **options)
-
-    @property
-    def class_names(self) -> frozenset[str]:
-        """The class maps it needs."""
-        return frozenset({self.classes, self.via})
-
-    @property
-    def name(self) -> str:
-        """The canonical name."""
-        first = self.classes if self.via == self.classes else f"{self.classes},via={self.via}"
-        return _written("product", first, adapt=(self.adapt, 0.5))
+    def _default(self, option: Field[Any]) -> object:
+        return self.classes if option.name == "via" else option.default
 
 
-PointerName = CacheName | GatedName | InductionName | ProductName
+def _class_maps(settings: PointerName) -> list[Field[Any]]:
+    # annotations are strings here; every text setting is the name of a class map
+    return [setting for setting in fields(settings) if setting.type == "str"]
 
 
-def _arguments(text: str, kind: str) -> tuple[str, list[str]]:
-    """Return what stands first in the parentheses, and the options after it."""
-    call = _CALL.fullmatch(text.replace(" ", ""))
-    if call is None or call[1] != kind:
-        raise ConfigError(f"{text!r} is no pointer of the kind {kind!r}", remedy=_REMEDY)
-    first, *rest = call[2].split(",")
-    return first, rest
-
-
-def _options(name: str, written: list[str], keys: dict[str, str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for option in written:
-        key, equals, value = option.partition("=")
-        if not equals or key not in keys or keys[key] in options:
+def _value(name: str, setting: Field[Any], text: str) -> str | int | float:
+    """Read one setting of a name."""
+    if setting.type == "str":
+        return text
+    if setting.type == "int":
+        if not re.fullmatch("[0-9]{1,9}", text):
             raise ConfigError(
-                f"{name!r}: {option!r} is not one of {', '.join(keys)}, each once",
-                remedy=_REMEDY,
+                f"a pointer has {setting.name} {text!r}, expected a whole number", remedy=_REMEDY
             )
-        options[keys[key]] = _number(name, value)
-    return options
-
-
-def _number(name: str, text: str) -> float:
+        return int(text)
     try:
         number = float(text)
     except ValueError:
@@ -254,12 +227,5 @@ def _number(name: str, text: str) -> float:
     return number
 
 
-def _plain(number: float) -> str:
-    return repr(float(number)).removesuffix(".0")
-
-
-def _written(kind: str, first: str, **options: tuple[float, float]) -> str:
-    given = [
-        f"{key}={_plain(value)}" for key, (value, default) in options.items() if value != default
-    ]
-    return f"{kind}({','.join([first, *given])})"
+def _written(value: str | float) -> str:
+    return value if isinstance(value, str) else repr(float(value)).removesuffix(".0")

@@ -22,7 +22,6 @@ from clso.mixture.pointer import (
     Pointer,
     Product,
     match_length,
-    target_probabilities,
 )
 from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.pointer.product import EXPONENTS
@@ -131,18 +130,20 @@ def test_blocks_beyond_one_view_are_scored_alike(fit: Fit, monkeypatch: pytest.M
     pointers = fit(NAMES)
     stream = np.random.default_rng(2).integers(0, VOCAB, (9, 17))
     inputs, targets = stream[:, :-1], stream[:, 1:]
-    whole = target_probabilities(pointers, inputs, targets)
+    whole = BlockFunction.score_together(pointers, inputs, targets)
     matches = match_length(inputs)
-    monkeypatch.setattr("clso.mixture.pointer.base._VIEW_ELEMENTS", 2 * 16 * 16)
+    monkeypatch.setattr("clso.mixture.pointer.pairs._VIEW_ELEMENTS", 2 * 16 * 16)
     monkeypatch.setattr("clso.mixture.pointer.pairs._CHUNK_ELEMENTS", 16 * 16)
-    np.testing.assert_allclose(target_probabilities(pointers, inputs, targets), whole, rtol=1e-12)
+    np.testing.assert_allclose(
+        BlockFunction.score_together(pointers, inputs, targets), whole, rtol=1e-12
+    )
     np.testing.assert_array_equal(match_length(inputs), matches)
 
 
 def test_pointers_together_are_the_pointers_alone(fit: Fit) -> None:
     pointers = fit(NAMES)
     stream = np.random.default_rng(3).integers(0, VOCAB, (4, 17))
-    together = target_probabilities(pointers, stream[:, :-1], stream[:, 1:])
+    together = BlockFunction.score_together(pointers, stream[:, :-1], stream[:, 1:])
     for row, pointer in zip(together, pointers, strict=True):
         alone = pointer.target_probabilities(stream[:, :-1], stream[:, 1:])
         np.testing.assert_array_equal(row, alone)
@@ -302,7 +303,7 @@ def test_names_read_back_what_they_say(half_life: float, idf: float, power: floa
         ("induction(2.5)", "length '2.5'"),
         ("induction(2,decay=0)", "decay 0"),
         ("induction(2,decay=1.5)", "decay 1.5"),
-        ("product(k3,via=k3,via=k4)", "via is given 2 times"),
+        ("product(k3,via=k3,via=k4)", "'via=k4' is not one of via, adapt, each once"),
         ("product(k3,via=3)", "class map '3'"),
         ("product(k3,adapt=2)", "adapt 2"),
     ],
