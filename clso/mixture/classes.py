@@ -1,14 +1,15 @@
-"""Token classes: maps that merge tokens which stand in like places, or look alike.
+"""Token classes: maps that merge tokens which stand in similar contexts, or look alike.
 
 Notation: V tokens; a class map gives each of them a class, `(V,)` integers from 0. Names:
 
     k128    128 classes of tokens by their neighbours on both sides
-    s64     by what follows them;    p64    by what stands before them
-    k128.1  another clustering of the same kind (.2, .3, ...), from another start
-    shape   by the token's text: leading space, capitals, digits, punctuation, suffix
+    s64     by the tokens after them;    p64    by the tokens before them
+    k128.1  another clustering of the same kind (.2, .3, ...), from another random start
+    shape   by the text of the token: leading space, capitals, digits, punctuation, suffix
 
-Rare tokens lean to the class of those that look like them, and tokens never seen in the text go
-there (without the tokens' texts: into a class of their own).
+A rare token tends to the class of tokens that look like it. A token that does not occur in the
+text joins the likeliest class of its look; without the texts of the tokens, all tokens that do not
+occur share one class.
 """
 
 from __future__ import annotations
@@ -16,26 +17,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from clso.counting import TokenStream, count_targets
 from clso.errors import ConfigError
-from clso.mixture.clustering import (
-    NeighbourCounts,
-    cluster,
-    count_neighbours,
-    neighbour_vectors,
-)
-from clso.mixture.exchange import ShapePrior, exchange
-from clso.mixture.shapes import COARSE, token_shapes
+from clso.mixture.arrays import Float32Array, UnsignedArray, narrow
+from clso.mixture.clustering import cluster, exchange
+from clso.mixture.neighbours import NeighbourCounts, neighbour_vectors
+from clso.mixture.shapes import TokenShapes
 from clso.scoring import Int64Array
 
-__all__ = ["ClassMapName", "fit_class_maps"]
-
-ClassArray = npt.NDArray[np.unsignedinteger[Any]]
+__all__ = ["fit_class_maps"]
 
 _NAME: Final = re.compile(r"([ksp])([0-9]{1,5})(?:\.([0-9]{1,3}))?")
 _REMEDY: Final = "name class maps as k128, s64, p64, k128.1 or shape"
@@ -47,13 +42,13 @@ _OFFSETS: Final[Mapping[str, tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True)
-class ClassMapName:
-    """A class map's name, parsed.
+class _ClassMapName:
+    """The parsed name of a class map.
 
     Args:
         kind: `k`, `s`, `p` or `shape`.
-        n_classes: how many classes; 0 for `shape`, which has as many as there are shapes.
-        replicate: which of several clusterings of the kind.
+        n_classes: the number of classes; 0 for `shape`, whose texts decide it.
+        replicate: which of several clusterings of the same kind.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -76,7 +71,7 @@ class ClassMapName:
         return f"{self.kind}{self.n_classes}" + (f".{self.replicate}" if self.replicate else "")
 
     @classmethod
-    def parse(cls, name: str) -> ClassMapName:
+    def parse(cls, name: str) -> _ClassMapName:
         """Read a name.
 
         Raises:
@@ -84,10 +79,10 @@ class ClassMapName:
         """
         if name == "shape":
             return cls("shape")
-        written = _NAME.fullmatch(name)
-        if written is None:
+        match = _NAME.fullmatch(name)
+        if match is None:
             raise ConfigError(f"{name!r} is no class map", remedy=_REMEDY)
-        return cls(written[1], int(written[2]), int(written[3] or 0))
+        return cls(match[1], int(match[2]), int(match[3] or 0))
 
 
 def fit_class_maps(
@@ -97,50 +92,50 @@ def fit_class_maps(
     *,
     seed: int,
     token_texts: Sequence[bytes] | None = None,
-) -> dict[str, ClassArray]:
-    """Sort the tokens into classes, once per name.
+) -> dict[str, UnsignedArray]:
+    """Return the class maps with some names.
 
     The same text, seed and names give the same maps; a map does not depend on the other names.
 
     Args:
         streams: the text whose neighbours are counted.
         vocab_size: V.
-        names: which maps, as this module's text says.
-        seed: of the clusterings' starts.
-        token_texts: the bytes that each token stands for, `V` of them; `shape` needs them.
+        names: the names of the maps, as the text of this module describes them.
+        seed: seeds the random starts of the clusterings.
+        token_texts: the bytes that each token stands for, V of them; `shape` needs them.
 
     Returns:
         The maps by name, `(V,)` in the smallest unsigned type.
 
     Raises:
-        ConfigError: a name is wrong, or `shape` is asked for without texts, or there are not V.
+        ConfigError: a name is wrong, `shape` has no token texts, or their number is not V.
     """
-    parsed = {name: ClassMapName.parse(name) for name in names}
+    parsed = {name: _ClassMapName.parse(name) for name in names}
     if token_texts is None and any(map_name.kind == "shape" for map_name in parsed.values()):
         raise ConfigError("the class map shape needs the texts of the tokens")
     if token_texts is not None and len(token_texts) != vocab_size:
         raise ConfigError(f"there are {len(token_texts):,} token texts, expected {vocab_size:,}")
-    shapes = None if token_texts is None else token_shapes(token_texts)
-    text = _Text(streams, vocab_size, shapes, seed)
-    maps: dict[str, ClassArray] = {}
-    for name, wanted in parsed.items():
-        if shapes is not None and wanted.kind == "shape":
-            classes = shapes[COARSE]
+    shapes = None if token_texts is None else TokenShapes(token_texts)
+    clusterings = _Clusterings(streams, vocab_size, shapes, seed)
+    maps: dict[str, UnsignedArray] = {}
+    for name, map_name in parsed.items():
+        if shapes is not None and map_name.kind == "shape":
+            classes = shapes.class_map
         else:
-            classes = text.classes(wanted)
-        _, dense = np.unique(classes, return_inverse=True)
-        maps[name] = dense.astype(np.min_scalar_type(int(dense.max(initial=0))))
+            classes = clusterings.classes(map_name)
+        _, without_gaps = np.unique(classes, return_inverse=True)
+        maps[name] = narrow(without_gaps)
     return maps
 
 
-class _Text:
-    """What the clusterings of one text share: counts, neighbours, vectors."""
+class _Clusterings:
+    """What the clusterings of one text share: counts, neighbours and vectors."""
 
     def __init__(
         self,
         streams: Sequence[TokenStream],
         vocab_size: int,
-        shapes: Sequence[Int64Array] | None,
+        shapes: TokenShapes | None,
         seed: int,
     ) -> None:
         self._streams = streams
@@ -153,36 +148,38 @@ class _Text:
             counts[np.asarray(stream.tokens(0, 1)).astype(np.int64)] += 1
         self._seen = np.flatnonzero(counts)
         self._counts = counts[self._seen]
-        self._prior = None if shapes is None else ShapePrior(shapes, self._seen)
         self._neighbours: dict[int, NeighbourCounts] = {}
-        self._vectors: dict[str, npt.NDArray[np.float32]] = {}
+        self._vectors: dict[str, Float32Array] = {}
 
-    def classes(self, name: ClassMapName) -> Int64Array:
-        """Return a clustering, `(V,)`; some numbers up to its number of classes may be unused."""
+    def classes(self, name: _ClassMapName) -> Int64Array:
+        """Return a clustering, `(V,)`; some class numbers may be unused."""
         if not len(self._seen):
             return np.zeros(self._vocab_size, dtype=np.int64)
-        kind = ord(name.kind)
+        kind, n_classes, offsets = ord(name.kind), name.n_classes, _OFFSETS[name.kind]
         if name.kind not in self._vectors:
-            beside = [self._beside(offset) for offset in _OFFSETS[name.kind]]
             rng = np.random.default_rng([self._seed, kind])
-            self._vectors[name.kind] = neighbour_vectors(beside, self._counts, rng)
-        rng = np.random.default_rng([self._seed, kind, name.n_classes, name.replicate])
-        labels = cluster(self._vectors[name.kind], self._counts, name.n_classes, rng)
-        sides = [self._beside(offset) for offset in _OFFSETS[name.kind] if abs(offset) == 1]
-        labels = exchange(labels, name.n_classes, sides, self._prior)
-        if self._prior is None:
-            classes = np.full(self._vocab_size, name.n_classes)
+            self._vectors[name.kind] = neighbour_vectors(
+                [self._neighbours_at(offset) for offset in offsets], self._counts, rng
+            )
+        rng = np.random.default_rng([self._seed, kind, n_classes, name.replicate])
+        labels = cluster(self._vectors[name.kind], self._counts, n_classes, rng)
+        sides = [self._neighbours_at(offset) for offset in offsets if abs(offset) == 1]
+        if self._shapes is None:
+            labels = exchange(labels, n_classes, sides, None)
+            classes = np.full(self._vocab_size, n_classes)
         else:
-            classes = self._prior.unseen_classes(labels, name.n_classes)
+            log_prior = partial(self._shapes.log_prior, self._seen, n_classes=n_classes)
+            labels = exchange(labels, n_classes, sides, log_prior)
+            classes = self._shapes.likeliest_classes(self._seen, labels, n_classes)
         classes[self._seen] = labels
         return classes
 
-    def _beside(self, offset: int) -> NeighbourCounts:
-        """Return the pairs of each seen token with its neighbours at an offset."""
+    def _neighbours_at(self, offset: int) -> NeighbourCounts:
+        """Return the counts of each seen token with its neighbours at an offset."""
         if offset not in self._neighbours:
-            if offset > 0:
-                pairs = count_neighbours(self._streams, self._seen, self._vocab_size, offset)
-            else:
-                pairs = self._beside(-offset).turned()
-            self._neighbours[offset] = pairs
+            self._neighbours[offset] = (
+                NeighbourCounts.from_text(self._streams, self._seen, self._vocab_size, offset)
+                if offset > 0
+                else self._neighbours_at(-offset).reversed()
+            )
         return self._neighbours[offset]

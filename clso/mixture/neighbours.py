@@ -1,165 +1,157 @@
-r"""Better classes by exchange: every token moves to the class that explains it best.
+r"""How often tokens stand next to each other, and vectors of tokens made of these counts.
 
-Notation: n seen tokens in C classes; n(w, c') is how often a token of class c' is a neighbour of
-token w, on one side; c(w) is w's class. Tokens of one look have a shape, from fine to coarse
-(`clso.mixture.shapes`).
+Notation: n seen tokens, which occur in the text and are numbered from 0; the F most frequent seen
+tokens serve as neighbours; d dimensions; C classes. n(x, y) is how often token y stands at a fixed
+offset from token x, and n(x, c') the same for the tokens y of class c'.
+
+All randomness comes from the generator passed in, and products of matrices run on one thread, so
+that the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from scipy import sparse
 
-from clso.mixture.clustering import NeighbourCounts
+from clso.counting import TokenStream, count_pairs
+from clso.mixture.arrays import Float32Array
 from clso.scoring import Int64Array
 from clso.threads import one_thread
 
-__all__ = ["ShapePrior", "exchange"]
+__all__ = ["NeighbourCounts", "SparseMatrix", "neighbour_vectors"]
 
-Float32Array = npt.NDArray[np.float32]
-FloatArray = npt.NDArray[np.float64]
+# scipy's stubs type a sparse product by its layout, which does not matter here
+SparseMatrix = Any
 
-_SWEEPS: Final = 3
-_ROWS: Final = 4096
+_NEIGHBOURS: Final = 2000
+_DIMENSIONS: Final = 64
+_OVERSAMPLING: Final = 8
 _PSEUDO_COUNT: Final = 5.0
-_SHAPE_COUNT: Final = 10.0
-_SHAPE_WEIGHT: Final = 2.0
 
 
-class _LogPrior(NamedTuple):
-    """log p(c | shape) of every seen token, the token itself left out.
+class NeighbourCounts(NamedTuple):
+    """n(x, y) of one offset; the arrays are `(n_pairs,)` each.
 
     Attributes:
-        others: by finest shape, `(n_shapes, C)`; right for all classes but a token's own.
-        finest: the finest shape of each token, `(n,)`.
-        own: for each token's own class, `(n,)`.
-        labels: each token's own class, `(n,)`.
+        first: x, a seen token.
+        second: y, its neighbour; pairs are distinct and sorted by `first`.
+        counts: n(x, y).
     """
 
-    others: Float32Array
-    finest: Int64Array
-    own: FloatArray
-    labels: Int64Array
+    first: Int64Array
+    second: Int64Array
+    counts: Int64Array
 
-    def rows(self, rows: slice) -> Float32Array:
-        """Return log p of all classes for some tokens, `(n_rows, C)`."""
-        logs = self.others[self.finest[rows]]
-        logs[np.arange(len(logs)), self.labels[rows]] = self.own[rows]
-        return np.asarray(logs)
+    @classmethod
+    def from_text(
+        cls, streams: Sequence[TokenStream], seen: Int64Array, vocab_size: int, offset: int
+    ) -> NeighbourCounts:
+        """Count the pairs of a text; no pair spans two streams.
 
+        Args:
+            streams: the text.
+            seen: the tokens that occur in it, sorted, `(n,)`.
+            vocab_size: V.
+            offset: the distance from x to y, 1 or more.
+        """
+        keys, counts = count_pairs(streams, vocab_size, offsets=(offset,))
+        number = np.zeros(vocab_size, dtype=np.int64)
+        number[seen] = np.arange(len(seen))
+        first, second = np.divmod(keys, vocab_size)
+        return cls(number[first], number[second], counts)
 
-class ShapePrior:
-    r"""The class of a token as its look tells it, from the classes of other seen tokens.
+    def reversed(self) -> NeighbourCounts:
+        """Return the counts of the opposite offset, n(y, x)."""
+        order = np.argsort(self.second, kind="stable")
+        return NeighbourCounts(self.second[order], self.first[order], self.counts[order])
 
-    .. math:: p(c \mid h_k) = \frac{n(c, h_k) + 10 \, p(c \mid h_{k+1})}{n(h_k) + 10}
+    def log_class_probabilities(self, labels: Int64Array, n_classes: int) -> Float32Array:
+        r"""Return the log probability of a neighbour's class, `(C, C)`, smoothed with p(c').
 
-    from the finest shape h_1 to the coarsest; n counts token types, and leaves out the type that
-    is asked about.
+        .. math:: \log p(c' \mid c) = \log \frac{n(c, c') + 5 \, p(c')}{n(c) + 5}
 
-    Args:
-        shapes: the shape of each token, `(V,)` per numbering, finest first.
-        seen: the tokens with classes, `(n,)`.
-    """
+        Args:
+            labels: the class of each seen token, `(n,)`.
+            n_classes: C.
+        """
+        keys = labels[self.first] * n_classes + labels[self.second]
+        counts = np.bincount(keys, self.counts, n_classes * n_classes)
+        counts = counts.reshape(n_classes, n_classes)
+        share = (counts.sum(axis=0) + 1e-3) / (counts.sum() + 1e-3 * n_classes)
+        total = counts.sum(axis=1, keepdims=True) + _PSEUDO_COUNT
+        log_probabilities = np.log((counts + _PSEUDO_COUNT * share) / total)
+        return np.asarray(log_probabilities, dtype=np.float32)
 
-    def __init__(self, shapes: Sequence[Int64Array], seen: Int64Array) -> None:
-        self._shapes = shapes
-        self._seen = seen
-        self._parents: list[Int64Array] = []
-        for fine, coarse in zip(shapes, [*shapes[1:], np.zeros_like(shapes[0])], strict=True):
-            parents = np.zeros(int(fine.max()) + 1, dtype=np.int64)
-            parents[fine] = coarse
-            self._parents.append(parents)
-
-    def unseen_classes(self, labels: Int64Array, n_classes: int) -> Int64Array:
-        """Return the likeliest class of each token by its shape alone, `(V,)`."""
-        likeliest = self._by_shape(labels, n_classes, left_out=0).argmax(axis=1)
-        return np.asarray(likeliest[self._shapes[0]])
-
-    def log_probabilities(self, labels: Int64Array, n_classes: int) -> _LogPrior:
-        """Return what the look of each seen token says of its class."""
-        others = self._by_shape(labels, n_classes, left_out=1)
-        own = (np.bincount(labels)[labels] - 1 + 1 / n_classes) / len(labels)
-        for shape in reversed(self._shapes):
-            number = shape[self._seen]
-            alike = np.bincount(number)[number] - 1
-            key = number * n_classes + labels
-            same = np.bincount(key)[key] - 1
-            own = (same + _SHAPE_COUNT * own) / (alike + _SHAPE_COUNT)
-        finest = self._shapes[0][self._seen]
-        return _LogPrior(np.log(others), finest, np.log(own), labels)
-
-    def _by_shape(self, labels: Int64Array, n_classes: int, left_out: int) -> Float32Array:
-        # one more type per class, spread evenly, keeps classes without types above 0
-        types = np.bincount(labels, minlength=n_classes) + 1 / n_classes
-        probability = (types / types.sum())[None].astype(np.float32)
-        for shape, parents in zip(reversed(self._shapes), reversed(self._parents), strict=True):
-            key = shape[self._seen] * n_classes + labels
-            found = np.bincount(key, minlength=len(parents) * n_classes).astype(np.float32)
-            found = found.reshape(-1, n_classes)
-            alike = np.maximum(found.sum(axis=1, keepdims=True) - left_out, 0)
-            probability = (found + _SHAPE_COUNT * probability[parents]) / (alike + _SHAPE_COUNT)
-        return np.asarray(probability, dtype=np.float32)
+    def class_counts(self, labels: Int64Array, n_classes: int, tokens: slice) -> Float32Array:
+        """Return n(x, c') of a range of seen tokens x, `(n_tokens, C)`."""
+        start, stop = np.searchsorted(self.first, [tokens.start, tokens.stop])
+        rows = self.first[start:stop] - tokens.start
+        keys = rows * n_classes + labels[self.second[start:stop]]
+        size = (tokens.stop - tokens.start) * n_classes
+        counts = np.bincount(keys, self.counts[start:stop], size).astype(np.float32)
+        return np.asarray(counts.reshape(-1, n_classes))
 
 
-def exchange(
-    labels: Int64Array,
-    n_classes: int,
-    neighbours: Sequence[NeighbourCounts],
-    prior: ShapePrior | None,
-) -> Int64Array:
-    r"""Move all tokens at once to their best classes, three times, `(n,)`.
-
-    .. math:: c(w) \leftarrow \arg\max_c \sum_{\mathrm{sides}} \sum_{c'} n(w, c') \log p(c' \mid c)
-        + 2 \log p(c \mid \mathrm{shape}(w))
-
-    with p(c' | c) from the classes before the sweep.
-
-    Args:
-        labels: the classes to start from, `(n,)`.
-        n_classes: C.
-        neighbours: pairs (w, neighbour) of each side, sorted.
-        prior: what a token's look says; `None`: nothing.
-
-    Source: Dhillon, Mallela and Kumar 2003 (clustering by information); Clark 2003 (with the
-    look of words).
-    """
-    with one_thread():
-        for _ in range(_SWEEPS):
-            following = [_log_following(labels, n_classes, pairs) for pairs in neighbours]
-            look = None if prior is None else prior.log_probabilities(labels, n_classes)
-            moved = np.empty_like(labels)
-            for start in range(0, len(labels), _ROWS):
-                rows = slice(start, min(start + _ROWS, len(labels)))
-                score = np.zeros((rows.stop - rows.start, n_classes), dtype=np.float32)
-                for pairs, log in zip(neighbours, following, strict=True):
-                    counts = _class_counts(labels, n_classes, pairs, rows)
-                    score += counts @ log.T
-                if look is not None:
-                    score += _SHAPE_WEIGHT * look.rows(rows)
-                moved[rows] = score.argmax(axis=1)
-            labels = moved
-    return labels
-
-
-def _log_following(labels: Int64Array, n_classes: int, pairs: NeighbourCounts) -> Float32Array:
-    """Return log p(c' | c), `(C, C)`, smoothed towards p(c')."""
-    keys = labels[pairs.first] * n_classes + labels[pairs.second]
-    counts = np.bincount(keys, pairs.counts, n_classes * n_classes).reshape(n_classes, n_classes)
-    share = (counts.sum(axis=0) + 1e-3) / (counts.sum() + 1e-3 * n_classes)
-    total = counts.sum(axis=1, keepdims=True) + _PSEUDO_COUNT
-    following = np.log((counts + _PSEUDO_COUNT * share) / total)
-    return np.asarray(following, dtype=np.float32)
-
-
-def _class_counts(
-    labels: Int64Array, n_classes: int, pairs: NeighbourCounts, rows: slice
+def neighbour_vectors(
+    neighbours: Sequence[NeighbourCounts], counts: Int64Array, rng: np.random.Generator
 ) -> Float32Array:
-    """Return n(w, c') of the tokens w in rows, `(n_rows, C)`."""
-    start, stop = np.searchsorted(pairs.first, [rows.start, rows.stop])
-    keys = (pairs.first[start:stop] - rows.start) * n_classes + labels[pairs.second[start:stop]]
-    size = (rows.stop - rows.start) * n_classes
-    counts = np.bincount(keys, pairs.counts[start:stop], size).astype(np.float32)
-    return np.asarray(counts.reshape(-1, n_classes))
+    r"""Return a unit vector for each seen token, `(n, d)`; similar neighbours, similar vectors.
+
+    The vectors are the rows of :math:`U \Sigma` of a singular value decomposition of rank d. The
+    decomposed matrix has a row per token x and a column per offset and frequent token y:
+
+    .. math:: \max(\mathrm{PMI}(x, y), 0) \, \frac{n(x, y)}{n(x, y) + 2}, \qquad
+        \mathrm{PMI}(x, y) = \log \frac{n(x, y)}{n(x) \, p(y)}
+
+    Args:
+        neighbours: the counts of each offset.
+        counts: how often each seen token occurs, `(n,)`, above 0.
+        rng: draws the start of the decomposition.
+
+    Source: Levy and Goldberg 2014 (PMI); Halko, Martinsson and Tropp 2011, algorithm 4.4.
+    """
+    frequent = np.argsort(-counts, kind="stable")[:_NEIGHBOURS]
+    column = np.full(len(counts), -1)
+    column[frequent] = np.arange(len(frequent))
+    share = counts / counts.sum()
+    parts = []
+    for pairs in neighbours:
+        is_frequent = column[pairs.second] >= 0
+        x, y, together = (array[is_frequent] for array in pairs)
+        pmi = np.log(np.maximum(together / (counts[x] * share[y]), 1.0))
+        weighted = (pmi * together / (together + 2)).astype(np.float32)
+        shape = (len(counts), len(frequent))
+        parts.append(sparse.csr_matrix((weighted, (x, column[y])), shape=shape))
+    with one_thread():
+        vectors = _left_factors(sparse.hstack(parts, format="csr"), rng)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0))
+
+
+def _left_factors(matrix: SparseMatrix, rng: np.random.Generator) -> Float32Array:
+    """Return U times Sigma of a randomised singular value decomposition, `(n, d)`."""
+    if not matrix.count_nonzero():
+        return np.zeros((matrix.shape[0], 1), dtype=np.float32)
+    width = min(_DIMENSIONS + _OVERSAMPLING, *matrix.shape)
+    transposed = matrix.T.tocsr()
+    start = rng.standard_normal((matrix.shape[1], width), dtype=np.float32)
+    basis = _orthonormal(matrix @ start)
+    basis = _orthonormal(matrix @ (transposed @ basis))
+    image = transposed @ basis  # (n_offsets * F, width)
+    values, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
+    largest = np.argsort(-values, kind="stable")[:_DIMENSIONS]
+    scales = np.sqrt(np.maximum(values[largest], 0.0))
+    factors: Float32Array = basis @ (rotation[:, largest] * scales).astype(np.float32)
+    return factors
+
+
+def _orthonormal(columns: Float32Array) -> Float32Array:
+    # from the small Gram matrix, which is much faster than a QR decomposition by Householder
+    wide = columns.astype(np.float64)
+    values, rotation = np.linalg.eigh(wide.T @ wide)
+    kept = values > 1e-10 * values[-1]
+    basis = wide @ (rotation[:, kept] / np.sqrt(values[kept]))
+    return np.asarray(basis, dtype=np.float32)

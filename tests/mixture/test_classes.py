@@ -6,9 +6,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from clso.errors import ConfigError
-from clso.mixture.classes import ClassMapName, fit_class_maps
-from clso.mixture.clustering import count_neighbours
-from clso.mixture.shapes import COARSE, token_shapes
+from clso.mixture.classes import fit_class_maps
+from clso.mixture.neighbours import NeighbourCounts
+from clso.mixture.shapes import TokenShapes
 
 VOCAB = 60
 # the text walks through groups 0 -> 1 -> 2 -> 0 ..., members at random; 57 .. 59 are not seen
@@ -101,7 +101,7 @@ def test_no_pair_spans_two_streams(
     offset: int, pairs: dict[tuple[int, int], int], text_stream: type
 ) -> None:
     apart = [text_stream([0, 1, 0, 1, 0, 1]), text_stream([3, 2, 3, 2, 3, 2])]
-    counted = count_neighbours(apart, np.arange(4), 4, offset)
+    counted = NeighbourCounts.from_text(apart, np.arange(4), 4, offset)
     first, second, counts = (column.tolist() for column in counted)
     assert dict(zip(zip(first, second, strict=True), counts, strict=True)) == pairs
 
@@ -126,22 +126,22 @@ def test_classes_are_numbered_without_gaps_in_the_smallest_type(streams: list) -
 def test_shapes_tell_spaces_cases_digits_signs_and_suffixes() -> None:
     tokens = [b" walking", b" talking", b"talking", b" Talking", b" TALKING", b" 1999", b" 2003"]
     tokens += [b" 12", b",", b".", b"\xc3\xa9", b"", b" "]
-    coarse = token_shapes(tokens)[COARSE]
+    coarse = TokenShapes(tokens).class_map
     assert coarse[0] == coarse[1]
     assert coarse[5] == coarse[6] != coarse[7]
     assert len(set(coarse)) == len(tokens) - 2
 
 
 def test_coarser_shapes_merge_finer_ones(texts: list[bytes]) -> None:
-    numberings = token_shapes(texts)
+    numberings = TokenShapes(texts).numberings
     for fine, coarse in itertools.pairwise(numberings):
         for number in np.unique(fine):
             assert len(set(coarse[fine == number])) == 1
 
 
 @pytest.mark.parametrize("name", ["k128", "s64", "p32", "k512.3", "shape"])
-def test_names_are_canonical(name: str) -> None:
-    assert str(ClassMapName.parse(name)) == name
+def test_every_kind_of_name_is_read(name: str, streams: list, texts: list[bytes]) -> None:
+    assert list(fit_class_maps(streams, VOCAB, [name], seed=0, token_texts=texts)) == [name]
 
 
 @pytest.mark.parametrize(
