@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from clso.artifacts import Run, list_runs, load_run, load_runs
+from clso.artifacts import Run, load_run, load_runs
 from clso.errors import ArtifactError
 from clso.report.energy import energy_table
 from clso.report.formats import ENERGY, LOSS
@@ -40,7 +40,7 @@ def find_run(name: str, out: Path) -> Run:
     Raises:
         ArtifactError: no run or more than one answers to the name, or it is damaged.
     """
-    runs = list_runs(out / "runs")
+    runs = Run.folders(out / "runs")
     if name == "latest":
         if not runs:
             raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clso.artifacts import atomic_write_json, mark_done, read_done, read_json
+from clso.artifacts import atomic_write_json, read_json
 from clso.energy import EnergyMonitor, Measurement
 from clso.energy.meter import Sampler
 from clso.errors import ArtifactError
@@ -75,6 +75,7 @@ class StageLedger:
     def __init__(self, stage: str, *, root: Path, begun: Path, needs: Mapping[str, str]) -> None:
         self.stage = stage
         self._root = root
+        self._marker = root / "stages" / f"{stage}.done.json"
         self._begun = begun
         self._needs = dict(needs)
 
@@ -84,9 +85,9 @@ class StageLedger:
         Raises:
             ArtifactError: the marker is damaged.
         """
-        marker = read_done(self._root / "stages", self.stage)
-        if marker is None:
+        if not self._marker.exists():
             return None
+        marker = read_json(self._marker)
         try:
             if marker["needs"] != self._needs:
                 return None
@@ -102,7 +103,7 @@ class StageLedger:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
-                f"{self._root / 'stages' / self.stage}.done.json is damaged: {error!r}",
+                f"{self._marker} is damaged: {error!r}",
                 remedy="delete it; the stage is done again",
             ) from error
 
@@ -154,9 +155,8 @@ class StageLedger:
             ArtifactError: the marker cannot be written.
         """
         started = int(self._read_begun()["started"])
-        mark_done(
-            self._root / "stages",
-            self.stage,
+        atomic_write_json(
+            self._marker,
             {
                 "key": outcome.key,
                 "needs": self._needs,

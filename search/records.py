@@ -32,8 +32,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from clso.artifacts.schemas import table_from_rows
-from clso.artifacts.store import append_part, read_parts
+from clso.artifacts.tables import Parts, table_from_rows
 from clso.energy import Measurement
 from clso.genome import Genome, genome_hash
 from clso.problem import Evaluation
@@ -99,11 +98,11 @@ class FolderSink:
 
     def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Store a part of a table; see `RecordSink.append`."""
-        append_part(self._folder / table, part, rows, table)
+        Parts(self._folder / table, table).write(part, rows)
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
         """Return a table as a `pyarrow.Table`."""
-        return read_parts(self._folder / name, name)
+        return Parts(self._folder / name, name).read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One run's folder: where writers put things, and typed reload.
+"""One run's folder: its paths, its tables and its manifest.
 
 runs/<run_id>/
 manifest.json                     config, seed, versions, host, data set, genes
@@ -6,7 +6,7 @@ evaluations.parquet ...           one file per table, when its stage has ended
 parts/<table>/<family>/part-*     a table that still grows
 stages/<stage>.done.json          completion markers
 state/                            what an interrupted stage resumes from
-models/<model>/                   what can be loaded and used
+models/<model>/                   checkpoints that can be loaded
 report.html  figures/*.svg
 """
 
@@ -22,72 +22,44 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clso.artifacts.schemas import SCHEMA_VERSION, empty_table, table_from_rows
-from clso.artifacts.store import (
-    append_part,
-    atomic_write_json,
-    compact,
-    read_json,
-    read_parts,
-    read_table,
-    remove,
-    write_table,
-)
+from clso.artifacts.schemas import SCHEMA_VERSION, schema
+from clso.artifacts.store import atomic_write_json, read_json, remove
+from clso.artifacts.tables import Parts, read_table, table_from_rows, write_table
 from clso.errors import ArtifactError
 
-if TYPE_CHECKING:  # both are optional: only `to_pandas` and `to_polars` need them
+if TYPE_CHECKING:  # optional packages that only `to_pandas` and `to_polars` need
     import pandas
     import polars
 
-__all__ = ["Run", "RunFolder", "list_runs", "load_run"]
-
-_MADE_BY = {
-    "evaluations": "clso search",
-    "generations": "clso search",
-    "baseline": "clso baseline",
-    "warm_start": "clso run",
-    "results": "clso analyze",
-    "comparisons": "clso analyze",
-    "scores": "clso analyze",
-    "energy": "clso run",
-    "rivals": "clso rivals",
-    "ablations": "clso ablate",
-    "selections": "clso ablate",
-    "savings": "clso savings",
-    "pareto": "clso pareto",
-    "pareto_generations": "clso pareto",
-    "trials": "clso tune",
-    "importances": "clso tune",
-    "checks": "clso tune",
-}
+__all__ = ["Run", "RunFolder", "load_run"]
 
 
 @dataclass(frozen=True)
 class _PartSink:
-    """Takes a search's records, one part per generation.
+    """Stores a search's records, one part per generation.
 
     Args:
         folder: the run's folder.
-        family: the model family searched; its parts lie in a folder of that name.
+        family: the model family of the search, which names the folder of its parts.
     """
 
     folder: RunFolder
     family: str
 
     def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write a generation's rows of one table, replacing what an interrupted try left."""
-        append_part(self.folder.parts(table) / self.family, part, rows, table)
+        """Write a generation's rows of one table; rows of an interrupted attempt are replaced."""
+        self.folder.parts(table, self.family).write(part, rows)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run, and how its writers fill them."""
+    """The paths of a run, and the writing of its tables."""
 
     path: Path
 
     @property
     def manifest_path(self) -> Path:
-        """What the run is: config, seed, versions, host, data set, genes."""
+        """The file of config, seed, versions, host, data set and genes."""
         return self.path / "manifest.json"
 
     @property
@@ -97,32 +69,32 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """The report's figures as SVG files."""
+        """The folder of the report's figures as SVG files."""
         return self.path / "figures"
 
     @property
     def state(self) -> Path:
-        """What interrupted stages resume from."""
+        """The folder from which interrupted stages resume."""
         return self.path / "state"
 
     def model(self, name: str) -> Path:
-        """Return the folder of a model that can be loaded and used."""
+        """Return the folder of a model's checkpoint."""
         return self.path / "models" / name
 
     def table(self, name: str) -> Path:
-        """Return a table's one file, there when its stage has ended."""
+        """Return a table's one file, which exists when its stage has ended."""
         return self.path / f"{name}.parquet"
 
-    def parts(self, name: str) -> Path:
-        """Return the folder in which a table grows."""
-        return self.path / "parts" / name
+    def parts(self, name: str, family: str = "") -> Parts:
+        """Return the parts of a table that still grows, of all families or of one."""
+        return Parts(self.path / "parts" / name / family, name)
 
     def sink(self, family: str) -> _PartSink:
-        """Return where a search of one model family puts its records."""
+        """Return the sink for the records of a search of one model family."""
         return _PartSink(self, family)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, adding the schema version."""
+        """Write the manifest with the schema version added."""
         atomic_write_json(self.manifest_path, {**manifest, "schema_version": SCHEMA_VERSION})
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -134,50 +106,63 @@ class RunFolder:
     def remove_table(self, name: str) -> None:
         """Delete a table and its parts."""
         remove(self.table(name))
-        remove(self.parts(name))
+        remove(self.parts(name).folder)
 
     def read(self, name: str) -> pa.Table:
-        """Read a table: its one file, and the parts of what still grows."""
+        """Read a table from its one file and its parts; without both, a table without rows."""
         path, parts = self.table(name), self.parts(name)
         if not path.exists():
-            return read_parts(parts, name)
+            return parts.read()
         table = read_table(path, name)
-        growing = [part.parent.name for part in parts.rglob("part-*.parquet")]
+        growing = [part.parent.name for part in parts.paths()]
         if not growing or "family" not in table.column_names:
             return table
         # an interrupted compaction leaves rows both in the file and as parts
         finished = table.filter(~pc.field("family").isin(growing))
-        return pa.concat_tables([finished, read_parts(parts, name)])
+        return pa.concat_tables([finished, parts.read()])
 
-    def compact(self, name: str) -> pa.Table:
-        """Turn a table's parts into its one file and return it."""
-        return compact(self.parts(name), self.table(name), name)
+    def compact(self, name: str, family: str | None = None) -> pa.Table:
+        """Turn a table's parts into its one file and return it.
 
-    def compact_family(self, name: str, family: str) -> pa.Table:
-        """Turn one family's parts of a table into rows of its one file, after the others'."""
-        return compact(
-            self.parts(name) / family, self.table(name), name, self._without(name, family)
-        )
+        With a family, only this family's parts; its rows come after those of other families.
+        """
+        if family is None:
+            return self.parts(name).compact(self.table(name))
+        return self.parts(name, family).compact(self.table(name), self._without(name, family))
 
     def remove_family(self, name: str, family: str) -> None:
         """Delete one family's rows of a table, and its parts."""
-        remove(self.parts(name) / family)
+        remove(self.parts(name, family).folder)
         if self.table(name).exists():
             write_table(self.table(name), self._without(name, family), name)
 
     def replace_family(self, name: str, family: str, rows: pa.Table) -> None:
-        """Write one family's rows of a table, after the others'."""
+        """Replace one family's rows of a table; they come after the rows of other families."""
         table = pa.concat_tables([self._without(name, family), rows])
         write_table(self.table(name), table, name)
 
     def _without(self, name: str, family: str) -> pa.Table:
         if not self.table(name).exists():
-            return empty_table(name)
+            return schema(name).empty_table()
         return read_table(self.table(name), name).filter(pc.field("family") != family)
 
 
+class _Table(cached_property[pa.Table]):
+    """A table of a run, read when it is first used.
+
+    Args:
+        command: makes the table.
+        rows: says what one row is.
+    """
+
+    def __init__(self, command: str, rows: str) -> None:
+        super().__init__(lambda run: run.table(self.attrname))
+        self.command = command
+        self.__doc__ = rows
+
+
 class Run:
-    """A stored run, each table read when it is first asked for.
+    """A stored run; each table is read when it is first used.
 
     Args:
         path: the run's folder.
@@ -211,6 +196,15 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    @staticmethod
+    def folders(root: str | Path) -> list[Path]:
+        """Return the folders of all runs under `root` (`artifacts/runs`), oldest manifest first.
+
+        A folder counts if it has a manifest, readable or not; opening the run reports damage.
+        """
+        manifests = [path for path in Path(root).glob("*/manifest.json") if path.is_file()]
+        return [path.parent for path in sorted(manifests, key=lambda p: (p.stat().st_mtime, p))]
+
     @property
     def path(self) -> Path:
         """The run's folder."""
@@ -218,106 +212,52 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The run's name and the hash of what it was asked."""
+        """The configuration's name, and a hash of configuration and data set."""
         return str(self.manifest["run_id"])
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration as it was run, as plain values."""
+        """The run's configuration as plain values."""
         return dict(self.manifest.get("config", {}))
 
     def has(self, name: str) -> bool:
-        """Return whether there is anything of a table yet."""
-        return self.folder.table(name).exists() or any(
-            self.folder.parts(name).rglob("part-*.parquet")
-        )
+        """Return whether a table has a file or parts."""
+        return self.folder.table(name).exists() or bool(self.folder.parts(name).paths())
 
     def table(self, name: str) -> pa.Table:
-        """Read a table: its one file, or the parts so far while its stage is under way.
+        """Read a table; while its stage is running, only the parts written so far.
 
         Raises:
-            ArtifactError: the stage that makes it has not run, or the file is damaged.
+            ArtifactError: the table's stage has not run, or the file is damaged.
         """
-        if name not in _MADE_BY:
+        if name not in _TABLES:
             raise ArtifactError(
-                f"a run has no table {name!r}", remedy="the tables are " + ", ".join(_MADE_BY)
+                f"a run has no table {name!r}", remedy="the tables are " + ", ".join(_TABLES)
             )
         if not self.has(name):
             raise ArtifactError(
                 f"run {self.run_id} has no {name} yet",
-                remedy=f"`{_MADE_BY[name]} CONFIG` makes them",
+                remedy=f"`{_TABLES[name].command} CONFIG` makes them",
             )
         return self.folder.read(name)
 
-    @cached_property
-    def evaluations(self) -> pa.Table:
-        """One row per individual and generation."""
-        return self.table("evaluations")
-
-    @cached_property
-    def generations(self) -> pa.Table:
-        """One row per generation."""
-        return self.table("generations")
-
-    @cached_property
-    def baseline(self) -> pa.Table:
-        """One row per logged step of each AdamW trial."""
-        return self.table("baseline")
-
-    @cached_property
-    def warm_start(self) -> pa.Table:
-        """One row per logged step of each AdamW trial from the found crystalline GPT."""
-        return self.table("warm_start")
-
-    @cached_property
-    def results(self) -> pa.Table:
-        """One row per model."""
-        return self.table("results")
-
-    @cached_property
-    def comparisons(self) -> pa.Table:
-        """One row per pair of models and unit of the bootstrap."""
-        return self.table("comparisons")
-
-    @cached_property
-    def scores(self) -> pa.Table:
-        """One row per model and piece of a scored split."""
-        return self.table("scores")
-
-    @cached_property
-    def energy(self) -> pa.Table:
-        """One row per stage and device."""
-        return self.table("energy")
-
-    @cached_property
-    def rivals(self) -> pa.Table:
-        """One row per step of the best loss of each search that was held against the others."""
-        return self.table("rivals")
-
-    @cached_property
-    def ablations(self) -> pa.Table:
-        """One row per search of an ablation."""
-        return self.table("ablations")
-
-    @cached_property
-    def selections(self) -> pa.Table:
-        """One row per arm of an ablation, gene and family of the library."""
-        return self.table("selections")
-
-    @cached_property
-    def savings(self) -> pa.Table:
-        """One row per search, with and without a surrogate."""
-        return self.table("savings")
-
-    @cached_property
-    def pareto(self) -> pa.Table:
-        """One row per genome that the search for loss and costs evaluated."""
-        return self.table("pareto")
-
-    @cached_property
-    def pareto_generations(self) -> pa.Table:
-        """One row per generation of that search."""
-        return self.table("pareto_generations")
+    evaluations = _Table("clso search", "One row per individual and generation.")
+    generations = _Table("clso search", "One row per generation.")
+    baseline = _Table("clso baseline", "One row per logged step of each AdamW trial.")
+    warm_start = _Table("clso run", "As `baseline`, of AdamW that starts from the crystalline GPT.")
+    results = _Table("clso analyze", "One row per model.")
+    comparisons = _Table("clso analyze", "One row per pair of models and unit of the bootstrap.")
+    scores = _Table("clso analyze", "One row per model and piece of a scored split.")
+    energy = _Table("clso run", "One row per stage and device.")
+    rivals = _Table("clso rivals", "One row per evaluation that lowered the loss of a search.")
+    ablations = _Table("clso ablate", "One row per search of an ablation.")
+    selections = _Table("clso ablate", "One row per arm, gene and library family of an ablation.")
+    savings = _Table("clso savings", "One row per search, with and without a surrogate.")
+    pareto = _Table("clso pareto", "One row per genome that a search for loss and costs evaluated.")
+    pareto_generations = _Table("clso pareto", "One row per generation of the search of `pareto`.")
+    trials = _Table("clso tune", "One row per trial of a tuning study.")
+    importances = _Table("clso tune", "One row per objective, method and tuned dimension.")
+    checks = _Table("clso tune", "One row per search that checks the tuned settings.")
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """Return a table as a pandas frame.
@@ -357,10 +297,4 @@ def load_run(path: str | Path) -> Run:
     return Run(Path(path))
 
 
-def list_runs(root: str | Path) -> list[Path]:
-    """Return the run folders under `root` (`artifacts/runs`), the oldest manifest first.
-
-    A folder is listed when it has a manifest, readable or not; `load_run` says what ails it.
-    """
-    manifests = [path for path in Path(root).glob("*/manifest.json") if path.is_file()]
-    return [path.parent for path in sorted(manifests, key=lambda p: (p.stat().st_mtime, p))]
+_TABLES = {name: table for name, table in vars(Run).items() if isinstance(table, _Table)}

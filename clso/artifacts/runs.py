@@ -1,4 +1,4 @@
-"""All stored runs as one table: their configurations flattened, and their results."""
+"""All stored runs as one table: flattened configurations and results."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts.run import list_runs, load_run
+from clso.artifacts.run import Run
 from clso.artifacts.schemas import schema
 from clso.errors import ArtifactError
 
 __all__ = ["load_runs"]
 
-_NAMED = ("run_id", "name", "seed", "status", "error", "stages", "path")
+_RUN_COLUMNS = ("run_id", "name", "seed", "status", "error", "stages", "path")
 _IDENTITY = ("run_id", "seed", "model")
 
 
@@ -24,17 +24,17 @@ def load_runs(out: str | Path) -> pa.Table:
 
     The columns are `run_id`, `name`, `seed`, `status`, `error`, `stages`, `path`; then the
     configuration with dotted names (`search.population`), lists as JSON; then the results of each
-    model (`mixture.test_loss`, in nats per token; `mixture.energy_j`). What a run does not have is
+    model (`mixture.test_loss`, in nats per token; `mixture.energy_j`). A value that a run lacks is
     null. `status` is `finished`, `unfinished` (there are no results, or a stage is not done) or
-    `damaged`, whose reason stands in `error`. A folder without a manifest is no run.
+    `damaged`, with the reason in `error`. A folder without a manifest is not a run.
 
     Args:
-        out: the output folder, `artifacts`, or the folder of the runs in it.
+        out: the output folder (`artifacts`), or the folder of the runs in it.
     """
     root = Path(out)
-    rows = [_row(path) for path in list_runs(root / "runs" if (root / "runs").is_dir() else root)]
+    rows = [_row(path) for path in Run.folders(root / "runs" if (root / "runs").is_dir() else root)]
     settings = dict.fromkeys(name for row in rows for name in row["config"])
-    columns = {name: _array([row.get(name) for row in rows]) for name in _NAMED}
+    columns = {name: _array([row.get(name) for row in rows]) for name in _RUN_COLUMNS}
     for name in settings:
         if name not in columns:
             columns[name] = _array([row["config"].get(name) for row in rows])
@@ -50,7 +50,7 @@ def load_runs(out: str | Path) -> pa.Table:
 def _row(path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": path.name, "path": str(path), "config": {}, "results": {}}
     try:
-        run = load_run(path)
+        run = Run(path)
         stages = run.manifest.get("stages", {})
         row |= {
             "run_id": run.run_id,
@@ -87,7 +87,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
-    """Return values of one type as they are, whole numbers among others as float, else as text."""
+    """Return an array of the values' type; int and float become float, other mixtures text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pa.array(values, pa.float64())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from clso.artifacts import Run, empty_table
+from clso.artifacts import Run
 from clso.report.formats import LOSS
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 def baseline_section(run: Run) -> ReportSection:
     """Return AdamW's trials and what their settings tell."""
-    baseline = run.table("baseline") if run.has("baseline") else empty_table("baseline")
+    baseline = run.folder.read("baseline")
     trials = _trials_table(baseline)
     sentences = (_rate_sentence(baseline), _warm_start_sentence(run.manifest))
     picture = Picture(

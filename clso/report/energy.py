@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from clso.artifacts import Run, empty_table
+from clso.artifacts import Run
 from clso.errors import MeterError
 from clso.report.formats import DURATION, ENERGY, NOT_MEASURED, RATIO, format_source
 from clso.report.headline import pick_contender
@@ -40,7 +40,7 @@ _SOURCES: Final = {
 
 def energy_section(run: Run, results: Sequence[Row]) -> ReportSection:
     """Return what every stage drew and what the models took."""
-    energy = run.table("energy") if run.has("energy") else empty_table("energy")
+    energy = run.folder.read("energy")
     rows, table = energy.to_pylist(), energy_table(energy)
     stages = ", ".join(f"{row.cells[0]} {row.cells[2]}" for row in table.rows)
     missing = "No stage's energy was measured."

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clso.artifacts import Run, empty_table
+from clso.artifacts import Run
 from clso.report.formats import COUNT, ENERGY, LOSS, SHARE
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
@@ -46,14 +46,14 @@ _STOPS: Final = {
 
 def search_sections(run: Run, results: Sequence[Row]) -> list[ReportSection]:
     """Return a section per family that the run has searched."""
-    evaluations = run.table("evaluations") if run.has("evaluations") else empty_table("evaluations")
+    evaluations = run.folder.read("evaluations")
     families = Models(run.manifest).ordered(evaluations["family"].unique().to_pylist())
     if not families:
         missing = "There are no rows."
         if not run.has("evaluations"):
             missing = "Not there yet: clso search CONFIG makes it."
         return [ReportSection("Search", [Block("missing", missing)])]
-    generations = run.table("generations") if run.has("generations") else empty_table("generations")
+    generations = run.folder.read("generations")
     return [_section(run, results, family, evaluations, generations) for family in families]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from clso.artifacts import RunFolder, load_run, part_path, write_table
+from clso.artifacts import RunFolder, load_run, write_table
 from clso.energy import DeviceEnergy, Measurement
 from clso.floors import Bigram, Uniform, Unigram
 from clso.report.run import write_report
@@ -125,10 +125,10 @@ def _score(run: RunContext, model: LanguageModel) -> None:
     """Score a model on validation and test unless its scores are stored."""
     if run.folder.table("scores").exists():
         return
-    home = run.folder.parts("scores") / model.name
+    parts = run.folder.parts("scores", model.name)
     dataset = run.experiment.dataset
     for part, name in enumerate(("validation", "test")):
-        if part_path(home, part).exists():
+        if parts.path(part).exists():
             continue
         scores = score_split(
             model,
@@ -138,7 +138,7 @@ def _score(run: RunContext, model: LanguageModel) -> None:
             seed=run.config.seed,
             reporter=run.reporter,
         )
-        write_table(part_path(home, part), scores, "scores")
+        write_table(parts.path(part), scores, "scores")
 
 
 def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelCost:

@@ -84,7 +84,7 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
     result.best  # noqa: B018 - raises, and says why, when every evaluation failed
     scored = family.keep(run, problem, result.finalists)
     for table in _TABLES:
-        folder.compact_family(table, name)
+        folder.compact(table, name)
 
     def described(finalist: Finalist, validation_loss: float | None) -> dict[str, Any]:
         return {

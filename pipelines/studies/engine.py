@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import append_part, part_path, read_table, remove
+from clso.artifacts import Parts, read_table, remove
 from clso.digest import digest_of
 from clso.energy import Measurement
 from clso.errors import ConfigError, WorkError
@@ -77,7 +77,10 @@ class Study:
 
     def path(self, part: Part) -> Path:
         """Return the file of a part."""
-        return part_path(self.run.folder.state / part.folder, part.number)
+        return self._parts(part).path(part.number)
+
+    def _parts(self, part: Part) -> Parts:
+        return Parts(self.run.folder.state / part.folder, self.table)
 
     def rows(self, title: str, parts: Sequence[Part]) -> pa.Table:
         """Return the rows of all parts, computing what is not stored.
@@ -91,7 +94,7 @@ class Study:
             for part in parts:
                 path = self.path(part)
                 if not path.exists():
-                    append_part(path.parent, part.number, part.rows(), self.table)
+                    self._parts(part).write(part.number, part.rows())
                 tables.append(read_table(path, self.table))
                 loss = tables[-1]["loss"][-1].as_py()
                 said = "no finite loss" if loss is None else f"{loss:.4f}"

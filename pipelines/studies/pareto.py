@@ -13,12 +13,12 @@ evaluation; `stored_bytes` and the loss are those of that very model. The found 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from clso.artifacts import Run, append_part, load_run, read_parts, table_from_rows
+from clso.artifacts import Run, load_run, table_from_rows
 from clso.genome import genome_hash
 from clso.problem import Problem
 from clso.progress import SILENT, Reporter
@@ -33,6 +33,7 @@ from pipelines.studies.engine import Part, Row, Study, family_of
 from search.objectives import check_objectives
 from search.pareto import ParetoSettings, run_pareto
 from search.pareto_result import ParetoMember, ParetoResult
+from search.records import FolderSink
 
 __all__ = ["pareto"]
 
@@ -93,6 +94,7 @@ def pareto(
         name = f"{prefix}-{key}"
         study.clean(prefix, [name])
         folder = run.folder.state / name
+        sink = FolderSink(folder)
         result = run_pareto(
             costed,
             settings,
@@ -100,7 +102,7 @@ def pareto(
             seed=config.seed,
             family=searched.name,
             run_id=run.run_id,
-            sink=_Sink(folder),
+            sink=sink,
             state_path=folder / "search.json",
             monitor=run.monitor,
             reporter=reporter,
@@ -121,7 +123,7 @@ def pareto(
         run.note(pareto={searched.name: note})
         members = table_from_rows([*front, *others], "pareto")
         run.folder.replace_family("pareto", searched.name, members)
-        generation_rows = read_parts(folder / "pareto_generations", "pareto_generations")
+        generation_rows = sink.table("pareto_generations")
         run.folder.replace_family("pareto_generations", searched.name, generation_rows)
         studied = load_run(run.folder.path)
         for section in pareto_sections(studied, searched.name):
@@ -133,16 +135,6 @@ def _last_with_costs(config: RunConfig) -> AnyFamily:
     families = families_of(config)
     counted = [family for family in families if type(family).costed is not ModelFamily.costed]
     return (counted or families)[-1]
-
-
-@dataclass(frozen=True)
-class _Sink:
-    """Takes a search's generations as parts of one folder per table."""
-
-    folder: Path
-
-    def append(self, table: str, part: int, rows: Iterable[Mapping[str, object]]) -> None:
-        append_part(self.folder / table, part, rows, table)
 
 
 def _measured(

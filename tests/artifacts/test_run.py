@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clso.artifacts import Run, empty_table, list_runs, load_run
+from clso.artifacts import Run, load_run, table_from_rows
 from clso.errors import ArtifactError
 
 
@@ -15,7 +15,7 @@ def test_a_growing_table_reads_the_same_before_and_after_compaction(run: Run) ->
     assert growing["generation"].to_pylist() == [0, 0, 0, 1, 1, 1]
     run.folder.compact("evaluations")
     assert run.folder.table("evaluations").exists()
-    assert not run.folder.parts("evaluations").exists()
+    assert not run.folder.parts("evaluations").folder.exists()
     assert run.evaluations.equals(growing)
 
 
@@ -40,7 +40,7 @@ def test_a_table_that_no_run_has_is_refused(run: Run) -> None:
 def test_a_search_without_rows_is_an_empty_table(run: Run) -> None:
     run.folder.sink("gpt").append("generations", 0, [])
     run.folder.sink("gpt").append("generations", 1, [])
-    assert run.generations.equals(empty_table("generations"))
+    assert run.generations.equals(table_from_rows([], "generations"))
 
 
 def test_manifest_gives_config_and_name(run: Run) -> None:
@@ -93,9 +93,9 @@ def test_runs_are_listed_oldest_first_and_damaged_ones_too(runs: Path) -> None:
     (runs / "not-a-run").mkdir()
     (runs / "damaged").mkdir()
     (runs / "damaged" / "manifest.json").write_text("{")
-    names = [path.name for path in list_runs(runs)]
+    names = [path.name for path in Run.folders(runs)]
     assert names == ["quick-0002", "quick-0001", "damaged"]
-    assert list_runs(runs / "nowhere") == []
+    assert Run.folders(runs / "nowhere") == []
 
 
 def test_the_manifest_is_plain_json(run: Run) -> None:

@@ -8,15 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from clso.artifacts import (
-    append_part,
+    Parts,
     atomic_write_bytes,
     atomic_write_json,
-    compact,
-    empty_table,
-    mark_done,
-    read_done,
     read_json,
-    read_parts,
     read_table,
     table_from_rows,
     write_table,
@@ -187,37 +182,39 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 
 
 def test_parts_are_read_in_order_and_replaced_by_number(tmp_path: Path) -> None:
-    parts = tmp_path / "parts"
+    parts = Parts(tmp_path / "parts", "splits")
     for part, document in ((2, 20), (0, 0), (1, 10), (1, 11)):
-        append_part(parts, part, [split_row(document)], "splits")
-    assert read_parts(parts, "splits")["document"].to_pylist() == [0, 11, 20]
+        parts.write(part, [split_row(document)])
+    assert parts.read()["document"].to_pylist() == [0, 11, 20]
 
 
 def test_no_parts_are_a_table_without_rows(tmp_path: Path) -> None:
-    assert read_parts(tmp_path / "none", "splits").equals(empty_table("splits"))
+    assert Parts(tmp_path / "none", "splits").read().equals(splits())
 
 
 def test_a_torn_part_is_refused(tmp_path: Path) -> None:
-    append_part(tmp_path, 0, [split_row(0)], "splits").write_bytes(b"PAR1")
+    parts = Parts(tmp_path, "splits")
+    parts.write(0, [split_row(0)])
+    parts.path(0).write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match=r"part-00000\.parquet is torn"):
-        read_parts(tmp_path, "splits")
+        parts.read()
 
 
 def test_compaction_keeps_every_row_and_can_be_repeated(tmp_path: Path) -> None:
-    parts, target = tmp_path / "parts", tmp_path / "splits.parquet"
+    parts, target = Parts(tmp_path / "parts", "splits"), tmp_path / "splits.parquet"
     for part in range(3):
-        append_part(parts / "gpt", part, [split_row(part)], "splits")
+        Parts(parts.folder / "gpt", "splits").write(part, [split_row(part)])
     for _ in range(2):
-        assert compact(parts, target, "splits")["document"].to_pylist() == [0, 1, 2]
+        assert parts.compact(target)["document"].to_pylist() == [0, 1, 2]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["splits.parquet"]
 
 
 def test_compaction_interrupted_while_it_removes_parts_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts, target = tmp_path / "parts", tmp_path / "splits.parquet"
+    parts, target = Parts(tmp_path / "parts", "splits"), tmp_path / "splits.parquet"
     for part in range(3):
-        append_part(parts, part, [split_row(part)], "splits")
+        parts.write(part, [split_row(part)])
     remove = shutil.rmtree
 
     def half(path: Path, ignore_errors: bool = False) -> None:
@@ -227,21 +224,7 @@ def test_compaction_interrupted_while_it_removes_parts_loses_nothing(
 
     monkeypatch.setattr(shutil, "rmtree", half)
     with pytest.raises(KeyboardInterrupt):
-        compact(parts, target, "splits")
+        parts.compact(target)
     monkeypatch.setattr(shutil, "rmtree", remove)
-    assert compact(parts, target, "splits")["document"].to_pylist() == [0, 1, 2]
+    assert parts.compact(target)["document"].to_pylist() == [0, 1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["splits.parquet"]
-
-
-def test_a_stage_is_done_when_its_marker_is_there(tmp_path: Path) -> None:
-    assert read_done(tmp_path, "search") is None
-    mark_done(tmp_path, "search", {"fingerprint": "abc"})
-    assert read_done(tmp_path, "search") == {"fingerprint": "abc"}
-
-
-def test_a_damaged_marker_is_refused_not_taken_for_done(tmp_path: Path) -> None:
-    mark_done(tmp_path, "search", {})
-    for damaged in ("[1", "[1]"):
-        (tmp_path / "search.done.json").write_text(damaged)
-        with pytest.raises(ArtifactError, match=r"search\.done\.json is damaged"):
-            read_done(tmp_path, "search")

@@ -122,7 +122,7 @@ def test_a_stage_whose_output_is_gone_is_not_finished(
     assert make(tmp_path).finished() is None
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"needs": {}, "outputs": []}'])
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"needs": {}, "outputs": []}'])
 def test_a_damaged_marker_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "search.done.json").write_text(content)

@@ -1,16 +1,17 @@
 """A run with a mixture and the hybrid: what they score, what is reused, what survives."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from data_columns import data_columns
 from typer.testing import CliRunner
 
-from clso.artifacts import Run, data_columns, load_run
-from clso.artifacts import run as artifacts_run
+from clso.artifacts import Parts, Run, load_run
 from clso.data import Dataset
 from clso.errors import ConfigError
 from clso.mixture.checkpoint import load_mixture
@@ -105,15 +106,15 @@ def test_a_killed_search_goes_on_and_both_families_share_the_tables(
 ) -> None:
     both = ("families=[gpt, mixture]", "baseline.enabled=false", "name=both")
     written: list[str] = []
-    original = artifacts_run.append_part
+    original = Parts.write
 
-    def killed(directory: Path, part: int, *rest: object) -> Path:
-        if directory.name == "mixture" and part == 2:
+    def killed(parts: Parts, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        if parts.folder.name == "mixture" and part == 2:
             raise KeyboardInterrupt
-        written.append(f"{directory.name}-{part}")
-        return original(directory, part, *rest)  # type: ignore[arg-type]  # as they came
+        written.append(f"{parts.folder.name}-{part}")
+        original(parts, part, rows)
 
-    monkeypatch.setattr(artifacts_run, "append_part", killed)
+    monkeypatch.setattr(Parts, "write", killed)
     CliRunner().invoke(app, arguments(smoke_yaml, tmp_path, *both))
     assert "mixture-1" in written
     (path,) = (tmp_path / "runs").iterdir()

@@ -1,15 +1,16 @@
 """The study that searches for a front of loss, size and work, on libraries of a few entries."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from data_columns import data_columns
 from typer.testing import CliRunner
 
-from clso.artifacts import Run, append_part, data_columns, load_run
+from clso.artifacts import Parts, Run, load_run
 from clso.data import Dataset
 from clso.progress import SILENT
 from clso.report.run import report_page
@@ -18,7 +19,7 @@ from pipelines.config import load_config
 from pipelines.context import open_context
 from pipelines.families import FAMILIES
 from pipelines.stages.mixture_functions import spread_blocks
-from pipelines.studies import engine, pareto
+from pipelines.studies import pareto
 
 Invoke = Callable[..., str]
 
@@ -155,13 +156,14 @@ def test_an_interrupted_study_goes_on_to_the_same_front(
     # another run of the same data set and functions
     arguments = command(smoke_yaml, study.path.parents[1], "--set", f"name=killed-{where}")
 
-    def killed(directory: Path, part: int, *rest: Any) -> Path:  # noqa: ANN401 - as they came
-        if (directory.name, part) == (where, 1):
-            raise KeyboardInterrupt
-        return append_part(directory, part, *rest)
+    original = Parts.write
 
-    for module in (engine, pareto):
-        monkeypatch.setattr(module, "append_part", killed)
+    def killed(parts: Parts, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        if (parts.folder.name, part) == (where, 1):
+            raise KeyboardInterrupt
+        original(parts, part, rows)
+
+    monkeypatch.setattr(Parts, "write", killed)
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 130, done.output
     monkeypatch.undo()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from clso.artifacts import Run, load_run, part_path
+from clso.artifacts import Parts, Run, load_run
 from clso.report.run import report_page
 from pipelines.cli import main
 
@@ -81,7 +81,8 @@ def test_finished_parts_are_reused_and_missing_ones_made_again_alike(
     study: Run, smoke_yaml: str, invoke: Invoke
 ) -> None:
     (parts,) = study.folder.state.glob("rivals-*")
-    kept, lost = part_path(parts / "greedy", 1), part_path(parts / "search", 2)
+    kept = Parts(parts / "greedy", "rivals").path(1)
+    lost = Parts(parts / "search", "rivals").path(2)
     before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
     out = study.path.parents[1]

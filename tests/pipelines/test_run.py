@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from data_columns import data_columns
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from clso.artifacts import Run, data_columns, load_run, remove, write_table
+from clso.artifacts import Run, load_run, remove, write_table
 from clso.data import Dataset
 from pipelines.cli import app
 from pipelines.console import _Lines

@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from data_columns import data_columns
 
-from clso.artifacts import Run, data_columns, load_run
+from clso.artifacts import Run, load_run
 from clso.progress import SILENT
 from clso.report.run import report_page
 from pipelines.cli import main

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
-from clso.artifacts import Run, empty_table, table_from_rows
+from clso.artifacts import Run, table_from_rows
 from clso.report.baseline import _baseline_figure, _trials_table
 from clso.report.energy import _energy_figure
 from clso.report.models import Models
@@ -36,12 +36,12 @@ DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
 }
 
 EMPTY: dict[str, Callable[[], Figure | None]] = {
-    "results": lambda: _results_figure(empty_table("results"), Models()),
-    "convergence": lambda: _convergence_figure(empty_table("generations"), "gpt", Models()),
-    "predictions": lambda: _predictions_figure(empty_table("evaluations"), "blue"),
-    "energy": lambda: _energy_figure(empty_table("energy")),
+    "results": lambda: _results_figure(table_from_rows([], "results"), Models()),
+    "convergence": lambda: _convergence_figure(table_from_rows([], "generations"), "gpt", Models()),
+    "predictions": lambda: _predictions_figure(table_from_rows([], "evaluations"), "blue"),
+    "energy": lambda: _energy_figure(table_from_rows([], "energy")),
     "families": lambda: _families_figure([]),
-    "baseline": lambda: _baseline_figure(empty_table("baseline"), "red"),
+    "baseline": lambda: _baseline_figure(table_from_rows([], "baseline"), "red"),
 }
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_columns import data_columns
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from table_problem import TableProblem
 
-from clso.artifacts import data_columns, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.energy import CpuModelMeter, DeviceEnergy, EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ClsoError
 from clso.genome import Genome, GenomeSpace, Slot, genome_hash

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_columns import data_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from table_problem import TableProblem
 
-from clso.artifacts import data_columns, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome

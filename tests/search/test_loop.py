@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_columns import data_columns
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from table_problem import TableProblem
 
-from clso.artifacts import data_columns
 from clso.errors import ArtifactError, ConfigError, GenomeError, SearchError
 from clso.genome import Genome, GenomeSpace
 from clso.problem import Evaluation

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_columns import data_columns
 from picked_set import canonical_set
 
-from clso.artifacts import data_columns, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation, GenomeCost

@@ -3,7 +3,7 @@ from itertools import groupby
 
 import pytest
 
-from clso.artifacts import Run, empty_table, table_from_rows
+from clso.artifacts import Run, table_from_rows
 from clso.statistics.picks import best_individuals, describe_genes, picked_families
 
 
@@ -16,7 +16,7 @@ def test_genes_are_described_by_runs_of_families() -> None:
 
 def test_genes_that_make_a_set_are_counted_together() -> None:
     genes = describe_genes([("functions", ["none", "a", "a", "b"])], repeats=3)
-    row = {name: None for name in empty_table("evaluations").column_names}
+    row = {name: None for name in table_from_rows([], "evaluations").column_names}
     row |= {"run_id": "r", "seed": 0, "family": "gpt", "generation": 0, "individual": 0}
     row |= {"origin": "init", "status": "evaluated", "evaluated_loss": 1.0}
     # the last gene, a bucketing, is not described
@@ -57,7 +57,7 @@ def test_shares_sum_to_one_and_chance_is_the_librarys_share(run: Run) -> None:
 
 def test_picks_follow_the_genes_of_the_best() -> None:
     genes = describe_genes([("one", ["a", "b", "b", "b"]), ("two", ["a", "b", "b", "b"])])
-    row = {name: None for name in empty_table("evaluations").column_names}
+    row = {name: None for name in table_from_rows([], "evaluations").column_names}
     row |= {"run_id": "r", "seed": 0, "family": "gpt", "generation": 0, "individual": 0}
     row |= {"origin": "init", "status": "evaluated", "genome_hash": "x", "genome": [0, 3]}
     table = table_from_rows([{**row, "evaluated_loss": 5.0}], "evaluations")
@@ -75,4 +75,4 @@ def test_picks_follow_the_genes_of_the_best() -> None:
 
 def test_without_evaluations_nothing_was_picked() -> None:
     genes = describe_genes([("one", ["a", "b"])])
-    assert picked_families(empty_table("evaluations"), genes, "gpt") == []
+    assert picked_families(table_from_rows([], "evaluations"), genes, "gpt") == []

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from clso.artifacts import Run, empty_table, table_from_rows
+from clso.artifacts import Run, table_from_rows
 from clso.report.search import _count_sentence, _surrogate_sentences
 from clso.statistics.search_summary import SearchSummary
 
@@ -99,7 +99,7 @@ def test_one_model_of_the_search_can_be_asked_for(run: Run) -> None:
 
 
 def test_a_search_without_rows_has_nothing_to_tell() -> None:
-    nothing = empty_table("evaluations")
+    nothing = table_from_rows([], "evaluations")
     assert SearchSummary(nothing, "gpt").counts.individuals == 0
     assert SearchSummary(nothing, "gpt").best_loss() is None
 

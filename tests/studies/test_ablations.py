@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clso.artifacts import empty_table, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
 from clso.statistics.picks import mean_similarity, selection_rows
@@ -110,7 +110,7 @@ def test_the_sentence_counts_before_and_after_the_correction() -> None:
     sentence = Ablation(table_of(STUDY), "gpt").sentence()
     assert "Of 3 arms against the base, 1 have the lower loss" in sentence
     assert "Holm's correction for 3 comparisons" in sentence
-    assert "no arm" in Ablation(empty_table("ablations"), "gpt").sentence()
+    assert "no arm" in Ablation(table_from_rows([], "ablations"), "gpt").sentence()
 
 
 def test_the_tables_fit_80_columns() -> None:
@@ -204,8 +204,8 @@ def test_the_figures_name_every_level_and_family() -> None:
     figure = selections_figure(selections(), "gpt", "blue")
     assert figure is not None
     assert "low rank" in figure_svg(figure, "selections", "shares")
-    assert Ablation(empty_table("ablations"), "gpt").figure("blue") is None
-    assert selections_figure(empty_table("selections"), "gpt", "blue") is None
+    assert Ablation(table_from_rows([], "ablations"), "gpt").figure("blue") is None
+    assert selections_figure(table_from_rows([], "selections"), "gpt", "blue") is None
 
 
 def test_an_arm_that_is_broken_leaves_the_others_to_be_told_apart() -> None:

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from clso.artifacts import empty_table, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.report.terminal import TerminalTable
 from clso.studies.pareto import Front
 
@@ -155,4 +155,4 @@ def test_a_figure_per_cost_says_what_it_leaves_out() -> None:
         assert (one.svg or "").startswith("<svg")
     assert "read by no decision" in drawn[-1].caption
     assert "grey" not in drawn[-1].caption
-    assert Front(empty_table("pareto"), "mixture").pictures("green") == []
+    assert Front(table_from_rows([], "pareto"), "mixture").pictures("green") == []

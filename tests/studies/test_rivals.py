@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clso.artifacts import empty_table, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
 from clso.studies.rivals import Duel, Rivals, rivals_sentence, rivals_table
@@ -93,7 +93,7 @@ def test_the_reference_stands_against_every_seed_and_budget(budget: int) -> None
 
 def test_nothing_is_said_before_both_have_a_loss() -> None:
     assert duels(STUDY, [1]) == []
-    assert duels(empty_table("rivals"), [100]) == []
+    assert duels(table_from_rows([], "rivals"), [100]) == []
 
 
 def test_wins_and_losses_are_told_alike() -> None:
@@ -125,4 +125,4 @@ def test_the_figure_names_every_method_that_ran() -> None:
     for label in ("this search", "random search", "greedy forward selection", "all at once"):
         assert label in svg
     assert "heaviest" not in svg
-    assert Rivals(empty_table("rivals")).figure("green") is None
+    assert Rivals(table_from_rows([], "rivals")).figure("green") is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from clso.artifacts import empty_table, table_from_rows
+from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
 from clso.statistics.survival import Times
@@ -240,10 +240,8 @@ def test_arms_with_other_seeds_are_not_compared() -> None:
     study = {"unfiltered": PLAIN, "quick": STUDY["quick"][:2]}
     (only,) = savings_of(table_of(study), "mixture", "unfiltered", BUDGET, beyond_target=True)
     assert only.arm == "unfiltered"
-    assert (
-        savings_of(empty_table("savings"), "mixture", "unfiltered", BUDGET, beyond_target=True)
-        == []
-    )
+    nothing = table_from_rows([], "savings")
+    assert savings_of(nothing, "mixture", "unfiltered", BUDGET, beyond_target=True) == []
 
 
 def test_the_sentence_stands_beside_the_write_ups_claims() -> None:

@@ -1,0 +1,17 @@
+"""The columns in which two runs with one seed agree."""
+
+import pyarrow as pa
+
+_MEASURED = {
+    "duration_s",
+    "energy_j",
+    "energy_j_per_token",
+    "mean_power_w",
+    "step_energy_j",
+    "surrogate_energy_j",
+}
+
+
+def data_columns(table: pa.Table) -> pa.Table:
+    """Return a table without the columns that a clock or a meter read."""
+    return table.select([name for name in table.column_names if name not in _MEASURED])
