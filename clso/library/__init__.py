@@ -1,6 +1,6 @@
 """Libraries of structured matrices, one file per family."""
 
-from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary, slot_shape
+from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary
 from clso.library.block_sparse import BlockSparse
 from clso.library.circulant import Circulant
 from clso.library.cosines import similarity
@@ -35,5 +35,4 @@ __all__ = [
     "Zero",
     "norm_scale",
     "similarity",
-    "slot_shape",
 ]

@@ -1,8 +1,8 @@
 """The libraries that a crystalline GPT picks its weights from.
 
 Notation: d = `n_embd`; V tokens; N entries per body slot. Slots and their shapes `(in, out)`:
-`attn_qkv` (d, 3d), `attn_out` (d, d), `mlp_up` (d, 4d), `mlp_down` (4d, d); a library that was
-made with the data at hand may have two more, both `(V, d)`: `embedding` and `readout`.
+`attn_qkv` (d, 3d), `attn_out` (d, d), `mlp_up` (d, 4d), `mlp_down` (4d, d). A library
+with spectral entries has two more, both `(V, d)`: `embedding` and `readout`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,18 @@ import pyarrow as pa
 
 from clso.artifacts import read_table, table_from_rows, write_table
 from clso.errors import ArtifactError, ConfigError
-from clso.library.entry import FamilySettings, LibraryEntry, Shape
-from clso.library.registry import FAMILIES, divide, entry_from_record
+from clso.library.entry import FamilySettings, LibraryEntry
+from clso.library.registry import FAMILIES
 
-__all__ = ["SLOTS", "TOKEN_SLOTS", "BasisLibrary", "slot_shape"]
+__all__ = ["SLOTS", "TOKEN_SLOTS", "BasisLibrary"]
 
-SLOTS = ("attn_qkv", "attn_out", "mlp_up", "mlp_down")
+# Rows and columns of the matrices of each body slot, in units of d.
+_SIDES = {"attn_qkv": (1, 3), "attn_out": (1, 1), "mlp_up": (1, 4), "mlp_down": (4, 1)}
+SLOTS = tuple(_SIDES)
 TOKEN_SLOTS = ("embedding", "readout")
 
-# Sets these streams apart from every other use of the same seed.
+# Separates these random streams from all others of the same seed.
 _STREAM = int.from_bytes(b"libr")
-
-
-def slot_shape(slot: str, n_embd: int) -> Shape:
-    """Return `(in, out)` of a body slot's matrices."""
-    return {
-        "attn_qkv": (n_embd, 3 * n_embd),
-        "attn_out": (n_embd, n_embd),
-        "mlp_up": (n_embd, 4 * n_embd),
-        "mlp_down": (4 * n_embd, n_embd),
-    }[slot]
 
 
 class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
@@ -45,50 +37,41 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
 
     Args:
         n_embd: width d.
-        entries: N entries for each of `SLOTS`; any number for both of `TOKEN_SLOTS`, or for
-            neither.
+        entries: N entries for each of `SLOTS`; any number for both of `TOKEN_SLOTS`, or none.
 
     Attributes:
         size: N.
         vocab_size: V; `None` without token slots.
 
     Raises:
-        ArtifactError: a slot is missing, has another number of entries, or an entry of another
-            shape.
+        ArtifactError: a slot is missing, slots differ in size, or an entry has another shape.
     """
 
     def __init__(self, n_embd: int, entries: Mapping[str, Sequence[LibraryEntry]]) -> None:
         self.n_embd = n_embd
         self._entries = {slot: tuple(entries.get(slot, ())) for slot in SLOTS}
-        sizes = {slot: len(found) for slot, found in self._entries.items()}
+        sizes = {slot: len(body) for slot, body in self._entries.items()}
+        shapes = {
+            slot: (n_embd * rows, n_embd * columns) for slot, (rows, columns) in _SIDES.items()
+        }
         tokens = {slot: tuple(entries.get(slot, ())) for slot in TOKEN_SLOTS}
-        others = set(entries) - {*SLOTS, *TOKEN_SLOTS}
-        if others or len(set(sizes.values())) != 1 or 0 in sizes.values():
-            raise ArtifactError(
-                f"the library has entries per slot {sizes}, expected as many in each",
-                remedy="delete the library and generate it again",
-            )
+        unknown = set(entries) - {*SLOTS, *TOKEN_SLOTS}
+        if unknown or len(set(sizes.values())) != 1 or 0 in sizes.values():
+            raise _damaged(f"has entries per slot {sizes}, expected as many in each")
         if any(tokens.values()) != all(tokens.values()):
-            raise ArtifactError(
-                f"the library has entries for one of {', '.join(TOKEN_SLOTS)} only",
-                remedy="delete the library and generate it again",
-            )
+            raise _damaged(f"has entries for one of {', '.join(TOKEN_SLOTS)} only")
         self.size = sizes[SLOTS[0]]
         self.vocab_size: int | None = None
         if all(tokens.values()):
             self.vocab_size = tokens[TOKEN_SLOTS[0]][0].shape[0]
             self._entries |= tokens
-        for slot, found in self._entries.items():
-            expected = (
-                (self.vocab_size, n_embd)
-                if slot in TOKEN_SLOTS and self.vocab_size is not None
-                else slot_shape(slot, n_embd)
-            )
-            for index, entry in enumerate(found):
-                if entry.shape != expected:
-                    raise ArtifactError(
-                        f"entry {index} of {slot} has the shape {entry.shape}, expected {expected}",
-                        remedy="delete the library and generate it again",
+            shapes |= dict.fromkeys(TOKEN_SLOTS, (self.vocab_size, n_embd))
+        for slot, slot_entries in self._entries.items():
+            for index, entry in enumerate(slot_entries):
+                if entry.shape != shapes[slot]:
+                    raise _damaged(
+                        f"has an entry of another shape: entry {index} of {slot} has the shape "
+                        f"{entry.shape}, expected {shapes[slot]}"
                     )
 
     @classmethod
@@ -97,40 +80,40 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
     ) -> Self:
         """Draw a library.
 
-        Entry i of a slot depends on seed, slot, i and its family alone, so that libraries of
-        different sizes share the entries that fall to the same family in both.
+        Entry i of a slot depends only on seed, slot, i and family. So two libraries of different
+        sizes share each entry whose family is the same in both.
 
         Args:
             n_embd: width d.
             size: N, entries per slot.
-            families: divide the entries of each slot in this order, by their shares.
+            families: the entries of each slot are divided among them in order, by shares.
             gain: standard deviation of a matrix's outputs for inputs of unit variance.
-            seed: all randomness comes from here.
+            seed: of all random draws.
 
         Raises:
-            ConfigError: fewer entries than families, or a parameter that does not fit the width.
+            ConfigError: there are fewer entries than families, or a parameter does not fit.
         """
         if n_embd < 1 or not (0.0 < gain < float("inf")):
             raise ConfigError(
                 f"n_embd is {n_embd} and gain {gain:g}, expected at least 1 and more than 0"
             )
-        counts = divide(size, [settings.share for settings in families])
+        counts = _divide(size, [settings.share for settings in families])
         drawn = [
             (FAMILIES.get(settings.family), settings.parameters)
-            for settings, n in zip(families, counts, strict=True)
-            for _ in range(n)
+            for settings, count in zip(families, counts, strict=True)
+            for _ in range(count)
         ]
         entries = {
             slot: [
                 family.generate(
-                    np.random.default_rng([seed, _STREAM, number, index]),
-                    slot_shape(slot, n_embd),
+                    np.random.default_rng([seed, _STREAM, slot_number, index]),
+                    (n_embd * rows, n_embd * columns),
                     gain=gain,
                     **parameters,
                 )
                 for index, (family, parameters) in enumerate(drawn)
             ]
-            for number, slot in enumerate(SLOTS)
+            for slot_number, (slot, (rows, columns)) in enumerate(_SIDES.items())
         }
         return cls(n_embd, entries)
 
@@ -149,31 +132,38 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
     @property
     def stored_bytes(self) -> int:
         """Size of all entries in their compact form."""
-        return sum(entry.stored_bytes for found in self.values() for entry in found)
+        return sum(entry.stored_bytes for entries in self.values() for entry in entries)
 
     @cached_property
     def first_alike(self) -> Mapping[str, tuple[int, ...]]:
         """Per slot and entry, the first index of the slot that holds the same matrix."""
-        return {slot: _first_alike(entries) for slot, entries in self._entries.items()}
+        first_alike: dict[str, tuple[int, ...]] = {}
+        for slot, entries in self.items():
+            first: dict[bytes, int] = {}
+            contents = (b"".join(entry.content()) for entry in entries)
+            first_alike[slot] = tuple(
+                first.setdefault(hashlib.sha256(content).digest(), index)
+                for index, content in enumerate(contents)
+            )
+        return first_alike
 
     @cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits of everything that makes up the matrices."""
+        """64 hexadecimal digits of everything that decides the matrices."""
         digest = hashlib.sha256(f"library {self.n_embd} {self.size}".encode())
-        for slot, found in self.items():
-            for entry in found:
-                digest.update(f"{slot} {entry.family} {sorted(entry.parameters.items())}".encode())
-                for name, array in sorted(entry.arrays.items()):
-                    digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-                    digest.update(array.tobytes())
+        for slot, entries in self.items():
+            for entry in entries:
+                digest.update(f"{slot} ".encode())
+                for part in entry.content():
+                    digest.update(part)
         return digest.hexdigest()
 
     def to_table(self) -> pa.Table:
         """Return the table `library`, a row per entry."""
         rows = [
             {"slot": slot, "index": index, **entry.to_record()}
-            for slot, found in self.items()
-            for index, entry in enumerate(found)
+            for slot, entries in self.items()
+            for index, entry in enumerate(entries)
         ]
         return table_from_rows(rows, "library")
 
@@ -182,17 +172,14 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         """Rebuild a library from `to_table`, bit for bit.
 
         Raises:
-            ArtifactError: rows are missing, doubled, damaged or of an unknown family.
+            ArtifactError: rows are missing, repeated, damaged or of an unknown family.
         """
         rows: list[dict[str, Any]] = table.sort_by("index").to_pylist()
         entries: dict[str, list[LibraryEntry]] = {slot: [] for slot in (*SLOTS, *TOKEN_SLOTS)}
         for row in rows:
             if row["slot"] not in entries or row["index"] != len(entries[row["slot"]]):
-                raise ArtifactError(
-                    f"the library's entry {row['index']} of {row['slot']!r} does not belong there",
-                    remedy="delete the library and generate it again",
-                )
-            entries[row["slot"]].append(entry_from_record(row))
+                raise _damaged(f"has a wrong or repeated entry {row['index']} of {row['slot']!r}")
+            entries[row["slot"]].append(FAMILIES.entry_from_record(row))
         n_embd = entries["attn_out"][0].shape[0] if entries["attn_out"] else 0
         return cls(n_embd, entries)
 
@@ -214,14 +201,31 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         return cls.from_table(read_table(path, "library"))
 
 
-def _first_alike(entries: Sequence[LibraryEntry]) -> tuple[int, ...]:
-    """Return, per entry, the first index that holds the same matrix."""
-    seen: dict[str, int] = {}
-    found = []
-    for index, entry in enumerate(entries):
-        digest = hashlib.sha256(f"{entry.family} {sorted(entry.parameters.items())}".encode())
-        for name, array in sorted(entry.arrays.items()):
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(array.tobytes())
-        found.append(seen.setdefault(digest.hexdigest(), index))
-    return tuple(found)
+def _divide(size: int, shares: Sequence[float]) -> list[int]:
+    """Return how many of `size` entries each family gets: its share, rounded, at least one.
+
+    Largest remainders are rounded up first, earlier families first where remainders tie.
+
+    Raises:
+        ConfigError: there are fewer entries than families.
+    """
+    if not shares or size < len(shares):
+        raise ConfigError(
+            f"a library of {size} entries cannot hold {len(shares)} families",
+            remedy="give at least one family, and at least as many entries as families",
+        )
+    quotas = [size * share / sum(shares) for share in shares]
+    counts = [int(quota) for quota in quotas]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - quotas[i], i))
+    for i in by_remainder[: size - sum(counts)]:
+        counts[i] += 1
+    while 0 in counts:
+        counts[counts.index(max(counts))] -= 1
+        counts[counts.index(0)] += 1
+    return counts
+
+
+def _damaged(problem: str) -> ArtifactError:
+    return ArtifactError(
+        f"the library {problem}", remedy="delete the library and generate it again"
+    )

@@ -9,15 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from clso.errors import ConfigError
-from clso.library.entry import (
-    FamilySettings,
-    FloatMatrix,
-    LibraryEntry,
-    Shape,
-    check_at_least_one,
-    norm_scale,
-)
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
 from clso.section import Count, Share
 
 __all__ = ["BlockSparse"]
@@ -29,7 +21,7 @@ class BlockSparse(LibraryEntry):
     The grid starts at the upper left corner, so that blocks at the right and lower edges are
     smaller where `block` does not divide the shape.
 
-    Arrays: `blocks` `(k,)` int32, the kept blocks' numbers in row-major order of the grid,
+    Arrays: `blocks` `(k,)` int32, the numbers of the kept blocks in row-major order of the grid,
     ascending; `values` `(nnz,)` float32, their elements, block after block, each by rows.
 
     Parameters: `block`, side of a square, at least 1; `density` in (0, 1], share of the blocks
@@ -37,6 +29,7 @@ class BlockSparse(LibraryEntry):
     """
 
     family = "block_sparse"
+    array_types = (("blocks", np.int32), ("values", np.float32))
 
     class Settings(FamilySettings):
         """Dense Gaussian blocks on a random subset of a block grid."""
@@ -50,12 +43,7 @@ class BlockSparse(LibraryEntry):
         cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
         """See the base class."""
-        block, density = int(parameters["block"]), parameters["density"]
-        check_at_least_one(cls.family, block=block)
-        if not 0.0 < density <= 1.0:
-            raise ConfigError(
-                f"library family {cls.family}: density is {density:g}, expected in (0, 1]"
-            )
+        block, density = parameters["block"], parameters["density"]
         n_blocks = -(-shape[0] // block) * -(-shape[1] // block)
         n_kept = max(1, round(density * n_blocks))
         blocks = np.sort(rng.choice(n_blocks, size=n_kept, replace=False)).astype(np.int32)
@@ -67,14 +55,9 @@ class BlockSparse(LibraryEntry):
             {"blocks": blocks, "values": values.astype(np.float32)},
         )
 
-    @property
-    def block(self) -> int:
-        """Side of a block."""
-        return int(self.parameters["block"])
-
     def dense(self) -> FloatMatrix:
         """Return W, `(in, out)` float32; elements outside the kept blocks are exactly zero."""
-        block = self.block
+        block = int(self.parameters["block"])
         n_down, n_across = -(-self.shape[0] // block), -(-self.shape[1] // block)
         kept = np.zeros((len(self.arrays["blocks"]), block, block), dtype=np.float32)
         kept[self._mask] = self.arrays["values"]
@@ -91,16 +74,15 @@ class BlockSparse(LibraryEntry):
 
     @cached_property
     def _mask(self) -> npt.NDArray[np.bool_]:
-        return _inside(self.arrays["blocks"], self.shape, self.block)
+        return _inside(self.arrays["blocks"], self.shape, int(self.parameters["block"]))
 
     def defect(self) -> str:
         """See the base class."""
-        if self.arrays.keys() != {"blocks", "values"} or "block" not in self.parameters:
-            return "expected the parameter `block` and the arrays `blocks` and `values`"
         blocks, values = self.arrays["blocks"], self.arrays["values"]
-        if blocks.dtype != np.int32 or values.dtype != np.float32 or blocks.ndim != 1:
-            return f"arrays are {blocks.dtype} and {values.dtype}, expected int32 and float32"
-        n_blocks = -(-self.shape[0] // self.block) * -(-self.shape[1] // self.block)
+        if "block" not in self.parameters or blocks.ndim != 1:
+            return "expected the parameter `block` and one dimension of `blocks`"
+        block = int(self.parameters["block"])
+        n_blocks = -(-self.shape[0] // block) * -(-self.shape[1] // block)
         in_order = len(blocks) > 0 and bool(np.all(np.diff(blocks) > 0))
         if not in_order or blocks[0] < 0 or blocks[-1] >= n_blocks:
             return f"block numbers are not ascending within 0 to {n_blocks - 1}"

@@ -1,7 +1,7 @@
 r"""Circulant matrices, cut to any shape.
 
 Notation: n = max(in, out); c the first row, n numbers. :math:`W_{ij} = c_{(j - i) \bmod n}`, so
-each row is the one above, moved one place to the right, and
+each row is the row above, moved one place to the right, and
 
     x W = irfft(rfft(x) rfft(c))     x padded with zeros to n, the result cut to out
 
@@ -31,6 +31,7 @@ class Circulant(LibraryEntry):
     """
 
     family = "circulant"
+    array_types = (("first_row", np.float32),)
 
     class Settings(FamilySettings):
         """Shifts of one Gaussian row."""
@@ -43,7 +44,7 @@ class Circulant(LibraryEntry):
     ) -> Self:
         """See the base class."""
         unit = rng.standard_normal(max(shape))
-        # all of c stands in every row of a wide matrix and in every column of a tall one
+        # every row of a wide matrix, and every column of a tall one, has all elements of c
         squared_norm = min(shape) * float(np.square(unit).sum())
         first_row = unit * norm_scale(squared_norm, shape, gain)
         return cls(shape, {"gain": gain}, {"first_row": first_row.astype(np.float32)})
@@ -59,8 +60,8 @@ class Circulant(LibraryEntry):
         """5 n log2 n for two real transforms, 6 for each of n/2 + 1 complex products.
 
         A real transform of length n counts as 5/2 n log2 n, the convention of Frigo and Johnson
-        2005, "The Design and Implementation of FFTW3"; that of c is done before, once.
-        Where the plain product takes fewer, as it does for tiny matrices, it is that.
+        2005, "The Design and Implementation of FFTW3"; the transform of c is not counted, as it is
+        done once. For tiny matrices the plain product takes fewer operations and is counted.
         """
         n = max(self.shape)
         transforms = math.ceil(5 * n * math.log2(n))
@@ -68,12 +69,5 @@ class Circulant(LibraryEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        if self.arrays.keys() != {"first_row"}:
-            return "expected the array `first_row`"
-        first_row = self.arrays["first_row"]
-        if first_row.dtype != np.float32 or first_row.shape != (max(self.shape),):
-            return (
-                f"the first row is {first_row.dtype} {first_row.shape}, "
-                f"expected float32 ({max(self.shape)},)"
-            )
-        return ""
+        shape, expected = self.arrays["first_row"].shape, (max(self.shape),)
+        return "" if shape == expected else f"the first row is {shape}, expected {expected}"

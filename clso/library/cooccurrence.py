@@ -1,24 +1,24 @@
-r"""Which tokens follow which, in d coordinates: counts and their singular value decomposition.
+r"""Co-occurrence of tokens in d coordinates: pair counts and their truncated decomposition.
 
 Notation: V tokens; c_k(x, y) how often y stands k places after x; r(x), c(y) how often a token is
-a context and a target; n all of them. Three matrices, zero where a pair was never seen:
+a context and a target. There are three matrices, zero for every pair that does not occur:
 
     near    log(1 + h(x, y) / (gamma(x) p_1(y))) of the interpolated Kneser-Ney bigram
             h(x, y) + gamma(x) p_1(y): added to log p_1(y), it is that bigram, up to a constant
     recent  max(PMI, 0) C / (C + 1) of C = c_2 + ... + c_R
-    topic   the same, over a longer stretch
+    topic   the same with a larger R
 
-Each is decomposed as diag(r)^(1/2) M diag(c)^(1/2) = A S B^T, so that frequent pairs count for
-more, and becomes M ~ E U^T with E = diag(r)^(-1/2) A S^(1/2), U = diag(c)^(-1/2) B S^(1/2).
-No gradient is taken anywhere.
+Each is decomposed as diag(r)^(1/2) M diag(c)^(1/2) = A S B^T, which gives frequent pairs
+more weight, and becomes M ~ E U^T with E = diag(r)^(-1/2) A S^(1/2), U = diag(c)^(-1/2) B S^(1/2).
+No gradient is used.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,31 +32,31 @@ from clso.library.entry import FloatMatrix
 from clso.library.residual_layout import ResidualLayout
 from clso.scoring import Int64Array
 
-__all__ = ["SpectralFactors", "factorize"]
+__all__ = ["SpectralFactors"]
 
 FloatArray = npt.NDArray[np.float64]
 HalfMatrix = npt.NDArray[np.float16]
 
 _OVERSAMPLING = 8
 _POWER_ITERATIONS = 2
-# The longest rows of near, recent and topic as shares of sqrt(d), so that LayerNorm stays linear;
-# attention brings recent back about as long, topic ten times as long.
+# The longest rows of near, recent and topic as shares of sqrt(d): short enough that LayerNorm stays
+# linear. Attention returns recent at about this length, topic at ten times this length.
 _LARGEST_ROWS = (0.06, 0.03, 0.005)
-# Sets the test vectors apart from every other use of the same seed.
+# Separates this random stream from all others of the same seed.
 _STREAM = int.from_bytes(b"svd")
 
 
 @dataclass(frozen=True)
 class SpectralFactors:
-    """What the training tokens say, in the coordinates of a layout.
+    """The co-occurrence of the training tokens, in the coordinates of a layout.
 
     Attributes:
-        layout: which coordinates stand for what.
+        layout: the meaning of the coordinates.
         embedding: E, `(V, rank)` float32: near, recent, topic side by side.
         readout: U, the same shape.
         counts: r, `(V,)`.
         log_prior: log p_1, `(V,)`.
-        source: names the tokens that were counted.
+        source: the name of the tokens that were counted.
     """
 
     layout: ResidualLayout
@@ -66,6 +66,72 @@ class SpectralFactors:
     log_prior: FloatArray
     source: str
 
+    @classmethod
+    def fit(
+        cls,
+        splits: Sequence[TokenStream],
+        vocab_size: int,
+        layout: ResidualLayout,
+        *,
+        recent_reach: int,
+        topic_reach: int,
+        seed: int,
+        source: str,
+    ) -> Self:
+        """Count pairs of tokens and decompose the three matrices, on one thread.
+
+        Args:
+            splits: the training text; no pair spans two splits.
+            vocab_size: V.
+            layout: how many coordinates each matrix gets.
+            recent_reach: R of recent, at least 2.
+            topic_reach: R of topic, at least 2.
+            seed: of the test vectors of the decompositions.
+            source: the name of the splits.
+
+        Raises:
+            DataError: no pair occurs.
+        """
+        keys, counts = count_pairs(splits, vocab_size)
+        if not len(keys):
+            raise DataError(
+                "the training text has no two tokens in a row",
+                remedy="give more text, or turn gpt.spectral.enabled off",
+            )
+        bigram = Bigram(keys, counts, vocab_size)
+        contexts, targets = np.divmod(keys, vocab_size)
+        as_context = np.bincount(contexts, weights=counts, minlength=vocab_size)
+        as_target = np.bincount(targets, weights=counts, minlength=vocab_size)
+        scales = as_context.astype(np.float64), as_target.astype(np.float64)
+        unseen = bigram.gamma[contexts] * bigram.lower[targets]
+        with threadpool_limits(1):
+            parts = [_split(keys, np.log1p(bigram.higher / unseen), scales, layout.near, seed)]
+            for width, reach in ((layout.recent, recent_reach), (layout.topic, topic_reach)):
+                offsets = range(2, reach + 1)
+                keys, counts = count_pairs(splits, vocab_size, offsets=offsets)
+                contexts, targets = np.divmod(keys, vocab_size)
+                expected = (
+                    as_context[contexts] * as_target[targets] * len(offsets) / as_target.sum()
+                )
+                # the first or last token may never be a target or a context
+                pmi = np.log(counts / np.maximum(expected, 1e-12))
+                positive = np.flatnonzero((pmi > 0.0) & (expected > 0.0))
+                shrunk = pmi[positive] * counts[positive] / (counts[positive] + 1.0)
+                parts.append(_split(keys[positive], shrunk, scales, width, seed))
+        scaled = []
+        for (left, right), share in zip(parts, _LARGEST_ROWS, strict=True):
+            longest = float(np.sqrt(np.square(left).sum(1).max())) or 1.0
+            factor = np.float32(share * np.sqrt(layout.n_embd) / longest)
+            scaled.append((left * factor, right / factor))
+        return cls(
+            layout=layout,
+            embedding=np.concatenate([left for left, _ in scaled], axis=1).astype(np.float32),
+            readout=np.concatenate([right for _, right in scaled], axis=1).astype(np.float32),
+            counts=as_context.astype(np.int64),
+            log_prior=np.log(bigram.lower),
+            source=source,
+        )
+
     @property
     def vocab_size(self) -> int:
         """V."""
@@ -73,89 +139,15 @@ class SpectralFactors:
 
     @cached_property
     def seen(self) -> npt.NDArray[np.int32]:
-        """The tokens that any pair has, ascending: all other rows of both factors are zero."""
+        """The tokens that occur, ascending; all other rows of both factors are zero."""
         rows = self.embedding.any(1) | self.readout.any(1)
         return np.flatnonzero(rows).astype(np.int32)
 
     @cached_property
     def stored(self) -> tuple[HalfMatrix, HalfMatrix]:
-        """The rows of `seen` of E and of U as entries store them, `(m, rank)` float16 each."""
+        """The rows of `seen` in E and in U, as entries store them, `(m, rank)` float16 each."""
         seen = self.seen
         return self.embedding[seen].astype(np.float16), self.readout[seen].astype(np.float16)
-
-    @property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits of the factors."""
-        digest = hashlib.sha256(f"{self.layout} {self.source}".encode())
-        for array in (self.embedding, self.readout, self.counts, self.log_prior):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-
-def factorize(
-    splits: Sequence[TokenStream],
-    vocab_size: int,
-    layout: ResidualLayout,
-    *,
-    recent_reach: int,
-    topic_reach: int,
-    seed: int,
-    source: str,
-) -> SpectralFactors:
-    """Count pairs of tokens and decompose the three matrices, on one thread.
-
-    Args:
-        splits: the training text; no pair spans two of them.
-        vocab_size: V.
-        layout: how many dimensions each matrix gets.
-        recent_reach: R of recent, at least 2.
-        topic_reach: R of topic, at least 2.
-        seed: starts the decompositions.
-        source: names the splits.
-
-    Raises:
-        DataError: no pair occurs.
-    """
-    keys, counts = count_pairs(splits, vocab_size)
-    if not len(keys):
-        raise DataError(
-            "the training text has no two tokens in a row",
-            remedy="give more text, or turn gpt.spectral.enabled off",
-        )
-    bigram = Bigram(keys, counts, vocab_size)
-    contexts, targets = np.divmod(keys, vocab_size)
-    as_context = np.bincount(contexts, weights=counts, minlength=vocab_size)
-    as_target = np.bincount(targets, weights=counts, minlength=vocab_size)
-    scales = as_context.astype(np.float64), as_target.astype(np.float64)
-    unseen = bigram.gamma[contexts] * bigram.lower[targets]
-    with threadpool_limits(1):
-        parts = [_split(keys, np.log1p(bigram.higher / unseen), scales, layout.near, seed)]
-        for width, reach in ((layout.recent, recent_reach), (layout.topic, topic_reach)):
-            offsets = range(2, reach + 1)
-            keys, counts = count_pairs(splits, vocab_size, offsets=offsets)
-            contexts, targets = np.divmod(keys, vocab_size)
-            expected = as_context[contexts] * as_target[targets] * len(offsets) / as_target.sum()
-            # a token of the very edge may lack one of its roles
-            pmi = np.log(counts / np.maximum(expected, 1e-12))
-            positive = np.flatnonzero((pmi > 0.0) & (expected > 0.0))
-            shrunk = pmi[positive] * counts[positive] / (counts[positive] + 1.0)
-            parts.append(_split(keys[positive], shrunk, scales, width, seed))
-    scaled = []
-    for (left, right), share in zip(parts, _LARGEST_ROWS, strict=True):
-        factor = np.float32(share * np.sqrt(layout.n_embd) / _longest(left))
-        scaled.append((left * factor, right / factor))
-    return SpectralFactors(
-        layout=layout,
-        embedding=np.concatenate([left for left, _ in scaled], axis=1).astype(np.float32),
-        readout=np.concatenate([right for _, right in scaled], axis=1).astype(np.float32),
-        counts=as_context.astype(np.int64),
-        log_prior=np.log(bigram.lower),
-        source=source,
-    )
-
-
-def _longest(rows: FloatMatrix) -> float:
-    return float(np.sqrt(np.square(rows).sum(1).max())) or 1.0
 
 
 def _split(
@@ -165,7 +157,7 @@ def _split(
     rank: int,
     seed: int,
 ) -> tuple[FloatMatrix, FloatMatrix]:
-    """Return E and U, each `(V, rank)` float32, of a sparse matrix given by its pairs."""
+    """Return E and U, each `(V, rank)` float32, of the sparse matrix with these values."""
     vocab_size = len(scales[0])
     (rows, row), (columns, column) = (
         np.unique(tokens, return_inverse=True) for tokens in np.divmod(keys, vocab_size)
@@ -176,11 +168,11 @@ def _split(
         (weighted.astype(np.float32), (row, column)), shape=(len(rows), len(columns))
     )
     u, s, v = _truncated_svd(matrix, rank, np.random.default_rng([seed, _STREAM]))
-    root, found = np.sqrt(s), len(s)
+    root, n_values = np.sqrt(s), len(s)
     embedding = np.zeros((vocab_size, rank), dtype=np.float32)
     readout = np.zeros((vocab_size, rank), dtype=np.float32)
-    embedding[rows, :found] = u * root / left[:, None]
-    readout[columns, :found] = v * root / right[:, None]
+    embedding[rows, :n_values] = u * root / left[:, None]
+    readout[columns, :n_values] = v * root / right[:, None]
     return embedding, readout
 
 
@@ -200,6 +192,6 @@ def _truncated_svd(
         basis = np.linalg.qr(matrix @ basis)[0]
     v, s, ut = np.linalg.svd(transposed @ basis, full_matrices=False)
     u = basis @ ut.T
-    # the sign of a pair of vectors is arbitrary: the largest element of u is made positive
+    # the sign of a pair of vectors is arbitrary; the largest element of u becomes positive
     sign = np.sign(u[np.abs(u).argmax(0), np.arange(u.shape[1])])
     return (u * sign)[:, :k], s[:k], (v * sign)[:, :k]

@@ -1,4 +1,4 @@
-"""How alike matrices of a library are."""
+"""The similarity of matrices."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def similarity(entries: Sequence[LibraryEntry]) -> npt.NDArray[np.float64]:
 
     .. math:: S_{ij} = \langle W_i, W_j \rangle_F / (\|W_i\|_F \|W_j\|_F)
 
-    1: the same map up to a positive factor, -1: the opposite one, 0: outputs that do not correlate
-    for inputs of independent coordinates. Independent draws have cosines of mean 0 whose standard
-    deviation is the number of independent elements to the power -1/2: :math:`(in \cdot out)^{-1/2}`
-    where all are, :math:`max(in, out)^{-1/2}` for circulants. What stands out from that is
-    structure in common. A zero matrix has no direction: its row and column are NaN.
+    A cosine of 1 means the same map up to a positive factor, -1 the opposite map, and 0 outputs
+    that do not correlate for inputs of independent coordinates. Cosines of independent draws have
+    mean 0, and as standard deviation the number of independent elements to the power -1/2:
+    :math:`(in \cdot out)^{-1/2}` in general, :math:`max(in, out)^{-1/2}` for circulants. Larger
+    cosines mean common structure. The row and column of a zero matrix are NaN.
 
-    Subspaces are not compared: most families have full rank, and then any two share all of it.
+    Subspaces are not compared, because most families have full rank.
 
     Args:
-        entries: N matrices of one shape; those of a slot have it.
+        entries: N matrices of one shape, such as the entries of a slot.
 
     Returns:
         `(N, N)` float64, symmetric; the diagonal is exactly 1.
 
     Raises:
-        ValueError: matrices of several shapes.
+        ValueError: the matrices have several shapes.
     """
     shapes = sorted({entry.shape for entry in entries})
     if len(shapes) > 1:

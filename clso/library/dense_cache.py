@@ -1,4 +1,4 @@
-"""Densified entries as torch tensors, the recently used ones kept."""
+"""A cache of dense entries as torch tensors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["DenseCache"]
 
 
 class DenseCache:
-    """Densified matrices of a library, bounded in bytes; the least recently used leave first.
+    """Dense matrices of a library, bounded in bytes; the least recently used are dropped first.
 
     Safe to use from several threads.
 
     Args:
-        library: where the matrices come from.
-        max_bytes: the bound; a single matrix larger than it is handed out but not kept.
-        device: where the tensors live.
+        library: the matrices.
+        max_bytes: the bound; a single matrix above it is returned but not kept.
+        device: of the tensors.
     """
 
     def __init__(
@@ -38,17 +38,16 @@ class DenseCache:
         self._lock = Lock()
 
     def weight(self, slot: str, index: int) -> torch.Tensor:
-        """Return W of an entry, `(in, out)` float32; not to be written to."""
+        """Return W of an entry, `(in, out)` float32; it is read-only."""
         key = (slot, index)
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
+            kept = self._kept.get(key)
+            if kept is not None:
                 self._kept.move_to_end(key)
-                return found
-        # densified outside the lock: two threads may do it twice, with the same bits
+                return kept
+        # outside the lock: two threads may compute the same matrix, with the same bits
         dense = torch.from_numpy(self.library[slot][index].dense())
-        # torch's own memory is aligned to 64 bytes, numpy's is not, and kernels may round
-        # differently on other alignments
+        # torch aligns memory to 64 bytes, numpy does not, and rounding may depend on alignment
         weight = torch.empty(dense.shape, device=self._device).copy_(dense)
         with self._lock:
             if key not in self._kept and weight.nbytes <= self.max_bytes:

@@ -1,4 +1,4 @@
-r"""Matrices that are not drawn: they follow from a layout of the residual stream.
+r"""Matrices that are not drawn but follow from a layout of the residual stream.
 
 Notation: d = `n_embd`; positions s <= t; a head of d / H coordinates. With a position coordinate
 `step * s` and a query that is 1 at every position, a key of `rate * sqrt(d / H) / step` times that
@@ -6,18 +6,19 @@ coordinate makes attention weigh the past by its distance alone,
 
     a_s = exp(-rate (t - s)) / sum_{s' <= t} exp(-rate (t - s')).
 
-It weighs the current position by nearly w = 1 - exp(-rate). A head whose value is `- 1 / w` times
-coordinates that the residual stream holds already takes the current token's part out of them:
-what remains is -1/w sum_{s < t} a_s e_s, the earlier tokens alone.
+The weight of the current position is nearly w = 1 - exp(-rate). A head whose value is `- 1 / w`
+times coordinates e of the residual stream cancels the current token's part in them: what remains
+is -1/w sum_{s < t} a_s e_s, the part of the earlier tokens.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.errors import ConfigError
 from clso.library.entry import FloatMatrix, LibraryEntry, Shape
@@ -27,7 +28,7 @@ __all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention"]
 
 
 class DerivedEntry(LibraryEntry):
-    """An entry that is made from other things than random numbers."""
+    """An entry that is computed and not drawn."""
 
     @classmethod
     def draw(
@@ -40,7 +41,50 @@ class DerivedEntry(LibraryEntry):
         )
 
 
-class RecencyAttention(DerivedEntry):
+class _HeadEntry(DerivedEntry):
+    """A matrix of two heads: the first carries the recent tokens, the second the topic.
+
+    Arrays: `starts`, `widths` `(h,)` int32, the coordinates of each head. Parameters: `n_head`.
+
+    Attributes:
+        parameter_names: of the parameters that `dense` reads.
+    """
+
+    parameter_names: ClassVar[frozenset[str]]
+
+    @staticmethod
+    def _heads(layout: ResidualLayout, n_head: int) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays `starts` and `widths` for a layout, if the heads can carry it."""
+        width = layout.n_embd // n_head
+        if n_head < 2 or max(layout.recent, layout.topic) > width:
+            raise ConfigError(
+                f"{n_head} heads of {width} coordinates cannot carry "
+                f"{layout.recent} recent and {layout.topic} topic coordinates",
+                remedy="use two heads or more, and lower gpt.spectral.recent_width or topic_width",
+            )
+        return {
+            "starts": np.array([layout.near, layout.near + layout.recent], dtype=np.int32),
+            "widths": np.array(layout.widths[1:], dtype=np.int32),
+        }
+
+    @property
+    def _head_width(self) -> int:
+        return self.shape[0] // int(self.parameters["n_head"])
+
+    def defect(self) -> str:
+        """See the base class."""
+        if not self.parameters.keys() >= self.parameter_names:
+            return f"expected the parameters {', '.join(sorted(self.parameter_names))}"
+        shapes = {array.shape for array in self.arrays.values()}
+        if len(shapes) > 1 or len(shapes.pop()) != 1:
+            return f"expected one element of {', '.join(self.arrays)} per head"
+        starts, widths = self.arrays["starts"], self.arrays["widths"]
+        if starts.min() < 0 or (starts + widths).max() > self.shape[0]:
+            return "a head is beyond the residual stream"
+        return ""
+
+
+class RecencyAttention(_HeadEntry):
     """Queries, keys and values of heads that weigh the past by its distance.
 
     Arrays: `starts`, `widths` `(h,)` int32, the coordinates that each head reads; `rates` `(h,)`
@@ -50,21 +94,22 @@ class RecencyAttention(DerivedEntry):
     """
 
     family = "recency_attention"
+    array_types = (("starts", np.int32), ("widths", np.int32), ("rates", np.float64))
+    parameter_names = frozenset({"n_head", "step", "loud"})
 
     @classmethod
     def of(cls, layout: ResidualLayout, n_head: int, rates: Sequence[float]) -> Self:
-        """Return heads for recent and topic; other heads stay idle.
+        """Return the heads for recent and topic; other heads are zero.
 
         Args:
-            layout: which coordinates they read.
+            layout: which coordinates the heads read.
             n_head: H.
             rates: the decay of the first and of the second head.
 
         Raises:
             ConfigError: fewer than two heads, or heads narrower than what they carry.
         """
-        _check_heads(layout, n_head)
-        widths = layout.widths[1:]
+        heads = cls._heads(layout, n_head)
         return cls(
             (layout.n_embd, 3 * layout.n_embd),
             {
@@ -73,23 +118,19 @@ class RecencyAttention(DerivedEntry):
                 "loud": layout.loud,
                 "rates": [float(rate) for rate in rates],
             },
-            {
-                "starts": np.array([layout.near, layout.near + layout.recent], dtype=np.int32),
-                "widths": np.array(widths, dtype=np.int32),
-                "rates": np.array(rates, dtype=np.float64),
-            },
+            {**heads, "rates": np.array(rates, dtype=np.float64)},
         )
 
     def dense(self) -> FloatMatrix:
         """Return W, `(d, 3 d)` float32."""
-        n_embd = self.shape[0]
-        head = n_embd // int(self.parameters["n_head"])
+        n_embd, head_width = self.shape[0], self._head_width
         weight = np.zeros(self.shape, dtype=np.float32)
         heads = zip(*(self.arrays[name] for name in ("starts", "widths", "rates")), strict=True)
-        for number, (start, width, rate) in enumerate(heads):
-            query = number * head
+        for head, (start, width, rate) in enumerate(heads):
+            query = head * head_width
+            key_scale = rate * math.sqrt(head_width) / self.parameters["step"]
             weight[n_embd - 2 :, query] = np.array([0.5, -0.5]) / self.parameters["loud"]
-            weight[n_embd - 3, n_embd + query] = rate * math.sqrt(head) / self.parameters["step"]
+            weight[n_embd - 3, n_embd + query] = key_scale
             index = np.arange(width)
             weight[start + index, 2 * n_embd + query + index] = 1.0 / math.expm1(-rate)
         return weight
@@ -101,88 +142,46 @@ class RecencyAttention(DerivedEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        if self.arrays.keys() != {"starts", "widths", "rates"}:
-            return "expected the arrays `starts`, `widths` and `rates`"
-        if not {"n_head", "step", "loud"} <= self.parameters.keys():
-            return "expected the parameters `n_head`, `step` and `loud`"
-        starts, widths, rates = (self.arrays[name] for name in ("starts", "widths", "rates"))
-        if not starts.shape == widths.shape == rates.shape or starts.ndim != 1:
-            return "expected a start, a width and a rate per head"
-        if not (len(rates) <= int(self.parameters["n_head"]) and np.all(rates > 0)):
-            return "expected positive rates, no more than heads"
-        if starts.min() < 0 or (starts + widths).max() > self.shape[0]:
-            return "a head reads beyond the residual stream"
-        return ""
+        problem, rates = super().defect(), self.arrays["rates"]
+        if not problem and not (len(rates) <= self.parameters["n_head"] and np.all(rates > 0)):
+            problem = "expected positive rates, no more than heads"
+        return problem
 
 
-class HeadMerge(DerivedEntry):
-    """Puts what heads bring back to the coordinates that they read, balanced.
+class HeadMerge(_HeadEntry):
+    """Adds the outputs of the heads to the coordinates that they read, balanced.
 
     Arrays: `starts`, `widths` `(h,)` int32, as in `RecencyAttention`.
 
-    Parameters: `n_head`; `gain`, a factor, 1 where the current token's part is to vanish.
+    Parameters: `n_head`; `gain`, a factor; at 1 the part of the current token vanishes.
     """
 
     family = "head_merge"
+    array_types = (("starts", np.int32), ("widths", np.int32))
+    parameter_names = frozenset({"n_head", "gain"})
 
     @classmethod
     def of(cls, layout: ResidualLayout, n_head: int, gain: float) -> Self:
-        """Return the matrix for a layout's two heads.
+        """Return the matrix for the two heads of a layout.
 
         Raises:
             ConfigError: fewer than two heads, or heads narrower than what they carry.
         """
-        _check_heads(layout, n_head)
-        return cls(
-            (layout.n_embd, layout.n_embd),
-            {"n_head": n_head, "gain": gain},
-            {
-                "starts": np.array([layout.near, layout.near + layout.recent], dtype=np.int32),
-                "widths": np.array(layout.widths[1:], dtype=np.int32),
-            },
-        )
+        heads = cls._heads(layout, n_head)
+        return cls((layout.n_embd, layout.n_embd), {"n_head": n_head, "gain": gain}, heads)
 
     def dense(self) -> FloatMatrix:
         """Return W, `(d, d)` float32."""
-        n_embd, gain = self.shape[0], self.parameters["gain"]
-        head = n_embd // int(self.parameters["n_head"])
+        n_embd, gain, head_width = self.shape[0], self.parameters["gain"], self._head_width
         weight = np.zeros(self.shape, dtype=np.float32)
         heads = zip(self.arrays["starts"], self.arrays["widths"], strict=True)
-        for number, (start, width) in enumerate(heads):
-            index = np.arange(width)
-            weight[number * head + index, start + index] = gain
-            weight[number * head : number * head + width, n_embd - 2 :] = -gain / 2
+        for head, (start, width) in enumerate(heads):
+            rows = head * head_width + np.arange(width)
+            weight[rows, start + np.arange(width)] = gain
+            weight[rows, n_embd - 2 :] = -gain / 2
         return weight
 
     @property
     def flops(self) -> int:
         """A multiplication and a subtraction per coordinate."""
         return 2 * int(self.arrays["widths"].sum())
-
-    def defect(self) -> str:
-        """See the base class."""
-        if self.arrays.keys() != {"starts", "widths"}:
-            return "expected the arrays `starts` and `widths`"
-        if not {"n_head", "gain"} <= self.parameters.keys():
-            return "expected the parameters `n_head` and `gain`"
-        starts, widths = self.arrays["starts"], self.arrays["widths"]
-        if starts.shape != widths.shape or starts.ndim != 1:
-            return "expected a start and a width per head"
-        if starts.min() < 0 or (starts + widths).max() > self.shape[0]:
-            return "a head writes beyond the residual stream"
-        return ""
-
-
-def _check_heads(layout: ResidualLayout, n_head: int) -> None:
-    """Refuse heads that cannot carry a layout's recent and topic coordinates.
-
-    Raises:
-        ConfigError: fewer than two heads, or heads narrower than what they carry.
-    """
-    widest = max(layout.recent, layout.topic)
-    if n_head < 2 or widest > layout.n_embd // n_head:
-        raise ConfigError(
-            f"{n_head} heads of {layout.n_embd // n_head} coordinates cannot carry "
-            f"{layout.recent} recent and {layout.topic} topic coordinates",
-            remedy="use two heads or more, and lower gpt.spectral.recent_width or topic_width",
-        )

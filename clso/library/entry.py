@@ -6,72 +6,75 @@ Every family scales its matrices to the same Frobenius norm,
     ||W||_F^2 = gain^2 * out,
 
 so that inputs of unit variance give outputs of variance gain^2 on average over the columns, and
-no family wins a slot by loudness alone. The zero matrix alone cannot have it.
+no family wins a slot by the size of its numbers. Only the zero matrix has another norm.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from clso.errors import ArtifactError, ConfigError
-from clso.section import Positive, Section
+from clso.section import Positive, Section, mistakes
 
 __all__ = [
+    "ArrayTypes",
     "FamilySettings",
     "FloatMatrix",
     "LibraryEntry",
     "Shape",
-    "check_at_least_one",
-    "check_divides",
     "norm_scale",
-    "not_dividing",
 ]
 
 FloatMatrix = npt.NDArray[np.float32]
 Shape = tuple[int, int]
+ArrayTypes = tuple[tuple[str, type[np.generic]], ...]
 
-# Singular values below this share of the largest are rounding: what is stored is float32.
+# Singular values below this share of the largest are rounding errors: arrays are float32.
 _RANK_TOLERANCE = 1e-5
 
 
 class FamilySettings(Section):
-    """A family's part in a library, and what its matrices are drawn with.
+    """A family's share of a library, and the parameters that its matrices are drawn with.
 
     Attributes:
-        share: of a slot's entries, relative to the other families' shares.
-        family: its name; a family narrows this to a `Literal` of its own, with that default.
+        share: of a slot's entries, relative to the shares of the other families.
+        family: its name; each family narrows this to a `Literal` and gives the default.
     """
 
     share: Positive = 1.0
     family: str
 
     def misfit(self, n_embd: int) -> str:
-        """Say why there are no such matrices in a model of this width; empty if there are."""
+        """Return why a model of this width cannot have such matrices; empty if it can."""
         return ""
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What a matrix is drawn with."""
+        """The values that a matrix is drawn with."""
         return self.model_dump(exclude={"family", "share"})
 
 
 class LibraryEntry(ABC):
-    """One matrix of a library; a subclass is a family.
+    """One matrix of a library; each subclass is a family.
 
-    A package offers a family of its own under the entry-point group `clso.matrix_families`, by
-    the name that its `family` has: a subclass with `Settings`, `draw`, `dense` and `flops`.
+    A package adds a family through the entry-point group `clso.matrix_families`, under the name in
+    `family`: a subclass with `Settings`, `draw`, `dense` and `flops`.
 
     Args:
         shape: `(in, out)`.
-        parameters: the settings it was drawn with, JSON values.
-        arrays: its compact form, by name; they become read-only.
+        parameters: the settings that the matrix was drawn with, JSON values.
+        arrays: the compact form, by name; made read-only.
+
+    Attributes:
+        array_types: names and types of the arrays, checked at construction; `None`: not checked.
 
     Raises:
         ArtifactError: the arrays do not make a matrix of this family and shape.
@@ -79,6 +82,7 @@ class LibraryEntry(ABC):
 
     family: ClassVar[str]
     Settings: ClassVar[type[FamilySettings]] = FamilySettings
+    array_types: ClassVar[ArrayTypes | None] = None
 
     def __init__(
         self, shape: Shape, parameters: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
@@ -90,7 +94,7 @@ class LibraryEntry(ABC):
             view = np.ascontiguousarray(array).reshape(np.shape(array)).view()
             view.flags.writeable = False
             self.arrays[name] = view
-        problem = self.defect()
+        problem = self._wrong_types() or self.defect()
         if problem:
             raise ArtifactError(
                 f"a {self.family} matrix of shape {self.shape} is damaged: {problem}",
@@ -106,11 +110,11 @@ class LibraryEntry(ABC):
         Args:
             rng: all randomness comes from here.
             shape: `(in, out)`.
-            gain: see the module.
-            **parameters: the family's own, as its `Settings` name them.
+            gain: standard deviation of outputs for inputs of unit variance.
+            **parameters: all parameters of the family's `Settings`.
 
         Raises:
-            ConfigError: a parameter that is missing, unknown, or that no such matrix can have.
+            ConfigError: a parameter is missing, unknown or out of range.
         """
         names = cls.Settings.model_fields.keys() - {"family", "share"}
         if parameters.keys() != names:
@@ -118,31 +122,53 @@ class LibraryEntry(ABC):
                 f"library family {cls.family} got the parameters {sorted(parameters)}, "
                 f"expected {sorted(names)}"
             )
-        return cls.draw(rng, shape, gain, parameters)
+        try:
+            settings = cls.Settings.model_validate({"family": cls.family, **parameters})
+        except ValidationError as error:
+            raise ConfigError(
+                f"library family {cls.family}: {'; '.join(mistakes(error, cls.Settings))}"
+            ) from error
+        return cls.draw(rng, shape, gain, settings.parameters)
 
     @classmethod
     @abstractmethod
     def draw(
         cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
-        """Check the parameters' values and draw; `generate` has checked their names."""
+        """Draw one matrix; `generate` has checked the parameters by themselves.
+
+        Raises:
+            ConfigError: no matrix of this shape can have these parameters.
+        """
 
     @abstractmethod
     def dense(self) -> FloatMatrix:
-        """Return W, `(in, out)` float32, the same bits at every call."""
+        """Return W, `(in, out)` float32; every call returns the same bits."""
 
     @property
     @abstractmethod
     def flops(self) -> int:
-        """Floating-point operations of x W for one row x, in the structured form."""
+        """Floating-point operations of x W for one row x, by the fastest structured algorithm."""
 
     def defect(self) -> str:
-        """Say what is wrong with `arrays`; empty if nothing is."""
+        """Return what is wrong with parameters or arrays, whose types are checked; or nothing."""
         return ""
+
+    def _wrong_types(self) -> str:
+        if self.array_types is None:
+            return ""
+        types = dict(self.array_types)
+        if self.arrays.keys() == types.keys() and all(
+            np.issubdtype(array.dtype, types[name]) for name, array in self.arrays.items()
+        ):
+            return ""
+        actual = ", ".join(f"{name} {array.dtype}" for name, array in self.arrays.items())
+        expected = ", ".join(f"{name} {kind.__name__}" for name, kind in types.items())
+        return f"the arrays are {actual or 'missing'}, expected {expected}"
 
     def _singular_values(self) -> npt.NDArray[np.float64]:
         dense = self.dense().astype(np.float64)
-        # the smaller Gram matrix: squaring costs digits only far below the rank tolerance
+        # of the smaller Gram matrix: squaring loses digits only far below the rank tolerance
         gram = dense @ dense.T if self.shape[0] <= self.shape[1] else dense.T @ dense
         squares = np.asarray(np.linalg.eigvalsh(gram)[::-1], dtype=np.float64)
         return np.sqrt(np.maximum(squares, 0.0))
@@ -172,8 +198,15 @@ class LibraryEntry(ABC):
         """The largest singular value."""
         return float(self._spectrum[0])
 
+    def content(self) -> Iterator[bytes]:
+        """Yield everything that decides the matrix: family, parameters and arrays."""
+        yield f"{self.family} {sorted(self.parameters.items())}".encode()
+        for name, array in sorted(self.arrays.items()):
+            yield f"{name} {array.dtype.str} {array.shape}".encode()
+            yield array.tobytes()
+
     def to_record(self) -> dict[str, Any]:
-        """Return plain values, the columns of the table `library` but slot and index."""
+        """Return the columns of the table `library` except slot and index."""
         return {
             "family": self.family,
             "rows": self.shape[0],
@@ -225,40 +258,5 @@ class LibraryEntry(ABC):
 
 
 def norm_scale(squared_norm: float, shape: Shape, gain: float) -> float:
-    r"""Return the factor that takes :math:`\|W\|_F^2` to :math:`gain^2 \cdot out`."""
+    r"""Return the factor that scales :math:`\|W\|_F^2` to :math:`gain^2 \cdot out`."""
     return gain * float(np.sqrt(shape[1] / squared_norm))
-
-
-def check_at_least_one(family: str, **values: int) -> None:
-    """Refuse counts below 1.
-
-    Raises:
-        ConfigError: names the family, the parameter and its value.
-    """
-    for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"library family {family}: {name} is {value}, expected at least 1")
-
-
-def check_divides(family: str, shape: Shape, **values: int) -> None:
-    """Refuse block sizes or counts below 2, or that do not divide both sides of a matrix.
-
-    Raises:
-        ConfigError: names the family, the parameter, its value and the shape.
-    """
-    for name, value in values.items():
-        if value < 2:
-            raise ConfigError(f"library family {family}: {name} is {value}, expected at least 2")
-        if shape[0] % value or shape[1] % value:
-            raise ConfigError(
-                f"library family {family}: {name} is {value}, which does not divide both sides of "
-                f"a {shape[0]} x {shape[1]} matrix",
-                remedy=f"choose {name} as a divisor of n_embd",
-            )
-
-
-def not_dividing(name: str, value: int, n_embd: int) -> str:
-    """Say that a value does not divide a model's width; empty if it does."""
-    if n_embd % value == 0:
-        return ""
-    return f"{name} {value} does not divide model.n_embd {n_embd}; choose a divisor of it"

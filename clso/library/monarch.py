@@ -1,4 +1,4 @@
-"""Monarch matrices: two block-diagonal ones with a permutation between them.
+"""Monarch matrices: two block-diagonal matrices with a permutation between them.
 
 Notation: k = `blocks`; m = min(in, out); F_1 ... F_k `(in / k, m / k)`, G_1 ... G_k
 `(m / k, out / k)`; P_n the permutation of n places that writes k rows of n / k as n / k rows of k.
@@ -12,28 +12,18 @@ k^2 <= m.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import Field
 
-from clso.library.entry import (
-    FamilySettings,
-    FloatMatrix,
-    LibraryEntry,
-    Shape,
-    check_divides,
-    norm_scale,
-    not_dividing,
-)
+from clso.library.entry import FloatMatrix, Shape
+from clso.library.factor_pair import Divisor, Factor, FactorPair, FactorShapes
 
 __all__ = ["Monarch"]
 
 
-class Monarch(LibraryEntry):
-    """A product of two block-diagonal matrices with Gaussian blocks, shuffled between.
+class Monarch(FactorPair):
+    """A product of two block-diagonal matrices with Gaussian blocks and a permutation between.
 
     Arrays: `first` `(k, in / k, m / k)` float32, F; `second` `(k, m / k, out / k)` float32, G.
 
@@ -41,8 +31,10 @@ class Monarch(LibraryEntry):
     """
 
     family = "monarch"
+    divisor = "blocks"
+    array_types = (("first", np.float32), ("second", np.float32))
 
-    class Settings(FamilySettings):
+    class Settings(FactorPair.Settings):
         """Two block-diagonal Gaussian matrices with a permutation between them.
 
         Attributes:
@@ -51,37 +43,22 @@ class Monarch(LibraryEntry):
         """
 
         family: Literal["monarch"] = "monarch"
-        blocks: Annotated[int, Field(ge=2, le=10**6)] = 8
-
-        def misfit(self, n_embd: int) -> str:
-            """See the base class."""
-            return not_dividing("blocks", self.blocks, n_embd)
+        blocks: Divisor = 8
 
     @classmethod
-    def draw(
-        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
-    ) -> Self:
+    def factor_shapes(cls, shape: Shape, divisor: int) -> FactorShapes:
         """See the base class."""
-        blocks = int(parameters["blocks"])
-        check_divides(cls.family, shape, blocks=blocks)
-        inner = min(shape) // blocks
-        first = rng.standard_normal((blocks, shape[0] // blocks, inner))
-        second = rng.standard_normal((blocks, inner, shape[1] // blocks))
-        squared_norm = float(np.square(_product(first, second)).sum())
-        # shared evenly, so that float32 rounds both alike
-        scale = np.sqrt(norm_scale(squared_norm, shape, gain))
-        return cls(
-            shape,
-            {"blocks": blocks, "gain": gain},
-            {
-                "first": (first * scale).astype(np.float32),
-                "second": (second * scale).astype(np.float32),
-            },
-        )
+        inner = min(shape) // divisor
+        return (divisor, shape[0] // divisor, inner), (divisor, inner, shape[1] // divisor)
+
+    @staticmethod
+    def squared_norm(first: Factor, second: Factor) -> float:
+        """See the base class."""
+        return float(np.square(_product(first, second)).sum())
 
     def dense(self) -> FloatMatrix:
         """Return W, `(in, out)` float32."""
-        factors = (self.arrays[name].astype(np.float64) for name in ("first", "second"))
+        factors = (self.arrays[name].astype(np.float64) for name, _ in self.array_types)
         return np.ascontiguousarray(_product(*factors), dtype=np.float32)
 
     @property
@@ -89,31 +66,14 @@ class Monarch(LibraryEntry):
         """A multiplication and an addition per stored element."""
         return 2 * int(self.arrays["first"].size + self.arrays["second"].size)
 
-    def defect(self) -> str:
-        """See the base class."""
-        if self.arrays.keys() != {"first", "second"}:
-            return "expected the arrays `first` and `second`"
-        first, second = self.arrays["first"], self.arrays["second"]
-        if first.dtype != np.float32 or second.dtype != np.float32:
-            return f"blocks are {first.dtype} and {second.dtype}, expected float32"
-        if first.ndim != 3 or second.ndim != 3 or len(first) != len(second):
-            return "expected as many first as second blocks"
-        blocks, inner = len(first), first.shape[2]
-        outer = (first.shape[1] * blocks, second.shape[2] * blocks)
-        if outer != self.shape or inner != second.shape[1] or inner * blocks != min(outer):
-            return f"blocks are {first.shape} and {second.shape}"
-        return ""
 
-
-def _product(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _product(first: Factor, second: Factor) -> Factor:
     """Return the dense product, `(in, out)`."""
     blocks, rows, inner = first.shape
     shuffled = np.zeros((blocks, rows, inner, blocks))
     index = np.arange(blocks)
     shuffled[index, :, :, index] = first
     pieces = shuffled.reshape(blocks * rows, blocks, inner)
-    # numpy's own loops: a BLAS may add in another order when it has more threads
+    # without BLAS, whose order of summation may depend on the number of threads
     product = np.einsum("rkm,kmc->rck", pieces, second, optimize=False)
     return np.asarray(product.reshape(blocks * rows, -1))

@@ -10,14 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from clso.errors import ConfigError
-from clso.library.entry import (
-    FamilySettings,
-    FloatMatrix,
-    LibraryEntry,
-    Shape,
-    check_at_least_one,
-    norm_scale,
-)
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
 from clso.section import Count
 
 __all__ = ["QuantizedLowRank"]
@@ -26,8 +19,8 @@ __all__ = ["QuantizedLowRank"]
 class QuantizedLowRank(LibraryEntry):
     """A scaled product of integer factors, W = s L R.
 
-    The product of the integers is exact in float64 whatever the order of summation, so W has the
-    same bits on every machine.
+    The product of the integers is exact in float64 in any order of summation, so W has the same
+    bits on every machine.
 
     Arrays: `left` `(in, r)` int8; `right` `(r, out)` int8; `scale` `()` float32.
 
@@ -36,6 +29,7 @@ class QuantizedLowRank(LibraryEntry):
     """
 
     family = "quantized_low_rank"
+    array_types = (("left", np.int8), ("right", np.int8), ("scale", np.float32))
 
     class Settings(FamilySettings):
         """Product of two Gaussian factors, each quantized to `2**bits - 1` symmetric levels."""
@@ -55,18 +49,15 @@ class QuantizedLowRank(LibraryEntry):
         cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
     ) -> Self:
         """See the base class."""
-        rank, bits = int(parameters["rank"]), int(parameters["bits"])
-        check_at_least_one(cls.family, rank=rank)
+        rank, bits = parameters["rank"], parameters["bits"]
         if rank > min(shape):
             raise ConfigError(
                 f"library family {cls.family}: rank is {rank}, but a {shape[0]} x {shape[1]} "
                 f"matrix has rank {min(shape)} at most",
                 remedy=f"choose a rank of at most {min(shape)}, or a larger n_embd",
             )
-        if not 2 <= bits <= 8:
-            raise ConfigError(f"library family {cls.family}: bits is {bits}, expected 2 to 8")
         squared_norm = 0.0
-        while squared_norm == 0.0:  # tiny factors of few levels can cancel exactly
+        while squared_norm == 0.0:  # the product of tiny factors with few levels can be exactly 0
             left = _quantize(rng.standard_normal((shape[0], rank)), bits)
             right = _quantize(rng.standard_normal((rank, shape[1])), bits)
             squared_norm = float(np.square(_product(left, right)).sum())
@@ -96,11 +87,7 @@ class QuantizedLowRank(LibraryEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        if self.arrays.keys() != {"left", "right", "scale"}:
-            return "expected the arrays `left`, `right` and `scale`"
         left, right, scale = (self.arrays[name] for name in ("left", "right", "scale"))
-        if left.dtype != np.int8 or right.dtype != np.int8 or scale.dtype != np.float32:
-            return "expected int8 factors and a float32 scale"
         if left.ndim != 2 or right.ndim != 2 or scale.shape != ():
             return "expected two matrices and one number"
         if (left.shape[0], right.shape[1]) != self.shape or left.shape[1] != right.shape[0]:

@@ -1,18 +1,18 @@
-"""Which coordinates of the residual stream a spectral model uses for what.
+"""The division of the residual stream of a spectral model into coordinates.
 
 Notation: d = `n_embd`. From the first coordinate on:
 
-    near      what the current token says of the next one
-    recent    what the last few tokens say, brought there by a first head of attention
-    topic     what a longer stretch of tokens says, brought there by a second head
+    near      what the current token says of the next token
+    recent    what the last few tokens say; the first head of attention writes it
+    topic     what a longer stretch of tokens says; the second head writes it
     position  one coordinate that grows with the position
     plus      + sqrt(d / 2) minus half the sum of the others, so that every row sums to 0
     minus     - sqrt(d / 2) minus the other half
 
-The last two are large beside the rest, so LayerNorm, which divides by the root of the mean
-square, divides by about 1: by sqrt(1 + (|e|^2 + (sum e)^2 / 2) / d) for what else, e, stands in a
-row. It is linear to first order, and half the difference of the two is the same in every row: a
-query that does not depend on the token.
+Plus and minus are large beside the other coordinates e of a row. LayerNorm divides by the root of
+the mean square, here sqrt(1 + (|e|^2 + (sum e)^2 / 2) / d), which is about 1: it is linear to first
+order. Half the difference of plus and minus is the same in every row, and so gives a query that
+does not depend on the token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from clso.library.entry import FloatMatrix
 __all__ = ["ResidualLayout"]
 
 _RESERVED = 3
-# The position coordinate of the last position, as a share of sqrt(d).
+# The largest position coordinate, as a share of sqrt(d).
 _LARGEST_POSITION = 0.05
 
 
@@ -39,11 +39,11 @@ class ResidualLayout:
     Args:
         n_embd: d.
         recent: coordinates for the recent tokens.
-        topic: coordinates for the topic; near gets what remains.
+        topic: coordinates for the topic; near gets the others.
         block_size: T, positions.
 
     Raises:
-        ConfigError: nothing remains for the current token.
+        ConfigError: no coordinate is left for the current token.
     """
 
     n_embd: int
@@ -66,19 +66,9 @@ class ResidualLayout:
         return self.n_embd - self.recent - self.topic - _RESERVED
 
     @property
-    def rank(self) -> int:
-        """Coordinates that carry co-occurrence: all but the reserved ones."""
-        return self.n_embd - _RESERVED
-
-    @property
     def widths(self) -> tuple[int, int, int]:
         """Coordinates of near, recent and topic."""
         return self.near, self.recent, self.topic
-
-    @property
-    def position(self) -> int:
-        """The coordinate that grows with the position."""
-        return self.n_embd - 3
 
     @property
     def loud(self) -> float:
@@ -87,12 +77,12 @@ class ResidualLayout:
 
     @property
     def step(self) -> float:
-        """How much the position coordinate grows from one position to the next."""
+        """The growth of the position coordinate from one position to the next."""
         return _LARGEST_POSITION * math.sqrt(self.n_embd) / self.block_size
 
     def positions(self) -> FloatMatrix:
         """Return wpe, `(T, d)`: the position coordinate, balanced."""
         wpe = np.zeros((self.block_size, self.n_embd), dtype=np.float32)
-        wpe[:, self.position] = self.step * np.arange(self.block_size)
-        wpe[:, -2:] = -wpe[:, self.position, None] / 2
+        wpe[:, -3] = self.step * np.arange(self.block_size)
+        wpe[:, -2:] = -wpe[:, -3, None] / 2
         return wpe

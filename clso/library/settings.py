@@ -1,4 +1,4 @@
-"""The settings of a library: which families share its entries, and what follows from the data."""
+"""The settings of a library: its families, and its entries that follow from the data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LibrarySettings", "SpectralSettings"]
 
 
 def _of_its_family(values: object) -> object:
-    """Return the settings of the family that the values name."""
+    """Return the settings of the family that is named in the values."""
     if not isinstance(values, Mapping):
         return values
     if "family" not in values:
@@ -49,7 +49,7 @@ class LibrarySettings(Section):
     )
 
     @model_validator(mode="after")
-    def _every_family_gets_one(self) -> LibrarySettings:
+    def _check_size(self) -> LibrarySettings:
         if self.size < len(self.families):
             raise ValueError(f"size {self.size} is fewer than the {len(self.families)} families")
         return self
@@ -67,17 +67,17 @@ class SpectralSettings(Section):
         size: derived entries per body slot, after the `library.size` drawn ones.
         embeddings: entries of the slot `embedding`.
         readouts: entries of the slot `readout`.
-        recent_width: coordinates for what the last few tokens say.
-        topic_width: coordinates for what a longer stretch says.
-        recent_reach: pairs up to so many places apart are counted for recent.
+        recent_width: coordinates for the last few tokens.
+        topic_width: coordinates for a longer stretch of tokens.
+        recent_reach: largest distance of the pairs that are counted for recent.
         topic_reach: the same for topic.
         shrinkage: range of the shrinkage of rare tokens' embeddings, in counts.
-        near_gain: range of the factor on what the current token says.
-        recent_gain: on the weighted mean of the recent tokens.
-        topic_gain: on that of the longer stretch.
+        near_gain: range of the factor on the current token's coordinates.
+        recent_gain: range of the factor on the weighted mean of the recent tokens.
+        topic_gain: range of the factor on the weighted mean of the longer stretch.
         recent_rate: range of the decay per position of the first head.
-        topic_rate: of the second head.
-        merge_gain: range of the factor on what both heads bring.
+        topic_rate: range of the decay per position of the second head.
+        merge_gain: range of the factor on the outputs of both heads.
     """
 
     enabled: bool = False
@@ -99,7 +99,7 @@ class SpectralSettings(Section):
     @field_validator("*")
     @classmethod
     def _lists_repeat_nothing(cls, value: object) -> object:
-        # the lists here are ranges, and a range of one value has equal ends
+        # instead of the base class's check: all lists are ranges, whose ends may be equal
         if isinstance(value, tuple) and value[0] > value[1]:
-            raise ValueError(f"the range {list(value)} is the wrong way round")
+            raise ValueError(f"the range {list(value)} has its larger end first")
         return value

@@ -7,7 +7,7 @@ Only the m tokens that occur have rows to store, in float16.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ __all__ = ["SpectralEmbedding", "SpectralReadout"]
 
 
 class _SpectralEntry(DerivedEntry):
-    """What embedding and readout share: rows of some tokens, scaled when densified."""
+    """The base of embedding and readout: rows of the tokens that occur, scaled in `dense`."""
 
     @property
     def flops(self) -> int:
@@ -28,20 +28,18 @@ class _SpectralEntry(DerivedEntry):
         return 2 * int(self.arrays["vectors"].size)
 
     def _singular_values(self) -> npt.NDArray[np.float64]:
-        # in float32: the Gram matrix of 50,000 rows in float64 takes longer than all the rest
+        # in float32: in float64 this product of 50,000 rows would dominate the time
         dense = self.dense()
         gram = (dense.T @ dense).astype(np.float64)
         squares = np.asarray(np.linalg.eigvalsh(gram)[::-1], dtype=np.float64)
         return np.sqrt(np.maximum(squares, 0.0))
 
-    def _problem(self, others: Sequence[str]) -> str:
-        if self.arrays.keys() != {"tokens", "vectors", *others}:
-            return f"expected the arrays {', '.join(sorted({'tokens', 'vectors', *others}))}"
+    def defect(self) -> str:
+        """See the base class."""
         tokens, vectors = self.arrays["tokens"], self.arrays["vectors"]
-        if tokens.dtype != np.int32 or vectors.dtype != np.float16 or vectors.ndim != 2:
-            return "expected int32 tokens and a float16 matrix of vectors"
-        if tokens.shape != vectors.shape[:1] or vectors.shape[1] + 3 != self.shape[1]:
-            return f"vectors are {vectors.shape}, expected {tokens.shape} x {self.shape[1] - 3}"
+        expected = (tokens.size, self.shape[1] - 3)
+        if tokens.ndim != 1 or vectors.shape != expected:
+            return f"vectors are {vectors.shape}, expected {expected}"
         in_order = bool(np.all(np.diff(tokens) > 0))
         if not in_order or (len(tokens) and not 0 <= tokens[0] <= tokens[-1] < self.shape[0]):
             return f"token numbers are not ascending within 0 to {self.shape[0] - 1}"
@@ -51,8 +49,8 @@ class _SpectralEntry(DerivedEntry):
 class SpectralEmbedding(_SpectralEntry):
     """wte: E with the rows of rare tokens shrunk, and the layout's last two coordinates.
 
-    Row x is E_x r(x) / (r(x) + shrinkage), then 0 for the position, and plus and minus
-    sqrt(d / 2), each less half the row's sum.
+    Row x is E_x r(x) / (r(x) + shrinkage), then 0 for the position, then sqrt(d / 2) and
+    -sqrt(d / 2), each minus half the sum of the row.
 
     Arrays: `tokens` `(m,)` int32, ascending; `vectors` `(m, rank)` float16; `counts` `(m,)`
     float32, r.
@@ -61,6 +59,7 @@ class SpectralEmbedding(_SpectralEntry):
     """
 
     family = "spectral_embedding"
+    array_types = (("tokens", np.int32), ("vectors", np.float16), ("counts", np.float32))
 
     @classmethod
     def of(cls, factors: SpectralFactors, shrinkage: float) -> Self:
@@ -76,15 +75,12 @@ class SpectralEmbedding(_SpectralEntry):
             },
         )
 
-    def _columns(self) -> FloatMatrix:
-        counts = self.arrays["counts"]
-        # a token that is never a context has a row of zeros, whatever it is divided by
-        kept = counts / np.maximum(counts + np.float32(self.parameters["shrinkage"]), 1e-6)
-        return np.asarray(self.arrays["vectors"].astype(np.float32) * kept[:, None])
-
     def dense(self) -> FloatMatrix:
         """Return wte, `(V, d)` float32; every row sums to 0."""
-        loud, columns = self.parameters["loud"], self._columns()
+        counts, loud = self.arrays["counts"], self.parameters["loud"]
+        # the row of a token that is never a context is zero, whatever the divisor
+        kept = counts / np.maximum(counts + np.float32(self.parameters["shrinkage"]), 1e-6)
+        columns = self.arrays["vectors"].astype(np.float32) * kept[:, None]
         weight = np.zeros(self.shape, dtype=np.float32)
         weight[self.arrays["tokens"], : columns.shape[1]] = columns
         weight[:, -2:] = loud, -loud
@@ -95,7 +91,7 @@ class SpectralEmbedding(_SpectralEntry):
         """See the base class."""
         if not {"shrinkage", "loud"} <= self.parameters.keys():
             return "expected the parameters `shrinkage` and `loud`"
-        problem = self._problem(["counts"])
+        problem = super().defect()
         if not problem and self.arrays["counts"].shape != self.arrays["tokens"].shape:
             problem = "expected a count per token"
         return problem
@@ -104,8 +100,8 @@ class SpectralEmbedding(_SpectralEntry):
 class SpectralReadout(_SpectralEntry):
     """The head: U with a gain per part, and log p_1 in the last column.
 
-    The last column is multiplied by the final LayerNorm's constant 1. The gains of recent and
-    topic are negative: `RecencyAttention` brings the earlier tokens with a minus.
+    The constant 1 of the final LayerNorm multiplies the last column. The gains of recent and topic
+    are negative, because `RecencyAttention` gives the earlier tokens a negative sign.
 
     Arrays: `tokens` `(m,)` int32, ascending; `vectors` `(m, rank)` float16; `gains` `(3,)`
     float32; `widths` `(3,)` int32; `log_prior` `(V,)` float32.
@@ -114,18 +110,21 @@ class SpectralReadout(_SpectralEntry):
     """
 
     family = "spectral_readout"
+    array_types = (
+        ("tokens", np.int32),
+        ("vectors", np.float16),
+        ("gains", np.float32),
+        ("widths", np.int32),
+        ("log_prior", np.float32),
+    )
 
     @classmethod
     def of(cls, factors: SpectralFactors, gains: Sequence[float]) -> Self:
         """Return the readout for three gains."""
         seen = factors.seen
-        parameters: dict[str, Any] = {
-            "gains": [float(gain) for gain in gains],
-            "source": factors.source,
-        }
         return cls(
             (factors.vocab_size, factors.layout.n_embd),
-            parameters,
+            {"gains": [float(gain) for gain in gains], "source": factors.source},
             {
                 "tokens": seen,
                 "vectors": factors.stored[1],
@@ -135,13 +134,10 @@ class SpectralReadout(_SpectralEntry):
             },
         )
 
-    def _columns(self) -> FloatMatrix:
-        gains = np.repeat(self.arrays["gains"], self.arrays["widths"])
-        return np.asarray(self.arrays["vectors"].astype(np.float32) * gains)
-
     def dense(self) -> FloatMatrix:
         """Return the head's matrix, `(V, d)` float32."""
-        columns = self._columns()
+        gains = np.repeat(self.arrays["gains"], self.arrays["widths"])
+        columns = self.arrays["vectors"].astype(np.float32) * gains
         weight = np.zeros(self.shape, dtype=np.float32)
         weight[self.arrays["tokens"], : columns.shape[1]] = columns
         weight[:, -1] = self.arrays["log_prior"]
@@ -149,7 +145,7 @@ class SpectralReadout(_SpectralEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        problem = self._problem(["gains", "widths", "log_prior"])
+        problem = super().defect()
         if problem:
             return problem
         gains, widths = self.arrays["gains"], self.arrays["widths"]

@@ -1,19 +1,20 @@
-"""A library with spectral entries: what the search may choose among them.
+"""A library with spectral entries beside the drawn ones.
 
-Every body slot keeps its drawn entries and gets as many derived ones after them: attention's
-three quarters structured, all the rest zero, for a layer that stays idle. `embedding` and
-`readout` hold spectral entries alone. What varies from entry to entry is drawn log-uniformly.
+Every body slot keeps its drawn entries and gets the same number of derived entries after them. In
+the slots of attention three quarters of these are structured; all others are zero, for a layer
+that adds nothing. `embedding` and `readout` have only spectral entries. The parameters of an entry
+are drawn log-uniformly from their ranges.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 from clso.errors import ConfigError
-from clso.library.basis_library import SLOTS, BasisLibrary, slot_shape
+from clso.library.basis_library import SLOTS, BasisLibrary
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
@@ -23,7 +24,7 @@ from clso.library.zero import Zero
 
 __all__ = ["with_spectral"]
 
-# Sets these streams apart from every other use of the same seed.
+# Separates these random streams from all others of the same seed.
 _STREAM = int.from_bytes(b"spec")
 
 
@@ -35,17 +36,17 @@ def with_spectral(
     n_head: int,
     seed: int,
 ) -> BasisLibrary:
-    """Return a library with derived entries after its own, and the two slots of the data.
+    """Return a library with derived entries after its own, and with the two token slots.
 
     Args:
         library: the drawn entries.
         factors: of the training tokens, for the library's width.
-        spec: how many entries, from which ranges.
+        spec: how many entries, and the ranges of their parameters.
         n_head: heads of the models.
-        seed: all randomness comes from here.
+        seed: of all random draws.
 
     Raises:
-        ConfigError: factors of another width, or heads that cannot carry the layout.
+        ConfigError: the factors have another width, or the heads cannot carry the layout.
     """
     layout = factors.layout
     if layout.n_embd != library.n_embd:
@@ -53,48 +54,46 @@ def with_spectral(
             f"the factors are for n_embd {layout.n_embd}, the library for {library.n_embd}",
             remedy="use one width for both",
         )
-    # The heads bring -w'/w times a mean of the earlier tokens, w the weight of the current one
-    # and w' that of the rest; at a range's middle the readout's gains take this back.
-    undo = [-math.expm1(_middle(rate)) for rate in (spec.recent_rate, spec.topic_rate)]
-    makers: Mapping[str, Callable[[np.random.Generator], LibraryEntry]] = {
-        "attn_qkv": lambda rng: RecencyAttention.of(
-            layout, n_head, [_draw(rng, spec.recent_rate), _draw(rng, spec.topic_rate)]
+    # The heads return -w'/w times a mean of the earlier tokens, with w the weight of the current
+    # token and w' = 1 - w; the readout's gains undo this for a rate in the middle of its range.
+    rates = (spec.recent_rate, spec.topic_rate)
+    scales = [1.0, *(-math.expm1(math.sqrt(low * high)) for low, high in rates)]
+
+    def attention(rng: np.random.Generator) -> LibraryEntry:
+        return RecencyAttention.of(layout, n_head, [_draw(rng, bounds) for bounds in rates])
+
+    def readout(rng: np.random.Generator) -> LibraryEntry:
+        ranges = (spec.near_gain, spec.recent_gain, spec.topic_gain)
+        gains = [_draw(rng, bounds) * scale for bounds, scale in zip(ranges, scales, strict=True)]
+        return SpectralReadout.of(factors, gains)
+
+    n_structured = max(1, 3 * spec.size // 4)
+    makers: dict[str, tuple[int, Callable[[np.random.Generator], LibraryEntry]]] = {
+        "attn_qkv": (n_structured, attention),
+        "attn_out": (
+            n_structured,
+            lambda rng: HeadMerge.of(layout, n_head, _draw(rng, spec.merge_gain)),
         ),
-        "attn_out": lambda rng: HeadMerge.of(layout, n_head, _draw(rng, spec.merge_gain)),
-        "embedding": lambda rng: SpectralEmbedding.of(factors, _draw(rng, spec.shrinkage)),
-        "readout": lambda rng: SpectralReadout.of(
-            factors,
-            [
-                _draw(rng, spec.near_gain),
-                _draw(rng, spec.recent_gain) * undo[0],
-                _draw(rng, spec.topic_gain) * undo[1],
-            ],
+        "embedding": (
+            spec.embeddings,
+            lambda rng: SpectralEmbedding.of(factors, _draw(rng, spec.shrinkage)),
         ),
-    }
-    counts = {
-        "attn_qkv": max(1, 3 * spec.size // 4),
-        "attn_out": max(1, 3 * spec.size // 4),
-        "embedding": spec.embeddings,
-        "readout": spec.readouts,
+        "readout": (spec.readouts, readout),
     }
     made = {
         slot: [
-            make(np.random.default_rng([seed, _STREAM, number, index]))
-            for index in range(counts[slot])
+            make(np.random.default_rng([seed, _STREAM, slot_number, index]))
+            for index in range(count)
         ]
-        for number, (slot, make) in enumerate(makers.items())
+        for slot_number, (slot, (count, make)) in enumerate(makers.items())
     }
     entries: dict[str, list[LibraryEntry]] = {}
     for slot in SLOTS:
-        idle = spec.size - len(made.get(slot, ()))
-        zeros = [Zero.of(slot_shape(slot, library.n_embd)) for _ in range(idle)]
+        n_zeros = spec.size - len(made.get(slot, ()))
+        zeros = [Zero.of(library[slot][0].shape) for _ in range(n_zeros)]
         entries[slot] = [*library[slot], *made.get(slot, ()), *zeros]
     entries |= {slot: made[slot] for slot in ("embedding", "readout")}
     return BasisLibrary(library.n_embd, entries)
-
-
-def _middle(bounds: tuple[float, float]) -> float:
-    return math.sqrt(bounds[0] * bounds[1])
 
 
 def _draw(rng: np.random.Generator, bounds: tuple[float, float]) -> float:

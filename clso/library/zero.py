@@ -13,11 +13,11 @@ __all__ = ["Zero"]
 
 
 class Zero(LibraryEntry):
-    """No matrix at all: its slot is idle.
+    """The zero matrix: the slot adds nothing to the model.
 
-    Of all families it alone cannot have the norm of the others. Neither generator nor gain make
-    a difference, so a drawn zero and a spectral library's are the same entry; genomes that pick
-    one or another of several are one model (`clso.gpt.genome`).
+    Only this family has another norm. Generator and gain make no difference, so a drawn zero and
+    the zero of a spectral library are the same entry. Genomes that differ only in which of several
+    zeros they pick are one model (`clso.gpt.genome`).
 
     Arrays: none. Parameters: none. Rank, density and spectral norm are 0.
     """
@@ -25,7 +25,7 @@ class Zero(LibraryEntry):
     family = "zero"
 
     class Settings(FamilySettings):
-        """The zero matrix: its slot is idle; several in one slot are still one choice."""
+        """The zero matrix; several in one slot are still one choice."""
 
         family: Literal["zero"] = "zero"
 
@@ -47,7 +47,7 @@ class Zero(LibraryEntry):
 
     @property
     def flops(self) -> int:
-        """None."""
+        """Return 0."""
         return 0
 
     def defect(self) -> str:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from clso.artifacts import write_error
 from clso.digest import digest_of
 from clso.library import BasisLibrary, ResidualLayout
-from clso.library.cooccurrence import factorize
+from clso.library.cooccurrence import SpectralFactors
 from clso.library.spectral_library import with_spectral
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
@@ -104,7 +104,7 @@ def _with_spectral(
 ) -> BasisLibrary:
     config = experiment.config
     spectral = config.gpt.spectral
-    factors = factorize(
+    factors = SpectralFactors.fit(
         [experiment.budget[split] for split in counted],
         experiment.dataset.vocab_size,
         residual_layout(config),

@@ -17,7 +17,7 @@ from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
 from clso.gpt.body import first_state, step
 from clso.gpt.export import to_gpt2
 from clso.library import SLOTS, BasisLibrary, ResidualLayout
-from clso.library.cooccurrence import factorize
+from clso.library.cooccurrence import SpectralFactors
 from clso.library.settings import SpectralSettings
 from clso.library.spectral_library import with_spectral
 
@@ -51,7 +51,7 @@ def walk(n: int, seed: int) -> np.ndarray:
 def library() -> BasisLibrary:
     families = [family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})]
     drawn = BasisLibrary.generate(N_EMBD, 2, families, 1.0, 0)
-    factors = factorize(
+    factors = SpectralFactors.fit(
         [Stream(walk(8000, 0))],
         VOCAB_SIZE,
         LAYOUT,

@@ -9,7 +9,7 @@ import torch
 from drawn_families import family_settings
 
 from clso.errors import ArtifactError, ConfigError
-from clso.library import SLOTS, BasisLibrary, DenseCache, slot_shape
+from clso.library import SLOTS, BasisLibrary, DenseCache
 
 FAMILIES = [
     family_settings("block_sparse", 1.0, {"block": 4, "density": 0.3}),
@@ -151,8 +151,8 @@ def test_cache_hands_out_the_entry_itself() -> None:
 
 def test_cache_stays_within_its_bound_and_forgets_the_least_recently_used() -> None:
     library = make(size=4, n_embd=10)
-    one = 4 * np.prod(slot_shape("attn_out", 10))
-    cache = DenseCache(library, max_bytes=2 * int(one))
+    one = 4 * 10 * 10
+    cache = DenseCache(library, max_bytes=2 * one)
     first = cache.weight("attn_out", 0)
     second = cache.weight("attn_out", 1)
     assert cache.weight("attn_out", 0) is first

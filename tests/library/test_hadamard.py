@@ -65,10 +65,22 @@ def test_indices_take_a_byte_and_signs_a_bit() -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("picked", np.zeros(8, dtype=np.uint8), "a column twice"),
-        ("picked", np.arange(1, 9, dtype=np.uint8), "an index is 8, expected less than 8"),
-        ("picked", np.arange(7, dtype=np.uint8), "picked has the shape"),
-        ("signs", np.zeros(2, dtype=np.uint8), "expected 8 bits"),
+        ("picked", np.zeros(8, dtype=np.uint8), "a tile has a number twice"),
+        (
+            "picked",
+            np.arange(1, 9, dtype=np.uint8),
+            "a line has the number 8, expected less than 8",
+        ),
+        (
+            "picked",
+            np.arange(7, dtype=np.uint8),
+            r"the shapes of picked, signs, scale are \(\(7,\)",
+        ),
+        (
+            "signs",
+            np.zeros(2, dtype=np.uint8),
+            r"are \(\(8,\), \(2,\), \(\)\), expected \(\(8,\), \(1,\), \(\)\)",
+        ),
     ],
 )
 def test_what_is_no_hadamard_matrix_is_refused(name: str, array: np.ndarray, message: str) -> None:

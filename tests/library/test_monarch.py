@@ -48,7 +48,7 @@ def test_every_output_depends_on_every_input() -> None:
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [
-        (1, "monarch: blocks is 1, expected at least 2"),
+        (1, r"monarch: blocks: .*greater than or equal to 2 \(given 1\)"),
         (5, r"blocks is 5, which does not divide both sides of a 12 x 36 matrix[\s\S]*divisor"),
     ],
 )

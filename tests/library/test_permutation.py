@@ -55,12 +55,28 @@ def test_indices_take_a_byte_and_signs_a_bit() -> None:
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("partners", np.zeros(8, dtype=np.uint8), "met too often"),
-        ("partners", np.arange(1, 9, dtype=np.uint8), "an index is 8, expected less than 8"),
-        ("partners", np.arange(8, dtype=np.int32), "indices are int32"),
-        ("partners", np.arange(7, dtype=np.uint8), "partners have the shape"),
-        ("signs", np.zeros(2, dtype=np.uint8), "expected 8 bits"),
-        ("scale", np.zeros(()), "expected 8 and a float32 scale"),
+        ("partners", np.zeros(8, dtype=np.uint8), "a tile has a number twice"),
+        (
+            "partners",
+            np.arange(1, 9, dtype=np.uint8),
+            "a line has the number 8, expected less than 8",
+        ),
+        (
+            "partners",
+            np.arange(8, dtype=np.int32),
+            "arrays are partners int32, .* expected partners unsignedinteger",
+        ),
+        (
+            "partners",
+            np.arange(7, dtype=np.uint8),
+            r"the shapes of partners, signs, scale are \(\(7,\)",
+        ),
+        (
+            "signs",
+            np.zeros(2, dtype=np.uint8),
+            r"are \(\(8,\), \(2,\), \(\)\), expected \(\(8,\), \(1,\), \(\)\)",
+        ),
+        ("scale", np.zeros(()), "scale float64, expected .* scale float32"),
     ],
 )
 def test_what_is_no_permutation_is_refused(name: str, array: np.ndarray, message: str) -> None:

@@ -6,8 +6,7 @@ from drawn_families import family_settings
 
 from clso.errors import ArtifactError
 from clso.gpt.genome import gpt_space
-from clso.library import SLOTS, BasisLibrary, Zero
-from clso.library.registry import entry_from_record
+from clso.library import FAMILIES, SLOTS, BasisLibrary, Zero
 
 
 def test_it_is_zero_and_knows_it() -> None:
@@ -38,4 +37,4 @@ def test_a_zero_with_numbers_is_refused() -> None:
     record = Zero.of((7, 5)).to_record()
     record["arrays"] = [{"name": "x", "dtype": "<f4", "shape": [1], "data": b"\0\0\0\0"}]
     with pytest.raises(ArtifactError, match=r"zero matrix of shape .* expected no arrays"):
-        entry_from_record(record)
+        FAMILIES.entry_from_record(record)

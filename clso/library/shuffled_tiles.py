@@ -1,0 +1,66 @@
+"""The base of matrices of one absolute value: shuffled tiles with random signs.
+
+Notation: short and long are the shorter and the longer of (in, out). A line is a column of a wide
+matrix or a row of a tall one, so there are long lines of short elements. A tile is n lines; n is
+the order. The last tile may be cut.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from clso.library.entry import ArrayTypes, FloatMatrix, LibraryEntry, Shape, norm_scale
+
+__all__ = ["ShuffledTiles"]
+
+
+class ShuffledTiles(LibraryEntry):
+    """A matrix whose lines are numbered 0 to n - 1 in each tile, in random order.
+
+    Arrays: the number of each line, `(long,)`, in the smallest unsigned type; `signs` uint8, a bit
+    each, 1 for a minus; `scale` `()` float32, the absolute value s.
+    """
+
+    array_types: ClassVar[ArrayTypes]
+
+    @classmethod
+    @abstractmethod
+    def sizes(cls, shape: Shape) -> tuple[int, int, int]:
+        """Return n, how many signs there are, and how many elements that are not zero."""
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, shape: Shape, gain: float, parameters: Mapping[str, Any]
+    ) -> Self:
+        """See the base class."""
+        order, n_signs, n_nonzero = cls.sizes(shape)
+        tiles = [rng.permutation(order) for _ in range(-(-max(shape) // order))]
+        numbers = np.concatenate(tiles)[: max(shape)].astype(np.min_scalar_type(order - 1))
+        signs = np.packbits(rng.integers(0, 2, size=n_signs, dtype=np.uint8))
+        scale = np.asarray(norm_scale(float(n_nonzero), shape, gain), dtype=np.float32)
+        arrays = dict(zip(dict(cls.array_types), (numbers, signs, scale), strict=True))
+        return cls(shape, {"gain": gain}, arrays)
+
+    def _signs(self) -> FloatMatrix:
+        """Return all signs, 1 and -1, `(n_signs,)` float32."""
+        bits = np.unpackbits(self.arrays["signs"], count=self.sizes(self.shape)[1])
+        return np.asarray(1.0 - 2.0 * bits.astype(np.float32), dtype=np.float32)
+
+    def defect(self) -> str:
+        """See the base class."""
+        numbers, signs, scale = (self.arrays[name] for name, _ in self.array_types)
+        order, n_signs, _ = self.sizes(self.shape)
+        shapes = numbers.shape, signs.shape, scale.shape
+        expected = (max(self.shape),), (-(-n_signs // 8),), ()
+        if shapes != expected:
+            return f"the shapes of {', '.join(self.arrays)} are {shapes}, expected {expected}"
+        if numbers.max() >= order:
+            return f"a line has the number {numbers.max()}, expected less than {order}"
+        tile = np.arange(len(numbers)) // order
+        if len(np.unique(tile * order + numbers)) < len(numbers):
+            return "a tile has a number twice"
+        return ""
