@@ -32,14 +32,13 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
-from clso.mixture.checkpoint import FORMAT_VERSION, MODEL_TYPE, load_mixture, write_arrays
-from clso.mixture.model import CrystallineMixture
+from clso.mixture.model import FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
 
 __all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM"]
 
 
 class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as below
-    """The `config.json` of a mixture; `clso.mixture.checkpoint` writes it.
+    """The `config.json` of a mixture; `clso.mixture.model` writes it.
 
     Attributes:
         format_version: of the folder.
@@ -108,7 +107,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
             ArtifactError: the mixture is missing, damaged, or of another version.
         """
         path = Path(pretrained_model_name_or_path, subfolder)
-        mixture = load_mixture(path)
+        mixture = CrystallineMixture.load(path)
         if not isinstance(config, CrystallineMixtureConfig):
             config = CrystallineMixtureConfig.from_pretrained(path)
         model = cls(config, mixture)
@@ -133,7 +132,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError("call model.push_to_hub(...) to upload a mixture")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, value in write_arrays(self.mixture, folder).items():
+        for name, value in self.mixture.write_arrays(folder).items():
             setattr(self.config, name, value)
         self.config.architectures = [type(self).__name__]
         self.config.save_pretrained(folder)

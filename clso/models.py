@@ -13,7 +13,7 @@ from clso.artifacts import read_json
 from clso.baseline.model import AdamwGpt2
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
-from clso.mixture.checkpoint import MODEL_TYPE, load_mixture
+from clso.mixture.model import MODEL_TYPE, CrystallineMixture
 from clso.scoring import GenerativeModel
 
 __all__ = ["StoredModel"]
@@ -46,7 +46,7 @@ class StoredModel:
         kind = config.get("model_type") if isinstance(config, dict) else None
         model: GenerativeModel
         if kind == MODEL_TYPE:
-            model = load_mixture(path)
+            model = CrystallineMixture.load(path)
         elif kind == "gpt2":
             model = AdamwGpt2.load(path, name=path.name)
         else:

@@ -54,11 +54,11 @@ def toy_tokenizer(toy_texts: list[str]) -> Tokenizer:
 @pytest.fixture(scope="session")
 def toy_mixture(toy_texts: list[str], toy_tokenizer: Tokenizer) -> CrystallineMixture:
     """A mixture of every kind of function, weights fitted on held-out text."""
-    from clso.mixture.buckets import assign, n_buckets
+    from clso.mixture.columns import Columns
     from clso.mixture.history import HistoryCounts
-    from clso.mixture.library import compute_columns, fit_functions
     from clso.mixture.model import CrystallineMixture
-    from clso.mixture.weights import Bucketed, fit_weights, group
+    from clso.mixture.specification import fit_functions
+    from clso.mixture.weights import BucketOrder, MixtureWeights
 
     V = toy_tokenizer.vocab_size
     stream: list[int] = []
@@ -74,14 +74,9 @@ def toy_mixture(toy_texts: list[str], toy_tokenizer: Tokenizer) -> CrystallineMi
     inputs, targets = (
         tune[first : first + size].reshape(-1, TOY_BLOCK_SIZE).astype(np.int64) for first in (0, 1)
     )
-    columns = compute_columns(functions, inputs, targets, V, name="tune")
-    order = Bucketed.of(assign("longest*match", history.of(inputs)).ravel())
-    weights = fit_weights(
-        group(columns.with_uniform, range(1 + len(names)), order),
-        n_buckets("longest*match"),
-        smoothing=10.0,
-        steps=5,
-    )
+    columns = Columns.of(functions, inputs, targets, V, split="tune")
+    order = BucketOrder.by("longest*match", history.of(inputs))
+    weights = MixtureWeights.fit(columns.with_uniform, order, smoothing=10.0, steps=5)
     return CrystallineMixture("mixture", functions, weights, "longest*match", history, V)
 
 
@@ -104,8 +99,8 @@ def toy_gpt2(toy_tokenizer: Tokenizer) -> GPT2LMHeadModel:
 def toy_hybrid(toy_mixture: CrystallineMixture, toy_gpt2: GPT2LMHeadModel) -> CrystallineMixture:
     """The mixture and the network, half and half."""
     from clso.baseline import AdamwGpt2
+    from clso.mixture.function import Neural
     from clso.mixture.model import CrystallineMixture
-    from clso.mixture.neural import Neural
     from clso.mixture.weights import MixtureWeights
 
     def halved(weights: np.ndarray) -> np.ndarray:

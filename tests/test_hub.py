@@ -14,7 +14,6 @@ from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.generation import Sampling
-from clso.mixture.checkpoint import save_mixture
 from clso.mixture.model import CrystallineMixture
 from clso.models import StoredModel
 
@@ -31,8 +30,8 @@ def folders(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     root = tmp_path_factory.mktemp("models")
-    save_mixture(toy_mixture, toy_tokenizer, root / "mixture", block_size=BLOCK_SIZE)
-    save_mixture(toy_hybrid, toy_tokenizer, root / "hybrid", block_size=BLOCK_SIZE)
+    toy_mixture.save(root / "mixture", toy_tokenizer, block_size=BLOCK_SIZE)
+    toy_hybrid.save(root / "hybrid", toy_tokenizer, block_size=BLOCK_SIZE)
     save_gpt2(toy_gpt2, toy_tokenizer, root / "adamw")
     return root
 
@@ -233,7 +232,7 @@ def test_a_tokenizer_of_another_size_is_told(
     toy_mixture: CrystallineMixture, tmp_path: Path
 ) -> None:
     other = Tokenizer.train(["a rose is a rose"], 258)
-    save_mixture(toy_mixture, other, tmp_path / "odd", block_size=BLOCK_SIZE)
+    toy_mixture.save(tmp_path / "odd", other, block_size=BLOCK_SIZE)
     with pytest.raises(ArtifactError, match="has 290 tokens, its tokenizer 258"):
         StoredModel.load(tmp_path / "odd")
 

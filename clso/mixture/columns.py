@@ -19,11 +19,17 @@ import pyarrow as pa
 
 from clso.artifacts import read_table, write_table
 from clso.errors import ArtifactError
+from clso.mixture.function import BasisFunction
+from clso.mixture.plain import PlainFunction
+from clso.mixture.pointer import BlockFunction
+from clso.progress import SILENT, Reporter
+from clso.scoring import Int64Array
 
 __all__ = ["Columns"]
 
 Float32Array = npt.NDArray[np.float32]
 
+_BLOCKS_AT_ONCE = 256
 _REMEDY = "delete the folder; the functions are fitted again"
 
 
@@ -42,6 +48,56 @@ class Columns:
     families: tuple[str, ...]
     values: Float32Array
     vocab_size: int
+
+    @classmethod
+    def of(
+        cls,
+        functions: Sequence[BasisFunction],
+        inputs: Int64Array,
+        targets: Int64Array,
+        vocab_size: int,
+        *,
+        split: str,
+        reporter: Reporter = SILENT,
+    ) -> Self:
+        """Ask every function for the probability of every target.
+
+        Args:
+            functions: the library.
+            inputs: `(B, T)`.
+            targets: the next tokens, `(B, T)`.
+            vocab_size: V.
+            split: name of the split, for the reporter.
+            reporter: shows how many functions are done.
+
+        Raises:
+            WorkError: a function of another package is no distribution.
+        """
+        values = np.empty((len(functions), targets.size), dtype=np.float32)
+        # functions of the block share their look-ups
+        of_block = {i: f for i, f in enumerate(functions) if isinstance(f, BlockFunction)}
+        others = {i: f for i, f in enumerate(functions) if i not in of_block}
+        block_size = targets.shape[1]
+        with reporter.task(f"columns of {split}", len(functions)) as task:
+            for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
+                stop = min(start + _BLOCKS_AT_ONCE, len(inputs))
+                place = slice(start * block_size, stop * block_size)
+                x, y = inputs[start:stop], targets[start:stop]
+                if of_block:
+                    scored = BlockFunction.score_together(list(of_block.values()), x, y)
+                    values[list(of_block), place] = scored.reshape(len(of_block), -1)
+                for i, function in others.items():
+                    scored = function.target_probabilities(x, y)
+                    if isinstance(function, PlainFunction):
+                        function.check(x, y, scored)
+                    values[i, place] = scored.ravel()
+                task.update(len(functions) * stop // len(inputs))
+        return cls(
+            tuple(function.name for function in functions),
+            tuple(function.family for function in functions),
+            values,
+            vocab_size,
+        )
 
     def chosen(self, names: Sequence[str]) -> Columns:
         """Return the columns of some functions, in the order of `names`."""

@@ -1,4 +1,4 @@
-r"""Mixtures whose costs are known while they are searched, when only their columns are at hand.
+r"""The costs of mixtures, computed from a genome alone, without its functions' arrays.
 
 For a genome with picks S out of the library and B buckets, h the operations that find the bucket,
 
@@ -6,8 +6,8 @@ For a genome with picks S out of the library and B buckets, h the operations tha
     bytes = \sum_{a \in \bigcup_{k \in S} arrays_k} |a| + |history| + 8 B (|S| + 1), \qquad
     flops = h + \sum_{k \in S} flops_k + 2 (|S| + 1)
 
-with every array counted once, whichever functions share it, as `CrystallineMixture.stored_bytes`
-counts; the last terms are the weights and the weighted sum, the uniform function among them.
+An array that several functions share is counted once, as in `CrystallineMixture.stored_bytes`. The
+last terms are the weights and the weighted sum, which include the uniform function.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from clso.artifacts import read_table, table_from_rows, write_table
 from clso.genome import Genome, GenomeSpace
 from clso.mixture.buckets import n_buckets
 from clso.mixture.evaluator import MixtureProblem
 from clso.mixture.function import CountedFunction
-from clso.mixture.genome import picks
 from clso.mixture.history import HistoryCounts
 from clso.problem import Evaluation, GenomeCost
 
-__all__ = ["CostedMixtures", "FunctionCost", "load_function_costs", "save_function_costs"]
+__all__ = ["CostedMixtures", "FunctionCost"]
 
 _WEIGHT_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCost:
-    """One function's cost.
+    """The cost of one function.
 
     Attributes:
-        name: the function's.
+        name: of the function.
         flops_per_token: see `clso.mixture.function.CountedFunction`.
-        arrays: bytes of each array by name; of functions fitted together, arrays of one name are
-            one array.
+        arrays: bytes of each array by name; among functions that are fitted together, equal names
+            mean one shared array.
     """
 
     name: str
@@ -47,54 +47,54 @@ class FunctionCost:
     arrays: Mapping[str, int]
 
     @classmethod
-    def of(cls, function: CountedFunction, block_size: int) -> FunctionCost:
-        """Return what a function costs in blocks of T tokens."""
+    def of(cls, function: CountedFunction, block_size: int) -> Self:
+        """Return the cost of a function in blocks of T tokens."""
         arrays = {name: int(array.nbytes) for name, array in function.to_arrays().items()}
         return cls(function.name, function.flops_per_token(block_size), arrays)
 
+    @classmethod
+    def save(cls, path: Path, costs: Sequence[Self]) -> None:
+        """Write the table `function_costs`, a row per function in the order of the columns.
 
-def save_function_costs(path: Path, costs: Sequence[FunctionCost]) -> None:
-    """Write the table `function_costs`, a row per function in the order of the columns.
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        rows = [
+            {
+                "index": index,
+                "name": cost.name,
+                "flops_per_token": cost.flops_per_token,
+                "array_names": list(cost.arrays),
+                "array_bytes": list(cost.arrays.values()),
+            }
+            for index, cost in enumerate(costs, 1)
+        ]
+        write_table(path, table_from_rows(rows, "function_costs"), "function_costs")
 
-    Raises:
-        ArtifactError: the file cannot be written.
-    """
-    rows = [
-        {
-            "index": index,
-            "name": cost.name,
-            "flops_per_token": cost.flops_per_token,
-            "array_names": list(cost.arrays),
-            "array_bytes": list(cost.arrays.values()),
-        }
-        for index, cost in enumerate(costs, 1)
-    ]
-    write_table(path, table_from_rows(rows, "function_costs"), "function_costs")
+    @classmethod
+    def load(cls, path: Path) -> tuple[Self, ...]:
+        """Read the costs that `save` wrote, in their order.
 
-
-def load_function_costs(path: Path) -> tuple[FunctionCost, ...]:
-    """Read what `save_function_costs` wrote.
-
-    Raises:
-        ArtifactError: the file is missing, damaged or of another version.
-    """
-    return tuple(
-        FunctionCost(
-            row["name"],
-            row["flops_per_token"],
-            dict(zip(row["array_names"], row["array_bytes"], strict=True)),
+        Raises:
+            ArtifactError: the file is missing, damaged or of another version.
+        """
+        return tuple(
+            cls(
+                row["name"],
+                row["flops_per_token"],
+                dict(zip(row["array_names"], row["array_bytes"], strict=True)),
+            )
+            for row in read_table(path, "function_costs").to_pylist()
         )
-        for row in read_table(path, "function_costs").to_pylist()
-    )
 
 
 class CostedMixtures:
-    """A mixture problem that knows its models' costs; a `clso.problem.CostedProblem`.
+    """A mixture problem with the costs of its models; a `clso.problem.CostedProblem`.
 
     Args:
         problem: scores genomes.
-        costs: of its functions, in their order.
-        history: what the buckets are made of, counted on the text of the functions.
+        costs: of the problem's functions, in their order.
+        history: counts that the buckets are computed from, made on the text of the functions.
         block_size: T, the tokens of a block.
 
     Attributes:
@@ -145,15 +145,14 @@ class CostedMixtures:
         return self.mixtures.evaluate(genomes, fidelity)
 
     def cost(self, genome: Sequence[int]) -> GenomeCost:
-        """Return what a genome's model costs, its functions as they were fitted for the search."""
-        canonical = self.space.canonical(genome)
-        picked = [self._costs[pick - 1] for pick in picks(canonical)]
+        """Return the cost of a genome's model; its functions are those fitted for the search."""
+        picked = [self._costs[pick - 1] for pick in self.mixtures.picks(genome)]
         arrays: dict[str, int] = {}
         for cost in picked:
             arrays |= cost.arrays
-        n_weights = n_buckets(self.mixtures.bucketing(canonical)) * (len(picked) + 1)
-        work = sum(cost.flops_per_token for cost in picked)
+        n_weights = n_buckets(self.mixtures.bucketing(genome)) * (len(picked) + 1)
+        flops = sum(cost.flops_per_token for cost in picked)
         return GenomeCost(
             stored_bytes=sum(arrays.values()) + self._history_bytes + _WEIGHT_BYTES * n_weights,
-            flops_per_token=work + self._history_flops + 2 * (len(picked) + 1),
+            flops_per_token=flops + self._history_flops + 2 * (len(picked) + 1),
         )

@@ -1,13 +1,18 @@
 """Scoring a population of mixtures: weights by EM on tune, loss on validation, in milliseconds.
 
-All functions have been asked before (`clso.mixture.columns`); a genome picks K of their columns
-and the way contexts are divided into buckets. A loss is a pure function of genome and fidelity:
-every product runs on one thread, and each genome is scored on its own. Genomes are scored one
-after the other: the products are so small that more threads would mostly wait for each other.
+Notation: N functions besides the uniform one, which every mixture has; K slots. A slot's gene is
+0 for none, i for function i; the last gene picks the bucketing. Neither order nor repetition of
+functions changes the model, so the canonical form has the distinct functions in ascending order,
+then zeros.
 
-A fidelity is a share of the blocks of both splits, spread evenly: the time of a genome goes into
-fitting its weights, so a loss on fewer validation blocks alone would save next to nothing. The
-weights of one fidelity are not those of another, so a higher one begins anew.
+The probabilities of all functions are computed beforehand (`clso.mixture.columns`); a genome picks
+K of these columns. A loss is a pure function of genome and fidelity: every product runs on one
+thread, and each genome is scored on its own. Genomes are scored one after the other, because the
+products are too small for more threads to pay.
+
+A fidelity is a share of the blocks of both splits, spread evenly: fitting the weights takes nearly
+all of the time, so fewer validation blocks alone would save next to nothing. The weights of one
+fidelity are not those of another, so a higher fidelity starts from the beginning.
 """
 
 from __future__ import annotations
@@ -15,46 +20,72 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.energy import EnergyMonitor
 from clso.errors import DataError
-from clso.genome import Genome, GenomeSpace
-from clso.mixture.buckets import assign, n_buckets
+from clso.genome import Genome, GenomeSpace, Slot
 from clso.mixture.columns import Columns
 from clso.mixture.features import function_features
-from clso.mixture.genome import mixture_space, picks
 from clso.mixture.history import History
-from clso.mixture.weights import Bucketed, FloatArray, MixtureWeights, fit_weights, group
+from clso.mixture.weights import BucketOrder, FloatArray, MixtureWeights
 from clso.problem import Evaluation
 from clso.threads import one_thread
 
-__all__ = ["MixtureProblem", "Scored"]
+__all__ = ["MixtureProblem", "SplitColumns"]
 
-_STRIDES = {0.25: 4, 0.5: 2, 1.0: 1}  # of the blocks that a fidelity takes
+_STRIDES = {0.25: 4, 0.5: 2, 1.0: 1}  # fidelity -> one block in so many is used
 # Part of the fingerprint; raised whenever a change of code changes the last bits of a loss.
 _ARITHMETIC = 2
 
 
 @dataclass(frozen=True)
-class Scored:
+class SplitColumns:
     """Columns and features of one split's targets, in the same order."""
 
     columns: Columns
     history: History
+
+    def halves(self) -> tuple[SplitColumns, SplitColumns]:
+        """Divide the split into its first and its second half of whole blocks."""
+        n_blocks = len(self.history.match)
+        return self._blocks(0, n_blocks // 2), self._blocks(n_blocks // 2, n_blocks)
+
+    def _blocks(self, start: int, stop: int) -> SplitColumns:
+        length = self.history.match.shape[1]
+        values = self.columns.values[:, start * length : stop * length]
+        seen = tuple(counts[start:stop] for counts in self.history.seen)
+        history = History(seen, self.history.match[start:stop])
+        return SplitColumns(replace(self.columns, values=values), history)
+
+
+class _Split:
+    """What losses on one split need: columns, and an order of the contexts per bucketing."""
+
+    def __init__(self, split: SplitColumns, bucketings: Sequence[str]) -> None:
+        self.columns = split.columns.with_uniform
+        n_blocks, self.block_size = split.history.match.shape
+        self.n_blocks = n_blocks
+        whole = [BucketOrder.by(bucketing, split.history) for bucketing in bucketings]
+        blocks = np.arange(n_blocks).repeat(self.block_size)
+        self.orders = {
+            fidelity: [order.part(blocks % stride == 0) for order in whole] if stride > 1 else whole
+            for fidelity, stride in _STRIDES.items()
+        }
 
 
 class MixtureProblem:
     """Mixtures over a library of functions; a `clso.problem.Problem`.
 
     Args:
-        tune: where weights are fitted.
-        validation: where a genome's loss is taken.
-        slots: functions that a genome may pick.
-        bucketings: what its last gene picks from, names of `clso.mixture.buckets`.
+        tune: the split that weights are fitted on.
+        validation: the split that losses are taken on.
+        slots: K, the functions that a genome may pick.
+        bucketings: options of the last gene, names of `clso.mixture.buckets`.
         smoothing: alpha of `clso.mixture.weights`.
         steps: EM steps.
         monitor: measures each call of `evaluate`; `None`: time only.
@@ -66,8 +97,8 @@ class MixtureProblem:
 
     def __init__(
         self,
-        tune: Scored,
-        validation: Scored,
+        tune: SplitColumns,
+        validation: SplitColumns,
         *,
         slots: int,
         bucketings: Sequence[str],
@@ -83,38 +114,28 @@ class MixtureProblem:
         self.names = tune.columns.names
         self.families = tune.columns.families
         self.bucketings = tuple(bucketings)
-        self._tune = tune.columns.with_uniform
-        self._space = mixture_space(
-            slots,
-            len(self.names),
-            len(self.bucketings),
-            partial(function_features, self._tune[1:]),
-        )
-        self._validation = validation.columns.with_uniform
-        self._tune_order = [_bucketed(tune.history, name) for name in self.bucketings]
-        self._validation_order = [_bucketed(validation.history, name) for name in self.bucketings]
-        self._block_size = validation.history.match.shape[1]
-        self._parts = {
-            fidelity: (
-                _parts(self._tune_order, tune.history, stride),
-                _parts(self._validation_order, validation.history, stride),
-            )
-            for fidelity, stride in _STRIDES.items()
-            if stride > 1
-        }
+        self._tune = _Split(tune, self.bucketings)
+        self._validation = _Split(validation, self.bucketings)
         self._smoothing = smoothing
         self._steps = steps
         self._monitor = EnergyMonitor() if monitor is None else monitor
+        functions = [Slot(f"function{slot}", len(self.names) + 1) for slot in range(slots)]
+        self._space = GenomeSpace(
+            (*functions, Slot("bucketing", len(self.bucketings))),
+            canonicalize=_canonical,
+            exchangeable=tuple(range(slots)),
+            describe=partial(_described, self._tune.columns),
+        )
         digest = hashlib.sha256(
             f"mixture {_ARITHMETIC} {slots} {self.bucketings} {smoothing!r} {steps}".encode()
         )
-        for split, orders in (
-            (tune, self._tune_order),
-            (validation, self._validation_order),
+        for columns, prepared in (
+            (tune.columns, self._tune),
+            (validation.columns, self._validation),
         ):
-            digest.update(split.columns.fingerprint.encode())
-            for order in orders:
-                digest.update(order.order.tobytes())
+            digest.update(columns.fingerprint.encode())
+            for order in prepared.orders[1.0]:
+                digest.update(order.contexts.tobytes())
                 digest.update(str(order.segments).encode())
         self._fingerprint = digest.hexdigest()
 
@@ -133,9 +154,13 @@ class MixtureProblem:
         """64 hexadecimal digits of columns, buckets and the way weights are fitted."""
         return self._fingerprint
 
+    def picks(self, genome: Sequence[int]) -> tuple[int, ...]:
+        """Return the functions that a genome picks, distinct and ascending, from 1."""
+        return _picks(self._space.canonical(genome))
+
     def functions(self, genome: Sequence[int]) -> tuple[str, ...]:
         """Return the names of the functions that a genome picks."""
-        return tuple(self.names[pick - 1] for pick in picks(self._space.canonical(genome)))
+        return tuple(self.names[pick - 1] for pick in self.picks(genome))
 
     def bucketing(self, genome: Sequence[int]) -> str:
         """Return the name of the bucketing that a genome picks."""
@@ -150,7 +175,25 @@ class MixtureProblem:
         """
         canonical = self._space.canonical(genome)
         with one_thread():
-            return self._fit(canonical, self._steps if steps is None else steps)
+            return self._fit(canonical, steps=steps)
+
+    def all_functions(self) -> tuple[Genome, ...]:
+        """Return the genomes that pick every function, one per bucketing; K must be N."""
+        every = range(1, len(self.names) + 1)
+        return tuple((*every, bucketing) for bucketing in range(len(self.bucketings)))
+
+    def heaviest(self, count: int, *, steps: int | None = None) -> tuple[int, ...]:
+        """Return the functions with the largest shared weights among all, ascending, from 1.
+
+        Among functions that are alike, several can be heavy.
+
+        Args:
+            count: number of functions; K must be N.
+            steps: EM steps; `None`: as many as an evaluation takes.
+        """
+        shared = self.weights(self.all_functions()[0], steps=steps).shared[1:]
+        chosen = np.argsort(-shared, kind="stable")[:count] + 1
+        return tuple(sorted(chosen.tolist()))
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Score genomes, in the order given; a genome that occurs twice is computed once.
@@ -168,8 +211,7 @@ class MixtureProblem:
         checked = [self._space.canonical(genome) for genome in genomes]
         if not checked:
             return []
-        n_blocks = self._validation.shape[1] // self._block_size
-        tokens = self._block_size * -(-n_blocks // _STRIDES[fidelity])
+        tokens = self._validation.block_size * -(-self._validation.n_blocks // _STRIDES[fidelity])
         nats: dict[Genome, tuple[float, ...]] = {}
         with self._monitor.window() as window, one_thread():
             distinct = sorted(set(checked))
@@ -191,32 +233,45 @@ class MixtureProblem:
         ]
 
     def _loss(self, genome: Genome) -> float:
-        weights = self._fit(genome, self._steps)
-        order = self._validation_order[genome[-1]]
-        return group(self._validation, (0, *picks(genome)), order).mean_nll(weights)
+        columns = self._validation.columns[_rows(genome)]
+        return self._fit(genome).mean_nll(columns, self._validation.orders[1.0][genome[-1]])
 
     def _block_nats(self, genome: Genome, fidelity: float) -> tuple[float, ...]:
-        """Return the summed nll of each validation block that a fidelity below 1 takes."""
-        tune, validation = (orders[genome[-1]] for orders in self._parts[fidelity])
-        weights = self._fit(genome, self._steps, tune)
-        nats = group(self._validation, (0, *picks(genome)), validation).nll(weights)
-        blocks = validation.order // self._block_size
+        """Return the summed nll of each validation block that a fidelity below 1 uses."""
+        split = self._validation
+        order = split.orders[fidelity][genome[-1]]
+        nats = self._fit(genome, fidelity).nll(split.columns[_rows(genome)], order)
+        blocks = order.contexts // split.block_size
         sums: FloatArray = np.bincount(blocks, weights=nats).astype(np.float64)
         return tuple(sums[:: _STRIDES[fidelity]].tolist())
 
-    def _fit(self, genome: Genome, steps: int, order: Bucketed | None = None) -> MixtureWeights:
-        order = self._tune_order[genome[-1]] if order is None else order
-        grouped = group(self._tune, (0, *picks(genome)), order)
-        size = n_buckets(self.bucketings[genome[-1]])
-        return fit_weights(grouped, size, smoothing=self._smoothing, steps=steps)
+    def _fit(
+        self, genome: Genome, fidelity: float = 1.0, *, steps: int | None = None
+    ) -> MixtureWeights:
+        return MixtureWeights.fit(
+            self._tune.columns[_rows(genome)],
+            self._tune.orders[fidelity][genome[-1]],
+            smoothing=self._smoothing,
+            steps=self._steps if steps is None else steps,
+        )
 
 
-def _bucketed(history: History, bucketing: str) -> Bucketed:
-    return Bucketed.of(assign(bucketing, history).ravel())
+def _described(columns: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return the features of none, which are zero, and of the functions, `(N + 1, d)`."""
+    return np.pad(function_features(columns[1:]), ((1, 0), (0, 0)))
 
 
-def _parts(orders: Sequence[Bucketed], history: History, stride: int) -> list[Bucketed]:
-    """Return divisions of every `stride`-th block's contexts alone."""
-    n_blocks, length = history.match.shape
-    chosen = np.repeat(np.arange(n_blocks) % stride == 0, length)
-    return [order.part(chosen) for order in orders]
+def _picks(genome: Genome) -> tuple[int, ...]:
+    return tuple(sorted(set(genome[:-1]) - {0}))
+
+
+def _rows(genome: Genome) -> list[int]:
+    """Return the columns of a genome's mixture: the uniform function, then its picks."""
+    return [0, *_picks(genome)]
+
+
+def _canonical(genome: Genome) -> Genome:
+    picks = _picks(genome)
+    # with no function but the uniform one, all weights are 1 in every bucket
+    bucketing = genome[-1] if picks else 0
+    return (*picks, *([0] * (len(genome) - 1 - len(picks))), bucketing)

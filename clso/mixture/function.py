@@ -1,4 +1,4 @@
-"""What a library of the mixture family holds: functions from a context to a distribution.
+"""Basis functions: functions from a context to a distribution of the next token.
 
 Notation: B blocks of T positions, V tokens. The context of position t of a block is the block's
 tokens 0 .. t, and nothing before the block's start. Every function is a proper distribution at
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.scoring import Int64Array
+from clso.scoring import GenerativeModel, Int64Array
 
-__all__ = ["BasisFunction", "CountedFunction"]
+__all__ = ["BasisFunction", "CountedFunction", "Neural"]
 
 
 class BasisFunction(Protocol):
@@ -23,39 +24,77 @@ class BasisFunction(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, in full, such as `kn(1,2,3)`; equal names on equal data are equal."""
+        """The canonical name, such as `kn(1,2,3)`; with the text it determines the function."""
 
     @property
     def family(self) -> str:
-        """The sort of function: `constant`, `count`, `class`, `pointer`, `neural` or `plain`."""
+        """The function family: `constant`, `count`, `class`, `pointer`, `neural` or `plain`."""
 
     @property
     def stored_bytes(self) -> int:
-        """What its arrays take."""
+        """Size of the arrays."""
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
-        """Return `p(targets | inputs up to there)`, `(B, T)`."""
+        """Return p(targets | inputs up to the same position), `(B, T)`."""
 
     def distribution(self, history: Int64Array) -> FloatArray:
-        """Return `p(. | history)`, `(V,)`, after `(t,)` tokens of a block, t >= 1."""
+        """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block, t >= 1."""
 
     def spec(self) -> Mapping[str, Any]:
-        """Return plain JSON values that, with `to_arrays`, make the function again."""
+        """Return JSON values from which, with `to_arrays`, the function is built again."""
 
     def to_arrays(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Return the fitted arrays by name; arrays of one name are equal in one library."""
+        """Return the fitted arrays by name; in one library, equal names mean equal arrays."""
 
 
 class CountedFunction(BasisFunction, Protocol):
-    """A function that a library fits by counting, and whose cost is known."""
+    """A basis function that is fitted by counting and whose operations are known."""
 
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations that price one target in blocks of T tokens.
 
-        Counted are arithmetic and comparisons, in the direct form of the definition. Reading an
-        array at a known place is free; finding a key among n sorted ones takes as many comparisons
+        Arithmetic and comparisons are counted, in the direct form of the definition. Reading an
+        array at a known place is free. Finding a key among n sorted keys takes as many comparisons
         as n has binary digits. Position t = 0 .. T - 1 has t + 1 sources, (T + 1) / 2 on average.
-        A level that was never seen, or a source outside the context, would cost less: these are
-        the costs of contexts where everything is found. What functions might share while they are
-        asked together is not taken off.
+        The cost is that of a context that was seen at every level; other contexts cost less. What
+        several functions could compute together is counted for each of them.
         """
+
+
+class Neural:
+    """A network's softmax as a basis function: a crystalline GPT, or AdamW's GPT-2 in the hybrid.
+
+    Args:
+        model: the network.
+    """
+
+    family = "neural"
+
+    def __init__(self, model: GenerativeModel) -> None:
+        self.model = model
+        self.name = f"neural({model.name})"
+
+    def __repr__(self) -> str:
+        return f"Neural({self.model.name!r})"
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the network."""
+        return self.model.stored_bytes
+
+    def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
+        """Return `exp(-nll)`, `(B, T)`."""
+        return np.asarray(np.exp(-self.model.token_nll(inputs, targets)))
+
+    def distribution(self, history: Int64Array) -> FloatArray:
+        """Return the softmax after the last token, `(V,)`, normalised in float64."""
+        probabilities = self.model.distribution(history).astype(np.float64)
+        return np.asarray(probabilities / probabilities.sum())
+
+    def spec(self) -> dict[str, Any]:
+        """Return the name and the folder that holds the network's own checkpoint."""
+        return {"name": self.name, "checkpoint": f"neural-{self.model.name}"}
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return no arrays; see `spec`."""
+        return {}

@@ -1,30 +1,62 @@
-r"""The model that a mixture's genome stands for.
+r"""The model that a mixture's genome stands for, in memory and on disk.
 
 .. math::
     p(y \mid ctx) = \sum_k w_k(b(ctx)) \, p_k(y \mid ctx), \qquad
     \sum_k w_k(b) = 1 \text{ for every bucket } b
 
 Function 0 is the uniform one, so that no token is ever impossible.
+
+On disk, arrays are in safetensors and everything else is in `config.json`. `transformers` loads
+the folder once `clso.hub` is imported. Arrays that functions share are stored once. A neural
+function is a checkpoint of its own in a folder inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
+from clso.artifacts import atomic_write_json, read_json
+from clso.baseline.model import AdamwGpt2
+from clso.checkpoint import new_folder, save_gpt2, save_tokenizer
 from clso.counting import FloatArray
+from clso.data.tokenizer import Tokenizer
+from clso.errors import ArtifactError, ClsoError
 from clso.floors import Uniform
 from clso.mixture.buckets import assign, n_buckets
-from clso.mixture.function import BasisFunction
+from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
+from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["CrystallineMixture"]
+__all__ = ["ARCHITECTURE", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
+FORMAT_VERSION = 1
+MODEL_TYPE = "clso_mixture"
+ARCHITECTURE = "CrystallineMixtureForCausalLM"
+_ARRAYS = "model.safetensors"
+_REMEDY = "make it again with the command that made the run"
+# All that the readers raise for a damaged configuration or file.
+_DAMAGES = (
+    ClsoError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+)
 _BLOCKS_AT_ONCE = 128
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 class CrystallineMixture:
@@ -32,10 +64,10 @@ class CrystallineMixture:
 
     Args:
         name: `mixture` or `hybrid`.
-        functions: what the genome picked; the uniform function is added before them.
-        weights: of the uniform function and these, in their order.
+        functions: the picked functions; the uniform function is added before them.
+        weights: of the uniform function and the picked functions, in this order.
         bucketing: which contexts share weights.
-        history: what the buckets are made of.
+        history: counts that the buckets are computed from.
         vocab_size: V.
 
     Raises:
@@ -65,9 +97,83 @@ class CrystallineMixture:
         picked = ", ".join(function.name for function in self.functions)
         return f"CrystallineMixture({self.name!r}, {self.bucketing!r}, {picked})"
 
+    def save(self, path: Path, tokenizer: Tokenizer, *, block_size: int) -> None:
+        """Write the model and its tokenizer to a folder; an existing folder is replaced.
+
+        Args:
+            path: the folder; written beside its target, then renamed.
+            tokenizer: saved with the model.
+            block_size: T, the longest context.
+
+        Raises:
+            ArtifactError: the folder cannot be written.
+        """
+        with new_folder(path) as folder:
+            config = {
+                "model_type": MODEL_TYPE,
+                "architectures": [ARCHITECTURE],
+                "n_positions": block_size,
+                "bos_token_id": tokenizer.end_token_id,
+                "eos_token_id": tokenizer.end_token_id,
+                **self.write_arrays(folder),
+            }
+            save_tokenizer(tokenizer, block_size, folder)
+            atomic_write_json(folder / "config.json", config)
+
+    def write_arrays(self, folder: Path) -> dict[str, Any]:
+        """Write arrays and networks into an existing folder.
+
+        Returns:
+            The JSON values by name that `config.json` must have to load them.
+        """
+        store: Arrays = {}
+        functions = []
+        for function in self.functions[1:]:
+            functions.append({"spec": function.spec(), "arrays": _put(store, function.to_arrays())})
+            if isinstance(function, Neural):
+                network = function.model
+                assert isinstance(network, AdamwGpt2), "neural functions are GPT-2 checkpoints"
+                save_gpt2(network.model, None, folder / function.spec()["checkpoint"])
+        config = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "vocab_size": self.vocab_size,
+            "bucketing": self.bucketing,
+            "functions": functions,
+            "history": _put(store, self.history.to_arrays()),
+            "weights": _put(store, {"shared": self.weights.shared, "table": self.weights.table}),
+        }
+        save_file(store, folder / _ARRAYS, metadata={"format": "np"})
+        return config
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a folder that `save` wrote; every array is checked against its name.
+
+        Raises:
+            ArtifactError: the folder is missing, damaged, or of another version.
+        """
+        config = _read_config(path)
+        try:
+            store = load_file(path / _ARRAYS)
+            weights = _get(store, config["weights"])
+            return cls(
+                config["name"],
+                [_load_function(path, store, stored) for stored in config["functions"]],
+                MixtureWeights(weights["shared"], weights["table"]),
+                config["bucketing"],
+                HistoryCounts.from_arrays(config["vocab_size"], _get(store, config["history"])),
+                config["vocab_size"],
+            )
+        except _DAMAGES as error:
+            reason = error.message if isinstance(error, ClsoError) else repr(error)
+            raise ArtifactError(
+                f"the mixture {path} is damaged: {reason}", remedy=f"delete it; {_REMEDY}"
+            ) from error
+
     @property
     def stored_bytes(self) -> int:
-        """Arrays of functions, each counted once, bucket counts and weights."""
+        """Size of all distinct arrays of the functions, the bucket counts and the weights."""
         shared: dict[str, int] = {}
         neural = 0
         for function in self.functions:
@@ -83,9 +189,9 @@ class CrystallineMixture:
             part = slice(start, start + _BLOCKS_AT_ONCE)
             weights = self._weights_at(inputs[part])
             total = np.zeros(targets[part].shape)
-            for number, function in enumerate(self.functions):
-                found = function.target_probabilities(inputs[part], targets[part])
-                total += weights[..., number] * found
+            for index, function in enumerate(self.functions):
+                probability = function.target_probabilities(inputs[part], targets[part])
+                total += weights[..., index] * probability
             nll[part] = -np.log(total)
         return nll
 
@@ -107,6 +213,60 @@ class CrystallineMixture:
         return total
 
     def _weights_at(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
+        """Return the weights of every context, `(B, T, K)`."""
         buckets = assign(self.bucketing, self.history.of(inputs))
-        found: npt.NDArray[np.float64] = self.weights.table[buckets]
-        return found
+        return np.asarray(self.weights.table[buckets])
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not (path / _ARRAYS).is_file():
+        raise ArtifactError(f"{path} holds no mixture", remedy=_REMEDY)
+    config = read_json(path / "config.json")
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type != MODEL_TYPE:
+        raise ArtifactError(
+            f"{path} holds a model of type {model_type!r}, expected {MODEL_TYPE!r}", remedy=_REMEDY
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ArtifactError(
+            f"the mixture {path} has format version {config.get('format_version')}, this CLSO "
+            f"reads version {FORMAT_VERSION}",
+            remedy=_REMEDY,
+        )
+    return dict(config)
+
+
+def _put(store: Arrays, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """Add arrays under names computed from their contents, and return these names."""
+    keys = {}
+    for name, array in arrays.items():
+        contents = np.ascontiguousarray(array)
+        keys[name] = _key(contents)
+        store[keys[name]] = contents
+    return keys
+
+
+def _get(store: Arrays, keys: Mapping[str, str]) -> Arrays:
+    """Return the arrays that `_put` added, checked against their names."""
+    for name, key in keys.items():
+        if key not in store:
+            raise ArtifactError(f"the array {name} is missing")
+        if _key(store[key]) != key:
+            raise ArtifactError(f"the array {name} is not what was written")
+    return {name: store[key] for name, key in keys.items()}
+
+
+def _key(array: npt.NDArray[Any]) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).data)
+    return digest.hexdigest()[:20]
+
+
+def _load_function(path: Path, store: Arrays, stored: Mapping[str, Any]) -> BasisFunction:
+    spec = stored["spec"]
+    if "checkpoint" in spec:
+        folder = str(spec["checkpoint"])
+        if Path(folder).name != folder:
+            raise ArtifactError(f"the network's folder is named {folder!r}")
+        return Neural(AdamwGpt2.load(path / folder, name=folder.removeprefix("neural-")))
+    return FunctionSpec.load(spec, _get(store, stored["arrays"]))

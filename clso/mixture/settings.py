@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from clso.errors import ConfigError
+from clso.floors import Unigram
 from clso.mixture.buckets import BUCKETINGS, Bucketing
-from clso.mixture.specification import parse
+from clso.mixture.counts import Element, Pattern
+from clso.mixture.pointer import CacheName, GatedName, InductionName
+from clso.mixture.specification import FunctionSpec
 from clso.section import Count, NotNegative, Positive, Section
 
 __all__ = ["FunctionGridSettings", "MixtureSettings"]
@@ -87,12 +92,54 @@ class FunctionGridSettings(Section):
         wrong = []
         for name in names:
             try:
-                parse(name)
+                FunctionSpec.parse(name)
             except ConfigError as error:
                 wrong.append(error.message)
         if wrong:
             raise ValueError("; ".join(wrong))
         return names
+
+    def function_names(self) -> tuple[str, ...]:
+        """Return the canonical names of all combinations, each once, in a fixed order."""
+        names = [
+            Unigram.name,
+            *self._pattern_names(),
+            *(
+                CacheName(float(half_life), idf).name
+                for half_life, idf in product(self.cache_half_lives, self.cache_idf)
+            ),
+            *(
+                GatedName(classes, float(half_life), idf, power).name
+                for classes, half_life, idf, power in product(
+                    self.gated_maps, self.gated_half_lives, self.gated_idf, self.gated_powers
+                )
+            ),
+            *(
+                InductionName(length, decay).name
+                for length, decay in product(self.induction_lengths, self.induction_decays)
+            ),
+            *(FunctionSpec.parse(name).name for name in self.functions),
+        ]
+        return tuple(dict.fromkeys(names))
+
+    def needed_class_maps(self) -> tuple[str, ...]:
+        """Return the class maps that the functions need, sorted."""
+        specs = map(FunctionSpec.parse, self.function_names())
+        return tuple(sorted({name for spec in specs for name in spec.class_names}))
+
+    def _pattern_names(self) -> Iterator[str]:
+        for offsets in self.patterns:
+            yield Pattern(tuple(Element(offset) for offset in offsets)).name
+        targets: list[tuple[str, str | None]] = [(classes, None) for classes in self.class_maps]
+        targets += [(classes, classes) for classes in self.class_targets]
+        for (classes, target), offsets, exact in product(targets, self.class_patterns, self.exact):
+            # all places exact and no class to predict would be a pattern over tokens
+            if exact < len(offsets) + (target is not None):
+                elements = (
+                    Element(offset, None if place < exact else classes)
+                    for place, offset in enumerate(offsets)
+                )
+                yield Pattern(tuple(elements), target).name
 
 
 class MixtureSettings(Section):

@@ -1,18 +1,20 @@
 """From a function's name to the function: parsed once, then fitted, or loaded.
 
-A name is the kind of function and its settings, such as `kn(1,2)` or `cache(32,idf=0.5)`. What
-stands before the parentheses is looked up among the kinds of this package and those of other
-packages (entry-point group `clso.basis_functions`; see `clso.mixture.plain`).
+A name is the kind of function and its settings, such as `kn(1,2)` or `cache(32,idf=0.5)`. The
+word before the parentheses is looked up among the kinds of this package and of other packages
+(entry-point group `clso.basis_functions`; see `clso.mixture.plain`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from pathlib import Path
+from typing import Any, Protocol, Self, cast
 
 import numpy.typing as npt
 
+from clso.counting import TokenStream
 from clso.errors import ArtifactError, ConfigError
 from clso.floors import Unigram
 from clso.mixture.counts import KneserNey
@@ -20,14 +22,15 @@ from clso.mixture.function import CountedFunction
 from clso.mixture.pointer import Cache, Gated, Induction, Product
 from clso.mixture.text import FittingText, FunctionSettings
 from clso.plugins import Registry
+from clso.progress import SILENT, Reporter
 
-__all__ = ["FunctionSpec", "class_maps_of", "load_function", "parse"]
+__all__ = ["FunctionSpec", "fit_functions"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class _FunctionKind(Protocol):
-    """Functions that are written alike; a class of functions is the kind of its instances."""
+    """All functions whose names begin with one word; a class is the kind of its instances."""
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - settings of the kind's own type
         """Return the settings that a name without spaces stands for."""
@@ -83,15 +86,26 @@ _KINDS: Registry[_FunctionKind] = Registry(
 
 @dataclass(frozen=True)
 class FunctionSpec:
-    """A function's parsed name, from which it is fitted or loaded.
+    """A parsed function name.
 
     Attributes:
         settings: of the kind's own type.
-        kind: what fits and loads it.
+        kind: fits and loads the function.
     """
 
     settings: FunctionSettings
     kind: _FunctionKind
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a function's name; spaces do not matter.
+
+        Raises:
+            ConfigError: no such kind of function, or settings that the kind does not have.
+        """
+        compact = "".join(name.split())
+        kind = _KINDS.get(compact.partition("(")[0])
+        return cls(kind.parse(compact), kind)
 
     @property
     def name(self) -> str:
@@ -103,48 +117,58 @@ class FunctionSpec:
         """The class maps that the function needs."""
         return self.settings.class_names
 
-    def fit(self, text: FittingText) -> CountedFunction:
-        """Return the function, fitted on a text.
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], arrays: Arrays) -> CountedFunction:
+        """Build a stored count, pointer, constant or plain function again.
+
+        Args:
+            spec: from the function's `spec`.
+            arrays: from its `to_arrays`.
 
         Raises:
-            ConfigError: a class map is missing or not `(V,)`.
-            DataError: a token is outside the vocabulary.
-            ArtifactError: the text's workspace cannot be written or is full.
+            ArtifactError: an array is missing or does not fit, or the name is not a function's.
         """
-        return self.kind.from_text(self.settings, text)
+        name = str(spec.get("name"))
+        try:
+            return cls.parse(name).kind.from_arrays(spec, arrays)
+        except ConfigError as error:
+            raise ArtifactError(
+                f"a stored function is named {name!r}: {error.message}",
+                remedy=error.remedy or "make the model again with its run's command",
+            ) from error
 
 
-def parse(name: str) -> FunctionSpec:
-    """Read a function's name; spaces do not matter.
+def fit_functions(
+    names: Sequence[str],
+    streams: Sequence[TokenStream],
+    vocab_size: int,
+    class_maps: Arrays,
+    *,
+    workspace: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> list[CountedFunction]:
+    """Fit functions on a text, in the order of their names; shared counts are made once.
+
+    Args:
+        names: as `FunctionSpec.parse` reads them.
+        streams: the text; no context spans two streams.
+        vocab_size: V.
+        class_maps: the class of each token, `(V,)` integers per name.
+        workspace: a folder for temporary files when the text is large.
+        reporter: shows the progress of counting.
 
     Raises:
-        ConfigError: no such kind of function, or settings that the kind does not have.
+        ConfigError: a name is wrong, or its class map is missing or not `(V,)`.
+        DataError: a token is outside the vocabulary.
+        ArtifactError: the workspace cannot be written or is full.
     """
-    compact = "".join(name.split())
-    kind = _KINDS.get(compact.partition("(")[0])
-    return FunctionSpec(kind.parse(compact), kind)
-
-
-def class_maps_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the class maps that functions need, sorted.
-
-    Raises:
-        ConfigError: a name is no function's.
-    """
-    return tuple(sorted({needed for name in names for needed in parse(name).class_names}))
-
-
-def load_function(spec: Mapping[str, Any], arrays: Arrays) -> CountedFunction:
-    """Make a stored count, pointer, constant or plain function again.
-
-    Raises:
-        ArtifactError: an array is missing or does not fit, or the name is no function's.
-    """
-    name = str(spec.get("name"))
-    try:
-        return parse(name).kind.from_arrays(spec, arrays)
-    except ConfigError as error:
-        raise ArtifactError(
-            f"a stored function is named {name!r}: {error.message}",
-            remedy=error.remedy or "make the model again with its run's command",
-        ) from error
+    specs = [FunctionSpec.parse(name) for name in names]
+    text = FittingText(
+        streams,
+        vocab_size,
+        class_maps,
+        wanted=[spec.settings for spec in specs],
+        workspace=workspace,
+        reporter=reporter,
+    )
+    return [spec.kind.from_text(spec.settings, text) for spec in specs]

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from clso.digest import digest_of
 from clso.genome import Genome
-from clso.mixture.all_at_once import halves
-from clso.mixture.buckets import assign, n_buckets
-from clso.mixture.checkpoint import load_mixture, save_mixture
 from clso.mixture.columns import Columns
 from clso.mixture.costed import CostedMixtures
-from clso.mixture.evaluator import MixtureProblem, Scored
-from clso.mixture.function import BasisFunction
-from clso.mixture.grid import function_names
+from clso.mixture.evaluator import MixtureProblem, SplitColumns
+from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
-from clso.mixture.library import compute_columns, fit_functions
 from clso.mixture.model import CrystallineMixture
-from clso.mixture.neural import Neural
-from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
+from clso.mixture.specification import fit_functions
+from clso.mixture.weights import BucketOrder, MixtureWeights
 from clso.progress import SILENT, Reporter
 from clso.scoring import LanguageModel
 from clso.statistics.picks import describe_genes
@@ -92,15 +87,11 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
 
     def save(self, model: LanguageModel, experiment: Experiment, folder: Path) -> None:
         assert isinstance(model, CrystallineMixture)
-        save_mixture(
-            model,
-            experiment.dataset.tokenizer,
-            folder,
-            block_size=experiment.config.data.block_size,
-        )
+        block_size = experiment.config.data.block_size
+        model.save(folder, experiment.dataset.tokenizer, block_size=block_size)
 
     def load(self, folder: Path) -> CrystallineMixture:
-        return load_mixture(folder)
+        return CrystallineMixture.load(folder)
 
     def key(self, config: RunConfig) -> str:
         values = config.model_dump(mode="json")
@@ -183,9 +174,9 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
     def rivals(self, experiment: Experiment) -> Rivals:
         """Return EM on all functions at once, and their heaviest."""
         config, columns = experiment.config.mixture, FunctionLibrary(experiment).scored()
-        first, second = halves(columns["validation"])
+        first, second = columns["validation"].halves()
 
-        def unlimited(validation: Scored) -> MixtureProblem:
+        def unlimited(validation: SplitColumns) -> MixtureProblem:
             return MixtureProblem(
                 columns["tune"],
                 validation,
@@ -229,9 +220,9 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
 
         def variant(params: Params) -> Halves[MixtureProblem]:
             varied = experiment.varied(self.with_library(experiment.config, params))
-            names = function_names(varied.config.mixture.library.model_dump())
+            names = varied.config.mixture.library.function_names()
             chosen = {
-                split: Scored(scored.columns.chosen(names), scored.history)
+                split: SplitColumns(scored.columns.chosen(names), scored.history)
                 for split, scored in columns.items()
             }
             return _halves(varied, chosen)
@@ -242,7 +233,7 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
 MIXTURE = _MixtureFamily()
 
 
-def _problem(experiment: Experiment, columns: Mapping[str, Scored]) -> MixtureProblem:
+def _problem(experiment: Experiment, columns: Mapping[str, SplitColumns]) -> MixtureProblem:
     """Return the problem: weights on tune, the loss on validation."""
     config = experiment.config.mixture
     return MixtureProblem(
@@ -256,8 +247,8 @@ def _problem(experiment: Experiment, columns: Mapping[str, Scored]) -> MixturePr
     )
 
 
-def _halves(experiment: Experiment, columns: Mapping[str, Scored]) -> Halves[MixtureProblem]:
-    first, second = halves(columns["validation"])
+def _halves(experiment: Experiment, columns: Mapping[str, SplitColumns]) -> Halves[MixtureProblem]:
+    first, second = columns["validation"].halves()
     return (
         _problem(experiment, {"tune": columns["tune"], "validation": first}),
         _problem(experiment, {"tune": columns["tune"], "validation": second}),
@@ -270,8 +261,8 @@ def _networks_on_train(run: RunContext) -> list[Neural]:
 
 
 def _with_network(
-    experiment: Experiment, columns: Mapping[str, Scored], network: Neural
-) -> dict[str, Scored]:
+    experiment: Experiment, columns: Mapping[str, SplitColumns], network: Neural
+) -> dict[str, SplitColumns]:
     """Return columns of tune and validation with those of a network after them."""
     library = FunctionLibrary(experiment)
 
@@ -279,17 +270,17 @@ def _with_network(
         inputs, targets = library.searched_blocks(split)
         # its sums decide on genomes, so they must not depend on the number of cores
         with one_thread():
-            return compute_columns(
+            return Columns.of(
                 [network],
                 inputs,
                 targets,
                 experiment.dataset.vocab_size,
-                name=split,
+                split=split,
                 reporter=experiment.reporter,
             )
 
     return {
-        split: Scored(scored.columns.joined(asked(split)), scored.history)
+        split: SplitColumns(scored.columns.joined(asked(split)), scored.history)
         for split, scored in columns.items()
     }
 
@@ -330,12 +321,12 @@ def _validation_losses(
     """Return nats per token of the refitted finalists on all of validation."""
     inputs, targets = experiment.dataset.splits["validation"].blocks(slice(None))
     with one_thread():
-        columns = compute_columns(
+        columns = Columns.of(
             list(functions.values()),
             inputs,
             targets,
             experiment.dataset.vocab_size,
-            name="validation",
+            split="validation",
         )
     number = {name: index for index, name in enumerate(columns.names, 1)}
     features = history.of(inputs)
@@ -345,9 +336,9 @@ def _validation_losses(
             genome = finalist.canonical
             bucketing = problem.bucketing(genome)
             rows = [0, *(number[name] for name in problem.functions(genome))]
-            order = Bucketed.of(assign(bucketing, features).ravel())
+            order = BucketOrder.by(bucketing, features)
             weights = problem.weights(genome, steps=experiment.config.mixture.final_steps)
-            losses.append(group(columns.with_uniform, rows, order).mean_nll(weights))
+            losses.append(weights.mean_nll(columns.with_uniform[rows], order))
     return losses
 
 
@@ -359,18 +350,17 @@ def _final_weights(
     functions, counts = _fitted(experiment, picked, ("train",), networks)
     inputs, targets = experiment.budget["tune"].blocks(slice(None))
     with one_thread():
-        columns = compute_columns(
+        columns = Columns.of(
             [functions[name] for name in picked],
             inputs,
             targets,
             experiment.dataset.vocab_size,
-            name="tune",
+            split="tune",
         )
-    order = Bucketed.of(assign(bucketing, counts.of(inputs)).ravel())
     with one_thread():
-        return fit_weights(
-            group(columns.with_uniform, range(1 + len(picked)), order),
-            n_buckets(bucketing),
+        return MixtureWeights.fit(
+            columns.with_uniform,
+            BucketOrder.by(bucketing, counts.of(inputs)),
             smoothing=config.smoothing,
             steps=config.final_steps,
         )

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from clso.mixture.all_at_once import all_functions, cost_of_all, heaviest
 from clso.mixture.evaluator import MixtureProblem
 from search.watched import Standing, WatchedProblem
 
@@ -40,9 +39,9 @@ class AllAtOnce:
         """Fit the weights of all functions, in every bucketing, whatever the limit."""
         del watched, limit
         weighed = WatchedProblem(self.unlimited)
-        weighed.evaluate(all_functions(self.unlimited))
+        weighed.evaluate(self.unlimited.all_functions())
         for standing in weighed.standings:
-            cost = standing.evaluations * self._cost * self.final_steps / self.steps
+            cost = standing.evaluations * self.cost * self.final_steps / self.steps
             yield replace(standing, evaluations=math.ceil(cost))
 
     def take_heaviest(self, watched: WatchedProblem, limit: int | None) -> Iterator[Standing]:
@@ -50,10 +49,10 @@ class AllAtOnce:
         slots = len(watched.space.exchangeable)
         for longer in _LONGER:
             # shared weights only, which an evaluation takes half of its steps for
-            spent = math.ceil(self._cost * longer / 2)
+            spent = math.ceil(self.cost * longer / 2)
             if limit is not None and spent >= limit:
                 return
-            picked = heaviest(self.unlimited, slots, steps=longer * self.steps)
+            picked = self.unlimited.heaviest(slots, steps=longer * self.steps)
             filled = (*picked, *([0] * (slots - len(picked))))
             genomes = [(*filled, number) for number in range(len(self.searched.bucketings))]
             begun = len(watched.standings)
@@ -63,6 +62,9 @@ class AllAtOnce:
                 yield replace(standing, evaluations=spent + standing.evaluations)
 
     @property
-    def _cost(self) -> float:
-        """Evaluations that a mixture of all functions is worth, at equal steps."""
-        return cost_of_all(len(self.searched.names), len(self.searched.space.exchangeable))
+    def cost(self) -> float:
+        """EM on all functions in evaluations of full genomes, at equal steps.
+
+        Both take time in proportion to their columns, that of the uniform function included.
+        """
+        return (len(self.searched.names) + 1) / (len(self.searched.space.exchangeable) + 1)

@@ -10,9 +10,8 @@ from scipy.optimize import minimize_scalar
 
 from clso.artifacts import remove
 from clso.energy import Measurement
-from clso.mixture.checkpoint import load_mixture, save_mixture
+from clso.mixture.function import Neural
 from clso.mixture.model import CrystallineMixture
-from clso.mixture.neural import Neural
 from clso.mixture.weights import MixtureWeights
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
@@ -36,7 +35,7 @@ def _work(run: RunContext) -> StageOutcome:
     """
     dataset = run.experiment.dataset
     network, _ = winner(run)
-    mixture = load_mixture(run.folder.model(_FOUND))
+    mixture = CrystallineMixture.load(run.folder.model(_FOUND))
     split = dataset.splits["validation"]
     inputs, targets = split.blocks(spread_blocks(split, run.config.mixture.hybrid_tokens))
     with run.reporter.task(_NAME, total=2) as task:
@@ -54,7 +53,7 @@ def _work(run: RunContext) -> StageOutcome:
         dataset.vocab_size,
     )
     path = run.folder.model(_NAME)
-    save_mixture(model, dataset.tokenizer, path, block_size=run.config.data.block_size)
+    model.save(path, dataset.tokenizer, block_size=run.config.data.block_size)
     notes: dict[str, Any] = {
         _NAME: {
             "functions": [function.name for function in model.functions[1:]],
@@ -67,7 +66,7 @@ def _work(run: RunContext) -> StageOutcome:
 def _model(run: RunContext) -> ModelAndCost:
     _, trained = winner(run)
     parts = [run.spent(_FOUND), run.records[_NAME].measurement, trained]
-    return load_mixture(run.folder.model(_NAME)), Measurement.total(parts)
+    return CrystallineMixture.load(run.folder.model(_NAME)), Measurement.total(parts)
 
 
 HYBRID = Stage(

@@ -12,12 +12,10 @@ from clso.data import TokenSplit
 from clso.digest import digest_of
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
-from clso.mixture.costed import FunctionCost, load_function_costs, save_function_costs
-from clso.mixture.evaluator import Scored
-from clso.mixture.grid import function_names
+from clso.mixture.costed import FunctionCost
+from clso.mixture.evaluator import SplitColumns
 from clso.mixture.history import HistoryCounts
-from clso.mixture.library import ClassMaps, compute_columns, fit_functions
-from clso.mixture.specification import class_maps_of
+from clso.mixture.specification import Arrays, fit_functions
 from clso.scoring import Int64Array
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
@@ -36,12 +34,13 @@ def _work(run: RunContext) -> StageOutcome:
     experiment = run.experiment
     library = FunctionLibrary(experiment)
     home, splits, vocab_size = library.home, experiment.budget, experiment.dataset.vocab_size
-    names = function_names(run.config.mixture.library.model_dump())
+    grid = run.config.mixture.library
+    names = grid.function_names()
     with run.reporter.task("token classes", total=1) as task:
         maps = fit_class_maps(
             [splits["train"]],
             vocab_size,
-            class_maps_of(names),
+            grid.needed_class_maps(),
             seed=run.config.seed,
             token_texts=experiment.dataset.tokenizer.token_texts,
         )
@@ -59,15 +58,15 @@ def _work(run: RunContext) -> StageOutcome:
         save_file(maps, home / _CLASSES)
     except OSError as error:
         raise write_error(home, error) from error
-    save_function_costs(
+    FunctionCost.save(
         home / _COSTS,
         [FunctionCost.of(function, run.config.data.block_size) for function in functions],
     )
     key = []
     for name in _SPLITS:
         inputs, targets = library.searched_blocks(name)
-        columns = compute_columns(
-            functions, inputs, targets, vocab_size, name=name, reporter=run.reporter
+        columns = Columns.of(
+            functions, inputs, targets, vocab_size, split=name, reporter=run.reporter
         )
         columns.save(home / _columns_file(name))
         key.append(columns.fingerprint)
@@ -113,11 +112,11 @@ class FunctionLibrary:
             [self._experiment.budget["train"]], self._experiment.dataset.vocab_size
         )
 
-    def scored(self) -> dict[str, Scored]:
+    def scored(self) -> dict[str, SplitColumns]:
         """Load the columns of tune and validation, with the features that make buckets."""
         history = self.history()
         return {
-            name: Scored(
+            name: SplitColumns(
                 Columns.load(self.home / _columns_file(name)),
                 history.of(self.searched_blocks(name)[0]),
             )
@@ -126,11 +125,11 @@ class FunctionLibrary:
 
     def costs(self) -> tuple[FunctionCost, ...]:
         """Load what the functions cost as fitted on train, in the order of the columns."""
-        return load_function_costs(self.home / _COSTS)
+        return FunctionCost.load(self.home / _COSTS)
 
-    def class_maps(self) -> ClassMaps:
+    def class_maps(self) -> Arrays:
         """Load the token classes that the functions were fitted with."""
-        maps: ClassMaps = load_file(self.home / _CLASSES)
+        maps: Arrays = load_file(self.home / _CLASSES)
         return maps
 
     def searched_blocks(self, name: str) -> tuple[Int64Array, Int64Array]:

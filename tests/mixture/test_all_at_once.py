@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from clso.mixture.all_at_once import all_functions, cost_of_all, halves, heaviest
 from clso.mixture.columns import Columns
-from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.history import History
+from pipelines.families.mixture_rivals import AllAtOnce
 
 N_BLOCKS, LENGTH, N_FUNCTIONS = 9, 32, 6
 
 
-def split_of(seed: int, worth: np.ndarray) -> Scored:
+def split_of(seed: int, worth: np.ndarray) -> SplitColumns:
     """Return columns in which function i is right with probability `worth[i]`, at random."""
     rng = np.random.default_rng(seed)
     shape = (N_FUNCTIONS, N_BLOCKS * LENGTH)
@@ -17,27 +17,33 @@ def split_of(seed: int, worth: np.ndarray) -> Scored:
     names = tuple(f"f{number}" for number in range(N_FUNCTIONS))
     zeros = np.zeros((N_BLOCKS, LENGTH), dtype=np.int64)
     match = np.arange(N_BLOCKS, dtype=np.int64)[:, None] % 2 + zeros
-    return Scored(Columns(names, ("toy",) * N_FUNCTIONS, values, 50), History((zeros,) * 3, match))
+    return SplitColumns(
+        Columns(names, ("toy",) * N_FUNCTIONS, values, 50), History((zeros,) * 3, match)
+    )
 
 
 WORTH = np.array([0.05, 0.6, 0.1, 0.5, 0.02, 0.4])
 
 
-@pytest.fixture(scope="module")
-def unlimited() -> MixtureProblem:
+def problem(slots: int) -> MixtureProblem:
     return MixtureProblem(
         split_of(0, WORTH),
         split_of(1, WORTH),
-        slots=N_FUNCTIONS,
+        slots=slots,
         bucketings=("none", "match"),
         smoothing=5.0,
         steps=8,
     )
 
 
+@pytest.fixture(scope="module")
+def unlimited() -> MixtureProblem:
+    return problem(N_FUNCTIONS)
+
+
 def test_halves_are_all_blocks_each_once_in_their_order() -> None:
     whole = split_of(2, WORTH)
-    first, second = halves(whole)
+    first, second = whole.halves()
     assert (len(first.history.match), len(second.history.match)) == (4, 5)
     together = np.concatenate([first.columns.values, second.columns.values], axis=1)
     assert np.array_equal(together, whole.columns.values)
@@ -49,17 +55,19 @@ def test_halves_are_all_blocks_each_once_in_their_order() -> None:
 
 
 def test_all_functions_are_picked_under_every_bucketing(unlimited: MixtureProblem) -> None:
-    genomes = all_functions(unlimited)
+    genomes = unlimited.all_functions()
     assert [unlimited.bucketing(genome) for genome in genomes] == ["none", "match"]
     assert all(unlimited.functions(genome) == unlimited.names for genome in genomes)
 
 
 def test_the_heaviest_are_those_that_are_right_most_often(unlimited: MixtureProblem) -> None:
-    assert heaviest(unlimited, 3) == (2, 4, 6)
-    assert heaviest(unlimited, 1) == (2,)
-    assert heaviest(unlimited, N_FUNCTIONS + 4) == (1, 2, 3, 4, 5, 6)
+    assert unlimited.heaviest(3) == (2, 4, 6)
+    assert unlimited.heaviest(1) == (2,)
+    assert unlimited.heaviest(N_FUNCTIONS + 4) == (1, 2, 3, 4, 5, 6)
 
 
-def test_all_functions_cost_as_many_evaluations_as_they_fill() -> None:
-    assert cost_of_all(113, 113) == 1.0
-    assert cost_of_all(99, 24) == 4.0
+@pytest.mark.parametrize(("slots", "cost"), [(N_FUNCTIONS, 1.0), (1, 3.5)])
+def test_all_functions_cost_as_many_evaluations_as_they_fill(
+    unlimited: MixtureProblem, slots: int, cost: float
+) -> None:
+    assert AllAtOnce(problem(slots), unlimited, steps=8, final_steps=60).cost == cost

@@ -14,7 +14,6 @@ from safetensors.numpy import load_file, save_file
 
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
-from clso.mixture.checkpoint import load_mixture, save_mixture
 from clso.mixture.model import CrystallineMixture
 
 BLOCK_SIZE = 16
@@ -27,7 +26,7 @@ def stored(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     path = tmp_path_factory.mktemp("models") / "mixture"
-    save_mixture(toy_mixture, toy_tokenizer, path, block_size=BLOCK_SIZE)
+    toy_mixture.save(path, toy_tokenizer, block_size=BLOCK_SIZE)
     return path
 
 
@@ -38,7 +37,7 @@ def stored_hybrid(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     path = tmp_path_factory.mktemp("models") / "hybrid"
-    save_mixture(toy_hybrid, toy_tokenizer, path, block_size=BLOCK_SIZE)
+    toy_hybrid.save(path, toy_tokenizer, block_size=BLOCK_SIZE)
     return path
 
 
@@ -66,14 +65,14 @@ def assert_equal(found: CrystallineMixture, model: CrystallineMixture) -> None:
 def test_a_mixture_comes_back_equal_to_the_last_bit(
     stored: Path, toy_mixture: CrystallineMixture
 ) -> None:
-    assert_equal(load_mixture(stored), toy_mixture)
+    assert_equal(CrystallineMixture.load(stored), toy_mixture)
 
 
 def test_a_hybrid_comes_back_with_its_network(
     stored_hybrid: Path, toy_hybrid: CrystallineMixture
 ) -> None:
     assert (stored_hybrid / "neural-adamw" / "model.safetensors").is_file()
-    assert_equal(load_mixture(stored_hybrid), toy_hybrid)
+    assert_equal(CrystallineMixture.load(stored_hybrid), toy_hybrid)
 
 
 def test_what_a_model_prices_is_what_its_distribution_says(toy_hybrid: CrystallineMixture) -> None:
@@ -96,7 +95,7 @@ def test_saving_again_replaces_the_folder(
     stored: Path, toy_mixture: CrystallineMixture, toy_tokenizer: Tokenizer, damaged: Path
 ) -> None:
     (damaged / "old.txt").touch()
-    save_mixture(toy_mixture, toy_tokenizer, damaged, block_size=BLOCK_SIZE)
+    toy_mixture.save(damaged, toy_tokenizer, block_size=BLOCK_SIZE)
     assert sorted(path.name for path in damaged.iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -114,32 +113,32 @@ def edit_config(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_folder_without_a_mixture_is_told(tmp_path: Path, damaged: Path) -> None:
     with pytest.raises(ArtifactError, match="holds no mixture"):
-        load_mixture(tmp_path / "nothing")
+        CrystallineMixture.load(tmp_path / "nothing")
     (damaged / "config.json").unlink()
     with pytest.raises(ArtifactError, match=r"config\.json does not exist"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
 
 
 def test_a_foreign_version_or_type_is_refused(damaged: Path) -> None:
     edit_config(damaged, lambda config: config.update(format_version=2))
     with pytest.raises(ArtifactError, match="has format version 2, this CLSO reads version 1"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
     edit_config(damaged, lambda config: config.update(model_type="gpt2"))
     with pytest.raises(ArtifactError, match="of type 'gpt2', expected 'clso_mixture'"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
     (damaged / "config.json").write_text("[]")
     with pytest.raises(ArtifactError, match="of type None"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
 
 
 def test_a_torn_file_is_refused(damaged: Path) -> None:
     arrays = damaged / "model.safetensors"
     arrays.write_bytes(arrays.read_bytes()[:-100])
     with pytest.raises(ArtifactError, match="damaged is damaged"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
     (damaged / "config.json").write_text('{"model_type": "clso_mix')
     with pytest.raises(ArtifactError, match=r"config\.json is damaged"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
 
 
 def test_a_changed_byte_is_noticed(damaged: Path) -> None:
@@ -148,7 +147,7 @@ def test_a_changed_byte_is_noticed(damaged: Path) -> None:
     content[-100] ^= 1
     arrays.write_bytes(content)
     with pytest.raises(ArtifactError, match="is not what was written"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
 
 
 def test_a_missing_array_is_named(damaged: Path) -> None:
@@ -156,7 +155,7 @@ def test_a_missing_array_is_named(damaged: Path) -> None:
     arrays = load_file(damaged / "model.safetensors")
     save_file({k: v for k, v in arrays.items() if k != key}, damaged / "model.safetensors")
     with pytest.raises(ArtifactError, match="the array table is missing"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)
 
 
 @pytest.mark.parametrize(
@@ -180,4 +179,4 @@ def test_a_config_that_does_not_fit_is_damage(
 ) -> None:
     edit_config(damaged, edit)
     with pytest.raises(ArtifactError, match=r"the mixture .* is damaged"):
-        load_mixture(damaged)
+        CrystallineMixture.load(damaged)

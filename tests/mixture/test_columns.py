@@ -5,7 +5,7 @@ import pytest
 
 from clso.errors import ArtifactError
 from clso.mixture.columns import Columns
-from clso.mixture.library import compute_columns, fit_functions
+from clso.mixture.specification import fit_functions
 
 NAMES = ("unigram", "kn(1)", "cache(8)", "kn(1,2)", "induction(1)")
 
@@ -15,7 +15,7 @@ def columns(text_stream: type) -> Columns:
     rng = np.random.default_rng(0)
     functions = fit_functions(NAMES, [text_stream(rng.integers(0, 9, 400))], 9, {})
     stream = rng.integers(0, 9, (300, 5))
-    return compute_columns(functions, stream[:, :-1], stream[:, 1:], 9, name="tune")
+    return Columns.of(functions, stream[:, :-1], stream[:, 1:], 9, split="tune")
 
 
 def test_each_column_is_what_its_function_says_alone(columns: Columns, text_stream: type) -> None:

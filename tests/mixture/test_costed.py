@@ -9,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.mixture.classes import fit_class_maps
+from clso.mixture.columns import Columns
 from clso.mixture.costed import (
     CostedMixtures,
     FunctionCost,
-    load_function_costs,
-    save_function_costs,
 )
-from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.function import CountedFunction
 from clso.mixture.history import HistoryCounts
-from clso.mixture.library import compute_columns, fit_functions
 from clso.mixture.model import CrystallineMixture
+from clso.mixture.specification import fit_functions
 
 VOCAB, BLOCK, SLOTS = 24, 16, 4
 NAMES = (
@@ -53,8 +52,8 @@ class World:
         )
         self.history = HistoryCounts.fit([train], VOCAB)
         inputs, targets = tokens[3000:3512].reshape(-1, BLOCK), tokens[3001:3513].reshape(-1, BLOCK)
-        columns = compute_columns(list(self.functions.values()), inputs, targets, VOCAB, name="x")
-        scored = Scored(columns, self.history.of(inputs))
+        columns = Columns.of(list(self.functions.values()), inputs, targets, VOCAB, split="x")
+        scored = SplitColumns(columns, self.history.of(inputs))
         self.mixtures = MixtureProblem(
             scored, scored, slots=SLOTS, bucketings=BUCKETINGS, smoothing=5.0, steps=4
         )
@@ -135,8 +134,8 @@ def test_it_scores_as_the_problem_does_and_its_costs_are_in_its_name(world: Worl
 
 
 def test_costs_come_back_from_their_table(world: World, tmp_path: Path) -> None:
-    save_function_costs(tmp_path / "costs.parquet", world.costs)
-    assert load_function_costs(tmp_path / "costs.parquet") == tuple(world.costs)
+    FunctionCost.save(tmp_path / "costs.parquet", world.costs)
+    assert FunctionCost.load(tmp_path / "costs.parquet") == tuple(world.costs)
 
 
 def test_costs_of_other_functions_are_refused(world: World) -> None:

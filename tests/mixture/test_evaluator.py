@@ -6,13 +6,16 @@ import pytest
 from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import DataError, GenomeError
 from clso.mixture.buckets import assign
-from clso.mixture.evaluator import MixtureProblem, Scored
+from clso.mixture.columns import Columns
+from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.history import History, HistoryCounts
-from clso.mixture.library import compute_columns, fit_functions
+from clso.mixture.specification import fit_functions
 
 VOCAB = 12
 NAMES = ("unigram", "kn(1)", "kn(1,2)", "kn(2)", "cache(8)", "induction(1)", "induction(2)")
 BUCKETINGS = ("none", "match", "count1*match")
+
+Splits = dict[str, SplitColumns]
 
 
 def text(seed: int, n: int) -> np.ndarray:
@@ -25,7 +28,7 @@ def text(seed: int, n: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def splits(text_stream: type) -> dict[str, Scored]:
+def splits(text_stream: type) -> Splits:
     train = text_stream(text(1, 3000))
     functions = fit_functions(NAMES, [train], VOCAB, {})
     counts = HistoryCounts.fit([train], VOCAB)
@@ -33,12 +36,12 @@ def splits(text_stream: type) -> dict[str, Scored]:
     for seed, name in ((2, "tune"), (3, "validation")):
         stream = text(seed, 1024)
         inputs, targets = stream[:-1].reshape(-1, 16), stream[1:].reshape(-1, 16)
-        columns = compute_columns(functions, inputs, targets, VOCAB, name=name)
-        found[name] = Scored(columns, counts.of(inputs))
+        columns = Columns.of(functions, inputs, targets, VOCAB, split=name)
+        found[name] = SplitColumns(columns, counts.of(inputs))
     return found
 
 
-def problem(splits: dict[str, Scored], **options: object) -> MixtureProblem:
+def problem(splits: Splits, **options: object) -> MixtureProblem:
     settings = {"slots": 3, "bucketings": BUCKETINGS, "smoothing": 5.0, "steps": 8} | options
     return MixtureProblem(splits["tune"], splits["validation"], **settings)  # type: ignore[arg-type]
 
@@ -46,7 +49,9 @@ def problem(splits: dict[str, Scored], **options: object) -> MixtureProblem:
 GENOMES = [(1, 2, 3, 0), (0, 0, 0, 1), (2, 2, 2, 2), (7, 5, 3, 1), (3, 2, 1, 0), (4, 0, 6, 2)]
 
 
-def test_a_loss_does_not_depend_on_the_population_or_its_order(splits: dict[str, Scored]) -> None:
+def test_a_loss_does_not_depend_on_the_population_or_its_order(
+    splits: Splits,
+) -> None:
     alone = [problem(splits).evaluate([genome])[0].loss for genome in GENOMES]
     together = [found.loss for found in problem(splits).evaluate(GENOMES[::-1])]
     assert together[::-1] == alone
@@ -54,7 +59,7 @@ def test_a_loss_does_not_depend_on_the_population_or_its_order(splits: dict[str,
 
 
 def test_the_loss_is_that_of_the_weighted_functions_on_validation(
-    splits: dict[str, Scored],
+    splits: Splits,
 ) -> None:
     mine = problem(splits)
     genome = (7, 2, 0, 2)
@@ -69,7 +74,7 @@ def test_the_loss_is_that_of_the_weighted_functions_on_validation(
     assert (found.status, found.tokens) == ("evaluated", 1024)
 
 
-def test_more_functions_fit_tune_no_worse(splits: dict[str, Scored]) -> None:
+def test_more_functions_fit_tune_no_worse(splits: Splits) -> None:
     mine = problem(splits, slots=7)
     losses = [
         mine.evaluate([genome])[0].loss
@@ -80,14 +85,14 @@ def test_more_functions_fit_tune_no_worse(splits: dict[str, Scored]) -> None:
 
 
 def test_a_fidelity_takes_blocks_spread_over_tune_and_validation(
-    splits: dict[str, Scored],
+    splits: Splits,
 ) -> None:
-    def thinned(scored: Scored, stride: int) -> Scored:
+    def thinned(scored: SplitColumns, stride: int) -> SplitColumns:
         columns, history = scored.columns, scored.history
         blocks = columns.values.reshape(len(columns.names), -1, 16)[:, ::stride]
         values = np.ascontiguousarray(blocks).reshape(len(columns.names), -1)
         seen = tuple(counts[::stride] for counts in history.seen)
-        return Scored(replace(columns, values=values), History(seen, history.match[::stride]))
+        return SplitColumns(replace(columns, values=values), History(seen, history.match[::stride]))
 
     for fidelity, stride in ((0.25, 4), (0.5, 2)):
         fewer = problem({name: thinned(split, stride) for name, split in splits.items()})
@@ -102,7 +107,7 @@ def test_a_fidelity_takes_blocks_spread_over_tune_and_validation(
             assert whole.batch_nats is None
 
 
-def test_a_fidelity_scores_its_share_of_validation(splits: dict[str, Scored]) -> None:
+def test_a_fidelity_scores_its_share_of_validation(splits: Splits) -> None:
     mine = problem(splits)
     assert [mine.evaluate(GENOMES[:1], f)[0].tokens for f in mine.fidelities] == [256, 512, 1024]
     with pytest.raises(ValueError, match=r"fidelity is 0\.3"):
@@ -110,7 +115,7 @@ def test_a_fidelity_scores_its_share_of_validation(splits: dict[str, Scored]) ->
 
 
 def test_joules_are_shared_and_an_unmeasured_evaluation_has_none(
-    splits: dict[str, Scored],
+    splits: Splits,
 ) -> None:
     assert problem(splits).evaluate(GENOMES)[0].measurement.energy_j is None
     monitor = EnergyMonitor([CpuModelMeter(10.0)])
@@ -119,7 +124,7 @@ def test_joules_are_shared_and_an_unmeasured_evaluation_has_none(
     assert all(one.energy_j is not None and one.energy_j >= 0 for one in found)
 
 
-def test_the_fingerprint_names_all_that_a_loss_depends_on(splits: dict[str, Scored]) -> None:
+def test_the_fingerprint_names_all_that_a_loss_depends_on(splits: Splits) -> None:
     prints = {
         problem(splits, **options).fingerprint
         for options in (
@@ -134,21 +139,25 @@ def test_the_fingerprint_names_all_that_a_loss_depends_on(splits: dict[str, Scor
     assert len(prints) == 6
 
 
-def test_genomes_of_another_space_and_empty_splits_are_refused(splits: dict[str, Scored]) -> None:
+def test_genomes_of_another_space_and_empty_splits_are_refused(
+    splits: Splits,
+) -> None:
     with pytest.raises(GenomeError, match="function1"):
         problem(splits).evaluate([(1, 8, 0, 0)])
     assert problem(splits).evaluate([]) == []
     functions = fit_functions(NAMES, [], VOCAB, {})
     nothing = np.zeros((0, 16), dtype=np.int64)
-    empty = Scored(
-        compute_columns(functions, nothing, nothing, VOCAB, name="tune"),
+    empty = SplitColumns(
+        Columns.of(functions, nothing, nothing, VOCAB, split="tune"),
         HistoryCounts.fit([], VOCAB).of(nothing),
     )
     with pytest.raises(DataError, match="no targets in tune"):
         problem({**splits, "tune": empty})
 
 
-def test_what_is_known_of_functions_is_read_from_tune_alone(splits: dict[str, Scored]) -> None:
+def test_what_is_known_of_functions_is_read_from_tune_alone(
+    splits: Splits,
+) -> None:
     tune, validation = splits["tune"], splits["validation"]
     values = tune.columns.values.copy()
     values[4] = values[1]

@@ -5,9 +5,20 @@ from hypothesis import strategies as st
 
 from clso.errors import GenomeError
 from clso.genome import GenomeSpace
-from clso.mixture.genome import mixture_space, picks
+from clso.mixture.columns import Columns
+from clso.mixture.evaluator import MixtureProblem, SplitColumns
+from clso.mixture.features import function_features
+from clso.mixture.history import History
 
-SPACE = mixture_space(4, 6, 3)
+PROBABILITIES = np.random.default_rng(0).random((6, 8), dtype=np.float32)
+SPLIT = SplitColumns(
+    Columns(tuple("abcdef"), ("toy",) * 6, PROBABILITIES, 9),
+    History((np.zeros((2, 4), dtype=np.int64),) * 3, np.zeros((2, 4), dtype=np.int64)),
+)
+PROBLEM = MixtureProblem(
+    SPLIT, SPLIT, slots=4, bucketings=("none", "match", "position"), smoothing=5.0, steps=2
+)
+SPACE = PROBLEM.space
 GENOMES = st.tuples(*[st.integers(0, 6)] * 4, st.integers(0, 2))
 
 
@@ -15,7 +26,7 @@ GENOMES = st.tuples(*[st.integers(0, 6)] * 4, st.integers(0, 2))
 def test_the_canonical_form_is_idempotent_and_means_the_same(genome: tuple[int, ...]) -> None:
     canonical = SPACE.canonical(genome)
     assert SPACE.canonical(canonical) == canonical
-    assert picks(canonical) == picks(genome)
+    assert PROBLEM.picks(canonical) == PROBLEM.picks(genome) == tuple(sorted({*genome[:-1]} - {0}))
 
 
 @given(GENOMES, st.permutations(range(4)))
@@ -35,13 +46,11 @@ def test_the_slots_but_the_bucketing_are_exchangeable() -> None:
 
 
 def test_the_features_of_functions_follow_those_of_none() -> None:
-    known = np.arange(1.0, 13.0).reshape(6, 2)
-    space = mixture_space(4, 6, 3, lambda: known)
-    assert space == SPACE
-    features = space.features()
+    known = function_features(PROBABILITIES)
+    features = SPACE.features()
     assert features is not None
-    assert np.array_equal(features, np.concatenate([np.zeros((1, 2)), known]))
-    assert SPACE.features() is None
+    assert np.array_equal(features, np.concatenate([np.zeros((1, known.shape[1])), known]))
+    assert GenomeSpace(SPACE.slots, exchangeable=SPACE.exchangeable).features() is None
 
 
 @pytest.mark.parametrize(

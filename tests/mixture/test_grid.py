@@ -1,38 +1,42 @@
+from typing import Any
+
 import pytest
 
 from clso.errors import ConfigError
-from clso.mixture.grid import function_names
 from clso.mixture.settings import FunctionGridSettings, MixtureSettings
-from clso.mixture.specification import class_maps_of, parse
+from clso.mixture.specification import FunctionSpec
 
-EMPTY = dict.fromkeys(FunctionGridSettings.model_fields, ())
+EMPTY: dict[str, Any] = dict.fromkeys(FunctionGridSettings.model_fields, ())
 
 
 def test_the_default_grid_has_200_functions_or_more_each_once() -> None:
-    names = function_names(FunctionGridSettings().model_dump())
+    names = FunctionGridSettings().function_names()
     assert len(names) >= 200
     assert len(set(names)) == len(names)
-    assert all(parse(name).name == name for name in names)
+    assert all(FunctionSpec.parse(name).name == name for name in names)
 
 
 def test_every_class_map_in_use_is_configured() -> None:
     grid = FunctionGridSettings()
-    assert set(class_maps_of(function_names(grid.model_dump()))) <= set(grid.class_maps)
+    assert set(grid.needed_class_maps()) <= set(grid.class_maps)
 
 
 def test_the_grid_is_a_product() -> None:
-    grid = EMPTY | {
-        "patterns": ((1,), (1, 3)),
-        "class_maps": ("k8",),
-        "class_patterns": ((1, 2),),
-        "exact": (0, 1, 2),
-        "cache_half_lives": (16.0, "inf"),
-        "cache_idf": (0.0,),
-        "induction_lengths": (2,),
-        "induction_decays": (0.9, 1.0),
-        "functions": ("kn( 1, 2:k8 )", "kn(1)"),
-    }
-    assert function_names(grid) == (
+    grid = FunctionGridSettings(
+        **EMPTY
+        | {
+            "patterns": ((1,), (1, 3)),
+            "class_maps": ("k8",),
+            "class_patterns": ((1, 2),),
+            "exact": (0, 1, 2),
+            "cache_half_lives": (16.0, "inf"),
+            "cache_idf": (0.0,),
+            "induction_lengths": (2,),
+            "induction_decays": (0.9, 1.0),
+            "functions": ("kn( 1, 2:k8 )", "kn(1)"),
+        }
+    )
+    assert grid.function_names() == (
         "unigram",
         "kn(1)",
         "kn(1,3)",
@@ -43,16 +47,20 @@ def test_the_grid_is_a_product() -> None:
         "induction(2)",
         "induction(2,decay=1)",
     )
-    assert class_maps_of(function_names(grid)) == ("k8",)
+    assert grid.needed_class_maps() == ("k8",)
 
 
 @pytest.mark.parametrize("name", ["knn(1)", "kn(0)", "cache()", "", "induction(2,decay=7)"])
 def test_a_function_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ConfigError):
-        function_names(EMPTY | {"functions": (name,)})
+        FunctionSpec.parse(name)
+    with pytest.raises(ConfigError):
+        FunctionGridSettings(**EMPTY | {"functions": (name,)})
 
 
 def test_gated_caches_need_their_classes() -> None:
-    assert class_maps_of(["gated(k64)", "cache(8)", "unigram", "kn(1:k32)"]) == ("k32", "k64")
+    functions = ("gated(k64)", "cache(8)", "unigram", "kn(1:k32)")
+    grid = FunctionGridSettings(**EMPTY | {"functions": functions})
+    assert grid.needed_class_maps() == ("k32", "k64")
     with pytest.raises(ConfigError, match="used but not in class_maps"):
         MixtureSettings(library=FunctionGridSettings(class_maps=("k32",), gated_maps=("k64",)))

@@ -7,12 +7,10 @@ from clso.baseline.model import new_gpt2
 from clso.errors import ArtifactError
 from clso.gpt import GptShape
 from clso.mixture.buckets import n_buckets
-from clso.mixture.function import BasisFunction
+from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
-from clso.mixture.library import fit_functions
 from clso.mixture.model import CrystallineMixture
-from clso.mixture.neural import Neural
-from clso.mixture.specification import load_function
+from clso.mixture.specification import FunctionSpec, fit_functions
 from clso.mixture.weights import MixtureWeights
 
 VOCAB = 11
@@ -95,9 +93,9 @@ def test_a_neural_function_is_its_models_softmax(neural: Neural) -> None:
 def test_a_neural_function_is_no_set_of_arrays(neural: Neural) -> None:
     assert neural.to_arrays() == {}
     with pytest.raises(ArtifactError, match=r"'neural\(adamw\)': 'neural' is not known"):
-        load_function(neural.spec(), {})
+        FunctionSpec.load(neural.spec(), {})
     with pytest.raises(ArtifactError, match="a stored function is named 'what'"):
-        load_function({"name": "what"}, {})
+        FunctionSpec.load({"name": "what"}, {})
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from own_functions import Echo
 
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.mixture import FittingText, PlainFunction
+from clso.mixture.columns import Columns
 from clso.mixture.costed import FunctionCost
 from clso.mixture.function import CountedFunction
-from clso.mixture.library import compute_columns, fit_functions
-from clso.mixture.specification import class_maps_of, load_function, parse
+from clso.mixture.specification import FunctionSpec, fit_functions
 
 GROUP = "clso.basis_functions"
 VOCAB = 7
@@ -74,13 +74,13 @@ def fit(name: str, text_stream: type, text: list[int] = TEXT) -> CountedFunction
 def test_a_plugins_function_is_under_contract(
     name: str, text: list[int], text_stream: type, hold_to_contract: Callable[..., None]
 ) -> None:
-    hold_to_contract(lambda: fit(name, text_stream, text), VOCAB, load=load_function)
+    hold_to_contract(lambda: fit(name, text_stream, text), VOCAB, load=FunctionSpec.load)
 
 
 def test_a_plugins_function_has_columns_and_a_cost(text_stream: type) -> None:
     functions = fit_functions(["unigram", "echo(1)", "kn(1)"], [text_stream(TEXT)], VOCAB, {})
     inputs, targets = np.array([[0, 1, 2]]), np.array([[1, 2, 1]])
-    columns = compute_columns(functions, inputs, targets, VOCAB, name="tune")
+    columns = Columns.of(functions, inputs, targets, VOCAB, split="tune")
     assert columns.names == ("unigram", "echo(1)", "kn(1)")
     assert columns.families == ("constant", "plain", "count")
     np.testing.assert_allclose(
@@ -103,12 +103,13 @@ def test_a_plugins_function_has_columns_and_a_cost(text_stream: type) -> None:
     ],
 )
 def test_names_are_canonical(written: str, name: str) -> None:
-    assert parse(written).name == name
-    assert parse(name).name == name
+    assert FunctionSpec.parse(written).name == name
+    assert FunctionSpec.parse(name).name == name
 
 
 def test_the_class_maps_it_needs_depend_on_its_arguments() -> None:
-    assert class_maps_of(["classes", "classes(k9)", "echo(1)"]) == ("k3", "k9")
+    for name, class_maps in (("classes", {"k3"}), ("classes(k9)", {"k9"}), ("echo(1)", set())):
+        assert FunctionSpec.parse(name).class_names == class_maps
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_the_class_maps_it_needs_depend_on_its_arguments() -> None:
 )
 def test_a_wrong_name_is_refused(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse(name)
+        FunctionSpec.parse(name)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_a_function_that_is_no_distribution_is_refused(
     function = fit(f"wrong({how})", text_stream)
     inputs = np.array([[1, 2], [3, 1]])
     with pytest.raises(WorkError, match=rf"basis function wrong\({how}\).*{message}"):
-        compute_columns([function], inputs, np.array([[2, 3], [1, 1]]), VOCAB, name="tune")
+        Columns.of([function], inputs, np.array([[2, 3], [1, 1]]), VOCAB, split="tune")
 
 
 def test_a_stored_function_whose_package_is_gone_or_whose_arrays_are_others_is_refused(
@@ -151,9 +152,9 @@ def test_a_stored_function_whose_package_is_gone_or_whose_arrays_are_others_is_r
 ) -> None:
     function = fit("echo(2)", text_stream)
     with pytest.raises(ArtifactError, match="'gone' is not known"):
-        load_function({"name": "gone(2)", "vocab_size": VOCAB}, {})
+        FunctionSpec.load({"name": "gone(2)", "vocab_size": VOCAB}, {})
     with pytest.raises(ArtifactError, match=r"not those of echo\(3\)"):
-        load_function({"name": "echo(3)", "vocab_size": VOCAB}, function.to_arrays())
+        FunctionSpec.load({"name": "echo(3)", "vocab_size": VOCAB}, function.to_arrays())
 
 
 def test_the_base_class_alone_is_no_function() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clso.mixture.weights import Bucketed, MixtureWeights, fit_weights, group
+from clso.mixture.weights import BucketOrder, MixtureWeights
 
 
 def columns(seed: int, n_functions: int, n: int) -> np.ndarray:
@@ -18,8 +18,8 @@ def columns(seed: int, n_functions: int, n: int) -> np.ndarray:
 def fit(
     values: np.ndarray, buckets: np.ndarray, *, smoothing: float = 5.0, steps: int = 20
 ) -> MixtureWeights:
-    grouped = group(values, range(len(values)), Bucketed.of(buckets))
-    return fit_weights(grouped, int(buckets.max()) + 2, smoothing=smoothing, steps=steps)
+    order = BucketOrder.of(buckets, int(buckets.max()) + 2)
+    return MixtureWeights.fit(values, order, smoothing=smoothing, steps=steps)
 
 
 @settings(max_examples=25, deadline=None)
@@ -49,10 +49,9 @@ def test_a_bucket_without_contexts_has_the_shared_weights() -> None:
 
 def test_more_steps_never_raise_the_loss_without_smoothing_and_buckets() -> None:
     values = columns(1, 5, 400)
-    order = Bucketed.of(np.zeros(400, dtype=np.int64))
-    grouped = group(values, range(5), order)
+    order = BucketOrder.of(np.zeros(400, dtype=np.int64), 1)
     losses = [
-        grouped.mean_nll(fit_weights(grouped, 1, smoothing=1e-9, steps=steps))
+        MixtureWeights.fit(values, order, smoothing=1e-9, steps=steps).mean_nll(values, order)
         for steps in (1, 2, 4, 8, 16, 32)
     ]
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(losses))
@@ -83,8 +82,8 @@ def test_the_loss_is_that_of_the_formula_whatever_the_order() -> None:
     buckets = np.random.default_rng(0).integers(0, 3, 100)
     weights = fit(values, buckets)
     probability = (weights.table[buckets] * values.T).sum(axis=1)
-    grouped = group(values, range(4), Bucketed.of(buckets))
-    assert grouped.mean_nll(weights) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
+    order = BucketOrder.of(buckets, 3)
+    assert weights.mean_nll(values, order) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
 
 
 @given(n=st.integers(0, 40), seed=st.integers(0, 50))
@@ -94,19 +93,23 @@ def test_a_part_of_a_division_is_the_division_of_the_part(n: int, seed: int) -> 
     buckets = rng.integers(0, 4, 40)
     chosen = np.zeros(40, dtype=bool)
     chosen[rng.permutation(40)[:n]] = True
-    part, direct = Bucketed.of(buckets).part(chosen), Bucketed.of(buckets[chosen])
-    assert np.array_equal(part.order, np.flatnonzero(chosen)[direct.order])
+    part = BucketOrder.of(buckets, 4).part(chosen)
+    direct = BucketOrder.of(buckets[chosen], 4)
+    assert np.array_equal(part.contexts, np.flatnonzero(chosen)[direct.contexts])
     assert part.segments == direct.segments
 
 
 def test_the_mean_is_that_of_the_contexts_nats() -> None:
-    order = Bucketed.of(np.random.default_rng(1).integers(0, 3, 40))
-    grouped = group(columns(0, 3, 40), range(3), order)
-    weights = fit_weights(grouped, 3, smoothing=1.0, steps=3)
-    assert grouped.nll(weights).mean() == pytest.approx(grouped.mean_nll(weights), rel=1e-6)
+    order = BucketOrder.of(np.random.default_rng(1).integers(0, 3, 40), 3)
+    values = columns(0, 3, 40)
+    weights = MixtureWeights.fit(values, order, smoothing=1.0, steps=3)
+    nats = weights.nll(values, order)
+    assert nats.mean() == pytest.approx(weights.mean_nll(values, order), rel=1e-6)
 
 
 def test_no_context_at_all_leaves_equal_weights() -> None:
-    empty = group(columns(0, 3, 4)[:, :0], range(3), Bucketed.of(np.zeros(0, dtype=np.int64)))
-    weights = fit_weights(empty, 2, smoothing=1.0, steps=3)
+    values = columns(0, 3, 4)[:, :0]
+    order = BucketOrder.of(np.zeros(0, dtype=np.int64), 2)
+    weights = MixtureWeights.fit(values, order, smoothing=1.0, steps=3)
     assert np.allclose(weights.table, 1 / 3)
+    assert weights.nll(values, order).shape == (0,)

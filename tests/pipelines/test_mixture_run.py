@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clso.artifacts import Parts, Run, load_run
 from clso.data import Dataset
 from clso.errors import ConfigError
-from clso.mixture.checkpoint import load_mixture
+from clso.mixture.model import CrystallineMixture
 from clso.mixture.weights import MixtureWeights
 from pipelines.cli import app
 from pipelines.stages.hybrid import best_share, with_share
@@ -57,7 +57,7 @@ def test_the_stored_model_gives_the_test_loss_and_sums_to_one(mixture: Run, out:
     dataset = Dataset.load(out / "datasets" / mixture.manifest["data_fingerprint"], block_size=32)
     inputs, targets = dataset.splits["test"].blocks(slice(None))
     for name in ("mixture", "hybrid"):
-        model = load_mixture(mixture.path / "models" / name)
+        model = CrystallineMixture.load(mixture.path / "models" / name)
         nll = model.token_nll(inputs, targets)
         assert nll.mean() == pytest.approx(losses(mixture)[name], abs=1e-6)
         probabilities = model.probabilities(inputs[:1, :5])
@@ -188,7 +188,7 @@ def test_the_found_gpt_can_be_a_function_that_mixtures_pick(
     (path,) = (out / "runs").glob("network-*")
     run = load_run(path)
     assert "neural(gpt)" in run.manifest["best"]["mixture"]["functions"]
-    model = load_mixture(path / "models" / "mixture")
+    model = CrystallineMixture.load(path / "models" / "mixture")
     dataset = Dataset.load(out / "datasets" / run.manifest["data_fingerprint"], block_size=32)
     inputs, targets = dataset.splits["test"].blocks(slice(None))
     nll = model.token_nll(inputs, targets).mean()

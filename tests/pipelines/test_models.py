@@ -15,7 +15,6 @@ import clso.hub
 from clso.artifacts import SCHEMAS, RunFolder
 from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
-from clso.mixture.checkpoint import save_mixture
 from clso.mixture.model import CrystallineMixture
 from pipelines.cli import main
 
@@ -56,8 +55,8 @@ def out(
     root = tmp_path_factory.mktemp("out")
     folder = RunFolder(root / "runs" / "toy-1")
     folder.write_manifest({"run_id": "toy-1"})
-    save_mixture(toy_mixture, toy_tokenizer, folder.model("mixture"), block_size=BLOCK_SIZE)
-    save_mixture(toy_hybrid, toy_tokenizer, folder.model("hybrid"), block_size=BLOCK_SIZE)
+    toy_mixture.save(folder.model("mixture"), toy_tokenizer, block_size=BLOCK_SIZE)
+    toy_hybrid.save(folder.model("hybrid"), toy_tokenizer, block_size=BLOCK_SIZE)
     save_gpt2(toy_gpt2, toy_tokenizer, folder.model("adamw"))
     folder.write_rows("results", [result(model, loss) for model, loss in LOSSES.items()])
     return root
@@ -235,7 +234,7 @@ class TestExport:
             toy_mixture.history,
             toy_mixture.vocab_size,
         )
-        save_mixture(pointers, toy_tokenizer, folder.model("mixture"), block_size=BLOCK_SIZE)
+        pointers.save(folder.model("mixture"), toy_tokenizer, block_size=BLOCK_SIZE)
         done = run(*command, str(tmp_path), "pointers", "--model", "mixture")
         assert done.status == 2
         assert "only uniform, cache(8), induction(1)" in done.error

@@ -9,7 +9,7 @@ from installed_package import install_package
 
 from clso.artifacts import load_run
 from clso.data import Dataset
-from clso.mixture.checkpoint import load_mixture
+from clso.mixture.model import CrystallineMixture
 
 SETS = (
     "name=plugins",
@@ -53,7 +53,7 @@ def test_a_run_with_own_matrices_and_own_functions(
     dataset = Dataset.load(out / "datasets" / run.manifest["data_fingerprint"], block_size=32)
     inputs, targets = dataset.splits["test"].blocks(slice(None))
     for name in ("mixture", "hybrid"):
-        model = load_mixture(path / "models" / name)
+        model = CrystallineMixture.load(path / "models" / name)
         assert set(picked) <= {function.name for function in model.functions}
         loss = model.token_nll(inputs, targets).mean()
         assert loss == pytest.approx(losses[name], rel=1e-9)

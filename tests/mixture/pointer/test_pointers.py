@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.errors import ArtifactError, ConfigError, DataError
-from clso.mixture.library import fit_functions
 from clso.mixture.pointer import (
     BlockFunction,
     Cache,
@@ -25,7 +24,7 @@ from clso.mixture.pointer import (
 )
 from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.pointer.product import EXPONENTS
-from clso.mixture.specification import load_function, parse
+from clso.mixture.specification import FunctionSpec, fit_functions
 from clso.mixture.text import FittingText
 
 VOCAB = 7
@@ -68,7 +67,7 @@ def fit(text_stream: type) -> Fit:
 
 def weights_of(pointer: Pointer, history: np.ndarray) -> list[float]:
     """The definition, one source at a time."""
-    name = parse(pointer.name).settings
+    name = FunctionSpec.parse(pointer.name).settings
     t = len(history) - 1
     found = []
     for s, token in enumerate(history):
@@ -91,7 +90,7 @@ def weights_of(pointer: Pointer, history: np.ndarray) -> list[float]:
 def test_every_pointer_is_under_contract(
     name: str, vocab_size: int, fit: Fit, hold_to_contract: Callable[..., None]
 ) -> None:
-    hold_to_contract(lambda: fit([name], vocab_size)[0], vocab_size, load=load_function)
+    hold_to_contract(lambda: fit([name], vocab_size)[0], vocab_size, load=FunctionSpec.load)
 
 
 @pytest.mark.parametrize("text", [[], [3], [3] * 20])
@@ -259,21 +258,21 @@ def test_match_length_is_the_longest_repeat_up_to_three(block: list[int]) -> Non
     ],
 )
 def test_a_name_tells_the_class_maps_it_needs(name: str, maps: set[str]) -> None:
-    assert parse(name).class_names == maps
+    assert FunctionSpec.parse(name).class_names == maps
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_canonical(name: str) -> None:
-    assert parse(name).name == name
+    assert FunctionSpec.parse(name).name == name
 
 
 def test_settings_at_their_defaults_and_blanks_are_left_out() -> None:
-    assert parse("product(k3,via=k3,adapt=0.5)").name == "product(k3)"
+    assert FunctionSpec.parse("product(k3,via=k3,adapt=0.5)").name == "product(k3)"
     written = "gated( k3, power=1.0, idf=0, half=inf )"
-    assert parse(written).settings == GatedName("k3")
-    assert parse(written).name == "gated(k3)"
-    assert parse("induction(2,decay=0.9)").name == "induction(2)"
-    assert parse("cache(inf,idf=0.5)").settings == CacheName(math.inf, 0.5)
+    assert FunctionSpec.parse(written).settings == GatedName("k3")
+    assert FunctionSpec.parse(written).name == "gated(k3)"
+    assert FunctionSpec.parse("induction(2,decay=0.9)").name == "induction(2)"
+    assert FunctionSpec.parse("cache(inf,idf=0.5)").settings == CacheName(math.inf, 0.5)
 
 
 @given(
@@ -281,7 +280,7 @@ def test_settings_at_their_defaults_and_blanks_are_left_out() -> None:
 )
 def test_names_read_back_what_they_say(half_life: float, idf: float, power: float) -> None:
     for name in (CacheName(half_life, idf), GatedName("k3", half_life, idf, power)):
-        assert parse(name.name).settings == name
+        assert FunctionSpec.parse(name.name).settings == name
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_names_read_back_what_they_say(half_life: float, idf: float, power: floa
 )
 def test_a_wrong_name_is_refused(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
-        parse(name)
+        FunctionSpec.parse(name)
 
 
 def test_class_pairs_are_counted_within_streams_at_their_offset(text_stream: type) -> None:
@@ -354,18 +353,18 @@ def test_damaged_arrays_are_refused_by_name(fit: Fit) -> None:
     (gated,) = fit(["gated(k3)"])
     arrays = gated.to_arrays()
     with pytest.raises(ArtifactError, match=r"classes\(k3\) is missing, expected \(7,\)"):
-        load_function(gated.spec(), {"lift(k3,1,k3)": gated.lift})
+        FunctionSpec.load(gated.spec(), {"lift(k3,1,k3)": gated.lift})
     with pytest.raises(ArtifactError, match=r"classes\(k3\) is \(6,\), expected \(7,\)"):
-        load_function(gated.spec(), {**arrays, "classes(k3)": arrays["classes(k3)"][:6]})
+        FunctionSpec.load(gated.spec(), {**arrays, "classes(k3)": arrays["classes(k3)"][:6]})
     with pytest.raises(ArtifactError, match=r"lift\(k3,1,k3\) is \(2, 3\), expected \(3, 3\)"):
-        load_function(gated.spec(), {**arrays, "lift(k3,1,k3)": gated.lift[:2]})
+        FunctionSpec.load(gated.spec(), {**arrays, "lift(k3,1,k3)": gated.lift[:2]})
     (product,) = fit(["product(k3)"])
     arrays = product.to_arrays()
     keys = "successors(k3).keys"
     with pytest.raises(ArtifactError, match="goes beyond the 3 classes of 7 tokens"):
-        load_function(product.spec(), {**arrays, keys: arrays[keys] + 21})
+        FunctionSpec.load(product.spec(), {**arrays, keys: arrays[keys] + 21})
     with pytest.raises(ArtifactError, match="counts is"):
-        load_function(product.spec(), {**arrays, keys: arrays[keys][:2]})
+        FunctionSpec.load(product.spec(), {**arrays, keys: arrays[keys][:2]})
     for kind, name in (
         (Cache, "gated(k3)"),
         (Gated, "cache(4)"),
