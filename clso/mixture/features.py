@@ -1,13 +1,12 @@
-r"""What is known of a library's functions before any mixture is scored: which of them are alike.
+r"""Features of basis functions, which say how similar they are before any mixture is scored.
 
-Notation: N functions, n targets; p_i(t) the probability that function i gives target t.
+Notation: N functions, n targets; p_i(t) is the probability of target t under function i.
 
 .. math:: x_i(t) = \log \max(p_i(t), 10^{-5})
 
-Features are the first d principal coordinates of the centred x_i, scaled to a mean square norm of
-1: the inner products of two functions' features are, up to that scale and what the d coordinates
-leave out, those of the centred x_i. Two functions that agree on every target have the same
-features, whatever their names say.
+The features are the first d principal coordinates of the centred x_i, scaled to a mean square norm
+of 1. Inner products of features are those of the centred x_i, up to the scale and the coordinates
+left out. Two functions that agree on every target have the same features, whatever their names.
 
 Source: Gower 1966 (principal coordinates).
 """
@@ -23,7 +22,7 @@ __all__ = ["function_features"]
 
 # Changing either changes searches: raise `search.evolution.SEARCH_VERSION`.
 _COORDINATES = 30
-_LOWEST = 1e-5  # below, a probability says nothing but that a function did not expect the target
+_LOWEST = 1e-5  # differences between smaller probabilities do not matter
 _ROUNDING = 1e-9
 
 
@@ -40,12 +39,12 @@ def function_features(
     np.log(logs, out=logs)
     logs -= logs.mean(axis=0)
     with one_thread():
-        # of far more targets than functions, the functions' inner products are the smaller matrix
+        # with far more targets than functions, this is the smaller matrix of inner products
         values, vectors = np.linalg.eigh(logs @ logs.T)
     first = np.argsort(-values, kind="stable")[:coordinates]
-    found = vectors[:, first] * np.sqrt(np.maximum(values[first], 0.0))
-    # an eigenvector's sign is arbitrary, and trees would see it
-    largest = np.abs(found).argmax(axis=0)
-    found *= np.where(found[largest, np.arange(found.shape[1])] < 0, -1.0, 1.0)
-    power = float(np.square(found).sum(axis=1).mean())
-    return np.asarray(found / np.sqrt(power) if power > _ROUNDING else np.zeros_like(found))
+    features = vectors[:, first] * np.sqrt(np.maximum(values[first], 0.0))
+    # the sign of an eigenvector is arbitrary, but changes what surrogates learn
+    largest = np.abs(features).argmax(axis=0)
+    features *= np.where(features[largest, np.arange(features.shape[1])] < 0, -1.0, 1.0)
+    power = float(np.square(features).sum(axis=1).mean())
+    return np.asarray(features / np.sqrt(power) if power > _ROUNDING else np.zeros_like(features))

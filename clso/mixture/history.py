@@ -1,7 +1,8 @@
-"""What is known of a context before any function is asked: how often it was seen, if it repeats.
+"""Features of a context that are known before the next token: earlier counts and repetitions.
 
-Notation: the last n tokens at position t of a block are t-n+1 .. t; V tokens. These features
-only choose weights (`clso.mixture.buckets`), so they are counted once and shared.
+Notation: B blocks of T positions, V tokens. The context of length n at position t of a block is
+the tokens t - n + 1 .. t. These features only choose the weights of a mixture
+(`clso.mixture.buckets`), so all functions share them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from clso.scoring import Int64Array
 __all__ = ["LONGEST", "History", "HistoryCounts"]
 
 LONGEST = 3
-"""Contexts of up to so many tokens are counted and matched."""
+"""The length of the longest context that is counted and matched."""
 
 _KEY_BITS = 63
 
@@ -31,9 +32,9 @@ class History:
     """The features of every context of some blocks.
 
     Attributes:
-        seen: how often the last 1, 2, 3 tokens were followed by something when counted, each
-            `(B, T)`; 0 where the block is too young.
-        match: the longest n <= 3 for which the last n tokens occurred earlier in the block,
+        seen: how often the context of length 1, 2, 3 occurs in the counted text, each `(B, T)`;
+            0 where it would begin before the block.
+        match: the largest n, 0 to 3, for which the last n tokens occurred earlier in the block,
             `(B, T)`.
     """
 
@@ -47,12 +48,13 @@ class History:
 
 
 class HistoryCounts:
-    """How often each context of 1, 2 and 3 tokens was followed by something.
+    """How often each context of 1, 2 and 3 tokens occurs in a text with a token after it.
 
     Args:
         vocab_size: V.
-        keys: distinct contexts as numbers in base V, the last token first, sorted, per length.
-        counts: how often each was seen, per length.
+        keys: for each length, the distinct contexts as numbers in base V, the last token as the
+            highest digit, sorted.
+        counts: for each length, how often each context occurs.
     """
 
     def __init__(
@@ -64,10 +66,10 @@ class HistoryCounts:
 
     @classmethod
     def fit(cls, streams: Sequence[TokenStream], vocab_size: int) -> Self:
-        """Count the contexts of all targets; none spans two streams.
+        """Count the contexts of all targets; no context spans two streams.
 
         Raises:
-            ConfigError: a vocabulary too large to number triples in 63 bits.
+            ConfigError: the vocabulary is too large to number triples of tokens in 63 bits.
         """
         if vocab_size**LONGEST >= 2**_KEY_BITS:
             raise ConfigError(
@@ -79,13 +81,12 @@ class HistoryCounts:
             tokens = np.asarray(stream.tokens(0, stream.n_tokens)).astype(np.int64)
             for length, key in enumerate(_context_keys(tokens[None], vocab_size)):
                 keys[length].append(key[0, length:])
-        distinct = [np.unique(np.concatenate(found), return_counts=True) for found in keys]
-        return cls(
-            vocab_size, [key for key, _ in distinct], [n.astype(np.int64) for _, n in distinct]
-        )
+        distinct = [np.unique(np.concatenate(parts), return_counts=True) for parts in keys]
+        counts = [number.astype(np.int64) for _, number in distinct]
+        return cls(vocab_size, [key for key, _ in distinct], counts)
 
     def flops_per_token(self, block_size: int) -> int:
-        """Return the operations that find a context's bucket: a key per length, earlier matches."""
+        """Return the operations for the bucket of a context: look up each length, find matches."""
         keys = sum(len(key).bit_length() for key in self.keys)
         return keys + flops_over_sources(len(self.keys), block_size)
 
@@ -93,18 +94,18 @@ class HistoryCounts:
         """Return the features of `(B, T)` blocks."""
         seen = []
         for length, key in enumerate(_context_keys(inputs, self.vocab_size)):
-            known = self.keys[length]
-            counted = np.zeros(inputs.shape, dtype=np.int64)
-            if len(known):
-                place = np.minimum(np.searchsorted(known, key), len(known) - 1)
-                counted = np.where(known[place] == key, self.counts[length][place], 0)
-            counted[:, :length] = 0
-            seen.append(counted)
-        return History(tuple(seen), match_length(inputs).astype(np.int64))
+            counted_keys = self.keys[length]
+            counts = np.zeros(inputs.shape, dtype=np.int64)
+            if len(counted_keys):
+                index = np.minimum(np.searchsorted(counted_keys, key), len(counted_keys) - 1)
+                counts = np.where(counted_keys[index] == key, self.counts[length][index], 0)
+            counts[:, :length] = 0
+            seen.append(counts)
+        return History(tuple(seen), match_length(inputs, LONGEST).astype(np.int64))
 
     @property
     def stored_bytes(self) -> int:
-        """What keys and counts take."""
+        """Size of the arrays that `to_arrays` returns."""
         return sum(array.nbytes for array in (*self.keys, *self.counts))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -114,7 +115,7 @@ class HistoryCounts:
 
     @classmethod
     def from_arrays(cls, vocab_size: int, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Rebuild what `to_arrays` gave."""
+        """Rebuild the counts from what `to_arrays` returned."""
         lengths = range(1, LONGEST + 1)
         return cls(
             vocab_size,
@@ -124,7 +125,7 @@ class HistoryCounts:
 
 
 def _context_keys(inputs: Int64Array, vocab_size: int) -> list[Int64Array]:
-    """Number the last 1, 2, 3 tokens at each position; meaningless where there are fewer."""
+    """Return the number of each context of length 1, 2, 3; undefined before the block's start."""
     keys = [inputs.astype(np.int64)]
     for offset in range(1, LONGEST):
         longer = keys[-1] * vocab_size

@@ -5,8 +5,6 @@ Notation: n is the number of last tokens that must be equal, lambda the decay.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,9 +14,7 @@ from clso.mixture.pointer.names import InductionName
 from clso.mixture.pointer.pairs import BlockView
 from clso.scoring import Int64Array
 
-__all__ = ["LONGEST_MATCH", "Induction", "match_length"]
-
-LONGEST_MATCH: Final = 3
+__all__ = ["Induction", "match_length"]
 
 
 class Induction(Pointer):
@@ -65,16 +61,17 @@ class Induction(Pointer):
         return weights
 
 
-def match_length(inputs: Int64Array) -> npt.NDArray[np.int8]:
-    """Return the largest n, 0 to 3, for which the last n tokens occurred earlier in the block.
+def match_length(inputs: Int64Array, longest: int) -> npt.NDArray[np.int8]:
+    """Return the largest n for which the last n tokens occurred earlier in the block, `(B, T)`.
 
     Args:
-        inputs: blocks, `(B, T)`; the result has the same shape.
+        inputs: blocks, `(B, T)`.
+        longest: the largest n that is tried.
     """
-    longest = np.zeros(inputs.shape, dtype=np.int8)
+    lengths = np.zeros(inputs.shape, dtype=np.int8)
     for blocks, view in BlockView.cut(inputs, inputs):
-        lengths = np.zeros(view.inputs.size, dtype=np.int8)
-        for length in range(1, LONGEST_MATCH + 1):
-            lengths[view.repeats(length).query] = length
-        longest[blocks] = lengths.reshape(view.shape)
-    return longest
+        in_view = np.zeros(view.inputs.size, dtype=np.int8)
+        for length in range(1, longest + 1):
+            in_view[view.repeats(length).query] = length
+        lengths[blocks] = in_view.reshape(view.shape)
+    return lengths
