@@ -35,16 +35,11 @@ def stored_array(
         ArtifactError: the array is missing, or has another shape or type.
     """
     array = arrays.get(name)
-    if array is None:
-        actual = "missing"
-    elif shape is not None:
-        if array.shape == shape:
+    if array is not None:
+        is_counts = array.ndim == 1 and array.dtype.kind == "u"
+        if array.shape == shape or (shape is None and is_counts):
             return array
-        actual = str(array.shape)
-    else:
-        if array.ndim == 1 and array.dtype.kind == "u":
-            return array
-        actual = f"{array.dtype} {array.shape}"
+    actual = "missing" if array is None else f"{array.dtype} {array.shape}"
     raise ArtifactError(
         f"the stored array {name} is {actual}, expected {shape or 'unsigned integers (n,)'}",
         remedy="delete the stored functions and build the library again",

@@ -12,7 +12,7 @@ A context without counts leaves the prediction to the shorter context: :math:`\g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,8 @@ import numpy.typing as npt
 from clso.counting import FloatArray, modified_discounts
 from clso.errors import ArtifactError
 from clso.mixture.arrays import UnsignedArray, narrow, stored_array
-from clso.mixture.counts.rows import Rows
+from clso.mixture.counts.keys import KeyArray
+from clso.mixture.counts.rows import Rows, RowsBuilder
 from clso.scoring import Int64Array
 
 __all__ = ["CountTable"]
@@ -43,6 +44,24 @@ class CountTable:
     def __init__(self, rows: Rows, counts: UnsignedArray) -> None:
         self.rows = rows
         self.counts = counts
+
+    @classmethod
+    def from_parts(
+        cls, parts: Iterable[tuple[int, KeyArray, UnsignedArray]], alphabet: int
+    ) -> CountTable:
+        """Return the table of all parts.
+
+        Args:
+            parts: ranges of contexts, in order: their number, the entries as `RowsBuilder.add`
+                takes them, and the count of each entry.
+            alphabet: the number of symbols.
+        """
+        builder = RowsBuilder(alphabet)
+        all_counts: list[UnsignedArray] = [np.empty(0, np.uint8)]
+        for n_contexts, keys, counts in parts:
+            builder.add(n_contexts, keys)
+            all_counts.append(counts)
+        return cls(builder.build(), narrow(np.concatenate(all_counts)))
 
     @cached_property
     def discounts(self) -> FloatArray:

@@ -78,27 +78,6 @@ class _Part:
             done += length
 
 
-class _CountTableBuilder:
-    """Counts equal keys, a range of rows at a time."""
-
-    def __init__(self, alphabet: int) -> None:
-        self._rows = RowsBuilder(alphabet)
-        self._counts: list[UnsignedArray] = [np.empty(0, np.uint8)]
-
-    def add(self, n_rows: int, keys: KeyArray) -> None:
-        """Count the keys `row << bits | symbol` of the next rows; `keys` is sorted in place."""
-        distinct, counts = tally(keys)
-        self.add_counted(n_rows, distinct, counts)
-
-    def add_counted(self, n_rows: int, distinct: KeyArray, counts: UnsignedArray) -> None:
-        """Append rows whose keys have been counted."""
-        self._rows.add(n_rows, distinct)
-        self._counts.append(counts)
-
-    def build(self) -> CountTable:
-        return CountTable(self._rows.build(), narrow(np.concatenate(self._counts)))
-
-
 @dataclass(frozen=True)
 class Context:
     """The context of every position under one prefix of a pattern.
@@ -154,17 +133,16 @@ class Context:
     def raw_counts(self, target: str | None) -> CountTable:
         """Return how often each token (or each class of the map `target`) follows each context."""
         source = _SymbolSource(0, target, self.corpus.alphabet(target))
-        builder = _CountTableBuilder(source.alphabet)
         if self._is_dense(self.span, source):
             cells = self._cell_counts(self.span, source)
-            occurring = np.flatnonzero(cells)
-            builder.add_counted(
-                self.n_contexts, occurring.astype(np.uint64), narrow(cells[occurring])
-            )
-        else:
-            for part in self._parts(self.span, source):
-                builder.add(part.high - part.low, self._keys(part, source))
-        return builder.build()
+            keys = np.flatnonzero(cells)
+            dense = (self.n_contexts, keys.astype(np.uint64), narrow(cells[keys]))
+            return CountTable.from_parts([dense], source.alphabet)
+        parts = (
+            (part.high - part.low, *tally(self._keys(part, source)))
+            for part in self._parts(self.span, source)
+        )
+        return CountTable.from_parts(parts, source.alphabet)
 
     def continuation_counts(self, raw: CountTable, rows: Rows) -> CountTable:
         r"""Return the continuation counts after the contexts without their last element.
@@ -179,17 +157,19 @@ class Context:
 
         Source: Kneser and Ney 1995.
         """
-        bits = symbol_bits(raw.rows.alphabet)
-        builder = _CountTableBuilder(raw.rows.alphabet)
+        bits = np.uint64(symbol_bits(raw.rows.alphabet))
         shorter, degrees = rows.row_of_entries(), raw.rows.degrees
-        for low, high in _ranges(raw.rows.starts[rows.starts], self._most_positions):
-            first, last = int(rows.starts[low]), int(rows.starts[high])
-            keys = np.repeat(shorter[first:last].astype(np.uint64), degrees[first:last])
-            keys -= np.uint64(low)
-            keys <<= np.uint64(bits)
-            keys |= raw.rows.symbols[int(raw.rows.starts[first]) : int(raw.rows.starts[last])]
-            builder.add(high - low, keys)
-        return builder.build()
+
+        def parts() -> Iterator[tuple[int, KeyArray, UnsignedArray]]:
+            for low, high in _ranges(raw.rows.starts[rows.starts], self._most_positions):
+                first, last = int(rows.starts[low]), int(rows.starts[high])
+                keys = np.repeat(shorter[first:last].astype(np.uint64), degrees[first:last])
+                keys -= np.uint64(low)
+                keys <<= bits
+                keys |= raw.rows.symbols[int(raw.rows.starts[first]) : int(raw.rows.starts[last])]
+                yield high - low, *tally(keys)
+
+        return CountTable.from_parts(parts(), raw.rows.alphabet)
 
     @property
     def _most_positions(self) -> int:

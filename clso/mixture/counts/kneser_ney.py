@@ -60,6 +60,8 @@ class KneserNey:
         class_maps: the class of each token, `(V,)`, by the name of the map.
     """
 
+    parse = staticmethod(Pattern.parse)
+
     def __init__(self, pattern: Pattern, vocab_size: int, tables: Tables) -> None:
         self.pattern = pattern
         self.vocab_size = vocab_size
@@ -70,11 +72,6 @@ class KneserNey:
 
     def __repr__(self) -> str:
         return f"KneserNey({self.name!r}, {len(self.levels[-1].rows):,} n-grams)"
-
-    @classmethod
-    def parse(cls, text: str) -> Pattern:
-        """Read the name of a pattern; see `Pattern.parse`."""
-        return Pattern.parse(text)
 
     @classmethod
     def fit(cls, text: FittingText, patterns: Sequence[Pattern | str]) -> list[KneserNey]:

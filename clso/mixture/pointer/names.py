@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, Final, Self
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from clso.errors import ConfigError
 
@@ -28,9 +29,26 @@ _REMEDY: Final = (
 )
 
 
-def _option(key: str, default: object) -> Any:  # noqa: ANN401 - a field's default has any type
-    """Return a setting that is written `key=value` and left out at its default."""
-    return field(default=default, metadata={"key": key})
+class _Rule(NamedTuple):
+    """Which values a setting may have: its name and the expectation, for messages, and a test."""
+
+    setting: str
+    expected: str
+    holds: Callable[[Any], object]
+
+
+_HALF_LIFE = _Rule("half-life", "a number above 0, or inf", lambda value: value > 0)
+_IDF = _Rule("idf", "a number from 0", lambda value: 0 <= value < math.inf)
+_POWER = _Rule("power", "a number above 0, up to 8", lambda value: 0 < value <= 8)
+_LENGTH = _Rule("length", "1 to 16", lambda value: 1 <= value <= 16)
+_DECAY = _Rule("decay", "a number above 0, up to 1", lambda value: 0 < value <= 1)
+_ADAPT = _Rule("adapt", "0 to 1", lambda value: 0 <= value <= 1)
+_CLASS_MAP = _Rule("class map", "a word", _CLASSES.fullmatch)
+
+
+def _setting(rule: _Rule, key: str = "", default: object = MISSING) -> Any:  # noqa: ANN401
+    """Return a field; with a key it is written `key=value`, and left out at its default."""
+    return field(default=default, metadata={"rule": rule, "key": key})
 
 
 @dataclass(frozen=True)
@@ -39,9 +57,21 @@ class PointerName:
 
     A subclass is one kind of function. Its first field is the first setting in the parentheses,
     and the others are options.
+
+    Raises:
+        ConfigError: a setting is out of range, or the name of a class map is not a word.
     """
 
     kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            rule, value = setting.metadata["rule"], getattr(self, setting.name)
+            if not rule.holds(value):
+                raise ConfigError(
+                    f"a pointer has {rule.setting} {value!r}, expected {rule.expected}",
+                    remedy=_REMEDY,
+                )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -81,25 +111,11 @@ class PointerName:
     @property
     def class_names(self) -> frozenset[str]:
         """The class maps that the function needs."""
-        return frozenset(getattr(self, setting.name) for setting in _class_maps(self))
+        maps = [option for option in fields(self) if option.metadata["rule"] is _CLASS_MAP]
+        return frozenset(getattr(self, option.name) for option in maps)
 
     def _default(self, option: Field[Any]) -> object:
         return option.default
-
-    def _check(self, setting: str, valid: bool, expected: str) -> None:
-        value = getattr(self, setting.replace("-", "_"))
-        if not valid:
-            raise ConfigError(
-                f"a pointer has {setting} {value}, expected {expected}", remedy=_REMEDY
-            )
-
-    def __post_init__(self) -> None:
-        for setting in _class_maps(self):
-            name = getattr(self, setting.name)
-            if not _CLASSES.fullmatch(name):
-                raise ConfigError(
-                    f"a pointer has class map {name!r}, expected a word", remedy=_REMEDY
-                )
 
 
 @dataclass(frozen=True)
@@ -109,19 +125,12 @@ class CacheName(PointerName):
     Args:
         half_life: the number of tokens after which a weight has halved; `inf`: it stays.
         idf: weights are divided by p(token) to this power.
-
-    Raises:
-        ConfigError: a setting is out of range.
     """
 
     kind = "cache"
 
-    half_life: float
-    idf: float = _option("idf", 0.0)
-
-    def __post_init__(self) -> None:
-        self._check("half-life", self.half_life > 0, "a number above 0, or inf")
-        self._check("idf", 0 <= self.idf < math.inf, "a number from 0")
+    half_life: float = _setting(_HALF_LIFE)
+    idf: float = _setting(_IDF, "idf", 0.0)
 
 
 @dataclass(frozen=True)
@@ -133,23 +142,14 @@ class GatedName(PointerName):
         half_life: the number of tokens after which a weight has halved; `inf`: it stays.
         idf: weights are divided by p(token) to this power.
         power: the exponent of the lift.
-
-    Raises:
-        ConfigError: a setting is out of range, or the name of the map is not a word.
     """
 
     kind = "gated"
 
-    classes: str
-    half_life: float = _option("half", math.inf)
-    idf: float = _option("idf", 0.0)
-    power: float = _option("power", 1.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check("half-life", self.half_life > 0, "a number above 0, or inf")
-        self._check("idf", 0 <= self.idf < math.inf, "a number from 0")
-        self._check("power", 0 < self.power <= 8, "a number above 0, up to 8")
+    classes: str = _setting(_CLASS_MAP)
+    half_life: float = _setting(_HALF_LIFE, "half", math.inf)
+    idf: float = _setting(_IDF, "idf", 0.0)
+    power: float = _setting(_POWER, "power", 1.0)
 
 
 @dataclass(frozen=True)
@@ -159,19 +159,12 @@ class InductionName(PointerName):
     Args:
         length: the number of last tokens that must be equal.
         decay: the factor of a weight per token of distance; 1: all occurrences weigh the same.
-
-    Raises:
-        ConfigError: a setting is out of range.
     """
 
     kind = "induction"
 
-    length: int
-    decay: float = _option("decay", 0.9)
-
-    def __post_init__(self) -> None:
-        self._check("length", 1 <= self.length <= 16, "1 to 16")
-        self._check("decay", 0 < self.decay <= 1, "a number above 0, up to 1")
+    length: int = _setting(_LENGTH)
+    decay: float = _setting(_DECAY, "decay", 0.9)
 
 
 @dataclass(frozen=True)
@@ -181,41 +174,33 @@ class ProductName(PointerName):
     Args:
         classes: the map whose classes are predicted.
         via: the map that the last tokens but one are seen through; empty: `classes`.
-        adapt: the exponent of the block's class counts, 0 to 1.
-
-    Raises:
-        ConfigError: a setting is out of range, or the name of a map is not a word.
+        adapt: the exponent of the block's class counts.
     """
 
     kind = "product"
 
-    classes: str
-    via: str = _option("via", "")
-    adapt: float = _option("adapt", 0.5)
+    classes: str = _setting(_CLASS_MAP)
+    via: str = _setting(_CLASS_MAP, "via", "")
+    adapt: float = _setting(_ADAPT, "adapt", 0.5)
 
     def __post_init__(self) -> None:
         if not self.via:
             object.__setattr__(self, "via", self.classes)
         super().__post_init__()
-        self._check("adapt", 0 <= self.adapt <= 1, "0 to 1")
 
     def _default(self, option: Field[Any]) -> object:
         return self.classes if option.name == "via" else option.default
 
 
-def _class_maps(settings: PointerName) -> list[Field[Any]]:
-    # annotations are strings here; every text setting is the name of a class map
-    return [setting for setting in fields(settings) if setting.type == "str"]
-
-
 def _value(name: str, setting: Field[Any], text: str) -> str | int | float:
     """Read one setting of a name."""
-    if setting.type == "str":
+    rule = setting.metadata["rule"]
+    if rule is _CLASS_MAP:
         return text
-    if setting.type == "int":
+    if rule is _LENGTH:
         if not re.fullmatch("[0-9]{1,9}", text):
             raise ConfigError(
-                f"a pointer has {setting.name} {text!r}, expected a whole number", remedy=_REMEDY
+                f"a pointer has {rule.setting} {text!r}, expected {rule.expected}", remedy=_REMEDY
             )
         return int(text)
     try:

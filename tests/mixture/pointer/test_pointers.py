@@ -354,9 +354,11 @@ def test_damaged_arrays_are_refused_by_name(fit: Fit) -> None:
     arrays = gated.to_arrays()
     with pytest.raises(ArtifactError, match=r"classes\(k3\) is missing, expected \(7,\)"):
         FunctionSpec.load(gated.spec(), {"lift(k3,1,k3)": gated.lift})
-    with pytest.raises(ArtifactError, match=r"classes\(k3\) is \(6,\), expected \(7,\)"):
+    with pytest.raises(ArtifactError, match=r"classes\(k3\) is uint8 \(6,\), expected \(7,\)"):
         FunctionSpec.load(gated.spec(), {**arrays, "classes(k3)": arrays["classes(k3)"][:6]})
-    with pytest.raises(ArtifactError, match=r"lift\(k3,1,k3\) is \(2, 3\), expected \(3, 3\)"):
+    with pytest.raises(
+        ArtifactError, match=r"lift\(k3,1,k3\) is float32 \(2, 3\), expected \(3, 3\)"
+    ):
         FunctionSpec.load(gated.spec(), {**arrays, "lift(k3,1,k3)": gated.lift[:2]})
     (product,) = fit(["product(k3)"])
     arrays = product.to_arrays()
