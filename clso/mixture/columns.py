@@ -1,7 +1,8 @@
-"""The targets' probabilities under every function of a library, computed once per split.
+"""The probabilities of all targets of a split under every function, computed once.
 
 Notation: N functions besides the uniform one, n targets of a split in the order of its blocks.
-Column i is p_i(y_1 | ctx_1) .. p_i(y_n | ctx_n); the search never asks a function again.
+Column i is p_i(y_1 | h_1) .. p_i(y_n | h_n), with h_t the context of target t. A search reads the
+columns only, never the functions.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from clso.artifacts import read_table, write_table
 from clso.errors import ArtifactError
+from clso.mixture.arrays import Float32Array
 from clso.mixture.function import BasisFunction
 from clso.mixture.plain import PlainFunction
 from clso.mixture.pointer import BlockFunction
@@ -27,20 +28,18 @@ from clso.scoring import Int64Array
 
 __all__ = ["Columns"]
 
-Float32Array = npt.NDArray[np.float32]
-
 _BLOCKS_AT_ONCE = 256
 _REMEDY = "delete the folder; the functions are fitted again"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """A library's target probabilities on some blocks, a row in memory per function.
+    """The columns of a library on some blocks, a row in memory per function.
 
     Attributes:
-        names: of the functions, `(N,)`.
-        families: of the functions, `(N,)`.
-        values: `(N, n)` float32.
+        names: the names of the functions, `(N,)`.
+        families: the families of the functions, `(N,)`.
+        values: the columns, `(N, n)` float32.
         vocab_size: V, for the uniform function.
     """
 
@@ -60,21 +59,21 @@ class Columns:
         split: str,
         reporter: Reporter = SILENT,
     ) -> Self:
-        """Ask every function for the probability of every target.
+        """Compute the probability of every target under every function.
 
         Args:
             functions: the library.
             inputs: `(B, T)`.
             targets: the next tokens, `(B, T)`.
             vocab_size: V.
-            split: name of the split, for the reporter.
+            split: the name of the split, for the reporter.
             reporter: shows how many functions are done.
 
         Raises:
-            WorkError: a function of another package is no distribution.
+            WorkError: a function of another package does not return distributions.
         """
         values = np.empty((len(functions), targets.size), dtype=np.float32)
-        # functions of the block share their look-ups
+        # functions of the block are scored together, because they share their pairs of tokens
         of_block = {i: f for i, f in enumerate(functions) if isinstance(f, BlockFunction)}
         others = {i: f for i, f in enumerate(functions) if i not in of_block}
         block_size = targets.shape[1]
@@ -106,7 +105,7 @@ class Columns:
         return Columns(tuple(names), families, self.values[rows], self.vocab_size)
 
     def joined(self, others: Columns) -> Columns:
-        """Return these functions' columns, then those of others on the same targets."""
+        """Return these columns, then the columns of other functions on the same targets."""
         return Columns(
             self.names + others.names,
             self.families + others.families,
@@ -116,13 +115,13 @@ class Columns:
 
     @cached_property
     def with_uniform(self) -> Float32Array:
-        """The columns after that of the uniform function, `(N + 1, n)`."""
+        """The column of the uniform function, then the others, `(N + 1, n)`."""
         uniform = np.full((1, self.values.shape[1]), 1.0 / self.vocab_size, dtype=np.float32)
         return np.concatenate([uniform, self.values])
 
     @cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits of names and values."""
+        """64 hexadecimal digits that follow from vocabulary size, names and values."""
         digest = hashlib.sha256("\n".join((str(self.vocab_size), *self.names)).encode())
         digest.update(np.ascontiguousarray(self.values).tobytes())
         return digest.hexdigest()
@@ -133,8 +132,8 @@ class Columns:
         Raises:
             ArtifactError: the file cannot be written.
         """
-        n_functions, n = self.values.shape
-        offsets = np.arange(n_functions + 1, dtype=np.int64) * n
+        n_functions, n_targets = self.values.shape
+        offsets = np.arange(n_functions + 1, dtype=np.int64) * n_targets
         table = pa.table(
             {
                 "index": pa.array(np.arange(1, n_functions + 1, dtype=np.int32)),
@@ -148,7 +147,7 @@ class Columns:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read a table that `save` wrote.
 
         Raises:
             ArtifactError: the file is missing, damaged or of another version.

@@ -20,7 +20,7 @@ from typing import Self
 
 from clso.artifacts import read_table, table_from_rows, write_table
 from clso.genome import Genome, GenomeSpace
-from clso.mixture.buckets import n_buckets
+from clso.mixture.buckets import Bucketing
 from clso.mixture.evaluator import MixtureProblem
 from clso.mixture.function import CountedFunction
 from clso.mixture.history import HistoryCounts
@@ -150,7 +150,7 @@ class CostedMixtures:
         arrays: dict[str, int] = {}
         for cost in picked:
             arrays |= cost.arrays
-        n_weights = n_buckets(self.mixtures.bucketing(genome)) * (len(picked) + 1)
+        n_weights = Bucketing(self.mixtures.bucketing(genome)).n_buckets * (len(picked) + 1)
         flops = sum(cost.flops_per_token for cost in picked)
         return GenomeCost(
             stored_bytes=sum(arrays.values()) + self._history_bytes + _WEIGHT_BYTES * n_weights,

@@ -30,7 +30,7 @@ from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError
 from clso.floors import Uniform
-from clso.mixture.buckets import assign, n_buckets
+from clso.mixture.buckets import Bucketing
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
 from clso.mixture.specification import FunctionSpec
@@ -83,7 +83,7 @@ class CrystallineMixture:
         history: HistoryCounts,
         vocab_size: int,
     ) -> None:
-        expected = (n_buckets(bucketing), 1 + len(functions))
+        expected = (Bucketing(bucketing).n_buckets, 1 + len(functions))
         if weights.table.shape != expected:
             raise ValueError(f"weights are {weights.table.shape}, expected {expected}")
         self.name = name
@@ -214,7 +214,7 @@ class CrystallineMixture:
 
     def _weights_at(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""
-        buckets = assign(self.bucketing, self.history.of(inputs))
+        buckets = Bucketing(self.bucketing).assign(self.history.of(inputs))
         return np.asarray(self.weights.table[buckets])
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from clso.errors import ConfigError
 from clso.floors import Unigram
-from clso.mixture.buckets import BUCKETINGS, Bucketing
+from clso.mixture.buckets import BUCKETINGS, BucketingName
 from clso.mixture.counts import Element, Pattern
 from clso.mixture.pointer import CacheName, GatedName, InductionName
 from clso.mixture.specification import FunctionSpec
@@ -163,7 +163,7 @@ class MixtureSettings(Section):
     """
 
     slots: Annotated[int, Field(ge=1, le=256)] = 16
-    bucketings: Annotated[tuple[Bucketing, ...], Field(min_length=1)] = BUCKETINGS
+    bucketings: Annotated[tuple[BucketingName, ...], Field(min_length=1)] = BUCKETINGS
     search_tokens: Count | None = 24_576
     smoothing: Positive = 10.0
     steps: Count = 8

@@ -25,7 +25,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from clso.mixture.buckets import assign, n_buckets
+from clso.mixture.buckets import Bucketing
 from clso.mixture.history import History
 from clso.scoring import Int64Array
 
@@ -67,7 +67,8 @@ class BucketOrder:
     @classmethod
     def by(cls, bucketing: str, history: History) -> Self:
         """Sort the contexts of some blocks by a bucketing of `clso.mixture.buckets`."""
-        return cls.of(assign(bucketing, history).ravel(), n_buckets(bucketing))
+        division = Bucketing(bucketing)
+        return cls.of(division.assign(history).ravel(), division.n_buckets)
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> BucketOrder:
         """Return the order of the chosen contexts alone; `chosen` is `(n,)`, by context index."""

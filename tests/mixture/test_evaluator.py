@@ -5,7 +5,7 @@ import pytest
 
 from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import DataError, GenomeError
-from clso.mixture.buckets import assign
+from clso.mixture.buckets import Bucketing
 from clso.mixture.columns import Columns
 from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.history import History, HistoryCounts
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_the_weighted_functions_on_validation(
     weights = mine.weights(genome)
     assert mine.functions(genome) == ("kn(1)", "induction(2)")
     assert mine.bucketing(genome) == "count1*match"
-    buckets = assign("count1*match", splits["validation"].history).ravel()
+    buckets = Bucketing("count1*match").assign(splits["validation"].history).ravel()
     values = splits["validation"].columns.with_uniform[[0, 2, 7]]
     probability = (weights.table[buckets] * values.T).sum(axis=1)
     found = mine.evaluate([genome])[0]

@@ -6,7 +6,7 @@ from clso.baseline import AdamwGpt2
 from clso.baseline.model import new_gpt2
 from clso.errors import ArtifactError
 from clso.gpt import GptShape
-from clso.mixture.buckets import n_buckets
+from clso.mixture.buckets import Bucketing
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
 from clso.mixture.model import CrystallineMixture
@@ -19,7 +19,7 @@ NAMES = ("unigram", "kn(1)", "kn(1,2)", "cache(8)", "induction(2)")
 
 def random_weights(bucketing: str, n_functions: int) -> MixtureWeights:
     rng = np.random.default_rng(0)
-    table = rng.dirichlet(np.ones(n_functions), n_buckets(bucketing))
+    table = rng.dirichlet(np.ones(n_functions), Bucketing(bucketing).n_buckets)
     return MixtureWeights(table.mean(axis=0), table)
 
 
