@@ -68,7 +68,7 @@ class Section(BaseModel):
             except ValidationError as error:
                 section = type(self)
                 listed = "; ".join(mistakes(error, section))
-                raise ConfigError(f"{section.__name__}: {listed}") from error
+                raise ConfigError(f"{section.__qualname__}: {listed}") from error
 
         # validating nested sections is left to pydantic, which collects the mistakes of all
         __init__.__pydantic_base_init__ = True

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clso.artifacts import RunFolder, load_run, write_error
-from clso.data import dataset_fingerprint
+from clso.data import DatasetRecipe
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
@@ -127,7 +127,7 @@ def run_identity(config: RunConfig) -> tuple[str, str]:
     Raises:
         DataError: the text cannot be found.
     """
-    fingerprint = dataset_fingerprint(config.data, config.tokenizer, config.seed)
+    fingerprint = DatasetRecipe(config.data, config.tokenizer, config.seed).fingerprint
     key = hashlib.sha256(f"{config.digest()}:{fingerprint}".encode()).hexdigest()[:10]
     return f"{config.name}-{key}", fingerprint
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from clso.artifacts import write_error
-from clso.data import Dataset, TokenSplit, dataset_fingerprint, open_dataset
+from clso.data import Dataset, DatasetRecipe, TokenSplit
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError
 from clso.progress import Reporter
@@ -51,7 +51,8 @@ class Experiment:
             ArtifactError: it is not there, or damaged.
             DataError: a split has less than one block.
         """
-        return open_dataset(self.config.data, self.datasets / self.data_fingerprint)
+        path = self.datasets / self.data_fingerprint
+        return Dataset.load(path, block_size=self.config.data.block_size)
 
     @cached_property
     def budget(self) -> Mapping[str, TokenSplit]:
@@ -111,8 +112,8 @@ class Experiment:
             for name in ("data", "tokenizer", "seed")
         )
         if not same_text:
-            fingerprint = dataset_fingerprint(config.data, config.tokenizer, config.seed)
-            return replace(self, config=config, data_fingerprint=fingerprint)
+            recipe = DatasetRecipe(config.data, config.tokenizer, config.seed)
+            return replace(self, config=config, data_fingerprint=recipe.fingerprint)
         other = replace(self, config=config)
         for name in ("dataset", "budget"):
             if name in self.__dict__:

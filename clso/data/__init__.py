@@ -1,8 +1,9 @@
-"""Text from a package, files or the hub, made into packed blocks of tokens in four splits."""
+"""Text from a package, files or the hub, prepared as packed blocks of tokens in four splits."""
 
+from clso.data.batches import EvaluationSettings
 from clso.data.dataset import SPLITS, Dataset, TokenSplit
-from clso.data.prepare import dataset_fingerprint, open_dataset, prepare_dataset
-from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
+from clso.data.recipe import DatasetRecipe
+from clso.data.settings import DataSettings, TokenizerSettings
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 
 __all__ = [
@@ -10,11 +11,9 @@ __all__ = [
     "SPLITS",
     "DataSettings",
     "Dataset",
+    "DatasetRecipe",
     "EvaluationSettings",
     "TokenSplit",
     "Tokenizer",
     "TokenizerSettings",
-    "dataset_fingerprint",
-    "open_dataset",
-    "prepare_dataset",
 ]

@@ -8,10 +8,11 @@ import numpy as np
 
 from clso.errors import DataError
 from clso.scoring import Int64Array
+from clso.section import Count, Section
 
-__all__ = ["fixed_batches"]
+__all__ = ["EvaluationSettings"]
 
-# Sets this draw apart from every other use of the same seed.
+# Separates this random stream from other uses of the same seed.
 _STREAM = int.from_bytes(b"batc")
 
 
@@ -25,26 +26,30 @@ class _Blocks(Protocol):
     def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]: ...
 
 
-def fixed_batches(
-    split: _Blocks, *, batch_size: int, batches: int, seed: int
-) -> tuple[Int64Array, Int64Array]:
-    """Draw blocks without replacement, once for all individuals (common random numbers).
+class EvaluationSettings(Section):
+    """The fixed batches of validation blocks that every individual is scored on."""
 
-    Returns:
-        Inputs and targets, each `(batches, batch_size, T)`.
+    batch_size: Count = 4
+    batches: Count = 10
 
-    Raises:
-        DataError: the split has too few blocks.
-    """
-    wanted = batch_size * batches
-    if wanted > split.n_blocks:
-        raise DataError(
-            f"{split.name} has {split.n_blocks} blocks, but evaluation.batches x "
-            f"evaluation.batch_size asks for {wanted}",
-            remedy="lower evaluation.batches, raise the split's share, or give more text",
-        )
-    generator = np.random.default_rng([seed, _STREAM])
-    index = np.sort(generator.choice(split.n_blocks, size=wanted, replace=False))
-    inputs, targets = split.blocks(index)
-    shape = (batches, batch_size, inputs.shape[1])
-    return inputs.reshape(shape), targets.reshape(shape)
+    def fixed_batches(self, split: _Blocks, seed: int) -> tuple[Int64Array, Int64Array]:
+        """Draw blocks without replacement, once for all individuals (common random numbers).
+
+        Returns:
+            Inputs and targets, each `(batches, batch_size, T)`.
+
+        Raises:
+            DataError: the split has too few blocks.
+        """
+        n_drawn = self.batch_size * self.batches
+        if n_drawn > split.n_blocks:
+            raise DataError(
+                f"{split.name} has {split.n_blocks} blocks, but evaluation.batches x "
+                f"evaluation.batch_size asks for {n_drawn}",
+                remedy="lower evaluation.batches, raise the split's share, or give more text",
+            )
+        generator = np.random.default_rng([seed, _STREAM])
+        index = np.sort(generator.choice(split.n_blocks, size=n_drawn, replace=False))
+        inputs, targets = split.blocks(index)
+        shape = (self.batches, self.batch_size, inputs.shape[1])
+        return inputs.reshape(shape), targets.reshape(shape)

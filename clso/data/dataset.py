@@ -1,9 +1,9 @@
 """A prepared data set: memory-mapped tokens of four splits, cut to blocks when read.
 
-Notation: a split's stream is t_0 .. t_n, its documents joined by an end token after each; a
-block of T tokens, number b, has inputs t_{bT} .. t_{bT+T-1} and targets t_{bT+1} .. t_{bT+T}.
-So every token but the first is a target once, the last target of a block is the first input of
-the next, and nothing is padded; what does not fill a block at the end is not used.
+Notation: a split's stream is t_0 .. t_n, its documents with an end token after each; block b of
+T tokens has the inputs t_{bT} .. t_{bT+T-1} and the targets t_{bT+1} .. t_{bT+T}. So every token
+but the first is a target once, the last target of a block is the first input of the next block,
+and nothing is padded. Tokens at the end that do not fill a block are not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
 from clso.scoring import Int64Array
 
-__all__ = ["DATASET_VERSION", "SPLITS", "Dataset", "TokenSplit", "token_file_name"]
+__all__ = ["DATASET_VERSION", "SPLITS", "Dataset", "TokenSplit"]
 
 SPLITS: Final = ("train", "tune", "validation", "test")
 DATASET_VERSION: Final = 1
@@ -34,21 +34,16 @@ _REMEDY = "delete the folder and prepare the data set again"
 BlockIndex = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
 
 
-def token_file_name(split: str) -> str:
-    """Return the name of a split's token file in the data set's folder."""
-    return f"tokens-{split}.arrow"
-
-
 class TokenSplit:
-    """A view of the first blocks of a split; it holds no tokens.
+    """A view of the first blocks of a split; the tokens stay in their file.
 
     Args:
         name: one of `SPLITS`.
         stream: the split's tokens.
         documents: ids of its documents in order, `(n,)`.
-        offsets: where in the stream each document starts, `(n,)`.
+        offsets: position in the stream at which each document starts, `(n,)`.
         block_size: T, targets per block.
-        n_blocks: blocks in view; `None`: all that are whole.
+        n_blocks: blocks in view; `None`: all whole blocks.
     """
 
     def __init__(
@@ -71,6 +66,11 @@ class TokenSplit:
     def __repr__(self) -> str:
         return f"TokenSplit({self.name!r}, {self.n_blocks} blocks of {self.block_size})"
 
+    @staticmethod
+    def file_name(name: str) -> str:
+        """Return the name of a split's token file in the data set's folder."""
+        return f"tokens-{name}.arrow"
+
     @property
     def n_tokens(self) -> int:
         """Targets in view, `n_blocks * block_size`."""
@@ -78,7 +78,7 @@ class TokenSplit:
 
     @property
     def n_stream_tokens(self) -> int:
-        """Tokens that the split has on disk, whatever the view."""
+        """Tokens of the split on disk, in view or not."""
         return len(self._stream)
 
     @property
@@ -99,14 +99,14 @@ class TokenSplit:
         """Return t_start .. t_{stop-1} of the stream, `(stop - start,)`, as stored.
 
         Raises:
-            IndexError: the range leaves the stream.
+            IndexError: the range is not within the stream.
         """
         return self._stream.slice(start, stop)
 
     def documents(self, index: BlockIndex) -> Int64Array:
-        """Return the document that each target of B blocks belongs to, `(B, T)`.
+        """Return the document of each target of B blocks, `(B, T)`.
 
-        An end token belongs to the document that it ends.
+        An end token belongs to the document before it.
 
         Raises:
             IndexError: a block outside 0 .. n_blocks - 1.
@@ -118,7 +118,7 @@ class TokenSplit:
         """Return a view of the first `n_tokens // block_size` blocks.
 
         Raises:
-            DataError: there are fewer, or not one.
+            DataError: the view has fewer blocks, or `n_tokens` is less than one block.
         """
         n_blocks = n_tokens // self.block_size
         if not 1 <= n_blocks <= self.n_blocks:
@@ -147,11 +147,11 @@ class TokenSplit:
 
 
 class Dataset:
-    """A prepared data set; `prepare_dataset` makes it, `Dataset.load` opens it again.
+    """A prepared data set; `DatasetRecipe.prepare` builds it, `Dataset.load` opens it again.
 
     Attributes:
         path: its folder.
-        manifest: where the text came from, digests and counts (`manifest.json`).
+        manifest: source of the text, digests and counts (`manifest.json`).
         tokenizer: the vocabulary.
         splits: a `TokenSplit` per name in `SPLITS`, with all its whole blocks.
     """
@@ -173,11 +173,12 @@ class Dataset:
 
     @classmethod
     def load(cls, path: Path | str, *, block_size: int = 128) -> Dataset:
-        """Open a data set in blocks of `block_size`, which is a choice of the reader's.
+        """Open a data set in blocks of `block_size` tokens.
 
         Raises:
-            ArtifactError: the folder, or something in it, is missing, damaged, foreign or of
+            ArtifactError: the folder, or a file in it, is missing, damaged, foreign or of
                 another version.
+            DataError: a split has less than one block.
         """
         path = Path(path)
         manifest = _read_manifest(path)
@@ -188,38 +189,28 @@ class Dataset:
                 remedy=_REMEDY,
             )
         table = read_table(path / "splits.parquet", "splits")
-        if split_digest(table) != manifest["split_sha256"]:
+        if cls.split_digest(table) != manifest["split_sha256"]:
             raise ArtifactError(
                 f"{path / 'splits.parquet'} is not the division that the manifest names",
                 remedy=_REMEDY,
             )
-        splits: dict[str, TokenSplit] = {}
-        for name in SPLITS:
-            file = path / token_file_name(name)
-            stream = TokenFile(file)
-            expected = manifest["splits"][name]["tokens"]
-            if len(stream) != expected:
-                raise ArtifactError(
-                    f"{file} has {len(stream):,} tokens, the manifest says {expected:,}",
-                    remedy=_REMEDY,
-                )
-            if file_sha256(file) != manifest["splits"][name]["sha256"]:
-                raise ArtifactError(
-                    f"{file} is damaged: it is not what the manifest names", remedy=_REMEDY
-                )
-            rows = table.filter(pc.equal(table["split"], name))
-            splits[name] = TokenSplit(
-                name,
-                stream,
-                rows["document"].to_numpy(),
-                rows["token_offset"].to_numpy(),
-                block_size,
-            )
+        splits = {name: _open_split(path, name, manifest, table, block_size) for name in SPLITS}
         return cls(path, manifest, tokenizer, splits)
+
+    @staticmethod
+    def split_digest(table: pa.Table) -> str:
+        """Return the sha256 of the table `splits`: the documents of each split, order and sizes."""
+        digest = hashlib.sha256()
+        for name in SPLITS:
+            rows = table.filter(pc.equal(table["split"], name))
+            digest.update(f"{name} {rows.num_rows};".encode())
+            for column in ("document", "n_bytes", "n_tokens"):
+                digest.update(rows[column].to_numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
 
     @property
     def fingerprint(self) -> str:
-        """The name of text, tokenizer and division (`dataset_fingerprint`)."""
+        """The name of text, tokenizer and division (`DatasetRecipe.fingerprint`)."""
         fingerprint: str = self.manifest["fingerprint"]
         return fingerprint
 
@@ -230,20 +221,20 @@ class Dataset:
 
     @property
     def token_bytes(self) -> Int64Array:
-        """UTF-8 bytes that each token stands for, `(V,)`; none for the end token."""
+        """The number of bytes that each token stands for, `(V,)`; 0 for the end token."""
         return self.tokenizer.token_bytes
 
     def budget(self, train_tokens: int | None) -> dict[str, TokenSplit]:
-        """Return the splits with train and tune cut to a budget of distinct tokens together.
+        """Return the splits, with train and tune together cut to a budget of distinct tokens.
 
-        Both are cut in the proportion that they have, to whole blocks; validation and test stay
-        as they are.
+        Both are cut in proportion to their sizes, to whole blocks. Validation and test stay as
+        they are.
 
         Args:
-            train_tokens: targets of train plus tune at most; `None`: all there are.
+            train_tokens: targets of train plus tune at most; `None`: all of them.
 
         Raises:
-            DataError: the budget is more than there is, or less than a block for each.
+            DataError: train and tune have fewer tokens, or the budget is less than two blocks.
         """
         splits = dict(self.splits)
         if train_tokens is None:
@@ -269,15 +260,30 @@ class Dataset:
         return splits
 
 
-def split_digest(table: pa.Table) -> str:
-    """Return the sha256 of which documents are in which split, in which order and sizes."""
-    digest = hashlib.sha256()
-    for name in SPLITS:
-        rows = table.filter(pc.equal(table["split"], name))
-        digest.update(f"{name} {rows.num_rows};".encode())
-        for column in ("document", "n_bytes", "n_tokens"):
-            digest.update(rows[column].to_numpy().astype("<i8").tobytes())
-    return digest.hexdigest()
+def _open_split(
+    path: Path, name: str, manifest: dict[str, Any], table: pa.Table, block_size: int
+) -> TokenSplit:
+    file, expected = path / TokenSplit.file_name(name), manifest["splits"][name]
+    stream = TokenFile(file)
+    if len(stream) != expected["tokens"]:
+        raise ArtifactError(
+            f"{file} has {len(stream):,} tokens, the manifest says {expected['tokens']:,}",
+            remedy=_REMEDY,
+        )
+    if file_sha256(file) != expected["sha256"]:
+        raise ArtifactError(f"{file} is damaged: it is not what the manifest names", remedy=_REMEDY)
+    rows = table.filter(pc.equal(table["split"], name))
+    split = TokenSplit(
+        name, stream, rows["document"].to_numpy(), rows["token_offset"].to_numpy(), block_size
+    )
+    if split.n_blocks == 0:
+        raise DataError(
+            f"{manifest['source']['name']}: the {name} split has {len(stream):,} tokens, "
+            f"one block of {block_size} needs {block_size + 1:,}",
+            remedy="add text, lower data.block_size, or give the split a larger share in "
+            "data.fractions; a single document is cut where it has spaces or line ends",
+        )
+    return split
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -296,13 +302,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             remedy=_REMEDY,
         )
     try:
-        complete = isinstance(manifest["fingerprint"], str) and all(
-            isinstance(manifest["splits"][name]["tokens"], int)
-            and isinstance(manifest["splits"][name]["sha256"], str)
-            for name in SPLITS
+        strings = [
+            manifest["fingerprint"],
+            manifest["source"]["name"],
+            manifest["split_sha256"],
+            manifest["tokenizer"]["sha256"],
+            *(manifest["splits"][name]["sha256"] for name in SPLITS),
+        ]
+        counts = [manifest["splits"][name]["tokens"] for name in SPLITS]
+        complete = all(isinstance(value, str) for value in strings) and all(
+            isinstance(count, int) for count in counts
         )
-        complete = complete and isinstance(manifest["tokenizer"]["sha256"], str)
-        complete = complete and isinstance(manifest["split_sha256"], str)
     except (KeyError, TypeError):
         complete = False
     if not complete:

@@ -1,8 +1,8 @@
-"""Tokenizes a corpus several times faster than a text at a time.
+"""Tokenizes a corpus several times faster than the tokenizer alone, with the same tokens.
 
-Text is cut at its boundaries (see `clso.data.text`) into chunks, mostly a word with the space
-before it, or a mark. Most chunks repeat, so each distinct one is tokenized once and its tokens
-are kept; the stream is put together from them by array operations. The tokens are the same.
+Text is cut at boundaries (see `clso.data.text`) into chunks: mostly a word with the space before
+it, or a mark. Most chunks repeat, so each distinct chunk is tokenized once and its tokens are
+kept. Array operations assemble the stream from them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StreamEncoder:
         """Tokenize a batch of runs.
 
         Returns:
-            The tokens, `(n,)`, and how many each run has, `(len(runs),)`, end tokens included.
+            The tokens, `(n,)`, and their number per run, `(len(runs),)`, end tokens included.
         """
         text = b"".join(run.text for run in runs)
         run_starts = np.cumsum([0, *(len(run.text) for run in runs)])
@@ -62,7 +62,7 @@ class StreamEncoder:
         starts = np.flatnonzero(mask)
         chunk_rows = self._chunk_rows(text, starts)
 
-        after = np.searchsorted(starts, run_starts[1:])  # the chunks up to each run's end
+        after = np.searchsorted(starts, run_starts[1:])  # number of chunks up to each run's end
         ends = np.array([run.ends_extent for run in runs], bool)
         rows = np.insert(chunk_rows, after[ends], 0)
         lengths = self._lengths[rows]
@@ -73,7 +73,7 @@ class StreamEncoder:
         return tokens, np.diff(run_ends, prepend=0)
 
     def _chunk_rows(self, text: bytes, starts: Int64Array) -> Int64Array:
-        """Return each chunk's row, tokenizing the chunks that are new."""
+        """Return each chunk's row; new chunks are tokenized."""
         offsets = np.append(starts, len(text)).astype(np.int32)
         chunks = pa.BinaryArray.from_buffers(
             pa.binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(text)]
@@ -88,8 +88,8 @@ class StreamEncoder:
         return chunk_rows
 
     def _learn(self, chunks: list[bytes]) -> None:
-        # Short texts cost more in the call than in the work, so chunks are joined. A line end is
-        # a token of its own between visible characters: what it sets apart tokenizes as if alone.
+        # A call per short chunk would be slow, so chunks are joined by line ends. Between visible
+        # characters a line end is a separate token, so each chunk has the same tokens as alone.
         joined: list[bytes] = []
         single: list[bytes] = []
         for chunk in chunks:
@@ -104,7 +104,7 @@ class StreamEncoder:
         n_known = len(self._flat)
         self._flat = np.concatenate(flat)
 
-        # tokens stand for bytes, so their sizes tell where each chunk's tokens end
+        # every token stands for bytes, so sizes in bytes give the end of each chunk's tokens
         n_bytes = np.array([len(chunk) for chunk in apart + single])
         n_added = n_bytes - [len(chunk) for chunk in joined + single]
         token_ends = np.cumsum(self._tokenizer.token_bytes[self._flat[n_known:]])
@@ -115,7 +115,7 @@ class StreamEncoder:
 
 
 def _grouped(texts: list[bytes], n_bytes: int) -> Iterator[list[bytes]]:
-    """Group texts to some bytes each: what the tokenizer returns is many times their size."""
+    """Group texts to about `n_bytes`: the tokenizer's result is many times as large."""
     if texts:
         groups = np.cumsum([len(text) for text in texts]) // n_bytes
         for low, high in pairwise([0, *(np.flatnonzero(np.diff(groups)) + 1), len(texts)]):

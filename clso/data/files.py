@@ -1,7 +1,6 @@
-"""Reads documents out of local files: plain text, JSON lines and Parquet, compressed or not.
+"""Reads documents from local files: plain text, JSON lines and Parquet, compressed or not.
 
-Everything is streamed: of plain text a chunk is held, of row formats a row (for Parquet a
-small batch of rows).
+Files are streamed: memory holds a chunk of plain text, a JSON row, or some rows of Parquet.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _COMPRESSED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
 _DAMAGE = (
     OSError,
     EOFError,
-    RuntimeError,  # zipfile, for a member that is encrypted or packed in an unknown way
+    RuntimeError,  # of zipfile, for a member that is encrypted or has an unknown compression
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
@@ -53,9 +52,9 @@ def read_file(
     """Stream a file's documents.
 
     `.jsonl`, `.ndjson`, `.json` (an object per line) and `.parquet` hold a document per row, or
-    per run of rows that agree in `document_fields`, joined by line ends. Anything else is UTF-8
-    text: one document, or one per article if it starts with a WikiText heading. `.gz`, `.bz2`,
-    `.xz` and `.zst` are unpacked on the way; each member of a `.zip` counts as a file.
+    per run of rows that agree in `document_fields`, joined by line ends. Other files are UTF-8
+    text: one document, or one per article if the text starts with a WikiText heading. `.gz`,
+    `.bz2`, `.xz` and `.zst` are unpacked while reading; each member of a `.zip` is a file.
 
     Raises:
         DataError: the file cannot be read or unpacked, is no UTF-8 text, has a broken line, or
@@ -73,10 +72,10 @@ def read_file(
 
 
 def text_of(row: object, field: str, where: str) -> str:
-    """Return a row's text; a null is an empty text.
+    """Return a row's text; null is an empty text.
 
     Raises:
-        DataError: the row has no such field, or it holds something else than text.
+        DataError: the row has no such field, or the field does not hold text.
     """
     text = _field(row, field, where)
     if text is None:
@@ -107,7 +106,7 @@ def _no_field(where: str, field: str, names: Iterable[str]) -> DataError:
 
 
 def _streams(path: Path) -> Iterator[tuple[IO[bytes], str, str]]:
-    """Open a file, or every file in an archive: contents, name, and what messages call it."""
+    """Open a file, or every file of an archive: content, name, and the name in messages."""
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
@@ -219,16 +218,16 @@ def _text_pieces(stream: IO[bytes], where: str, find_articles: bool) -> Iterator
 
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
-    rest = ""
+    unfinished = ""
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split("\n")
+        *lines, unfinished = (unfinished + chunk).split("\n")
         for line in lines:
             yield line + "\n"
-        if len(rest) > _CHUNK_BYTES:  # a line without end is handed on in runs
-            yield rest
-            rest = ""
-    if rest:
-        yield rest
+        if len(unfinished) > _CHUNK_BYTES:  # a very long line is yielded in pieces
+            yield unfinished
+            unfinished = ""
+    if unfinished:
+        yield unfinished
 
 
 def _decoded(stream: IO[bytes], where: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Streams a dataset of the Hugging Face hub, or what an earlier download left in the cache.
+"""Streams a dataset of the Hugging Face hub, or of the cache of earlier downloads.
 
-Whether the hub answers is found out first with one connection, because the client itself takes
-most of a minute to give up. `datasets` is imported late: it is slow, and only this needs it.
+One connection first tests whether the hub answers, because the client takes most of a minute to
+give up. `datasets` is imported late, because it is slow and only this module needs it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import threading
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+from pydantic import model_validator
 
 from clso.data.files import text_of
 from clso.data.text import Piece, articles
 from clso.errors import DataError, DownloadError
+from clso.section import Count, Section
 
 __all__ = ["HubCorpus", "hub_is_reachable"]
 
@@ -34,7 +37,7 @@ _OFFLINE_REMEDY = (
 def hub_is_reachable(timeout_s: float = _PROBE_TIMEOUT_S) -> bool:
     """Return whether the hub (or the proxy in front of it) accepts a connection in time.
 
-    `HF_ENDPOINT` names another hub; `HF_HUB_OFFLINE` and `HF_DATASETS_OFFLINE` forbid to ask.
+    `HF_ENDPOINT` names another hub; `HF_HUB_OFFLINE` and `HF_DATASETS_OFFLINE` forbid connections.
     """
     if any(
         os.environ.get(name, "").upper() in _TRUE
@@ -52,7 +55,7 @@ def hub_is_reachable(timeout_s: float = _PROBE_TIMEOUT_S) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(address, timeout_s):
             answered.set()
 
-    # in a thread, because looking a name up obeys no timeout
+    # in a thread, because the lookup of a host name has no timeout
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(timeout_s)
@@ -60,48 +63,60 @@ def hub_is_reachable(timeout_s: float = _PROBE_TIMEOUT_S) -> bool:
 
 
 class HubCorpus:
-    """A dataset of the hub.
+    """A dataset of the Hugging Face hub; lines of a WikiText are joined to articles.
 
     Args:
-        name: `owner/dataset`; lines of a WikiText are joined to articles.
-        config: the dataset's configuration; `None`: its only one.
-        revision: branch, tag or commit.
-        splits: per split here, the dataset's name of it.
-        text_field: the column that holds text.
-        max_bytes: end each split with the document that reaches so many bytes; `None`: never.
-        cache_dir: where the client keeps what it must; `HF_DATASETS_CACHE` and `HF_HOME` go first.
+        settings: the dataset.
+        cache_dir: the client's folder; `HF_DATASETS_CACHE` and `HF_HOME` take precedence.
     """
 
-    def __init__(
-        self,
-        name: str,
-        config: str | None,
-        revision: str,
-        splits: dict[str, str],
-        text_field: str,
-        max_bytes: int | None,
-        cache_dir: Path,
-    ) -> None:
+    class Settings(Section):
+        """A dataset, which is streamed.
+
+        Attributes:
+            name: `owner/dataset`.
+            config: the dataset's configuration; `None`: its only one.
+            revision: branch, tag or commit.
+            text_field: the column that holds text.
+            max_bytes: end each split with the document that reaches this size; `None`: never.
+        """
+
+        name: str = "Salesforce/wikitext"
+        config: str | None = "wikitext-103-raw-v1"
+        revision: str = "main"
+        train_split: str = "train"
+        validation_split: str | None = "validation"
+        test_split: str | None = "test"
+        text_field: str = "text"
+        max_bytes: Count | None = None
+
+        @model_validator(mode="after")
+        def _both_or_neither(self) -> Self:
+            if (self.validation_split is None) != (self.test_split is None):
+                raise ValueError("give both validation_split and test_split, or neither")
+            return self
+
+    def __init__(self, settings: Settings, cache_dir: Path) -> None:
+        name, config = settings.name, settings.config
         self.name = name if config is None else f"{name} ({config})"
-        self.splits = tuple(splits)
-        self._dataset = name
-        self._config = config
-        self._revision = revision
-        self._split_names = dict(splits)
-        self._text_field = text_field
-        self._max_bytes = max_bytes
+        self._settings = settings
         self._cache_dir = cache_dir
+        self._split_names = {"train": settings.train_split}
+        if settings.validation_split is not None and settings.test_split is not None:
+            self._split_names["validation"] = settings.validation_split
+            self._split_names["test"] = settings.test_split
+        self.splits = tuple(self._split_names)
 
     def identity(self) -> dict[str, Any]:
-        """Return what was asked for; asking the hub what it has would need the network."""
+        """Return the settings; the text itself cannot be known without the network."""
         return {
             "kind": "hub",
-            "dataset": self._dataset,
-            "config": self._config,
-            "revision": self._revision,
+            "dataset": self._settings.name,
+            "config": self._settings.config,
+            "revision": self._settings.revision,
             "splits": self._split_names,
-            "text_field": self._text_field,
-            "max_bytes": self._max_bytes,
+            "text_field": self._settings.text_field,
+            "max_bytes": self._settings.max_bytes,
         }
 
     def read(self, split: str) -> Iterator[Piece]:
@@ -112,12 +127,12 @@ class HubCorpus:
             DownloadError: the connection broke after the first rows.
         """
         texts = self._texts(split)
-        if "wikitext" in self._dataset.lower():
-            # blank lines come as empty rows, the others with their line end
+        if "wikitext" in self._settings.name.lower():
+            # blank lines are empty rows; other rows include their line end
             pieces = articles(text if text.endswith("\n") else f"{text}\n" for text in texts)
         else:
             pieces = (Piece(text, True) for text in texts)
-        return _limited(pieces, self._max_bytes)
+        return _limited(pieces, self._settings.max_bytes)
 
     @cached_property
     def _reachable(self) -> bool:
@@ -129,11 +144,11 @@ class HubCorpus:
         with _client(offline=not reachable):
             try:
                 for row in self._open(split, reachable):
-                    yield text_of(row, self._text_field, f"{self.name}, row {n_rows + 1}")
+                    yield text_of(row, self._settings.text_field, f"{self.name}, row {n_rows + 1}")
                     n_rows += 1
             except DataError:
                 raise
-            # the client's failures have no common base: httpx, fsspec, its own ValueErrors
+            # the client's errors have no common base: httpx, fsspec, its own ValueErrors
             except Exception as error:
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 if not reachable:
@@ -152,30 +167,31 @@ class HubCorpus:
     def _open(self, split: str, reachable: bool) -> Iterable[dict[str, Any]]:
         import datasets
 
-        chosen = any(name in os.environ for name in ("HF_DATASETS_CACHE", "HF_HOME"))
-        ours = None if chosen else str(self._cache_dir)
-        # offline, the client's own place may hold what other programs downloaded
-        places = [ours] if reachable or ours is None else [ours, None]
-        for place in places:
+        user_has_cache = any(name in os.environ for name in ("HF_DATASETS_CACHE", "HF_HOME"))
+        folders: list[str | None] = [None] if user_has_cache else [str(self._cache_dir)]
+        if not (reachable or user_has_cache):
+            # the client's default folder may hold downloads of other programs
+            folders.append(None)
+        for folder in folders:
             try:
                 rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-                    self._dataset,
-                    self._config,
+                    self._settings.name,
+                    self._settings.config,
                     split=self._split_names[split],
-                    revision=self._revision,
-                    cache_dir=place,
+                    revision=self._settings.revision,
+                    cache_dir=folder,
                     streaming=True,
                 )
                 return rows
             except Exception:
-                if place == places[-1]:
+                if folder == folders[-1]:
                     raise
-        raise AssertionError("there is always a place")
+        raise AssertionError("there is always a folder")
 
 
 @contextlib.contextmanager
 def _client(*, offline: bool) -> Iterator[None]:
-    """Quieten the hub's client; offline, keep it from trying for a minute."""
+    """Silence the hub's client; offline, keep it from trying for a minute."""
     import datasets
     import huggingface_hub.constants
 

@@ -1,7 +1,7 @@
-"""The corpus on disk while it is prepared: all text in one file, and where each document lies.
+"""The corpus in one temporary file while a data set is built.
 
-A spool is written once, front to back, and then read by byte ranges, so that a corpus of any
-size passes through in bounded memory and a source on the network is asked once.
+A spool is written once, from front to back, and then read by byte ranges. So a corpus of any size
+needs bounded memory, and a source on the network is read once.
 """
 
 from __future__ import annotations
@@ -10,39 +10,22 @@ import hashlib
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
 
+from clso.data.extents import Extents
 from clso.data.text import Piece, last_cut
 from clso.errors import DataError
 from clso.progress import ProgressTask
-from clso.scoring import Int64Array
 
-__all__ = ["Extents", "Spool", "TextRun"]
+__all__ = ["Spool", "TextRun"]
 
 _WORD_END = re.compile(rb"[!-~](?=[ \t-\r])")
 _SNAP_WINDOW = 1 << 16
 _REPORT_BYTES = 1 << 24
-
-
-@dataclass(frozen=True)
-class Extents:
-    """Runs of text in a spool, `(n,)` each: the document they belong to, their place and size."""
-
-    document: Int64Array
-    offset: Int64Array
-    n_bytes: Int64Array
-
-    def __len__(self) -> int:
-        return len(self.document)
-
-    def take(self, index: Int64Array | slice) -> Extents:
-        """Return some of the extents, in the order of the index."""
-        return Extents(self.document[index], self.offset[index], self.n_bytes[index])
 
 
 class TextRun(NamedTuple):
@@ -56,12 +39,12 @@ class Spool:
     """A temporary file of text.
 
     Args:
-        path: a file that does not exist yet; whoever made its folder removes it.
+        path: a file that does not exist yet; the caller removes it.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "xb", buffering=1 << 20)  # noqa: SIM115 - closed by __exit__
-        # unbuffered: documents are read in any order, and reading ahead would be for nothing
+        # unbuffered: documents are read in any order, so reading ahead would be useless
         self._reader = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._sizes = array("q")
         self._hash = hashlib.sha256()
@@ -91,10 +74,10 @@ class Spool:
         return self._hash.hexdigest()
 
     def append(self, pieces: Iterable[Piece], corpus: str, progress: ProgressTask) -> Extents:
-        """Write documents and return their extents; those of whitespace alone are left out.
+        """Write documents and return their extents; documents of whitespace alone are skipped.
 
         Raises:
-            DataError: there is no text at all, or a lone surrogate, which UTF-8 does not have.
+            DataError: there is no text at all, or a lone surrogate, which UTF-8 cannot encode.
         """
         first, start = len(self._sizes), self._size_bytes
         hash_before, position, blank = self._hash.copy(), start, True
@@ -137,11 +120,11 @@ class Spool:
         return Extents(np.arange(first, len(self._sizes)), ends - n_bytes, n_bytes)
 
     def read(self, extents: Extents, run_bytes: int) -> Iterator[TextRun]:
-        """Stream extents in order, as runs of at most `run_bytes` that tokenize as the whole."""
+        """Stream extents in order, in runs of at most `run_bytes` cut at token boundaries."""
         for offset, n_bytes in zip(extents.offset.tolist(), extents.n_bytes.tolist(), strict=True):
             end, carried = offset + n_bytes, b""
             while offset < end:
-                # one byte more than a run holds: a boundary is seen from its right
+                # one byte more than a run: a boundary depends on the byte after it
                 text = carried + self._bytes(
                     offset, min(run_bytes + 1 - len(carried), end - offset)
                 )
@@ -153,15 +136,15 @@ class Spool:
                 yield TextRun(carried, True)
 
     def snap(self, position: int, end: int) -> int:
-        """Return the first end of a word from `position` on, or a place between characters.
+        """Return the first end of a word from `position` on, or else a character boundary.
 
         Args:
             position: a byte of a document.
-            end: where that document ends, which counts as one.
+            end: the end of this document, which is also an end of a word.
         """
         window = self._bytes(position, min(_SNAP_WINDOW, end - position))
-        if found := _WORD_END.search(window):
-            return position + found.end()
+        if word_end := _WORD_END.search(window):
+            return position + word_end.end()
         if position + len(window) == end:
             return end
         return position + next(i for i, byte in enumerate(window) if byte & 0xC0 != 0x80)

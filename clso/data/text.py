@@ -1,14 +1,14 @@
-r"""How text is cut: into documents, and into pieces that tokenize as the whole would.
+r"""How text is cut: into documents, and at boundaries that keep its tokens unchanged.
 
-Notation: a *piece* is a run of text; a document is one or more pieces, the last of which says
-so. A *boundary* is a place where GPT-2's pre-tokenizer
+Notation: a *piece* is a run of text; a document is one or more pieces, and the last of them is
+marked. A *boundary* is a place where GPT-2's pre-tokenizer
 
     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 
-ends a token whatever stands around it, so that the tokens of a text are those of its runs
-between boundaries, joined. Only pairs of ASCII characters are looked at: a letter, a digit or a
-mark before a character of another of these kinds or whitespace, where no alternative goes on
-from the one to the other. An apostrophe may be the start of `'s`, so it has no boundary after it.
+ends a token in every context. So the tokens of a text are the joined tokens of its runs between
+boundaries. Only pairs of ASCII characters are examined: a letter, digit or mark before a character
+of another of these kinds or before whitespace, because no alternative of the pattern spans both.
+An apostrophe may be the start of `'s`, so it has no boundary after it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CUT_WINDOW = 1 << 12
 
 
 def _kinds() -> npt.NDArray[np.uint8]:
-    """Number the kinds of ASCII characters; other bytes are of no kind, 0."""
+    """Return the kind of each byte: 1 letter, 2 digit, 3 mark, 4 whitespace, 0 not ASCII."""
     kinds = np.zeros(256, np.uint8)
     for byte in range(128):
         character = chr(byte)
@@ -52,7 +52,7 @@ _KIND_BEFORE[list(b" \t\n\v\f\r'")] = 0
 
 
 class Piece(NamedTuple):
-    """A run of text and whether its document ends with it."""
+    """A run of text, and whether it is the last of its document."""
 
     text: str
     ends_document: bool
@@ -69,8 +69,8 @@ def is_heading(line: str) -> bool:
 def articles(lines: Iterable[str]) -> Iterator[Piece]:
     r"""Join lines of WikiText (each with its `\n`) to documents, one per article.
 
-    An article starts at a level-one heading with blank lines around it; formulas such as
-    ` = 1 / s and k = ` inside a paragraph look like headings but have none.
+    An article starts at a level-one heading with blank lines around it. Formulas such as
+    ` = 1 / s and k = ` look like headings, but have no blank lines around them.
     """
     after_blank, has_text = True, False
     for line, following in pairwise(chain(lines, ("",))):
@@ -92,15 +92,15 @@ def boundary_mask(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 
 def last_cut(text: bytes, limit: int) -> int:
-    """Return where to cut UTF-8 text of more than `limit` bytes: after at most so many of them.
+    """Return the last place within the first `limit` bytes at which UTF-8 text may be cut.
 
-    It is the last boundary; text without any (no spaces at all) is cut between characters.
+    This is a boundary, or a place between characters if there is no boundary (no spaces at all).
     """
     for start in (max(0, limit - _CUT_WINDOW), 0):
         window = np.frombuffer(text, np.uint8, limit + 1 - start, start)
-        found = np.flatnonzero(boundary_mask(window))
-        if len(found):
-            return start + int(found[-1])
+        boundaries = np.flatnonzero(boundary_mask(window))
+        if len(boundaries):
+            return start + int(boundaries[-1])
     while text[limit] & 0xC0 == 0x80:
         limit -= 1
     return limit

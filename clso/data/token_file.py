@@ -1,7 +1,7 @@
 """Token streams on disk: Arrow IPC files of one column, memory-mapped when read.
 
-Record batches hold 2**20 tokens each (the last one fewer), so that a position's batch is a
-shift away and neither writing nor reading holds more than some batches.
+Record batches hold 2**20 tokens each (the last one fewer). So a shift finds the batch of a
+position, and writing and reading hold a few batches in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 from clso.errors import ArtifactError
 from clso.scoring import Int64Array
 
-__all__ = ["TOKEN_FILE_VERSION", "TokenFile", "TokenWriter", "token_dtype"]
+__all__ = ["TOKEN_FILE_VERSION", "TokenFile", "TokenWriter"]
 
 TOKEN_FILE_VERSION = 1
 _BATCH_BITS = 20
@@ -29,16 +29,14 @@ _REMEDY = "delete the data set's folder and prepare it again"
 TokenArray = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 
-def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """Return the smallest of uint16 and uint32 that holds every token."""
-    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
-
-
 class TokenWriter:
-    """Appends tokens to a new file; it is complete when the context is left without an error."""
+    """Appends tokens to a new file, which is complete when the context ends without an error.
+
+    Tokens are stored as uint16 if the vocabulary permits, else as uint32.
+    """
 
     def __init__(self, path: Path, vocab_size: int) -> None:
-        self._dtype = token_dtype(vocab_size)
+        self._dtype = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
         self._schema = pa.schema(
             [pa.field("token", pa.from_numpy_dtype(self._dtype), nullable=False)],
             metadata={_NAME_KEY: b"tokens", _VERSION_KEY: str(TOKEN_FILE_VERSION).encode()},
@@ -79,7 +77,7 @@ class TokenWriter:
 
 
 class TokenFile:
-    """A token stream that is read where it lies.
+    """A token stream that is read from a memory map.
 
     Raises:
         ArtifactError: the file is missing, torn, foreign or of another version.
@@ -114,7 +112,7 @@ class TokenFile:
         return self._n_tokens
 
     def slice(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return the tokens `start .. stop - 1` in the file's own type."""
+        """Return the tokens `start .. stop - 1` in the stored type."""
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"tokens {start} to {stop} of a stream of {len(self)}")
         out = np.empty(stop - start, self.dtype)

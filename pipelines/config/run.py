@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, create_model, model_validator
 
 from clso.baseline.settings import BaselineSettings
-from clso.data.settings import DataSettings, EvaluationSettings, TokenizerSettings
+from clso.data import DataSettings, EvaluationSettings, TokenizerSettings
 from clso.digest import digest_of
 from clso.energy.settings import EnergySettings
 from clso.errors import ConfigError

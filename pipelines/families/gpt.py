@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from clso.baseline import AdamwGpt2
 from clso.data import TokenSplit
-from clso.data.batches import fixed_batches
 from clso.errors import ConfigError
 from clso.floors import Unigram
 from clso.genome import Genome
@@ -153,12 +152,7 @@ class _GptFamily(ModelFamily[GptProblem]):
     ) -> GptProblem:
         """Return the problem on fixed batches of blocks; by default with the stored library."""
         config = experiment.config
-        inputs, targets = fixed_batches(
-            blocks,
-            batch_size=config.evaluation.batch_size,
-            batches=config.evaluation.batches,
-            seed=config.seed,
-        )
+        inputs, targets = config.evaluation.fixed_batches(blocks, config.seed)
         return GptProblem(
             open_library(experiment) if library is None else library,
             _frame(experiment),

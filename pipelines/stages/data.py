@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from clso.data import SPLITS, prepare_dataset
-from clso.data.dataset import token_file_name
+from clso.data import SPLITS, DatasetRecipe, TokenSplit
 from clso.digest import digest_of
 from clso.errors import DataError
 from pipelines.context import RunContext
@@ -16,13 +15,8 @@ __all__ = ["PREPARE"]
 def _work(run: RunContext) -> StageOutcome:
     """Build the data set; its key is what is in it, so the same text made again is the same."""
     experiment, config = run.experiment, run.config
-    dataset = prepare_dataset(
-        config.data,
-        config.tokenizer,
-        seed=config.seed,
-        root=experiment.datasets,
-        reporter=run.reporter,
-    )
+    recipe = DatasetRecipe(config.data, config.tokenizer, config.seed)
+    dataset = recipe.prepare(experiment.datasets, run.reporter)
     if dataset.path.name != experiment.data_fingerprint:
         raise DataError(
             f"the text has changed since the run {run.run_id} began",
@@ -33,7 +27,7 @@ def _work(run: RunContext) -> StageOutcome:
         dataset.manifest["split_sha256"],
         dataset.tokenizer.fingerprint,
     ]
-    names = ["manifest.json", "splits.parquet", *(token_file_name(split) for split in SPLITS)]
+    names = ["manifest.json", "splits.parquet", *map(TokenSplit.file_name, SPLITS)]
     return StageOutcome(tuple(dataset.path / name for name in names), key=digest_of(contents))
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clso.data import Tokenizer
-from clso.data.settings import DataSettings, FilesSettings, TokenizerSettings
+from clso.data import DataSettings, Tokenizer, TokenizerSettings
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyzéß")
 SMALL_BPE = TokenizerSettings(kind="bpe", vocab_size=300)
@@ -48,7 +47,7 @@ def files_config() -> Callable[..., DataSettings]:
         return DataSettings.model_validate(
             {
                 "source": "files",
-                "files": FilesSettings.model_validate({**globs, "text_field": text_field}),
+                "files": {**globs, "text_field": text_field},
                 "block_size": block_size,
                 **fields,
             }

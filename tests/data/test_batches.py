@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clso.data.batches import fixed_batches
+from clso.data import EvaluationSettings
 from clso.errors import DataError
 from clso.scoring import Int64Array
 
@@ -17,7 +17,7 @@ class Split:
 
 
 def draw(seed: int, batches: int = 4) -> tuple[Int64Array, Int64Array]:
-    return fixed_batches(Split(), batch_size=2, batches=batches, seed=seed)
+    return EvaluationSettings(batch_size=2, batches=batches).fixed_batches(Split(), seed)
 
 
 def test_batches_are_whole_blocks_each_at_most_once() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clso.data import SPLITS, Dataset, DataSettings, TokenizerSettings, TokenSplit, prepare_dataset
+from clso.data import SPLITS, Dataset, DatasetRecipe, DataSettings, TokenizerSettings, TokenSplit
 from clso.errors import ArtifactError, DataError
 
 T = 8
@@ -22,7 +22,7 @@ def dataset(
         {"source": "files", "files": {"train": f"{folder}/*.jsonl"}, "block_size": T}
     )
     bpe = TokenizerSettings(vocab_size=300)
-    return prepare_dataset(config, bpe, seed=0, root=folder / "datasets")
+    return DatasetRecipe(config, bpe, 0).prepare(folder / "datasets")
 
 
 @pytest.fixture(params=SPLITS)

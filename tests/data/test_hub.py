@@ -11,8 +11,6 @@ from clso.data import hub
 from clso.data.hub import HubCorpus, hub_is_reachable
 from clso.errors import DataError, DownloadError
 
-SPLITS = {"train": "train", "validation": "dev", "test": "test"}
-
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,14 +20,8 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def corpus(cache_dir: Path, name: str = "owner/plain", **changes: Any) -> HubCorpus:  # noqa: ANN401
-    arguments: dict[str, Any] = {
-        "config": None,
-        "revision": "main",
-        "splits": SPLITS,
-        "text_field": "text",
-        "max_bytes": None,
-    }
-    return HubCorpus(name, **(arguments | changes), cache_dir=cache_dir)
+    values = {"name": name, "config": None, "validation_split": "dev", **changes}
+    return HubCorpus(HubCorpus.Settings.model_validate(values), cache_dir)
 
 
 def documents(corpus: HubCorpus, split: str = "train") -> list[str]:

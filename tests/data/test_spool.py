@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.data import Tokenizer
-from clso.data.spool import Extents, Spool
+from clso.data.extents import Extents
+from clso.data.spool import Spool
 from clso.data.text import Piece
 from clso.errors import DataError
 from clso.progress import SILENT

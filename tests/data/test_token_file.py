@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clso.data.token_file import TokenFile, TokenWriter, token_dtype
+from clso.data.token_file import TokenFile, TokenWriter
 from clso.errors import ArtifactError
 
 BATCH = 1 << 20
@@ -45,7 +45,6 @@ def test_batches_on_disk_are_of_one_size(tmp_path: Path, tokens: np.ndarray) -> 
     ("vocab_size", "dtype"), [(65_536, np.uint16), (65_537, np.uint32), (257, np.uint16)]
 )
 def test_the_type_holds_the_vocabulary(tmp_path: Path, vocab_size: int, dtype: type) -> None:
-    assert token_dtype(vocab_size) == dtype
     file = write(tmp_path / "a.arrow", np.array([vocab_size - 1]), vocab_size)
     assert file.dtype == dtype
     assert file.slice(0, 1)[0] == vocab_size - 1

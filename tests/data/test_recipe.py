@@ -14,14 +14,13 @@ from clso.artifacts import read_table
 from clso.data import (
     SPLITS,
     Dataset,
+    DatasetRecipe,
     DataSettings,
     TokenizerSettings,
-    dataset_fingerprint,
-    prepare,
-    prepare_dataset,
+    TokenSplit,
+    recipe,
 )
 from clso.data.corpus import file_sha256
-from clso.data.dataset import token_file_name
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -47,7 +46,7 @@ def texts(dataset: Dataset, split: str) -> list[str]:
 def test_every_document_arrives_whole_in_one_split(
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
-    dataset = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path / "datasets")
+    dataset = DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path / "datasets")
     assert dataset.tokenizer.end_token_id == 0
     found = [text for split in SPLITS for text in texts(dataset, split)]
     wanted = [json.loads(line)["text"] for line in rows.read_text().splitlines()]
@@ -58,8 +57,8 @@ def test_the_folder_is_named_by_the_fingerprint_and_holds_no_more_than_it_should
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
     config = files_config(rows)
-    dataset = prepare_dataset(config, BPE, seed=3, root=tmp_path / "datasets")
-    assert dataset.path == tmp_path / "datasets" / dataset_fingerprint(config, BPE, 3)
+    dataset = DatasetRecipe(config, BPE, 3).prepare(tmp_path / "datasets")
+    assert dataset.path == tmp_path / "datasets" / DatasetRecipe(config, BPE, 3).fingerprint
     assert dataset.fingerprint == dataset.path.name
     assert {file.name for file in dataset.path.iterdir()} == {
         "manifest.json",
@@ -70,7 +69,7 @@ def test_the_folder_is_named_by_the_fingerprint_and_holds_no_more_than_it_should
 
 
 def test_the_manifest_counts_what_is_there(rows: Path, tmp_path: Path, files_config: Make) -> None:
-    dataset = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+    dataset = DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path)
     table = read_table(dataset.path / "splits.parquet", "splits").to_pylist()
     for name in SPLITS:
         own = [row for row in table if row["split"] == name]
@@ -78,7 +77,7 @@ def test_the_manifest_counts_what_is_there(rows: Path, tmp_path: Path, files_con
             "documents": len(own),
             "bytes": sum(row["n_bytes"] for row in own),
             "tokens": sum(row["n_tokens"] for row in own),
-            "sha256": file_sha256(dataset.path / token_file_name(name)),
+            "sha256": file_sha256(dataset.path / TokenSplit.file_name(name)),
         }
         assert dataset.splits[name].n_stream_tokens == sum(row["n_tokens"] for row in own)
     assert dataset.manifest["tokenizer"]["vocab_size"] == dataset.vocab_size
@@ -88,9 +87,7 @@ def test_the_manifest_counts_what_is_there(rows: Path, tmp_path: Path, files_con
 def test_the_same_again_gives_the_same_files(
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
-    one, two = (
-        prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path / name) for name in "ab"
-    )
+    one, two = (DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path / name) for name in "ab")
     for file in one.path.iterdir():
         assert file.read_bytes() == (two.path / file.name).read_bytes()
 
@@ -98,9 +95,9 @@ def test_the_same_again_gives_the_same_files(
 def test_a_finished_data_set_is_reused(
     rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
-    monkeypatch.setattr(prepare, "_build", lambda *_: pytest.fail("built again"))
-    again = prepare_dataset(files_config(rows, block_size=16), BPE, seed=0, root=tmp_path)
+    first = DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path)
+    monkeypatch.setattr(recipe._Build, "_run", lambda *_: pytest.fail("built again"))
+    again = DatasetRecipe(files_config(rows, block_size=16), BPE, 0).prepare(tmp_path)
     assert again.path == first.path
     assert again.splits["train"].block_size == 16
 
@@ -117,7 +114,7 @@ def test_tune_is_cut_from_train_when_splits_come_with_the_data(
         test=tmp_path / "test.jsonl",
         fractions={"train": 0.6, "tune": 0.2, "validation": 0.1, "test": 0.1},
     )
-    dataset = prepare_dataset(config, BPE, seed=0, root=tmp_path / "datasets")
+    dataset = DatasetRecipe(config, BPE, 0).prepare(tmp_path / "datasets")
     counts = {name: dataset.manifest["splits"][name]["documents"] for name in SPLITS}
     assert counts == {"train": 30, "tune": 10, "validation": 4, "test": 6}
     assert texts(dataset, "test") == [json.loads(line)["text"] for line in lines[44:]]
@@ -127,7 +124,7 @@ def test_a_single_document_is_cut_contiguously(
     tmp_path: Path, files_config: Make, make_text: Callable[[int, int], str]
 ) -> None:
     (tmp_path / "a.txt").write_text(make_text(2000, 0))
-    dataset = prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path)
+    dataset = DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path)
     assert "".join(texts(dataset, name)[0] for name in SPLITS) == make_text(2000, 0)
     for name in SPLITS:
         assert set(dataset.splits[name].documents(slice(None)).ravel()) == {0}
@@ -140,10 +137,10 @@ def test_a_long_document_tokenizes_as_in_one_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "a.txt").write_text(make_text(2000, 0))
-    whole = prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path / "a")
-    monkeypatch.setattr(prepare, "_ENCODING_RUN_BYTES", 100)
-    monkeypatch.setattr(prepare, "_ENCODING_BATCH_BYTES", 300)
-    runs = prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path / "b")
+    whole = DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "a")
+    monkeypatch.setattr(recipe, "_ENCODING_RUN_BYTES", 100)
+    monkeypatch.setattr(recipe, "_ENCODING_BATCH_BYTES", 300)
+    runs = DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "b")
     for name in SPLITS:
         file = f"tokens-{name}.arrow"
         assert (whole.path / file).read_bytes() == (runs.path / file).read_bytes()
@@ -161,7 +158,7 @@ def test_the_vocabulary_is_learnt_from_the_front_of_train_alone(
 
     monkeypatch.setattr(Tokenizer, "train", spy)
     limited = TokenizerSettings(vocab_size=300, train_bytes=1000)
-    dataset = prepare_dataset(files_config(rows), limited, seed=0, root=tmp_path)
+    dataset = DatasetRecipe(files_config(rows), limited, 0).prepare(tmp_path)
     text = "".join(texts(dataset, "train")).encode()
     assert "".join(seen) == text[:1000].decode(errors="ignore")
 
@@ -169,9 +166,7 @@ def test_the_vocabulary_is_learnt_from_the_front_of_train_alone(
 def test_the_gpt2_vocabulary_needs_no_training(
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
-    dataset = prepare_dataset(
-        files_config(rows), TokenizerSettings(kind="gpt2"), seed=0, root=tmp_path
-    )
+    dataset = DatasetRecipe(files_config(rows), TokenizerSettings(kind="gpt2"), 0).prepare(tmp_path)
     assert dataset.vocab_size == 50_257
     train = dataset.splits["train"]
     assert dataset.tokenizer.end_token_id in train.tokens(0, train.n_stream_tokens)
@@ -180,7 +175,7 @@ def test_the_gpt2_vocabulary_needs_no_training(
 class TestFingerprint:
     @pytest.fixture
     def base(self, rows: Path, files_config: Make) -> str:
-        return dataset_fingerprint(files_config(rows), BPE, 0)
+        return DatasetRecipe(files_config(rows), BPE, 0).fingerprint
 
     def test_it_needs_nothing_built(self, base: str, rows: Path) -> None:
         assert len(base) == 16
@@ -188,7 +183,7 @@ class TestFingerprint:
 
     def test_views_do_not_change_it(self, base: str, rows: Path, files_config: Make) -> None:
         config = files_config(rows, block_size=64, train_tokens=1000)
-        assert dataset_fingerprint(config, BPE, 0) == base
+        assert DatasetRecipe(config, BPE, 0).fingerprint == base
 
     def test_neither_does_the_place_nor_what_does_not_count(
         self, base: str, rows: Path, files_config: Make
@@ -197,20 +192,20 @@ class TestFingerprint:
         moved.mkdir()
         (moved / "other.jsonl").write_bytes(rows.read_bytes())
         unused = TokenizerSettings(vocab_size=300, path="unused")
-        assert dataset_fingerprint(files_config(moved / "*.jsonl"), unused, 0) == base
+        assert DatasetRecipe(files_config(moved / "*.jsonl"), unused, 0).fingerprint == base
 
     def test_everything_that_counts_does(self, base: str, rows: Path, files_config: Make) -> None:
         config = files_config(rows)
         fractions = {"train": 0.7, "tune": 0.1, "validation": 0.1, "test": 0.1}
         others = [
-            dataset_fingerprint(config, BPE, 1),
-            dataset_fingerprint(config, TokenizerSettings(vocab_size=301), 0),
-            dataset_fingerprint(config, TokenizerSettings(vocab_size=300, train_bytes=9), 0),
-            dataset_fingerprint(config, TokenizerSettings(kind="gpt2"), 0),
-            dataset_fingerprint(files_config(rows, fractions=fractions), BPE, 0),
+            DatasetRecipe(config, BPE, 1).fingerprint,
+            DatasetRecipe(config, TokenizerSettings(vocab_size=301), 0).fingerprint,
+            DatasetRecipe(config, TokenizerSettings(vocab_size=300, train_bytes=9), 0).fingerprint,
+            DatasetRecipe(config, TokenizerSettings(kind="gpt2"), 0).fingerprint,
+            DatasetRecipe(files_config(rows, fractions=fractions), BPE, 0).fingerprint,
         ]
         rows.write_text(rows.read_text() + '\n{"text": "more"}')
-        others.append(dataset_fingerprint(config, BPE, 0))
+        others.append(DatasetRecipe(config, BPE, 0).fingerprint)
         assert len({base, *others}) == 7
 
 
@@ -219,7 +214,7 @@ def test_a_split_without_a_block_says_what_is_there_and_needed(
 ) -> None:
     (tmp_path / "a.txt").write_text("only a few words here")
     with pytest.raises(DataError, match=r"tune split has \d tokens, one block of 8 needs 9\n  add"):
-        prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path)
+        DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["x", "ß", "two words"])
@@ -228,7 +223,7 @@ def test_the_smallest_texts_are_refused_in_the_same_words(
 ) -> None:
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(DataError, match="one block of 8 needs 9"):
-        prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path)
+        DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path)
 
 
 @pytest.mark.parametrize(("content", "message"), [("", "is empty"), (" \n", "only whitespace")])
@@ -237,7 +232,7 @@ def test_no_text_is_refused_and_nothing_stays(
 ) -> None:
     (tmp_path / "a.txt").write_text(content)
     with pytest.raises(DataError, match=message):
-        prepare_dataset(files_config(tmp_path / "a.txt"), BPE, seed=0, root=tmp_path / "datasets")
+        DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "datasets")
     assert [p for p in (tmp_path / "datasets").iterdir() if p.is_dir()] == []
 
 
@@ -250,51 +245,51 @@ def test_a_full_disk_is_named_and_nothing_stays(
     monkeypatch.setattr(TokenWriter, "append", full)
     root = tmp_path / "datasets"
     with pytest.raises(ArtifactError, match=r"cannot be written: No space left.*\n  free some"):
-        prepare_dataset(files_config(rows), BPE, seed=0, root=root)
+        DatasetRecipe(files_config(rows), BPE, 0).prepare(root)
     assert [path for path in root.iterdir() if path.is_dir()] == []
 
 
 def test_a_root_that_cannot_be_is_named(rows: Path, tmp_path: Path, files_config: Make) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match=r"cannot be written: .*\n  a file stands where"):
-        prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path / "file" / "datasets")
+        DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path / "file" / "datasets")
 
 
 def test_what_a_killed_process_left_is_cleared_away(
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
     config, root = files_config(rows), tmp_path / "datasets"
-    partial = root / f".{dataset_fingerprint(config, BPE, 0)}.partial"
+    partial = root / f".{DatasetRecipe(config, BPE, 0).fingerprint}.partial"
     partial.mkdir(parents=True)
     (partial / "text.spool").write_text("half")
-    prepare_dataset(config, BPE, seed=0, root=root)
+    DatasetRecipe(config, BPE, 0).prepare(root)
     assert not partial.exists()
 
 
 def test_a_damaged_data_set_is_not_built_over(
     rows: Path, tmp_path: Path, files_config: Make
 ) -> None:
-    dataset = prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+    dataset = DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path)
     (dataset.path / "manifest.json").unlink()
     with pytest.raises(ArtifactError, match=r"no manifest\.json"):
-        prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path)
+        DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path)
 
 
 def test_of_two_at_once_one_builds(
     rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[int] = []
-    build = prepare._build
+    build = recipe._Build._run
 
     def counted(*args: Any) -> None:  # noqa: ANN401
         built.append(1)
         build(*args)
 
-    monkeypatch.setattr(prepare, "_build", counted)
+    monkeypatch.setattr(recipe._Build, "_run", counted)
     results: list[Dataset] = []
 
     def work() -> None:
-        results.append(prepare_dataset(files_config(rows), BPE, seed=0, root=tmp_path))
+        results.append(DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -316,7 +311,7 @@ def test_the_hub_goes_through_the_same_stages(
     config = DataSettings.model_validate(
         {"source": "hub", "hub": {"validation_split": None, "test_split": None}, "block_size": 8}
     )
-    dataset = prepare_dataset(config, BPE, seed=0, root=tmp_path / "datasets")
+    dataset = DatasetRecipe(config, BPE, 0).prepare(tmp_path / "datasets")
     assert sum(dataset.manifest["splits"][name]["documents"] for name in SPLITS) == 30
     assert dataset.manifest["source"]["name"] == "Salesforce/wikitext (wikitext-103-raw-v1)"
 
@@ -324,11 +319,10 @@ def test_the_hub_goes_through_the_same_stages(
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from clso.data import DataSettings, TokenizerSettings
-from clso.data import prepare_dataset
+from clso.data import DatasetRecipe, DataSettings, TokenizerSettings
 data = DataSettings.model_validate({"source": "files", "files": {"train": sys.argv[1]}})
 bpe = TokenizerSettings(vocab_size=400, train_bytes=100_000)
-dataset = prepare_dataset(data, bpe, seed=0, root=Path(sys.argv[1]).parent / sys.argv[2])
+dataset = DatasetRecipe(data, bpe, 0).prepare(Path(sys.argv[1]).parent / sys.argv[2])
 print(dataset.splits["train"].blocks([0, -1 + dataset.splits["train"].n_blocks])[0].sum() > 0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

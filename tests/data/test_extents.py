@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clso.data.split import divide
-from clso.data.spool import Extents
+from clso.data.extents import Extents
 
 SHARES = {"train": 0.8, "tune": 0.05, "validation": 0.05, "test": 0.1}
 
@@ -19,7 +18,7 @@ def to_even(position: int, end: int) -> int:
 
 
 def cut(documents: Extents, seed: int = 0) -> dict[str, Extents]:
-    return divide(documents, SHARES, np.random.default_rng(seed), to_even)
+    return documents.divide(SHARES, np.random.default_rng(seed), to_even)
 
 
 @given(sizes=st.lists(st.integers(1, 1000), min_size=4, max_size=60), seed=st.integers(0, 9))
@@ -50,8 +49,8 @@ def test_the_front_of_a_split_is_a_random_sample() -> None:
 
 
 def test_shares_are_relative_to_their_sum() -> None:
-    parts = divide(
-        extents([1] * 100), {"train": 0.6, "tune": 0.2}, np.random.default_rng(0), to_even
+    parts = extents([1] * 100).divide(
+        {"train": 0.6, "tune": 0.2}, np.random.default_rng(0), to_even
     )
     assert len(parts["train"]) == 75
 

@@ -1,0 +1,275 @@
+"""Builds a data set's folder: text in, four token files, a tokenizer and a manifest out.
+
+Text passes three times: from its source to a spool on disk (hashed, document by document), from
+the spool to the training of the tokenizer (train alone), and from the spool to tokens. Each pass
+holds only some megabytes of it. The folder is built under another name beside its place and
+renamed when it is whole. A lock ensures that of two processes one builds and both read.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock
+
+from clso.artifacts import atomic_write_json, write_error, write_table
+from clso.data.corpus import Corpus, file_sha256
+from clso.data.dataset import DATASET_VERSION, SPLITS, Dataset, TokenSplit
+from clso.data.encoder import StreamEncoder
+from clso.data.extents import Extents
+from clso.data.settings import DataSettings, TokenizerSettings
+from clso.data.spool import Spool, TextRun
+from clso.data.token_file import TokenWriter
+from clso.data.tokenizer import Tokenizer
+from clso.digest import digest_of
+from clso.progress import SILENT, Reporter
+
+__all__ = ["DatasetRecipe"]
+
+# the trainer reads 256 texts ahead, so they are short
+_TRAINING_RUN_BYTES = 1 << 16
+_ENCODING_RUN_BYTES = 1 << 20
+_ENCODING_BATCH_BYTES = 1 << 21
+_SPLIT_STREAM = 0x5911  # separates this random stream from other uses of the same seed
+
+
+@dataclass(frozen=True)
+class DatasetRecipe:
+    """Everything that decides the content of a data set.
+
+    Args:
+        data: source of the text, and its division.
+        tokenizer: the vocabulary.
+        seed: draws the split of each document.
+    """
+
+    data: DataSettings
+    tokenizer: TokenizerSettings
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name the data set before it is built.
+
+        They depend on the text (the bytes of files; for the hub, its settings), the tokenizer,
+        the shares, the seed and the format. They do not depend on block size, budget or the
+        place of files.
+
+        Raises:
+            DataError: files or packages are missing or cannot be read.
+        """
+        return _Build(self, self.data.corpus(Path()), SILENT).fingerprint
+
+    def prepare(self, root: Path, reporter: Reporter = SILENT) -> Dataset:
+        """Open the data set, building it first if it does not exist.
+
+        Args:
+            root: the folder of data sets; this one is `root / fingerprint`.
+            reporter: receives the progress.
+
+        Raises:
+            DataError: the text cannot be read, or a split has less than one block.
+            ArtifactError: the folder cannot be written, or is damaged.
+        """
+        build = _Build(self, self.data.corpus(root.parent / "hub-cache"), reporter)
+        path = root / build.fingerprint
+        if not path.exists():
+            build.run_once(path)
+        return Dataset.load(path, block_size=self.data.block_size)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """The building of a data set from the text of one corpus."""
+
+    recipe: DatasetRecipe
+    corpus: Corpus
+    reporter: Reporter
+
+    @cached_property
+    def source(self) -> dict[str, Any]:
+        """The identity of the text; cached, because it reads every byte of a file."""
+        return self.corpus.identity()
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The splits that are cut from the source's train, and their shares of it."""
+        cut = [name for name in SPLITS if name == "train" or name not in self.corpus.splits]
+        shares = {name: float(getattr(self.recipe.data.fractions, name)) for name in cut}
+        return {name: share / sum(shares.values()) for name, share in shares.items()}
+
+    @property
+    def gpt2_folder(self) -> Path | None:
+        """The folder of GPT-2's files; `None`: the package has them."""
+        path = self.recipe.tokenizer.path
+        return Path(path).expanduser() if path else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of text, vocabulary, shares, seed and format."""
+        settings = self.recipe.tokenizer
+        vocabulary: dict[str, Any]
+        if settings.kind == "gpt2":
+            files = Tokenizer.gpt2_files(self.gpt2_folder)
+            vocabulary = {"files": [file_sha256(path) for path in files]}
+        else:
+            vocabulary = {"size": settings.vocab_size, "train_bytes": settings.train_bytes}
+        content = {
+            "format": DATASET_VERSION,
+            "source": self.source,
+            "shares": self.shares,
+            "tokenizer": {"kind": settings.kind, **vocabulary},
+            "seed": self.recipe.seed,
+        }
+        return digest_of(content)[:16]
+
+    def run_once(self, path: Path) -> None:
+        """Build the folder unless another process builds it first."""
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(f".{path.name}.lock")):
+                if path.exists():
+                    return
+                # left by a process that was killed, because this process has the lock
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                try:
+                    self._run(partial)
+                    os.replace(partial, path)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def _run(self, folder: Path) -> None:
+        spool_path = folder / "text.spool"
+        with Spool(spool_path) as spool:
+            extents = self._read_text(spool)
+            rng = np.random.default_rng([self.recipe.seed, _SPLIT_STREAM])
+            extents |= extents["train"].divide(self.shares, rng, spool.snap)
+            tokenizer = self._make_tokenizer(spool, extents["train"])
+            tokenizer.save(folder / "tokenizer.json")
+            table = self._write_tokens(folder, spool, extents, tokenizer)
+            text = {"text_sha256": spool.text_sha256, "skipped_documents": spool.n_skipped}
+        spool_path.unlink()
+        write_table(folder / "splits.parquet", table, "splits")
+        atomic_write_json(folder / "manifest.json", self._manifest(tokenizer, table, folder) | text)
+
+    def _read_text(self, spool: Spool) -> dict[str, Extents]:
+        corpus = self.corpus
+        extents: dict[str, Extents] = {}
+        for split in corpus.splits:
+            with self.reporter.task(f"read {split} of {corpus.name}") as progress:
+                pieces = corpus.read(split)
+                extents[split] = spool.append(pieces, f"{corpus.name} ({split})", progress)
+        return extents
+
+    def _make_tokenizer(self, spool: Spool, train: Extents) -> Tokenizer:
+        settings = self.recipe.tokenizer
+        if settings.kind == "gpt2":
+            return Tokenizer.from_gpt2(self.gpt2_folder)
+        limit = settings.train_bytes
+        total = min(limit, int(train.n_bytes.sum()))
+        with self.reporter.task("learn the vocabulary", total) as progress:
+
+            def texts() -> Iterator[str]:
+                left = limit
+                for run in spool.read(train, _TRAINING_RUN_BYTES):
+                    yield run.text[:left].decode(errors="ignore")
+                    left -= len(run.text)
+                    progress.update(total - max(left, 0))
+                    if left <= 0:
+                        return
+
+            return Tokenizer.train(texts(), settings.vocab_size)
+
+    def _write_tokens(
+        self, folder: Path, spool: Spool, extents: Mapping[str, Extents], tokenizer: Tokenizer
+    ) -> pa.Table:
+        """Write the four token files and return the table `splits`."""
+        encoder = StreamEncoder(tokenizer)
+        parts: list[pa.Table] = []
+        n_bytes_done = 0
+        with self.reporter.task("tokenize the text", spool.size_bytes) as progress:
+            for name in SPLITS:
+                n_tokens = np.zeros(len(extents[name]), np.int64)
+                n_done = 0
+                path = folder / TokenSplit.file_name(name)
+                with TokenWriter(path, tokenizer.vocab_size) as writer:
+                    for runs in _batches(spool.read(extents[name], _ENCODING_RUN_BYTES)):
+                        tokens, run_tokens = encoder.encode(runs)
+                        writer.append(tokens)
+                        ends = np.array([run.ends_extent for run in runs])
+                        np.add.at(n_tokens, n_done + np.cumsum(ends) - ends, run_tokens)
+                        n_done += int(ends.sum())
+                        n_bytes_done += sum(len(run.text) for run in runs)
+                        progress.update(n_bytes_done, name)
+                columns = {
+                    "document": extents[name].document,
+                    "split": pa.repeat(name, len(extents[name])),
+                    "n_bytes": extents[name].n_bytes,
+                    "n_tokens": n_tokens,
+                    "token_offset": np.cumsum(n_tokens) - n_tokens,
+                }
+                parts.append(pa.table(columns))
+        return pa.concat_tables(parts)
+
+    def _manifest(self, tokenizer: Tokenizer, table: pa.Table, folder: Path) -> dict[str, Any]:
+        data, settings = self.recipe.data, self.recipe.tokenizer
+        rows = {name: table.filter(pc.equal(table["split"], name)) for name in SPLITS}
+        return {
+            "schema": "dataset",
+            "schema_version": DATASET_VERSION,
+            "fingerprint": self.fingerprint,
+            "source": {"name": self.corpus.name, **self.source},
+            "split_sha256": Dataset.split_digest(table),
+            "splits": {
+                name: {
+                    "documents": part.num_rows,
+                    "bytes": int(part["n_bytes"].to_numpy().sum()),
+                    "tokens": int(part["n_tokens"].to_numpy().sum()),
+                    "sha256": file_sha256(folder / TokenSplit.file_name(name)),
+                }
+                for name, part in rows.items()
+            },
+            "tokenizer": {
+                "kind": settings.kind,
+                "sha256": tokenizer.fingerprint,
+                "vocab_size": tokenizer.vocab_size,
+                "end_token_id": tokenizer.end_token_id,
+            },
+            "seed": self.recipe.seed,
+            "config": {
+                "data": data.model_dump(mode="json", include={"source", data.source, "fractions"}),
+                "tokenizer": settings.model_dump(mode="json"),
+            },
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("numpy", "pyarrow", "tokenizers")},
+            },
+        }
+
+
+def _batches(runs: Iterator[TextRun]) -> Iterator[list[TextRun]]:
+    batch: list[TextRun] = []
+    n_bytes = 0
+    for run in runs:
+        batch.append(run)
+        n_bytes += len(run.text)
+        if n_bytes >= _ENCODING_BATCH_BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
