@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -41,34 +40,18 @@ _OFFSETS: Final[Mapping[str, tuple[int, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _ClassMapName:
+class _ClassMapName(NamedTuple):
     """The parsed name of a class map.
 
-    Args:
+    Attributes:
         kind: `k`, `s`, `p` or `shape`.
         n_classes: the number of classes; 0 for `shape`, whose texts decide it.
         replicate: which of several clusterings of the same kind.
-
-    Raises:
-        ConfigError: a setting is out of range.
     """
 
     kind: str
     n_classes: int = 0
     replicate: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind != "shape" and not 2 <= self.n_classes <= 65_535:
-            raise ConfigError(
-                f"class map {self} has {self.n_classes} classes, expected 2 to 65,535",
-                remedy=_REMEDY,
-            )
-
-    def __str__(self) -> str:
-        if self.kind == "shape":
-            return "shape"
-        return f"{self.kind}{self.n_classes}" + (f".{self.replicate}" if self.replicate else "")
 
     @classmethod
     def parse(cls, name: str) -> _ClassMapName:
@@ -82,7 +65,12 @@ class _ClassMapName:
         match = _NAME.fullmatch(name)
         if match is None:
             raise ConfigError(f"{name!r} is no class map", remedy=_REMEDY)
-        return cls(match[1], int(match[2]), int(match[3] or 0))
+        n_classes = int(match[2])
+        if not 2 <= n_classes <= 65_535:
+            raise ConfigError(
+                f"class map {name} has {n_classes} classes, expected 2 to 65,535", remedy=_REMEDY
+            )
+        return cls(match[1], n_classes, int(match[3] or 0))
 
 
 def fit_class_maps(

@@ -31,6 +31,5 @@ Sources: Kneser and Ney 1995; Chen and Goodman 1999 (modified Kneser-Ney, with t
 from clso.mixture.counts.arpa import write_arpa
 from clso.mixture.counts.kneser_ney import KneserNey
 from clso.mixture.counts.pattern import Element, Pattern
-from clso.mixture.counts.tables import Tables
 
-__all__ = ["Element", "KneserNey", "Pattern", "Tables", "write_arpa"]
+__all__ = ["Element", "KneserNey", "Pattern", "write_arpa"]

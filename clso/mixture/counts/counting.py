@@ -46,35 +46,26 @@ class _SymbolSource(NamedTuple):
     alphabet: int
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The positions whose context has a number from `low` to `high`.
+class _Part(NamedTuple):
+    """The positions whose context has a number from `low` to `high` (exclusive).
 
-    Args:
+    Attributes:
         low: the first context number.
         high: the end of the context numbers.
         pieces: ranges of positions (start, stop, indices); `indices` are the chosen positions,
-            counted from start, or `None` for all of them.
+            counted from start.
     """
 
     low: int
     high: int
-    pieces: list[tuple[int, int, Int64Array | None]]
-
-    @property
-    def n_positions(self) -> int:
-        return sum(
-            stop - start if indices is None else len(indices)
-            for start, stop, indices in self.pieces
-        )
+    pieces: list[tuple[int, int, Int64Array | slice]]
 
     def scatter(self, values: UnsignedArray, out: UnsignedArray) -> None:
         """Write one value per position of the part to `out`, `(N,)`."""
         done = 0
         for start, stop, indices in self.pieces:
-            chosen = slice(None) if indices is None else indices
-            length = stop - start if indices is None else len(indices)
-            out[start:stop][chosen] = values[done : done + length]
+            length = stop - start if isinstance(indices, slice) else len(indices)
+            out[start:stop][indices] = values[done : done + length]
             done += length
 
 
@@ -210,7 +201,9 @@ class Context:
             # a part has about as many contexts as positions, so that key and index fit 64 bits
             limit = min(limit, 1 << (63 - bits) // 2)
         if n_positions <= limit:
-            yield _Part(0, self.n_contexts, [(*chunk, None) for chunk in corpus.chunks(span)])
+            yield _Part(
+                0, self.n_contexts, [(*chunk, slice(None)) for chunk in corpus.chunks(span)]
+            )
             return
         shift = max(id_bits - 20, 0)
         histogram = np.zeros((self.n_contexts - 1 >> shift) + 1, dtype=np.int64)
@@ -219,7 +212,7 @@ class Context:
             histogram += np.bincount(coarse_ids, minlength=len(histogram))
         for first, last in _ranges(np.concatenate([[0], np.cumsum(histogram)]), limit):
             low, high = first << shift, min(last << shift, self.n_contexts)
-            pieces: list[tuple[int, int, Int64Array | None]] = []
+            pieces: list[tuple[int, int, Int64Array | slice]] = []
             for start, stop in corpus.chunks(span):
                 chunk_ids = ids[start:stop]
                 inside = (chunk_ids >= low) & (chunk_ids < high)
@@ -230,18 +223,14 @@ class Context:
         """Return the keys `(id - low) << bits | symbol` of a part's positions."""
         assert self.ids is not None, "the empty context is counted in dense cells"
         bits = np.uint64(symbol_bits(source.alphabet))
-        keys = np.empty(part.n_positions, dtype=np.uint64)
-        done = 0
+        pieces = []
         for start, stop, indices in part.pieces:
-            ids, symbols = self.ids[start:stop], self._symbols(start, stop, source)
-            if indices is not None:
-                ids, symbols = ids[indices], symbols[indices]
-            out = keys[done : done + len(ids)]
-            np.subtract(ids, np.uint32(part.low), out=out, casting="safe")
-            out <<= bits
-            out |= symbols
-            done += len(ids)
-        return keys
+            keys = self.ids[start:stop][indices].astype(np.uint64)
+            keys -= np.uint64(part.low)
+            keys <<= bits
+            keys |= self._symbols(start, stop, source)[indices]
+            pieces.append(keys)
+        return np.concatenate(pieces)
 
 
 def _ranges(starts: npt.NDArray[Any], limit: int) -> Iterator[tuple[int, int]]:

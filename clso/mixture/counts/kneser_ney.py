@@ -82,9 +82,7 @@ class KneserNey:
             DataError: a token is outside the vocabulary, or there are 2**32 tokens or more.
             ArtifactError: the workspace cannot be written or is full.
         """
-        parsed = [
-            Pattern.parse(pattern) if isinstance(pattern, str) else pattern for pattern in patterns
-        ]
+        parsed = [Pattern.parse(str(pattern)) for pattern in patterns]
         tables = Tables.count(text, parsed)
         models = {pattern: cls(pattern, text.vocab_size, tables) for pattern in set(parsed)}
         return [models[pattern] for pattern in parsed]
@@ -241,27 +239,19 @@ class KneserNey:
         return arrays | {f"classes({name})": array for name, array in self.class_maps.items()}
 
     @classmethod
-    def from_arrays(
-        cls,
-        spec: Mapping[str, Any],
-        arrays: Mapping[str, npt.NDArray[Any]],
-        shared: Tables | None = None,
-    ) -> Self:
+    def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Rebuild the stored function, equal to the last bit.
 
         Args:
             spec: what `spec` returned.
             arrays: what `to_arrays` returned, of this function and perhaps of others.
-            shared: tables made from the same arrays before; those of this function are added.
 
         Raises:
             ArtifactError: an array is missing, or does not fit the others.
             ConfigError: the name is not that of a pattern.
         """
         pattern, vocab_size = Pattern.parse(str(spec["name"])), int(spec["vocab_size"])
-        tables = Tables() if shared is None else shared
-        tables.load(pattern, vocab_size, arrays)
-        return cls(pattern, vocab_size, tables)
+        return cls(pattern, vocab_size, Tables.from_arrays(pattern, vocab_size, arrays))
 
     def _symbols(self, classes: str | None, tokens: Any) -> Any:  # noqa: ANN401 - array or scalar
         return tokens if classes is None else self.class_maps[classes][tokens]

@@ -79,34 +79,36 @@ class Tables:
             _Counter(tables, task).count((), Context(corpus), sorted(wanted, key=str))
         return tables
 
-    def load(
-        self, pattern: Pattern, vocab_size: int, arrays: Mapping[str, npt.NDArray[Any]]
-    ) -> None:
-        """Add the tables of a pattern that are not there yet, from stored arrays.
+    @classmethod
+    def from_arrays(
+        cls, pattern: Pattern, vocab_size: int, arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Tables:
+        """Return the tables of one pattern, from stored arrays.
 
         Raises:
             ArtifactError: an array is missing, or does not fit the others.
         """
-        for name in sorted(pattern.class_names - self.classes.keys()):
-            classes = stored_array(arrays, f"classes({name})")
-            _check_size(f"classes({name})", "tokens", len(classes), vocab_size)
-            self.classes[name] = classes
+        tables = cls()
+        for name in sorted(pattern.class_names):
+            tables.classes[name] = stored_array(arrays, f"classes({name})")
+            _check_size(f"classes({name})", "tokens", len(tables.classes[name]), vocab_size)
 
         def alphabet(classes: str | None) -> int:
-            return vocab_size if classes is None else int(self.classes[classes].max()) + 1
+            return vocab_size if classes is None else int(tables.classes[classes].max()) + 1
 
         n_contexts = [1]
         for name, element in zip(pattern.context_names, pattern.elements, strict=True):
-            if name not in self.contexts:
-                self.contexts[name] = Rows.from_arrays(arrays, name, alphabet(element.classes))
-            _check_size(name, "contexts", self.contexts[name].n_rows, n_contexts[-1])
-            n_contexts.append(len(self.contexts[name]))
+            rows = Rows.from_arrays(arrays, name, alphabet(element.classes))
+            _check_size(name, "contexts", rows.n_rows, n_contexts[-1])
+            tables.contexts[name] = rows
+            n_contexts.append(len(rows))
         for name, expected in zip(pattern.count_names, n_contexts, strict=True):
-            if name not in self.counts:
-                self.counts[name] = CountTable.from_arrays(arrays, name, alphabet(pattern.target))
-            _check_size(name, "contexts", self.counts[name].rows.n_rows, expected)
-        if pattern.target is not None and UNIGRAM not in self.counts:
-            self.counts[UNIGRAM] = CountTable.from_arrays(arrays, UNIGRAM, vocab_size)
+            table = CountTable.from_arrays(arrays, name, alphabet(pattern.target))
+            _check_size(name, "contexts", table.rows.n_rows, expected)
+            tables.counts[name] = table
+        if pattern.target is not None:
+            tables.counts[UNIGRAM] = CountTable.from_arrays(arrays, UNIGRAM, vocab_size)
+        return tables
 
 
 class _Counter:
