@@ -5,15 +5,13 @@
 
 from clso.gpt.evaluator import GptProblem
 from clso.gpt.frame import GptFrame, GptShape
-from clso.gpt.genome import gpt_space
-from clso.gpt.head import TiledHead
+from clso.gpt.genome import GptGenomes
 from clso.gpt.model import CrystallineGpt
 
 __all__ = [
     "CrystallineGpt",
     "GptFrame",
+    "GptGenomes",
     "GptProblem",
     "GptShape",
-    "TiledHead",
-    "gpt_space",
 ]

@@ -1,65 +1,62 @@
 """The body of a GPT-2 without trained parameters, cut into steps of one matrix each.
 
-Notation: n = B T positions, d = `n_embd`. A state is a pair of
-
-    residual  (n, d)    the residual stream
-    branch    (n, .)    what the next matrix is multiplied to
-
-and each step takes the state through one matrix. Steps are pure: two genomes that agree in
-their first genes agree in the states after them, so a population can share those.
-LayerNorm has weight 1 and bias 0, linear layers have no bias, the activation is `gelu_new`.
+Notation: n = B T positions, d = `n_embd`. Each step applies one matrix to a state and gives the
+next state. Steps are pure: two genomes that agree in their first genes agree in the states after
+them, so a population can share these states. LayerNorm has weight 1 and bias 0, linear layers have
+no bias, the activation is `gelu_new`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch.nn import functional
 
-__all__ = ["State", "first_state", "step"]
+__all__ = ["State"]
 
 _CHUNK = 128  # rows of an activation that stay in the second-level cache
 _SQRT_2_BY_PI = math.sqrt(2.0 / math.pi)
 
 
 class State(NamedTuple):
-    """Between two steps: the residual stream and the next matrix's input."""
+    """The forward pass between two matrices.
 
-    residual: torch.Tensor  # (n, d)
-    branch: torch.Tensor  # (n, in)
-
-
-def first_state(embedded: torch.Tensor) -> State:
-    """Return the state before the first layer, from `(n, d)` embeddings."""
-    return State(embedded, _layer_norm(embedded))
-
-
-def step(slot: str, state: State, weight: torch.Tensor, *, n_head: int, length: int) -> State:
-    """Take a state through one matrix.
-
-    After a layer's `mlp_down` the branch is the normalised residual: the next layer's input, or
-    the final LayerNorm's output.
-
-    Args:
-        slot: the next of `clso.library.SLOTS`, in their order, layer after layer.
-        state: left as it is.
-        weight: the slot's matrix, `(in, out)`.
-        n_head: attention heads.
-        length: T, positions per block.
+    Attributes:
+        residual: the residual stream, `(n, d)`.
+        branch: the input of the next matrix, `(n, in)`. After a layer's `mlp_down` it is the
+            normalised residual: the next layer's input, or the final LayerNorm's output.
     """
-    residual, branch = state
-    if slot == "attn_qkv":
-        return State(residual, _attention(branch @ weight, n_head, length))
-    if slot == "attn_out":
-        residual = torch.addmm(residual, branch, weight)
+
+    residual: torch.Tensor
+    branch: torch.Tensor
+
+    @classmethod
+    def first(cls, embedded: torch.Tensor) -> Self:
+        """Return the state before the first layer, from `(n, d)` embeddings."""
+        return cls(embedded, _layer_norm(embedded))
+
+    def step(self, slot: str, weight: torch.Tensor, *, n_head: int, length: int) -> State:
+        """Return the state after one more matrix.
+
+        Args:
+            slot: the next of `clso.library.SLOTS`, in their order, layer after layer.
+            weight: the slot's matrix, `(in, out)`.
+            n_head: attention heads.
+            length: T, positions per block.
+        """
+        residual, branch = self
+        if slot == "attn_qkv":
+            return State(residual, _attention(branch @ weight, n_head, length))
+        if slot == "attn_out":
+            residual = torch.addmm(residual, branch, weight)
+            return State(residual, _layer_norm(residual))
+        if slot == "mlp_up":
+            return State(residual, _twice_gelu_new_(branch @ weight))
+        # mlp_down; halving is exact, so this is gelu_new(branch) times the matrix to the last bit
+        residual = torch.addmm(residual, branch, weight, alpha=0.5)
         return State(residual, _layer_norm(residual))
-    if slot == "mlp_up":
-        return State(residual, _twice_gelu_new_(branch @ weight))
-    # mlp_down; halving is exact, so this is gelu_new(branch) times the matrix to the last bit
-    residual = torch.addmm(residual, branch, weight, alpha=0.5)
-    return State(residual, _layer_norm(residual))
 
 
 def _layer_norm(residual: torch.Tensor) -> torch.Tensor:

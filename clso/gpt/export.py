@@ -26,13 +26,13 @@ _PARAMETERS = {
 
 
 def to_gpt2(model: CrystallineGpt, *, end_token_id: int) -> GPT2LMHeadModel:
-    """Return the same function as a `GPT2LMHeadModel` in evaluation mode, on the CPU.
+    """Return the same model as a `GPT2LMHeadModel` in evaluation mode, on the CPU.
 
-    A unigram bias becomes the last column of an untied head; the final LayerNorm's last
-    coordinate, weight 0 and bias 1, multiplies it.
+    A unigram bias becomes the last column of an untied head. The last coordinate of the final
+    LayerNorm multiplies it: weight 0, bias 1.
 
     Args:
-        model: what to export.
+        model: the model to export.
         end_token_id: begins and ends texts.
     """
     frame, shape = model.frame, model.frame.shape
@@ -70,11 +70,10 @@ def to_gpt2(model: CrystallineGpt, *, end_token_id: int) -> GPT2LMHeadModel:
 
 
 def save_checkpoint(model: CrystallineGpt, tokenizer: Tokenizer, path: Path) -> None:
-    """Write a folder that plain `transformers` loads, model and tokenizer.
+    """Write model and tokenizer to a folder that plain `transformers` loads, without CLSO.
 
-    `AutoModelForCausalLM.from_pretrained(path)` and `AutoTokenizer.from_pretrained(path)` need
-    nothing of CLSO; `crystalline.json` tells which library entries the weights are. The folder
-    is written beside its target and renamed; one that is there is replaced.
+    `crystalline.json` lists the library entries that the weights are. The folder is written beside
+    its target, then renamed; an existing folder is replaced.
 
     Raises:
         ArtifactError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What all crystalline GPTs of a run have in common: shape, embeddings and readout.
+"""The parts that all crystalline GPTs of a run share: shape, embeddings and readout.
 
 Notation: d = `n_embd`, V tokens, T positions. wte `(V, d)` and wpe `(T, d)` are N(0, 0.02^2), as
 GPT-2 starts, and never trained. The readout is tied, logits = h wte^T, or carries a unigram bias,
@@ -8,8 +8,8 @@ GPT-2 starts, and never trained. The readout is tied, logits = h wte^T, or carri
 with the last coordinate of h set to 1 and the last column of the readout to log_unigram. A plain
 GPT-2 does the same with an untied head and a final LayerNorm whose last weight is 0, bias 1.
 
-Where genes pick wte and readout from a library, the frame has neither: it holds the positions
-that the library's layout wants, and the last coordinate of h is 1 for the readout's own bias.
+Where genes pick wte and readout from a library, the frame has neither. It holds the positions of
+the library's layout, and the last coordinate of h is 1 for the readout's own bias.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from clso.scoring import Int64Array
 __all__ = ["GptFrame", "GptShape"]
 
 _EMBEDDING_STD = 0.02
-# Set these streams apart from every other use of the same seed.
+# Keep these random streams apart from every other use of the same seed.
 _TOKEN_STREAM = int.from_bytes(b"wte")
 _POSITION_STREAM = int.from_bytes(b"wpe")
 
@@ -61,22 +62,22 @@ class GptShape:
 
 
 class GptFrame:
-    """The parts of a model that no gene touches.
+    """The parts of a model that no gene picks.
 
     Args:
         shape: the model's size.
-        seed: fixes wte and wpe.
+        seed: of wte and wpe.
         log_unigram: `(V,)` finite log-probabilities (or any logit bias); `None`: tied readout.
-        positions: wpe `(T, d)` for models whose wte and readout are library entries; `None`: all
-            three are the frame's.
-        device: where the tensors live.
+        positions: wpe `(T, d)` for models whose wte and readout are library entries; `None`: wte,
+            wpe and readout are the frame's.
+        device: of the tensors.
 
     Attributes:
-        wte: `(V, d)`, no rows where genes pick it.
-        head: the readout, no rows where genes pick it.
+        wte: `(V, d)`, without rows where genes pick the embedding.
+        head: the readout, without rows where genes pick it.
 
     Raises:
-        ConfigError: a unigram bias for a model of width 1, which has no coordinate to spare.
+        ConfigError: a unigram bias for a model of width 1.
         ValueError: `log_unigram` or `positions` of another shape or not finite, or both given.
     """
 
@@ -98,15 +99,10 @@ class GptFrame:
         if positions is None:
             self.wpe = self._gaussian(_POSITION_STREAM, shape.block_size)
         else:
-            expected = (shape.block_size, shape.n_embd)
-            if positions.shape != expected or not np.isfinite(positions).all():
-                raise ValueError(
-                    f"positions have the shape {positions.shape}, expected {expected}, all finite"
-                )
+            _check("positions", positions, (shape.block_size, shape.n_embd))
             if log_unigram is not None:
                 raise ValueError("a readout from the library brings a bias of its own")
-            self.wpe = torch.empty(expected, device=self.device)
-            self.wpe.copy_(torch.from_numpy(positions))
+            self.wpe = self._tensor(positions)
         readout = self.wte
         if log_unigram is not None:
             if shape.n_embd < 2:
@@ -114,11 +110,7 @@ class GptFrame:
                     "a unigram bias takes one coordinate, and n_embd is 1",
                     remedy="choose a larger n_embd, or gpt.unigram_bias: false",
                 )
-            if log_unigram.shape != (shape.vocab_size,) or not np.isfinite(log_unigram).all():
-                raise ValueError(
-                    f"log_unigram has the shape {log_unigram.shape}, "
-                    f"expected ({shape.vocab_size},), all finite"
-                )
+            _check("log_unigram", log_unigram, (shape.vocab_size,))
             readout = self.wte.clone()
             readout[:, -1] = torch.from_numpy(log_unigram.astype(np.float32)).to(self.device)
         self.head = TiledHead(readout)
@@ -126,22 +118,19 @@ class GptFrame:
     def _gaussian(self, stream: int, rows: int) -> torch.Tensor:
         generator = np.random.default_rng([self.seed, stream])
         values = generator.standard_normal((rows, self.shape.n_embd), dtype=np.float32)
-        # into torch's own memory, which is aligned to 64 bytes
-        tensor = torch.empty(values.shape, device=self.device)
-        return tensor.copy_(torch.from_numpy(values)).mul_(_EMBEDDING_STD)
+        return self._tensor(values).mul_(_EMBEDDING_STD)
 
-    def embed(self, inputs: torch.Tensor, wte: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the first layer's input for `(B, T)` tokens, `(B T, d)`.
+    def _tensor(self, values: npt.NDArray[np.float32]) -> torch.Tensor:
+        # a copy into torch's own memory, which is aligned to 64 bytes
+        return torch.empty(values.shape, device=self.device).copy_(torch.from_numpy(values))
 
-        Args:
-            inputs: `(B, T)` int64.
-            wte: `(V, d)`, in place of the frame's own.
-        """
-        vectors = (self.wte if wte is None else wte)[inputs] + self.wpe[: inputs.shape[1]]
+    def embed(self, inputs: torch.Tensor, wte: torch.Tensor) -> torch.Tensor:
+        """Return the first layer's input for `(B, T)` tokens and wte `(V, d)`, `(B T, d)`."""
+        vectors = wte[inputs] + self.wpe[: inputs.shape[1]]
         return vectors.view(-1, self.shape.n_embd)
 
     def readout(self, normed: torch.Tensor) -> torch.Tensor:
-        """Turn the last residual, normalised, into what the head takes; in place, `(n, d)`."""
+        """Turn the last normalised residual into the head's input, in place, `(n, d)`."""
         if self.has_bias:
             normed[:, -1] = 1.0
         return normed
@@ -168,7 +157,7 @@ class GptFrame:
 
     @property
     def stored_bytes(self) -> int:
-        """Size of wte and wpe, and of the bias where there is one; nothing that genes pick."""
+        """Size of the frame's wte and wpe, and of its unigram bias."""
         own_bias = self.has_bias and not self.has_token_genes
         bias = 4 * self.shape.vocab_size if own_bias else 0
         return self.wte.nbytes + self.wpe.nbytes + bias
@@ -180,3 +169,8 @@ class GptFrame:
         for tensor in (self.wte, self.wpe, self.head.weight):
             digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _check(name: str, values: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+    if values.shape != shape or not np.isfinite(values).all():
+        raise ValueError(f"{name} has the shape {values.shape}, expected {shape}, all finite")

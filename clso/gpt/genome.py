@@ -1,58 +1,133 @@
-"""The genomes of crystalline GPTs: one gene per matrix, or one per slot for all layers.
+r"""The genomes of crystalline GPTs, the matrices that each picks, and their costs.
 
-Notation: L layers. With shared layers the body has 4 genes named as `SLOTS`; without, 4 L genes
-`layer0.attn_qkv`, ..., in the order in which a forward pass meets them. A library with the slots
-`embedding` and `readout` adds a gene for each: the first of all and the last.
+Notation: d = `n_embd`, L layers, T positions per block, V tokens. With shared layers the body has
+4 genes named as `SLOTS`; without, 4 L genes `layer0.attn_qkv`, ..., in the order of a forward
+pass. A library with the slots `embedding` and `readout` adds one gene for each: the first gene of
+all and the last.
+
+The cost counts the products of a forward pass, each in the structured form of its library entry,
+as a kernel for that family would run it:
+
+.. math::
+    \sum_{l=1}^{L} \bigl( flops(W^{qkv}_l) + 2 d (T + 1) + flops(W^{out}_l) \bigr)
+        + \bigl( flops(W^{up}_l) + flops(W^{down}_l) \bigr) + head
+
+The term in T is attention: position t = 0 .. T - 1 sees t + 1 keys, a product with each and a
+weighted sum of as many values, 4 d (t + 1), which is 2 d (T + 1) on average. A branch (either pair
+of brackets) with a zero matrix adds nothing to the residual stream and is not run. The head is
+2 V d, or the flops of the readout entry. The embedding is a look-up, and element-wise operations
+(LayerNorm, activation, softmax, residual sums) are the same for all genomes of a shape; neither is
+counted.
+
+Source: Kaplan et al. 2020, section 2.1 (the convention).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from clso.errors import ConfigError
 from clso.genome import Genome, GenomeSpace, Slot
+from clso.gpt.frame import GptFrame
 from clso.library import SLOTS, TOKEN_SLOTS, BasisLibrary
+from clso.problem import GenomeCost
 
-__all__ = ["gpt_space", "matrices", "token_entries", "token_genes"]
+__all__ = ["Entry", "GptGenomes"]
+
+Entry = tuple[str, int]
+"""A library entry: slot and index."""
+
+_GENE_BYTES = 4
 
 
-def gpt_space(library: BasisLibrary, n_layer: int, *, share_layers: bool) -> GenomeSpace:
-    """Return the space of all models over a library.
+class GptGenomes:
+    """The genomes of all models over one library.
 
-    Where a library holds a matrix more than once (the zero matrix above all), the canonical form
-    takes the first of them.
+    Args:
+        library: the matrices.
+        frame: the parts of a model that no gene picks.
+        share_layers: one gene per slot for all layers, or one per layer and slot.
+
+    Attributes:
+        space: the space of genomes. Where a library holds a matrix more than once (the zero
+            matrix above all), the canonical form picks the first copy.
+
+    Raises:
+        ConfigError: library and frame differ in width or vocabulary, or not exactly one of them
+            has embedding and readout.
     """
-    names = (
-        SLOTS
-        if share_layers
-        else tuple(f"layer{layer}.{slot}" for layer in range(n_layer) for slot in SLOTS)
-    )
-    if library.vocab_size is not None:
-        names = ("embedding", *names, "readout")
-    maps = [library.first_alike[name.rpartition(".")[2]] for name in names]
-    slots = tuple(Slot(name, len(found)) for name, found in zip(names, maps, strict=True))
-    if all(found == tuple(range(len(found))) for found in maps):
+
+    def __init__(self, library: BasisLibrary, frame: GptFrame, *, share_layers: bool) -> None:
+        _check_fit(library, frame)
+        self._library = library
+        self._frame = frame
+        names = SLOTS
+        if not share_layers:
+            names = tuple(f"layer{i}.{slot}" for i in range(frame.shape.n_layer) for slot in SLOTS)
+        if frame.has_token_genes:
+            names = ("embedding", *names, "readout")
+        self.space = _space(library, names)
+
+    def matrices(self, genome: Genome) -> tuple[Entry, ...]:
+        """Return the body's 4 L matrices, in the order of a forward pass."""
+        body = genome[1:-1] if self._frame.has_token_genes else genome
+        slots = SLOTS * self._frame.shape.n_layer
+        return tuple(zip(slots, body * (len(slots) // len(body)), strict=True))
+
+    def token_entries(self, genome: Genome) -> tuple[Entry, ...]:
+        """Return embedding and readout; nothing where they are the frame's."""
+        if not self._frame.has_token_genes:
+            return ()
+        return tuple(zip(TOKEN_SLOTS, (genome[0], genome[-1]), strict=True))
+
+    def stored_bytes(self, genome: Genome) -> int:
+        """Return the compact size of the distinct entries in use, the frame and the genome."""
+        entries = {*self.matrices(genome), *self.token_entries(genome)}
+        in_use = sum(self._library[slot][index].stored_bytes for slot, index in entries)
+        return in_use + self._frame.stored_bytes + _GENE_BYTES * len(genome)
+
+    def cost(self, genome: Genome) -> GenomeCost:
+        """Return the cost of a validated genome's model."""
+        shape = self._frame.shape
+        attention = 2 * shape.n_embd * (shape.block_size + 1)
+        flops = [self._library[slot][index].flops for slot, index in self.matrices(genome)]
+        total = 2 * shape.vocab_size * shape.n_embd
+        for slot, index in self.token_entries(genome)[1:]:
+            total = self._library[slot][index].flops
+        for layer in range(shape.n_layer):
+            qkv, out, up, down = flops[4 * layer : 4 * layer + 4]
+            total += qkv + attention + out if qkv and out else 0
+            total += up + down if up and down else 0
+        return GenomeCost(self.stored_bytes(genome), total)
+
+
+def _space(library: BasisLibrary, names: Sequence[str]) -> GenomeSpace:
+    first_alike = [library.first_alike[name.rpartition(".")[2]] for name in names]
+    slots = tuple(Slot(name, len(first)) for name, first in zip(names, first_alike, strict=True))
+    if all(first == tuple(range(len(first))) for first in first_alike):
         return GenomeSpace(slots)
 
     def canonicalize(genome: Genome) -> Genome:
-        return tuple(found[gene] for found, gene in zip(maps, genome, strict=True))
+        return tuple(first[gene] for first, gene in zip(first_alike, genome, strict=True))
 
     return GenomeSpace(slots, canonicalize)
 
 
-def matrices(genome: Genome, n_layer: int) -> tuple[tuple[str, int], ...]:
-    """Return the body's 4 L matrices as (slot, index), in the order of a forward pass.
-
-    A genome of 4 body genes repeats in every layer.
-    """
-    body = genome if token_genes(genome) is None else genome[1:-1]
-    repeats = 4 * n_layer // len(body)
-    return tuple(zip(SLOTS * n_layer, body * repeats, strict=True))
-
-
-def token_genes(genome: Genome) -> tuple[int, int] | None:
-    """Return the genes of embedding and readout; `None` for a genome of body genes alone."""
-    return (genome[0], genome[-1]) if len(genome) % len(SLOTS) else None
-
-
-def token_entries(genome: Genome) -> tuple[tuple[str, int], ...]:
-    """Return embedding and readout as (slot, index); nothing for a genome of body genes alone."""
-    genes = token_genes(genome)
-    return () if genes is None else tuple(zip(TOKEN_SLOTS, genes, strict=True))
+def _check_fit(library: BasisLibrary, frame: GptFrame) -> None:
+    if library.n_embd != frame.shape.n_embd:
+        raise ConfigError(
+            f"the library is for n_embd {library.n_embd}, the model has {frame.shape.n_embd}",
+            remedy="generate a library for the model's width",
+        )
+    if frame.has_token_genes != (library.vocab_size is not None):
+        raise ConfigError(
+            "embedding and readout are either in the library or in the frame, not in "
+            + ("both" if library.vocab_size is not None else "neither"),
+            remedy="give the frame the positions of the library's layout, or no positions",
+        )
+    if library.vocab_size not in (None, frame.shape.vocab_size):
+        raise ConfigError(
+            f"the library's embeddings have {library.vocab_size} tokens, the model has "
+            f"{frame.shape.vocab_size}",
+            remedy="generate the library with the data of the model",
+        )

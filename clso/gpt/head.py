@@ -1,11 +1,11 @@
-"""The exact softmax loss over a large vocabulary without ever holding all logits.
+"""The exact softmax loss over a large vocabulary, without all logits in memory at once.
 
 Notation: n positions, d coordinates, V tokens; h `(n, d)` float32, W `(V, d)` float32.
 
     nll_i = log sum_v exp(h_i . W_v) - h_i . W_target(i)
 
-A tile of logits is made, exponentiated and summed while it is in the processor's cache. What
-remains is the cost of the matrix product itself.
+A tile of logits is computed, exponentiated and summed while it is in the processor's cache, so the
+cost is little more than that of the matrix product.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SMALLEST_SUM = 1e-20
 
 
 class TiledHead:
-    """A readout matrix, ready to price targets.
+    """A readout matrix that gives the loss of targets.
 
     Args:
         weight: W `(V, d)` float32.
@@ -37,7 +37,7 @@ class TiledHead:
         self.weight = weight.contiguous()
 
     def scratch(self) -> torch.Tensor:
-        """Return room for one tile, to hand to many calls of `nll` on one thread."""
+        """Return memory for one tile, which calls of `nll` on one thread can share."""
         columns = min(COLUMNS, self.weight.shape[0])
         return torch.empty(ROWS * columns, device=self.weight.device)
 
@@ -47,8 +47,8 @@ class TiledHead:
         """Return `-log softmax(h W^T)[target]` in nats, `(n,)` float64.
 
         Exponentials are float32, sums over tiles and positions float64. The value of a position
-        depends on its chunk of `ROWS` positions only, not on what else is priced. Without
-        gradients: call it in inference mode if W is a parameter.
+        depends only on its chunk of `ROWS` positions. There are no gradients: call it in inference
+        mode if W is a parameter.
 
         Args:
             hidden: h `(n, d)` float32.
@@ -59,8 +59,8 @@ class TiledHead:
         parts = []
         for start in range(0, hidden.shape[0], ROWS):
             rows = hidden[start : start + ROWS]
-            picked = self.weight[targets[start : start + ROWS]]
-            target_logit = (rows * picked).sum(1, dtype=torch.float64)
+            target_weights = self.weight[targets[start : start + ROWS]]
+            target_logit = (rows * target_weights).sum(1, dtype=torch.float64)
             parts.append(self._log_sum_exp(rows, scratch) - target_logit)
         return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float64)
 
@@ -68,8 +68,8 @@ class TiledHead:
         total = rows.new_zeros(rows.shape[0], dtype=torch.float64)
         for start in range(0, self.weight.shape[0], COLUMNS):
             total += self._tile(rows, start, scratch).exp_().sum(1)
-        # No shift is needed unless a sum overflowed or is close to underflow, which can be seen
-        # afterwards; a maximum beforehand would cost another pass over every tile.
+        # A shift is needed only if a sum overflowed or is close to underflow, which shows in the
+        # result. To find the maximum first would cost another pass over every tile.
         if bool(((total > _SMALLEST_SUM) & (total < torch.inf)).all()):
             return total.log_()
         return self._shifted_log_sum_exp(rows, scratch)

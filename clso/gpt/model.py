@@ -8,16 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clso.errors import ConfigError
-from clso.gpt.body import first_state, step
-from clso.gpt.cost import stored_bytes
+from clso.gpt.body import State
 from clso.gpt.frame import GptFrame
-from clso.gpt.genome import gpt_space, matrices, token_entries
+from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
-from clso.library import BasisLibrary
+from clso.library import SLOTS, BasisLibrary
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["CrystallineGpt", "check_widths"]
+__all__ = ["CrystallineGpt"]
 
 _CHUNK_TOKENS = 4096
 
@@ -28,20 +26,20 @@ class CrystallineGpt:
     A `clso.scoring.LanguageModel`.
 
     Args:
-        library: where the matrices come from; its width must be the frame's.
-        genome: 4 genes (shared by all layers) or 4 per layer; one before and one after them where
-            the library has embeddings and readouts.
-        frame: positions, and embeddings and readout where the library has none.
-        share_layers: which of the two.
+        library: the matrices.
+        genome: of the space of `GptGenomes`.
+        frame: positions, and embedding and readout where the library has none.
+        share_layers: one gene per slot for all layers, or one per layer and slot.
 
     Attributes:
-        matrices: (slot, index) of each matrix of the body, in the order of a forward pass, 4 L.
-        weights: the matrices themselves, `(in, out)` float32 each.
+        matrices: the library entries of the body, in the order of a forward pass, 4 L.
+        entries: all library entries in use, embedding and readout after the body's.
+        weights: the dense matrices of the body, `(in, out)` float32 each.
         wte: the embedding, `(V, d)`.
         head: the readout.
 
     Raises:
-        ConfigError: library and frame differ in width.
+        ConfigError: library and frame do not fit; see `GptGenomes`.
         GenomeError: a genome of the wrong length or with a gene out of range.
     """
 
@@ -50,49 +48,40 @@ class CrystallineGpt:
     def __init__(
         self, library: BasisLibrary, genome: Iterable[int], frame: GptFrame, *, share_layers: bool
     ) -> None:
-        check_widths(library, frame)
         self.library = library
         self.frame = frame
         self.share_layers = share_layers
-        n_layer = frame.shape.n_layer
-        self.genome = gpt_space(library, n_layer, share_layers=share_layers).validate(genome)
-        self.matrices = matrices(self.genome, n_layer)
-        dense = {
-            (slot, index): torch.from_numpy(library[slot][index].dense()).to(frame.device)
-            for slot, index in self.matrices
-        }
-        self.weights = tuple(dense[key] for key in self.matrices)
+        self._genomes = GptGenomes(library, frame, share_layers=share_layers)
+        self.genome = self._genomes.space.validate(genome)
+        self.matrices = self._genomes.matrices(self.genome)
+        tokens = self._genomes.token_entries(self.genome)
+        self.entries = (*self.matrices, *tokens)
+        dense = {entry: self._dense(entry) for entry in self.entries}
+        self.weights = tuple(dense[entry] for entry in self.matrices)
         self.wte, self.head = frame.wte, frame.head
-        self._token_entries = token_entries(self.genome)
-        if self._token_entries:
-            wte, readout = (
-                torch.from_numpy(library[slot][index].dense()).to(frame.device)
-                for slot, index in self._token_entries
-            )
-            self.wte, self.head = wte, TiledHead(readout)
+        if tokens:
+            self.wte, self.head = dense[tokens[0]], TiledHead(dense[tokens[1]])
 
-    @property
-    def entries(self) -> tuple[tuple[str, int], ...]:
-        """(slot, index) of all entries in use, embedding and readout after the body's."""
-        return (*self.matrices, *self._token_entries)
+    def _dense(self, entry: Entry) -> torch.Tensor:
+        slot, index = entry
+        return torch.from_numpy(self.library[slot][index].dense()).to(self.frame.device)
 
     def weight(self, layer: int, slot: str) -> torch.Tensor:
         """Return the matrix of a slot in a layer, `(in, out)` float32."""
-        slots = [name for name, _ in self.matrices[4 * layer : 4 * layer + 4]]
-        return self.weights[4 * layer + slots.index(slot)]
+        return self.weights[4 * layer + SLOTS.index(slot)]
 
     @property
     def stored_bytes(self) -> int:
         """Compact size of the distinct entries in use, plus the frame and the genome."""
-        return stored_bytes(self.library, self.frame, self.genome)
+        return self._genomes.stored_bytes(self.genome)
 
     def _hidden(self, inputs: Int64Array) -> torch.Tensor:
-        """Return what the head takes, `(B T, d)`."""
+        """Return the head's input, `(B T, d)`."""
         tokens = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.frame.device)
-        state = first_state(self.frame.embed(tokens, self.wte))
+        state = State.first(self.frame.embed(tokens, self.wte))
         n_head, length = self.frame.shape.n_head, inputs.shape[1]
         for (slot, _), weight in zip(self.matrices, self.weights, strict=True):
-            state = step(slot, state, weight, n_head=n_head, length=length)
+            state = state.step(slot, weight, n_head=n_head, length=length)
         return self.frame.readout(state.branch)
 
     @torch.inference_mode()
@@ -108,9 +97,9 @@ class CrystallineGpt:
         nll = np.empty(inputs.shape, dtype=np.float64)
         for start in range(0, len(inputs), blocks):
             part = slice(start, start + blocks)
-            wanted = torch.from_numpy(np.ascontiguousarray(targets[part])).to(self.frame.device)
-            values = self.head.nll(self._hidden(inputs[part]), wanted.view(-1), scratch)
-            nll[part] = values.view(wanted.shape).cpu().numpy()
+            labels = torch.from_numpy(np.ascontiguousarray(targets[part])).to(self.frame.device)
+            values = self.head.nll(self._hidden(inputs[part]), labels.view(-1), scratch)
+            nll[part] = values.view(labels.shape).cpu().numpy()
         return nll
 
     @torch.inference_mode()
@@ -124,29 +113,3 @@ class CrystallineGpt:
         logits = self._hidden(inputs) @ self.head.weight.t()
         distribution = torch.softmax(logits.double(), dim=1)
         return np.asarray(distribution.view(*inputs.shape, -1).cpu().numpy(), dtype=np.float64)
-
-
-def check_widths(library: BasisLibrary, frame: GptFrame) -> None:
-    """Refuse a library for other models than the frame's.
-
-    Raises:
-        ConfigError: library and frame differ in width, or in vocabulary, or only one of them is
-            for genomes that pick embedding and readout.
-    """
-    if library.n_embd != frame.shape.n_embd:
-        raise ConfigError(
-            f"the library is for n_embd {library.n_embd}, the model has {frame.shape.n_embd}",
-            remedy="generate a library for the model's width",
-        )
-    if frame.has_token_genes != (library.vocab_size is not None):
-        raise ConfigError(
-            "embedding and readout are either in the library or in the frame, not in "
-            + ("both" if library.vocab_size is not None else "neither"),
-            remedy="give the frame the positions of the library's layout, or no positions",
-        )
-    if library.vocab_size not in (None, frame.shape.vocab_size):
-        raise ConfigError(
-            f"the library's embeddings have {library.vocab_size} tokens, the model has "
-            f"{frame.shape.vocab_size}",
-            remedy="generate the library with the data of the model",
-        )

@@ -61,9 +61,11 @@ def test_workers_do_not_change_a_bit(make: Make, workers: int) -> None:
     assert losses(make(workers=workers), genomes[:1]) == losses(make(), genomes[:1])
 
 
-def test_a_full_cache_does_not_change_a_bit(make: Make) -> None:
+def test_a_full_cache_does_not_change_a_bit(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     genomes = population(make(), 8)
-    assert losses(make(cache_bytes=0), genomes) == losses(make(), genomes)
+    cached = losses(make(), genomes)
+    monkeypatch.setattr("clso.gpt.evaluator._CACHE_BYTES", 0)
+    assert losses(make(), genomes) == cached
 
 
 def test_threads_of_the_caller_do_not_change_a_bit_and_are_given_back(make: Make) -> None:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from clso.gpt import TiledHead
-from clso.gpt.head import COLUMNS, ROWS
+from clso.gpt.head import COLUMNS, ROWS, TiledHead
 
 
 def example(n: int, vocabulary: int, width: int, scale: float = 1.0) -> tuple[torch.Tensor, ...]:

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from clso.errors import ConfigError, GenomeError
-from clso.gpt import CrystallineGpt, GptFrame, GptShape, gpt_space
+from clso.gpt import CrystallineGpt, GptFrame, GptGenomes, GptShape
 from clso.gpt.body import _twice_gelu_new_
 from clso.library import SLOTS, BasisLibrary
 
@@ -27,9 +27,9 @@ def test_every_weight_is_a_library_entry(model: CrystallineGpt, library: BasisLi
             assert torch.equal(model.weight(layer, slot), expected)
 
 
-def test_slots_are_named_by_layer_unless_shared(library: BasisLibrary) -> None:
-    free = gpt_space(library, 2, share_layers=False)
-    shared = gpt_space(library, 2, share_layers=True)
+def test_slots_are_named_by_layer_unless_shared(library: BasisLibrary, frame: GptFrame) -> None:
+    free = GptGenomes(library, frame, share_layers=False).space
+    shared = GptGenomes(library, frame, share_layers=True).space
     assert [slot.name for slot in shared.slots] == list(SLOTS)
     assert len(free) == 8
     assert free.slots[5].name == "layer1.attn_out"

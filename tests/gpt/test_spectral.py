@@ -14,7 +14,7 @@ from clso.counting import count_targets
 from clso.errors import ConfigError
 from clso.floors import Unigram
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
-from clso.gpt.body import first_state, step
+from clso.gpt.body import State
 from clso.gpt.export import to_gpt2
 from clso.library import SLOTS, BasisLibrary, ResidualLayout
 from clso.library.cooccurrence import SpectralFactors
@@ -168,13 +168,13 @@ def test_heads_bring_the_earlier_tokens_and_take_the_current_one_out(
 ) -> None:
     inputs = torch.from_numpy(walk(BLOCK - 2, 5)[None])
     embedded = frame.embed(inputs, torch.from_numpy(library["embedding"][0].dense()))
-    state = first_state(embedded)
+    state = State.first(embedded)
     entry = library["attn_qkv"][2]
     for slot, weight in (
         ("attn_qkv", entry.dense()),
         ("attn_out", library["attn_out"][2].dense() / library["attn_out"][2].parameters["gain"]),
     ):
-        state = step(slot, state, torch.from_numpy(weight), n_head=2, length=BLOCK)
+        state = state.step(slot, torch.from_numpy(weight), n_head=2, length=BLOCK)
     start = LAYOUT.near
     brought = state.residual[:, start : start + LAYOUT.recent].numpy()
     own = embedded[:, start : start + LAYOUT.recent].numpy()

@@ -5,7 +5,7 @@ import pytest
 from drawn_families import family_settings
 
 from clso.errors import ArtifactError
-from clso.gpt.genome import gpt_space
+from clso.gpt import GptFrame, GptGenomes, GptShape
 from clso.library import FAMILIES, SLOTS, BasisLibrary, Zero
 
 
@@ -26,7 +26,8 @@ def test_several_zeros_are_one_choice() -> None:
     specs = [family_settings("permutation"), family_settings("zero")]
     library = BasisLibrary.generate(8, 6, specs, 1.0, 0)
     assert [entry.family for entry in library["mlp_up"]] == ["permutation"] * 3 + ["zero"] * 3
-    space = gpt_space(library, 1, share_layers=True)
+    frame = GptFrame(GptShape(1, 2, 8, 4, 9), seed=0)
+    space = GptGenomes(library, frame, share_layers=True).space
     assert space.canonical((0, 3, 4, 5)) == (0, 3, 3, 3)
     again = BasisLibrary.from_table(library.to_table())
     assert again.fingerprint == library.fingerprint
