@@ -97,13 +97,7 @@ class TokenShapes:
         return np.asarray(likeliest[self.numberings[0]])
 
     def log_prior(self, seen: Int64Array, labels: Int64Array, n_classes: int) -> LogPrior:
-        """Return log p(c | h_1) of each seen token, from the other seen tokens.
-
-        Args:
-            seen: the seen tokens, `(n,)`.
-            labels: their classes, `(n,)`.
-            n_classes: C.
-        """
+        """Return log p(c | h_1) of each seen token, from the classes of the other seen tokens."""
         others = self._by_shape(seen, labels, n_classes, left_out=1)
         own = (np.bincount(labels)[labels] - 1 + 1 / n_classes) / len(labels)
         for numbering in reversed(self.numberings):

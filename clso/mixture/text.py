@@ -6,6 +6,7 @@ a token of class c' (second map) stands a fixed offset after a token of class c 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +22,10 @@ from clso.mixture.arrays import Float32Array, UnsignedArray, narrow
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 
-__all__ = ["DEFAULT_MEMORY_BYTES", "FittingText", "FunctionSettings"]
+__all__ = ["CLASS_MAP_NAME", "DEFAULT_MEMORY_BYTES", "FittingText", "FunctionSettings"]
 
 DEFAULT_MEMORY_BYTES: Final = 2 << 30
+CLASS_MAP_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _CHUNK: Final = 1 << 22
 _MOST_CLASSES: Final = (1 << 32) - 1
 
@@ -52,7 +54,7 @@ class FittingText:
         wanted: all functions that are fitted on the text.
         workspace: a folder for temporary files when the text is large; `None`: all in memory.
         memory_bytes: the working memory for sorting n-grams.
-        reporter: is told how many counts are done.
+        reporter: shows the progress of counting.
     """
 
     def __init__(

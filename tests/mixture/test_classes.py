@@ -74,9 +74,9 @@ def test_a_map_depends_on_seed_and_name_only(streams: list, texts: list[bytes]) 
 
 def test_replicates_and_seeds_cluster_differently(streams: list) -> None:
     maps = fit_class_maps(streams, VOCAB, ["k8", "k8.1"], seed=3)
-    other = fit_class_maps(streams, VOCAB, ["k8"], seed=4)
+    other_seed = fit_class_maps(streams, VOCAB, ["k8"], seed=4)
     assert (maps["k8"] != maps["k8.1"]).any()
-    assert (maps["k8"] != other["k8"]).any()
+    assert (maps["k8"] != other_seed["k8"]).any()
 
 
 def test_a_map_does_not_depend_on_the_number_of_threads(text_stream: type) -> None:
@@ -108,7 +108,7 @@ def test_no_pair_spans_two_streams(
 
 @pytest.mark.parametrize("text", [[], [1], [1, 1, 1, 1, 1], [0, 1]])
 @pytest.mark.parametrize("name", ["k2", "s128"])
-def test_poor_texts_still_give_a_class_to_every_token(
+def test_tiny_texts_still_give_a_class_to_every_token(
     name: str, text: Sequence[int], text_stream: type
 ) -> None:
     for token_texts in (None, [b"a", b"b"]):

@@ -37,9 +37,9 @@ def test_the_uniform_function_comes_first(columns: Columns) -> None:
 
 def test_reloaded_columns_are_equal(columns: Columns, tmp_path: Path) -> None:
     columns.save(tmp_path / "columns.parquet")
-    again = Columns.load(tmp_path / "columns.parquet")
-    assert again.fingerprint == columns.fingerprint
-    assert (again.names, again.families) == (columns.names, columns.families)
+    reloaded = Columns.load(tmp_path / "columns.parquet")
+    assert reloaded.fingerprint == columns.fingerprint
+    assert (reloaded.names, reloaded.families) == (columns.names, columns.families)
 
 
 def test_a_damaged_file_is_refused_by_name(columns: Columns, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ def distances(rows: np.ndarray) -> np.ndarray:
 
 def test_all_coordinates_keep_the_distances_of_log_probabilities() -> None:
     columns = probabilities(8)
-    found = distances(function_features(columns, coordinates=8))
+    actual = distances(function_features(columns, coordinates=8))
     expected = distances(np.log(np.maximum(columns, 1e-5)))
-    assert np.allclose(found * expected.sum(), expected * found.sum(), rtol=1e-5, atol=1e-6)
+    assert np.allclose(actual * expected.sum(), expected * actual.sum(), rtol=1e-5, atol=1e-6)
 
 
 def test_features_are_centred_and_of_mean_square_norm_one() -> None:

@@ -32,11 +32,11 @@ def test_matches_grow_with_the_repeated_phrase(counts: HistoryCounts) -> None:
 
 
 def test_reloaded_counts_are_equal(counts: HistoryCounts) -> None:
-    again = HistoryCounts.from_arrays(5, counts.to_arrays())
+    reloaded = HistoryCounts.from_arrays(5, counts.to_arrays())
     blocks = np.random.default_rng(0).integers(0, 5, (4, 7))
-    for mine, other in zip(counts.of(blocks).seen, again.of(blocks).seen, strict=True):
-        assert np.array_equal(mine, other)
-    assert again.stored_bytes == counts.stored_bytes > 0
+    for expected, actual in zip(counts.of(blocks).seen, reloaded.of(blocks).seen, strict=True):
+        assert np.array_equal(expected, actual)
+    assert reloaded.stored_bytes == counts.stored_bytes > 0
 
 
 def test_no_text_at_all_leaves_every_context_unseen(text_stream: type) -> None:

@@ -182,16 +182,20 @@ def _checked_words(words: Sequence[str] | None, vocab_size: int) -> list[str]:
         return [f"t{token}" for token in range(vocab_size)]
     if len(words) != vocab_size:
         raise ConfigError(f"{len(words):,} words were given for {vocab_size:,} tokens")
-    known: dict[str, int] = {word: -1 for word in _SPECIAL}
+    token_of_word: dict[str, int] = {word: -1 for word in _SPECIAL}
     for token, word in enumerate(words):
         if not word or not word.isprintable() or any(map(str.isspace, word)):
             raise ConfigError(
                 f"token {token} is written {word!r}, expected printable text without spaces",
                 remedy=_WORDS_REMEDY,
             )
-        if known.setdefault(word, token) != token:
-            other = f"token {known[word]}" if known[word] >= 0 else "a sign of the file format"
+        if token_of_word.setdefault(word, token) != token:
+            same = (
+                f"token {token_of_word[word]}"
+                if token_of_word[word] >= 0
+                else "a sign of the file format"
+            )
             raise ConfigError(
-                f"token {token} is written {word!r}, and so is {other}", remedy=_WORDS_REMEDY
+                f"token {token} is written {word!r}, and so is {same}", remedy=_WORDS_REMEDY
             )
     return list(words)

@@ -143,8 +143,8 @@ class Context:
         for a shorter context h, a symbol x of the last element and a predicted symbol y.
 
         Args:
-            raw: the counts after these contexts.
-            rows: the table that leads from the shorter contexts to these (`extended`).
+            raw: the counts after the contexts of this prefix.
+            rows: the table that leads from the shorter contexts to them (`extended`).
 
         Source: Kneser and Ney 1995.
         """

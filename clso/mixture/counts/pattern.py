@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from clso.errors import ConfigError
+from clso.mixture.text import CLASS_MAP_NAME
 
 __all__ = ["Element", "Pattern"]
 
-_CLASSES: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-_ELEMENT: Final = re.compile(rf"([1-9][0-9]*)(?::({_CLASSES.pattern}))?")
-_PATTERN: Final = re.compile(rf"kn\(([^()>]*?)(?:->({_CLASSES.pattern}))?\)")
+_ELEMENT: Final = re.compile(rf"([1-9][0-9]*)(?::({CLASS_MAP_NAME.pattern}))?")
+_PATTERN: Final = re.compile(rf"kn\(([^()>]*?)(?:->({CLASS_MAP_NAME.pattern}))?\)")
 _REMEDY: Final = "write a pattern as kn(1,2), kn(1,3:k64) or kn(1:k64->k64)"
 
 
@@ -148,7 +148,7 @@ class Pattern:
 
 
 def _check_map_name(name: str | None) -> None:
-    if name is not None and _CLASSES.fullmatch(name) is None:
+    if name is not None and CLASS_MAP_NAME.fullmatch(name) is None:
         raise ConfigError(
             f"{name!r} cannot name a class map", remedy="use letters, digits, dots and _"
         )

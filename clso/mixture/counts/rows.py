@@ -79,13 +79,13 @@ class Rows:
         entries = np.full(len(rows), -1, dtype=np.int64)
         if len(self.symbols) == 0 or len(rows) == 0:
             return entries
-        wanted = self._key(rows, symbols)
+        keys = self._key(rows, symbols)
         # sorted searches walk the same memory one after another: several times faster
-        order = np.argsort(wanted)
-        wanted = wanted[order]
-        candidates = np.searchsorted(self._keys, wanted)
+        order = np.argsort(keys)
+        keys = keys[order]
+        candidates = np.searchsorted(self._keys, keys)
         candidates[candidates == len(self._keys)] = 0
-        exists = self._keys[candidates] == wanted
+        exists = self._keys[candidates] == keys
         entries[order[exists]] = candidates[exists]
         return entries
 

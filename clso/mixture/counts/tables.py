@@ -67,16 +67,16 @@ class Tables:
         """
         corpus = Corpus(text, frozenset[str]().union(*(p.class_names for p in patterns)))
         tables = cls(classes=corpus.class_maps)
-        wanted = set(patterns)
+        distinct = set(patterns)
         if any(pattern.target is not None for pattern in patterns):
-            wanted.add(Pattern())
+            distinct.add(Pattern())
         prefixes = {
             pattern.elements[:length]
-            for pattern in wanted
+            for pattern in distinct
             for length in range(len(pattern.elements) + 1)
         }
         with text.reporter.task("count", total=len(prefixes)) as task:
-            _Counter(tables, task).count((), Context(corpus), sorted(wanted, key=str))
+            _Counter(tables, task).count((), Context(corpus), sorted(distinct, key=str))
         return tables
 
     @classmethod

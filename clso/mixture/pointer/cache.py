@@ -104,21 +104,13 @@ class Gated(Pointer):
 
     @classmethod
     def from_text(cls, settings: GatedName, text: FittingText) -> Self:
-        """Count what the settings need in a text.
-
-        Raises:
-            ConfigError: a class map is missing or not `(V,)`.
-        """
+        """Count what the settings need in a text; see `BlockFunction.from_text`."""
         name = settings.classes
         return cls(settings, text.unigram.p, text.class_map(name), text.lift(name, name, 1))
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Rebuild the stored function, equal to the last bit.
-
-        Raises:
-            ArtifactError: an array is missing or does not fit.
-        """
+        """Rebuild the stored function; see `BlockFunction.from_arrays`."""
         settings = cls.parse(spec["name"])
         name, per_token = settings.classes, (spec["vocab_size"],)
         classes = stored_array(arrays, f"classes({name})", per_token)

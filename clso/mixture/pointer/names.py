@@ -18,11 +18,11 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from clso.errors import ConfigError
+from clso.mixture.text import CLASS_MAP_NAME
 
 __all__ = ["CacheName", "GatedName", "InductionName", "PointerName", "ProductName"]
 
 _CALL: Final = re.compile(r"([a-z]+)\(([^()]*)\)")
-_CLASSES: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _REMEDY: Final = (
     "write a pointer as cache(32,idf=0.5), gated(k128,half=60,idf=0.3,power=1), "
     "induction(2,decay=0.9) or product(k256,via=k128,adapt=0.5)"
@@ -43,7 +43,7 @@ _POWER = _Rule("power", "a number above 0, up to 8", lambda value: 0 < value <= 
 _LENGTH = _Rule("length", "1 to 16", lambda value: 1 <= value <= 16)
 _DECAY = _Rule("decay", "a number above 0, up to 1", lambda value: 0 < value <= 1)
 _ADAPT = _Rule("adapt", "0 to 1", lambda value: 0 <= value <= 1)
-_CLASS_MAP = _Rule("class map", "a word", _CLASSES.fullmatch)
+_CLASS_MAP = _Rule("class map", "a word", CLASS_MAP_NAME.fullmatch)
 
 
 def _setting(rule: _Rule, key: str = "", default: object = MISSING) -> Any:  # noqa: ANN401

@@ -174,11 +174,7 @@ class Product(BlockFunction):
 
     @classmethod
     def from_text(cls, settings: ProductName, text: FittingText) -> Self:
-        """Count what the settings need in a text.
-
-        Raises:
-            ConfigError: a class map is missing or not `(V,)`.
-        """
+        """Count what the settings need in a text; see `BlockFunction.from_text`."""
         classes, via = text.class_map(settings.classes), text.class_map(settings.via)
         lifts = [text.lift(settings.via, settings.classes, offset) for offset in EXPONENTS]
         successors = text.successors(settings.classes)
@@ -196,34 +192,22 @@ class Product(BlockFunction):
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Rebuild the stored function, equal to the last bit.
-
-        Raises:
-            ArtifactError: an array is missing or does not fit.
-        """
-        settings = cls.parse(spec["name"])
-        vocab_size = spec["vocab_size"]
-        a, b, keys, counts, *lifts = _array_names(settings)
-        classes, via = (stored_array(arrays, name, (vocab_size,)) for name in (a, b))
+        """Rebuild the stored function; see `BlockFunction.from_arrays`."""
+        settings, vocab_size = cls.parse(spec["name"]), spec["vocab_size"]
+        a, b, keys, counts, *lift_names = _array_names(settings)
+        unigram, classes, via = (
+            stored_array(arrays, name, (vocab_size,)) for name in ("unigram", a, b)
+        )
         n_classes, n_via = int(classes.max()) + 1, int(via.max()) + 1
         n_pairs = arrays[keys].size if keys in arrays else 0
-        successors = (
-            stored_array(arrays, keys, (n_pairs,)),
-            stored_array(arrays, counts, (n_pairs,)),
-        )
-        if n_pairs and not 0 <= successors[0].min() <= successors[0].max() < vocab_size * n_classes:
+        pairs, pair_counts = (stored_array(arrays, name, (n_pairs,)) for name in (keys, counts))
+        if n_pairs and not 0 <= pairs.min() <= pairs.max() < vocab_size * n_classes:
             raise ArtifactError(
                 f"{keys} goes beyond the {n_classes} classes of {vocab_size:,} tokens",
-                remedy="build the library again",
+                remedy="delete the stored functions and build the library again",
             )
-        return cls(
-            settings,
-            stored_array(arrays, "unigram", (vocab_size,)),
-            classes,
-            via,
-            successors,
-            [stored_array(arrays, name, (n_via, n_classes)) for name in lifts],
-        )
+        lifts = [stored_array(arrays, name, (n_via, n_classes)) for name in lift_names]
+        return cls(settings, unigram, classes, via, (pairs, pair_counts), lifts)
 
 
 def _array_names(settings: ProductName) -> list[str]:

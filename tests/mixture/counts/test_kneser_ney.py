@@ -47,7 +47,7 @@ def fit(streams: Texts, patterns: list[str], make_stream: type) -> list[KneserNe
 @pytest.mark.parametrize("name", PATTERNS)
 @settings(max_examples=20, deadline=None)
 @given(streams=texts, history=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=5))
-def test_a_distribution_is_the_definitions(
+def test_a_distribution_follows_the_definition(
     name: str, streams: Texts, history: list[int], make_stream: type, reference: type
 ) -> None:
     (function,) = fit(streams, [name], make_stream)
@@ -99,7 +99,7 @@ class TestContract:
         )
         np.testing.assert_allclose(total, 1.0, rtol=0, atol=1e-12)
 
-    def test_counts_and_levels_are_the_definitions(
+    def test_counts_and_levels_follow_the_definition(
         self,
         name: str,
         functions: dict[str, KneserNey],
@@ -129,31 +129,33 @@ class TestContract:
     ) -> None:
         function = functions[name]
         arrays = function.to_arrays()
-        again = KneserNey.from_arrays(function.spec(), arrays)
-        assert again.name == name
-        assert again.stored_bytes == sum(array.nbytes for array in arrays.values())
+        reloaded = KneserNey.from_arrays(function.spec(), arrays)
+        assert reloaded.name == name
+        assert reloaded.stored_bytes == sum(array.nbytes for array in arrays.values())
         assert np.array_equal(
-            again.target_probabilities(*blocks), function.target_probabilities(*blocks)
+            reloaded.target_probabilities(*blocks), function.target_probabilities(*blocks)
         )
-        assert arrays.keys() == again.to_arrays().keys()
-        for key, array in again.to_arrays().items():
+        assert arrays.keys() == reloaded.to_arrays().keys()
+        for key, array in reloaded.to_arrays().items():
             assert array.dtype == arrays[key].dtype
             assert np.array_equal(array, arrays[key])
 
-    def test_it_says_what_it_is(self, name: str, functions: dict[str, KneserNey]) -> None:
+    def test_name_and_family_follow_from_the_pattern(
+        self, name: str, functions: dict[str, KneserNey]
+    ) -> None:
         function = functions[name]
         assert function.name == name
         assert function.family == ("class" if "three" in name or "odd" in name else "count")
         assert function.stored_bytes > 0
 
-    @pytest.mark.parametrize("strange", [-1, VOCAB])
+    @pytest.mark.parametrize("outside", [-1, VOCAB])
     def test_a_token_outside_the_vocabulary_is_refused(
-        self, name: str, strange: int, functions: dict[str, KneserNey]
+        self, name: str, outside: int, functions: dict[str, KneserNey]
     ) -> None:
         with pytest.raises(DataError, match="expected 0 to 11"):
-            functions[name].target_probabilities(np.array([[1, strange]]), np.array([[1, 1]]))
+            functions[name].target_probabilities(np.array([[1, outside]]), np.array([[1, 1]]))
         with pytest.raises(DataError, match="expected 0 to 11"):
-            functions[name].distribution(np.array([strange]))
+            functions[name].distribution(np.array([outside]))
 
     def test_no_blocks_have_no_probabilities(
         self, name: str, functions: dict[str, KneserNey]
@@ -173,7 +175,7 @@ def test_functions_that_were_fitted_together_share_their_arrays(
     assert functions["kn(1,2)"].levels[2] is not functions["kn(1,2,3)"].levels[2]
 
 
-def test_a_context_before_the_block_is_not_there(
+def test_a_context_before_the_start_of_the_block_is_not_seen(
     functions: dict[str, KneserNey], walked: Walked
 ) -> None:
     inputs, targets = np.array([[4, 2]]), np.array([[2, 7]])
@@ -218,7 +220,7 @@ class TestDamage:
         self, functions: dict[str, KneserNey], make_stream: type
     ) -> None:
         (other,) = fit([[0, 1, 2, 1, 0]], ["kn(1,2)"], make_stream)
-        mine = functions["kn(1,2)"].to_arrays()
-        foreign = {k: v for k, v in other.to_arrays().items() if k.startswith("counts(1,2)")}
+        arrays = functions["kn(1,2)"].to_arrays()
+        other_arrays = {k: v for k, v in other.to_arrays().items() if k.startswith("counts(1,2)")}
         with pytest.raises(ArtifactError, match="contexts, expected"):
-            KneserNey.from_arrays(other.spec(), {**mine, **foreign})
+            KneserNey.from_arrays(other.spec(), {**arrays, **other_arrays})

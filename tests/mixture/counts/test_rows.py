@@ -33,9 +33,9 @@ def test_rows_hold_what_was_added(ragged: list[set[int]]) -> None:
 def test_an_entry_is_found_by_row_and_symbol(ragged: list[set[int]]) -> None:
     rows = rows_of(ragged)
     wanted = [(r, s) for r in range(len(ragged)) for s in range(21)]
-    found = rows.find(np.array([r for r, _ in wanted]), np.array([s for _, s in wanted]))
-    assert found.dtype == np.int64
-    for (r, s), entry in zip(wanted, found, strict=True):
+    entries = rows.find(np.array([r for r, _ in wanted]), np.array([s for _, s in wanted]))
+    assert entries.dtype == np.int64
+    for (r, s), entry in zip(wanted, entries, strict=True):
         assert (entry >= 0) == (s in ragged[r])
         assert entry == rows.find_one(r, s)
         if entry >= 0:
@@ -49,6 +49,6 @@ def test_rows_are_read_back(ragged: list[set[int]]) -> None:
     rows = rows_of(ragged)
     arrays = {f"r.{name}": array for name, array in rows.to_arrays().items()}
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.uint8)}
-    again = Rows.from_arrays(arrays, "r", 21)
-    assert np.array_equal(again.starts, rows.starts)
-    assert np.array_equal(again.symbols, rows.symbols)
+    reloaded = Rows.from_arrays(arrays, "r", 21)
+    assert np.array_equal(reloaded.starts, rows.starts)
+    assert np.array_equal(reloaded.symbols, rows.symbols)

@@ -23,11 +23,11 @@ def arrays(functions: list[KneserNey]) -> dict[str, np.ndarray]:
 
 
 def assert_equal(functions: list[KneserNey], others: list[KneserNey]) -> None:
-    mine, theirs = arrays(functions), arrays(others)
-    assert mine.keys() == theirs.keys()
-    for name, array in mine.items():
-        assert array.dtype == theirs[name].dtype
-        assert np.array_equal(array, theirs[name]), name
+    expected, actual = arrays(functions), arrays(others)
+    assert expected.keys() == actual.keys()
+    for name, array in expected.items():
+        assert array.dtype == actual[name].dtype
+        assert np.array_equal(array, actual[name]), name
 
 
 class Stream32:
@@ -60,10 +60,10 @@ def test_the_counts_do_not_depend_on_the_memory(
     tmp_path: Path,
 ) -> None:
     workspace = tmp_path / "new" / "folder" if on_disk else None
-    again = KneserNey.fit(
+    with_little_memory = KneserNey.fit(
         FittingText(streams, VOCAB, MAPS, workspace=workspace, memory_bytes=memory_bytes), PATTERNS
     )
-    assert_equal(functions, again)
+    assert_equal(functions, with_little_memory)
     assert not on_disk or list((tmp_path / "new" / "folder").iterdir()) == []
 
 
@@ -173,20 +173,22 @@ def test_each_pattern_is_made_once(streams: list[Stream32]) -> None:
 
 
 def test_progress_goes_to_the_reporter(streams: list[Stream32]) -> None:
-    heard: list[tuple[float, str]] = []
+    updates: list[tuple[float, str]] = []
 
     class Task:
         def update(self, completed: float, note: str = "") -> None:
-            heard.append((completed, note))
+            updates.append((completed, note))
 
-    class Listener:
+    class RecordingReporter:
         @contextmanager
         def task(self, description: str, total: float | None = None):  # noqa: ANN202
             assert total == 4
             yield Task()
 
-    KneserNey.fit(FittingText(streams, VOCAB, {}, reporter=Listener()), ["kn(1,2)", "kn(1,3)"])
-    assert heard == [(1, "()"), (2, "(1)"), (3, "(1,2)"), (4, "(1,3)")]
+    KneserNey.fit(
+        FittingText(streams, VOCAB, {}, reporter=RecordingReporter()), ["kn(1,2)", "kn(1,3)"]
+    )
+    assert updates == [(1, "()"), (2, "(1)"), (3, "(1,2)"), (4, "(1,3)")]
 
 
 class TestRefusals:

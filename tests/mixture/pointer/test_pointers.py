@@ -69,20 +69,20 @@ def weights_of(pointer: Pointer, history: np.ndarray) -> list[float]:
     """The definition, one source at a time."""
     name = FunctionSpec.parse(pointer.name).settings
     t = len(history) - 1
-    found = []
+    weights = []
     for s, token in enumerate(history):
         if isinstance(name, InductionName):
             n = name.length
             match = s >= n and s - n < t - n + 1 and list(history[s - n : s]) == list(history[-n:])
-            found.append(name.decay ** (t - s) if match else 0.0)
+            weights.append(name.decay ** (t - s) if match else 0.0)
             continue
         weight = 0.5 ** ((t - s) / name.half_life) * pointer.unigram[token] ** -name.idf
         if isinstance(name, GatedName):
             assert isinstance(pointer, Gated)
             lift = pointer.lift[pointer.classes[history[t]], pointer.classes[token]]
             weight *= float(lift) ** name.power
-        found.append(weight)
-    return found
+        weights.append(weight)
+    return weights
 
 
 @pytest.mark.parametrize("vocab_size", [2, VOCAB])
@@ -104,7 +104,7 @@ def test_pointers_fitted_on_poor_text_are_under_contract(
 @pytest.mark.parametrize("name", POINTERS)
 @settings(max_examples=25, deadline=None)
 @given(history=st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=12))
-def test_a_distribution_is_the_definitions(name: str, history: list[int], fit: Fit) -> None:
+def test_a_distribution_follows_the_definition(name: str, history: list[int], fit: Fit) -> None:
     (pointer,) = fit([name])
     tokens = np.array(history)
     weights = weights_of(pointer, tokens)
