@@ -83,14 +83,14 @@ def _show(run: RunName, out: Out = DEFAULT_OUT) -> None:
 @app.command("report")
 def _report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Write a run's HTML report and figures again, or a study's report, named by its folder."""
-    from clso.report.run import write_report
-    from clso.studies.tuning import write_tuning_report
+    from clso.report.run import report_page
+    from clso.studies.tuning import Tuning
     from pipelines.console import console
     from pipelines.inspect import find_run
 
     found = find_run(run, out)
-    write = write_tuning_report if found.has("trials") else write_report
-    console.print(f"report: {write(found)}", soft_wrap=True)
+    page = Tuning(found).page() if found.has("trials") else report_page(found)
+    console.print(f"report: {page.write(found.folder)}", soft_wrap=True)
 
 
 @app.command("compare")

@@ -92,7 +92,7 @@ def _rivals(
 
     The same command again resumes and reuses what is finished.
     """
-    from clso.studies.rivals import rivals_sections
+    from clso.studies import study_sections
     from pipelines.inspect import show_sections
 
     run = _studied(
@@ -104,7 +104,7 @@ def _rivals(
         seeds=seeds,
         evaluations=evaluations or (),
     )
-    show_sections(rivals_sections(run))
+    show_sections(study_sections(run, "rivals"))
     _tell(f"{run.path}")
 
 
@@ -139,7 +139,7 @@ def _pareto(
 
     The same command again resumes and reuses what is finished.
     """
-    from clso.studies.pareto import pareto_sections
+    from clso.studies import study_sections
     from pipelines.inspect import show_sections
 
     run = _studied(
@@ -152,7 +152,7 @@ def _pareto(
         population=population,
         generations=generations,
     )
-    show_sections(pareto_sections(run, family))
+    show_sections(study_sections(run, "pareto", family))
     _tell(f"{run.path}")
 
 
@@ -203,7 +203,7 @@ def _ablate(
     What is changed stands in the configuration's section `ablate`. The same command again resumes
     and reuses what is finished.
     """
-    from clso.studies.ablations import ablation_sections
+    from clso.studies import study_sections
     from pipelines.inspect import show_sections
 
     run = _studied(
@@ -215,7 +215,7 @@ def _ablate(
         seeds=seeds,
         evaluations=evaluations,
     )
-    show_sections(ablation_sections(run))
+    show_sections(study_sections(run, "ablations"))
     _tell(f"{run.path}")
 
 
@@ -233,7 +233,7 @@ def _savings(
     stands in the section `savings`, if there is one. The same command again resumes and reuses
     what is finished.
     """
-    from clso.studies.savings import savings_sections
+    from clso.studies import study_sections
     from pipelines.inspect import show_sections
 
     run = _studied(
@@ -245,5 +245,5 @@ def _savings(
         seeds=seeds,
         evaluations=evaluations,
     )
-    show_sections(savings_sections(run))
+    show_sections(study_sections(run, "savings"))
     _tell(f"{run.path}")

@@ -11,7 +11,6 @@ import pyarrow as pa
 from clso.artifacts import Run
 from clso.errors import MeterError
 from clso.report.formats import DURATION, ENERGY, NOT_MEASURED, RATIO, format_source
-from clso.report.headline import pick_contender
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import PALETTE, new_figure, styled
@@ -93,7 +92,7 @@ def _source_notes(energy: Sequence[Row]) -> list[str]:
 
 def _energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Models) -> list[str]:
     """Compare all joules of the gradient-free model with AdamW's winning run and its sweep."""
-    contender = pick_contender(results)
+    contender = Models.contender(results)
     rival = next((row for row in results if row["model"] == "adamw"), None)
     if contender is None or rival is None:
         return []

@@ -16,7 +16,7 @@ from clso.report.formats import COUNT, LOSS, PERPLEXITY, RATIO, SHARE
 from clso.report.models import Models
 from clso.statistics.bootstrap import FLOORS
 
-__all__ = ["Headline", "pick_contender"]
+__all__ = ["Headline"]
 
 _RIVAL = "adamw"
 _HYBRID = "hybrid"
@@ -38,7 +38,7 @@ class Headline:
     ) -> Headline:
         """Say which model wins, by how much, how sure that is, and what counting alone achieves."""
         by_model = {row["model"]: row for row in results}
-        contender, rival = pick_contender(results), by_model.get(_RIVAL)
+        contender, rival = Models.contender(results), by_model.get(_RIVAL)
         floors = [by_model[name] for name in FLOORS if name in by_model]
         if contender is None and rival is None:
             return cls("No model has been scored yet", ("clso run CONFIG finishes the run.",))
@@ -64,19 +64,6 @@ class Headline:
             )
             details = [words.against_floors(only, floors)]
         return cls(title, tuple(text for text in details if text))
-
-
-def pick_contender(results: Sequence[Row]) -> Row | None:
-    """Return the gradient-free model with the lowest validation loss; `None` without one.
-
-    Validation, not test, picks among several, so that the test split chooses nothing.
-    """
-    rows = Models.searched(results)
-    return min(
-        rows,
-        key=lambda row: math.inf if row["validation_loss"] is None else row["validation_loss"],
-        default=None,
-    )
 
 
 def _find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> Row | None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clso.artifacts import atomic_write_bytes
+from clso.artifacts import Run, RunFolder, atomic_write_bytes
 from clso.report.style import figure_svg
 from clso.report.table import Table
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and only a drawing needs it
     from matplotlib.figure import Figure
 
-__all__ = ["Block", "Page", "Picture", "ReportSection", "run_pairs"]
+__all__ = ["Block", "Page", "Picture", "ReportSection"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,29 @@ class ReportSection:
     blocks: Sequence[str | Table | Picture | Block]
     anchor: str = ""
 
+    @classmethod
+    def of_settings(cls, run: Run, pairs: Sequence[tuple[str, str]] = ()) -> ReportSection:
+        """Return the section on a run's seed, host, versions and configuration.
+
+        Args:
+            run: where the manifest is from.
+            pairs: more labels and values, which come first.
+        """
+        manifest = run.manifest
+        versions = ", ".join(
+            f"{name} {version}" for name, version in manifest.get("versions", {}).items()
+        )
+        seed = {"seed": manifest["seed"]} if "seed" in manifest else {}
+        host = {**seed, **manifest.get("host", {}), "versions": versions or "not recorded"}
+        settings = yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
+        return cls(
+            "Settings and machine",
+            [
+                Block("pairs", [*pairs, *((name, str(value)) for name, value in host.items())]),
+                Block("details", ("The whole configuration", settings)),
+            ],
+        )
+
     def write_figures(self, folder: Path) -> None:
         """Write every figure as an SVG file.
 
@@ -113,16 +137,13 @@ class Page:
         )
         return environment.get_template("page.html.j2").render(page=self)
 
-    def write_figures(self, folder: Path) -> None:
-        """Write every figure of the page as an SVG file."""
+    def write(self, folder: RunFolder) -> Path:
+        """Write `report.html` and `figures/*.svg` into a run's folder and return the page's path.
+
+        Raises:
+            ArtifactError: the folder cannot be written.
+        """
         for section in self.sections:
-            section.write_figures(folder)
-
-
-def run_pairs(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return a run's seed, host and versions as pairs of label and value."""
-    versions = manifest.get("versions", {})
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    seed = {"seed": manifest["seed"]} if "seed" in manifest else {}
-    pairs = {**seed, **manifest.get("host", {}), "versions": named or "not recorded"}
-    return [(name, str(value)) for name, value in pairs.items()]
+            section.write_figures(folder.figures)
+        atomic_write_bytes(folder.report_path, self.html().encode())
+        return folder.report_path

@@ -7,13 +7,16 @@ families that are not built in name themselves in the manifest,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from clso.report.style import PALETTE
 from clso.statistics.bootstrap import BASELINES, FLOORS, ordered_models
 
 __all__ = ["Models"]
+
+Row = Mapping[str, Any]
 
 _BUILT_IN: Final = {
     "uniform": ("uniform", "#8c959f"),
@@ -80,6 +83,13 @@ class Models:
         return ordered_models(list(names), self._order)
 
     @staticmethod
-    def searched(results: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Return the rows of models that a search found without gradients."""
-        return [row for row in results if row["model"] not in (*FLOORS, *BASELINES)]
+    def contender(results: Iterable[Row]) -> Row | None:
+        """Return the result of the gradient-free model with the lowest validation loss, if any.
+
+        Validation, not test, picks among several, so that the test split chooses nothing.
+        """
+        return min(
+            (row for row in results if row["model"] not in (*FLOORS, *BASELINES)),
+            key=lambda row: math.inf if row["validation_loss"] is None else row["validation_loss"],
+            default=None,
+        )

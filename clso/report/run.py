@@ -7,17 +7,14 @@ command; nothing is filled in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from clso.artifacts import Run, atomic_write_bytes
+from clso.artifacts import Run
 from clso.report.baseline import baseline_section
 from clso.report.energy import energy_section
 from clso.report.formats import BYTES, COUNT, ENERGY, LOSS, PERPLEXITY, SHARE, format_source
-from clso.report.headline import Headline, pick_contender
-from clso.report.html import Block, Page, ReportSection, run_pairs
+from clso.report.headline import Headline
+from clso.report.html import Block, Page, ReportSection
 from clso.report.models import Models
 from clso.report.results import results_section
 from clso.report.search import search_sections
@@ -25,7 +22,7 @@ from clso.report.table import Column, Table
 from clso.statistics.search_summary import SearchSummary
 from clso.studies import study_sections
 
-__all__ = ["report_page", "write_report"]
+__all__ = ["report_page"]
 
 Row = Mapping[str, Any]
 
@@ -43,7 +40,6 @@ def report_page(run: Run) -> Page:
     stages = run.manifest.get("stages", {}).values()
     finished = max((stage["at"] for stage in stages if stage.get("at")), default="")
     at = f" · {finished[:16].replace('T', ' ')} UTC" * bool(finished)
-    settings = yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
     return Page(
         title=f"{run.run_id} · CLSO report",
         over=f"CLSO report · run {run.run_id}{at}",
@@ -57,35 +53,17 @@ def report_page(run: Run) -> Page:
             baseline_section(run),
             energy_section(run, results),
             _data_section(run.manifest.get("dataset", {})),
-            ReportSection(
-                "Settings and machine",
-                [
-                    Block("pairs", run_pairs(run.manifest)),
-                    Block("details", ("The whole configuration", settings)),
-                ],
-            ),
+            ReportSection.of_settings(run),
         ],
         foot="Every number comes from the Parquet tables beside this page. Predicted losses are "
         "shown only where they are called predicted. A dash means not measured.",
     )
 
 
-def write_report(run: Run) -> Path:
-    """Write `report.html` and `figures/*.svg` into the run's folder and return the page's path.
-
-    Raises:
-        ArtifactError: a table is damaged, or the folder cannot be written.
-    """
-    page = report_page(run)
-    page.write_figures(run.folder.figures)
-    atomic_write_bytes(run.folder.report_path, page.html().encode())
-    return run.folder.report_path
-
-
 def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Return the figures at the top: label, value, and what qualifies it."""
     facts, models = [], Models(run.manifest)
-    contender = pick_contender(results)
+    contender = models.contender(results)
     rival = next((row for row in results if row["model"] == "adamw"), None)
     for row in (contender, rival):
         if row is not None:

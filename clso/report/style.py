@@ -19,7 +19,16 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and tables need none o
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "MUTED", "PALETTE", "STYLE", "figure_svg", "new_figure", "row_figure", "styled"]
+__all__ = [
+    "INK",
+    "MUTED",
+    "PALETTE",
+    "STYLE",
+    "figure_svg",
+    "interval_figure",
+    "new_figure",
+    "styled",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,23 +103,41 @@ def new_figure(height: float = 3.0, *, grid: str = "y") -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def row_figure(named: Sequence[tuple[str, str]]) -> tuple[Figure, Axes, list[float]]:
-    """Return a figure with a row per (group, line), its axes and the rows' heights, from above."""
-    ticks: list[tuple[float, str, bool]] = []
+def interval_figure(
+    lines: Sequence[tuple[str, str]],
+    values: Sequence[float],
+    ends: tuple[Sequence[float], Sequence[float]],
+    *,
+    color: str,
+    label: str,
+) -> tuple[Figure, Axes, list[float]]:
+    """Return a figure with a value and its interval on each line, its axes and the lines' heights.
+
+    Args:
+        lines: group and name of each line; the lines of a group follow each other.
+        values: a dot each.
+        ends: lower and upper end of each interval.
+        color: of dots and intervals.
+        label: of the dots in a legend.
+    """
+    ticks: list[tuple[float, str, str]] = []
     heights = []
     height = _GROUP_GAP
-    for group, lines in groupby(named, key=lambda pair: pair[0]):
+    for group, members in groupby(lines, key=lambda line: line[0]):
         height -= _GROUP_GAP
-        ticks.append((height, group, True))
-        for _, line in lines:
+        ticks.append((height, group, "bold"))
+        for _, name in members:
             height -= 1
             heights.append(height)
-            ticks.append((height, line, False))
+            ticks.append((height, name, "normal"))
     figure, axes = new_figure(0.8 + _ROW_IN * (1.6 - height), grid="x")
     axes.set_yticks([tick[0] for tick in ticks], [tick[1] for tick in ticks])
-    for label, (_, _, is_group) in zip(axes.get_yticklabels(), ticks, strict=True):
-        label.set_fontweight("bold" if is_group else "normal")
+    for tick_label, (_, _, weight) in zip(axes.get_yticklabels(), ticks, strict=True):
+        tick_label.set_fontweight(weight)
     axes.set_ylim(height - 0.8, 0.8)
+    lows, highs = ends
+    axes.hlines(heights, lows, highs, color=color, linewidth=2)
+    axes.plot(values, heights, "o", markersize=5, color=color, label=label)
     return figure, axes, heights
 
 

@@ -1,19 +1,43 @@
 """Studies of a search, a module each: what its tables say, with tables, figures and sentences."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
 from clso.artifacts import Run
 from clso.report.html import ReportSection
-from clso.studies.ablations import ablation_sections
-from clso.studies.pareto import pareto_sections
-from clso.studies.rivals import rivals_sections
-from clso.studies.savings import savings_sections
+from clso.studies.ablations import Ablation
+from clso.studies.pareto import Front
+from clso.studies.rivals import Rivals
+from clso.studies.savings import Savings
 
 __all__ = ["study_sections"]
 
+_SECTIONS: Final[Mapping[str, Callable[[Run, str, Mapping[str, Any]], ReportSection]]] = {
+    "rivals": Rivals.section,
+    "ablations": Ablation.section,
+    "savings": Savings.section,
+    "pareto": Front.section,
+}
 
-def study_sections(run: Run) -> list[ReportSection]:
-    """Return the sections of every study that a run has."""
-    return [
-        section
-        for sections in (rivals_sections, ablation_sections, savings_sections, pareto_sections)
-        for section in sections(run)
-    ]
+
+def study_sections(
+    run: Run, study: str | None = None, family: str | None = None
+) -> list[ReportSection]:
+    """Return a section for every study that a run has and every family that it searched.
+
+    Args:
+        run: has the studies' tables, and their notes in its manifest.
+        study: the name of one study's table, such as `"savings"`; `None`: all studies.
+        family: the name of one model family; `None`: all families.
+    """
+    sections = []
+    for name, section in _SECTIONS.items():
+        if study not in (None, name) or not run.has(name):
+            continue
+        notes = run.manifest.get(name, {})
+        if "family" in notes:  # the note of a study that searches a single family
+            notes = {notes["family"]: notes}
+        for searched in dict.fromkeys(run.table(name)["family"].to_pylist()):
+            if searched in notes and family in (None, searched):
+                sections.append(section(run, searched, notes[searched]))
+    return sections

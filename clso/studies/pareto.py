@@ -1,7 +1,7 @@
 """The study `clso pareto`: the front of loss and costs, as the table `pareto` has it.
 
-The members of the front come by loss, the lowest first. Losses are those that selection read;
-those on more of validation stand beside them.
+Losses are those that the selection of the search read. The losses of the front's models on more of
+the validation split stand beside them.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from clso.report.table import Column, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Front", "pareto_sections"]
+__all__ = ["Front"]
 
 Row = Mapping[str, Any]
 
 _LINES: Final = 10
-_NEAR: Final = 0.01  # "nearly as good": within this share of the lowest loss
-_WORTH_SAYING: Final = 0.95  # of a saving: the share that is left
+_NEAR: Final = 0.01  # nearly as good: within this share of the lowest loss
+_WORTH_SAYING: Final = 0.95  # a model that takes a larger share of the cost saves too little
 _OBJECTIVES: Final = {
     "loss": "loss",
     "stored_bytes": "stored bytes",
     "flops": "operations per token",
 }
 _COSTS: Final = {"stored_bytes": "stored_bytes", "flops": "flops_per_token"}  # and their columns
-_SHOWN: Final = 0.9  # share of the front that surely lies within the frame
-_HEADROOM: Final = 1.2  # the frame's height in terms of what that share takes
+_SHOWN: Final = 0.9  # share of the front that lies within the axes
+_HEADROOM: Final = 1.2  # height of the axes per height of that share
 _LEAST_HEIGHT: Final = 0.01  # nats
 _WIDE: Final = 3.0  # costs that differ by more than this factor have a logarithmic axis
 
@@ -71,12 +71,12 @@ _AXES: Final = {
 
 
 class Front:
-    """One family's evaluated models, and those that no other beats.
+    """One family's evaluated models, and the front: the models that no other beats.
 
     Args:
         pareto: the table `pareto`.
         family: the model family searched.
-        title: what it is called.
+        title: the family's title.
     """
 
     def __init__(self, pareto: pa.Table, family: str, title: str = "") -> None:
@@ -91,7 +91,12 @@ class Front:
         """The front, the lowest loss first."""
 
     def table(self, scored_on: str, limit: int = _LINES) -> Table:
-        """Return the front's both ends by loss, and what lies evenly between."""
+        """Return models of the front: both ends by loss, and others evenly between them.
+
+        Args:
+            scored_on: what the validation losses are over.
+            limit: number of rows at most.
+        """
         table = Table(
             f"Front of the {self._title}: {COUNT.text(len(self.rows))} models",
             [
@@ -99,9 +104,9 @@ class Front:
                 *map(Column, ("loss", "stored", "operations", "energy")),
             ],
             [
-                "Models evenly by loss; all of them, with their genomes, are in pareto.parquet, "
-                "and a genome with this run's configuration is the model.",
-                "Loss: the one that the search selected by, nats per token; below it that on "
+                "Models at even steps of the front by loss. All models are in pareto.parquet with "
+                "their genomes; this run's configuration builds a model from its genome.",
+                "Loss: the loss that the search selected by, nats per token; below it the loss on "
                 f"{scored_on}. Operations are counted, joules measured, both per token.",
             ],
         )
@@ -119,17 +124,13 @@ class Front:
         return table
 
     def sentences(self, generations: pa.Table, objectives: Sequence[str]) -> list[str]:
-        """Say what the front is, how it grew, and where its joules come from."""
+        """Say how large the front is, how it grew, and where its joules come from."""
         grown = generations.filter(pc.field("family") == self._family).sort_by("generation")
-        sentences = (
-            self._size_sentence(objectives),
-            _growth_sentence(grown["hypervolume"].to_pylist()),
-            self._energy_sentence(),
-        )
-        return [sentence for sentence in sentences if sentence]
+        growth = _growth_sentence(grown["hypervolume"].to_pylist())
+        return [*filter(None, (self._size_sentence(objectives), growth, self._energy_sentence()))]
 
     def pictures(self, color: str) -> list[Picture]:
-        """Return loss by each cost, by joules only where they were measured."""
+        """Return a figure of loss by each cost; by joules only where they were measured."""
         pictures = []
         for cost, axis in _AXES.items():
             if not any(row[cost] is not None for row in self.rows):
@@ -140,14 +141,14 @@ class Front:
             above = f" Higher losses, not shown: {COUNT.text(hidden)}." * (hidden > 0)
             caption = (
                 f"Front of the {self._title}: loss by {axis.caption}. The line has the lowest loss "
-                f"at each price, hollow points are on the front for another cost{grey}.{above}"
+                f"at each cost; hollow points are on the front for another cost{grey}.{above}"
             )
             name = f"pareto-{self._family}-{cost.replace('_', '-')}"
             pictures.append(Picture(name, partial(self._figure, cost, color), caption))
         return pictures
 
     def _size_sentence(self, objectives: Sequence[str]) -> str:
-        """Say how large the front is, and what being nearly as good as the best may save."""
+        """Say how large the front is, and what a model nearly as good as the best may save."""
         rows, n_evaluated = self.rows, len(self._evaluated)
         *all_but_last, last = (_OBJECTIVES[name] for name in objectives)
         named = f"{', '.join(all_but_last)} and {last}"
@@ -164,7 +165,7 @@ class Front:
             if share < _WORTH_SAYING
         ]
         saved = (
-            f" Within {SHARE.text(_NEAR)} of that loss there are models with "
+            f" Within {SHARE.text(_NEAR)} of that loss, there are models with "
             f"{', or with '.join(savings)}."
             if savings
             else ""
@@ -184,8 +185,8 @@ class Front:
             return "Bytes and operations are counted; joules were not measured."
         named = "; ".join(sorted(format_source(*source) for source in sources))
         return (
-            "Bytes and operations are counted. Joules are measured, once for each model of the "
-            f"front when the search has ended ({named}), so no model was chosen by them."
+            "Bytes and operations are counted. Joules are measured once for each model of the "
+            f"front, after the end of the search ({named}), so no model was chosen by them."
         )
 
     @styled
@@ -240,39 +241,27 @@ class Front:
         axes.set_ylabel("loss, nats per token")
         return figure
 
-
-def pareto_sections(run: Run, family: str | None = None) -> list[ReportSection]:
-    """Return a section per family that `clso pareto` has searched, or that of one family."""
-    notes = run.manifest.get("pareto", {})
-    if not notes or not run.has("pareto"):
-        return []
-    families = dict.fromkeys(run.pareto["family"].to_pylist())
-    wanted = families if family is None else [family]
-    return [_section(run, name, notes[name]) for name in wanted]
-
-
-def _section(run: Run, family: str, note: Row) -> ReportSection:
-    models = Models(run.manifest)
-    title = models.title(family)
-    front = Front(run.pareto, family, title)
-    blocks: list[str | Table | Picture] = [
-        *front.sentences(run.pareto_generations, note["objectives"]),
-        *front.pictures(models.color(family)),
-        front.table(note["scored_on"]),
-    ]
-    return ReportSection(f"Loss against size and work: {title}", blocks, f"pareto-{family}")
+    @classmethod
+    def section(cls, run: Run, family: str, note: Row) -> ReportSection:
+        """Return the section on a family that `clso pareto` has searched."""
+        models = Models(run.manifest)
+        title = models.title(family)
+        front = cls(run.pareto, family, title)
+        return ReportSection(
+            f"Loss against size and work: {title}",
+            [
+                *front.sentences(run.pareto_generations, note["objectives"]),
+                *front.pictures(models.color(family)),
+                front.table(note["scored_on"]),
+            ],
+            f"pareto-{family}",
+        )
 
 
 def _staircase(rows: Sequence[Row], cost: str) -> list[Row]:
-    """Return the rows that no cheaper one equals in loss, the cheapest first.
-
-    Args:
-        rows: evaluated models.
-        cost: the column that counts; rows without a value do not.
-    """
-    priced = [row for row in rows if row[cost] is not None]
+    """Return the rows that no row of the same or lower cost equals in loss, the cheapest first."""
     steps: list[Row] = []
-    for row in sorted(priced, key=lambda row: (row[cost], row["loss"])):
+    for row in sorted(rows, key=lambda row: (row[cost], row["loss"])):
         if not steps or row["loss"] < steps[-1]["loss"]:
             steps.append(row)
     return steps
@@ -286,12 +275,12 @@ def _growth_sentence(hypervolumes: Sequence[float | None]) -> str:
     return (
         f"The front's hypervolume, in units of the box between the first generation's best and "
         f"worst values, rose from {shares[0]:.3f} after that generation to {shares[-1]:.3f} after "
-        f"{COUNT.text(len(hypervolumes))}."
+        f"{COUNT.text(len(hypervolumes))} generations."
     )
 
 
 def _ceiling(front: Sequence[Row]) -> float:
-    """Return the loss up to which there is much to see: the cheapest models are far above."""
+    """Return the highest loss of the axes; the cheapest models of a front lie far above it."""
     lowest = front[0]["loss"]
     high = float(np.quantile([row["loss"] for row in front], _SHOWN))
     return float(lowest + max(_HEADROOM * (high - lowest), _LEAST_HEIGHT))

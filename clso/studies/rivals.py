@@ -1,15 +1,15 @@
 """The study `clso rivals`: the search against simpler ones at equal numbers of evaluations.
 
-Notation: at a budget of e evaluations, a method's loss for a seed is the best that it had found
-after e of them, or after its last if it ended before. Differences are search minus rival, seed by
-seed; a method without randomness has one loss, which is compared with every seed. Intervals are
-Student's t over seeds: they say what other seeds of the searches would change, not other text.
+Notation: at a budget of e evaluations, the loss of a method for a seed is its best loss after e
+evaluations, or after its last evaluation if it ended before. Differences are search minus rival,
+seed by seed. A method without randomness has one loss, which is compared with every seed. Intervals
+are Student's t over seeds: they say what other seeds of the searches would change, not other text.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -30,7 +30,7 @@ from clso.statistics.paired import CONFIDENCE, Difference
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["METHODS", "Duel", "Rivals", "rivals_sections", "rivals_sentence", "rivals_table"]
+__all__ = ["METHODS", "Duel", "Rivals"]
 
 METHODS: Final = {
     "search": "this search",
@@ -39,7 +39,9 @@ METHODS: Final = {
     "top_weight": "heaviest of all at once",
     "all_at_once": "all at once, no limit",
 }
-"""CLSO's methods and their titles; all others, also a plug-in family's, are rivals of `search`."""
+"""CLSO's methods and their titles; a plug-in family may add methods of its own."""
+
+_REFERENCE: Final = "all_at_once"  # no search: it may use every function
 
 _COLORS: Final = {
     "random": "#8c959f",
@@ -61,10 +63,10 @@ class Duel:
         rival: the method.
         search_loss: mean over seeds.
         rival_loss: mean over seeds.
-        fitness: search minus rival, on what both searched.
-        held_back: the same on what neither read.
-        n_won: seeds for which the search has the lower loss on what both searched.
-        n_seeds: seeds in all.
+        fitness: search minus rival, on the blocks that both read.
+        held_back: the same on blocks that neither read.
+        n_won: number of seeds for which the search has the lower loss on the blocks that both read.
+        n_seeds: number of seeds.
     """
 
     evaluations: int
@@ -82,27 +84,72 @@ class Rivals:
 
     Args:
         table: the table `rivals`.
+        budgets: numbers of evaluations at which the search is compared with its rivals.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, budgets: Sequence[int] = ()) -> None:
         methods = dict.fromkeys([*METHODS, *table["method"].unique().to_pylist()])
         self._curves = {name: _curves_of(table, name) for name in methods}
+        self.duels = list(self._duels(budgets))
+        """The search against every rival, at every budget at which both have a loss."""
 
     def losses(self, method: str, budget: float) -> list[tuple[float, float] | None]:
-        """Return both losses of every seed after so many evaluations; `None` before the first."""
+        """Return searched and held-back loss of every seed at a budget; `None` before the first."""
         return [_loss_at(curve, budget) for curve in self._curves[method]]
 
-    def duels(self, budgets: Sequence[int]) -> list[Duel]:
-        """Return the search against every rival at every budget at which both have a loss."""
-        duels = []
+    def _duels(self, budgets: Sequence[int]) -> Iterator[Duel]:
         for budget in budgets:
             search = self.losses("search", budget)
             for method in list(self._curves)[1:]:
-                # the reference is no search: it stands beside every budget with all that it found
-                rival = self.losses(method, math.inf if method == "all_at_once" else budget)
+                # the reference stands beside every budget with all that it found
+                rival = self.losses(method, math.inf if method == _REFERENCE else budget)
                 if search and rival and None not in (*search, *rival):
-                    duels.append(_duel(budget, method, search, rival))
-        return duels
+                    yield _duel(budget, method, search, rival)
+
+    def sentence(self) -> str:
+        """Say how often the search has surely the lower loss, surely the higher, or neither.
+
+        The reference does not count: it may use more functions than a genome has slots.
+        """
+        rivals = [duel for duel in self.duels if duel.rival != _REFERENCE]
+        if not rivals:
+            return "There is nothing to compare at these numbers of evaluations."
+        fitness = Difference.tally([duel.fitness for duel in rivals])
+        held_back = Difference.tally([duel.held_back for duel in rivals])
+        return (
+            f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search "
+            f"has the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} "
+            f"the {SHARE.text(CONFIDENCE)} interval contains zero. On the held-back blocks: "
+            f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} undecided."
+        )
+
+    def table(self) -> Table:
+        """Return a row per rival, grouped by the budget."""
+        table = Table(
+            "The search against simpler ones, at equal numbers of evaluations",
+            [
+                Column("method", text=True),
+                *map(Column, ("search", "rival", "difference", "won", "held back")),
+            ],
+            [
+                "Nats per token. Difference: search minus rival, so a negative number favours the "
+                f"search; below it the {SHARE.text(CONFIDENCE)} interval over seeds.",
+                "Won: seeds for which the search has the lower loss. Held back: the difference on "
+                "validation blocks that no search read.",
+            ],
+        )
+        for budget, group in groupby(self.duels, key=lambda duel: duel.evaluations):
+            table.add(f"{COUNT.text(budget)} evaluations", emphasis="group")
+            for duel in group:
+                table.add(
+                    METHODS.get(duel.rival, duel.rival),
+                    FINE_LOSS.text(duel.search_loss),
+                    FINE_LOSS.text(duel.rival_loss),
+                    FINE_LOSS.difference(duel.fitness),
+                    f"{duel.n_won} of {duel.n_seeds}",
+                    FINE_LOSS.difference(duel.held_back),
+                )
+        return table
 
     @styled
     def figure(self, color: str) -> Figure | None:
@@ -120,14 +167,14 @@ class Rivals:
                 "color": _COLORS.get(method, own),
                 "label": METHODS.get(method, method),
             }
-            if method == "all_at_once":
+            if method == _REFERENCE:
                 axes.axhline(curves[0][-1][1], linewidth=1.2, linestyle=":", **look)
                 shown.append(curves[0][-1][1])
                 continue
             start = max(curve[0][0] for curve in curves)
             grid = np.unique(np.geomspace(start, max(last, start + 1), 400).astype(int))
             losses = np.array([[_loss_at(curve, at) for at in grid] for curve in curves])[..., 0]
-            median, low, high = np.median(losses, axis=0), losses.min(axis=0), losses.max(axis=0)
+            low, median, high = losses.min(axis=0), np.median(losses, axis=0), losses.max(axis=0)
             axes.fill_between(
                 grid, low, high, step="post", color=look["color"], alpha=0.18, linewidth=0
             )
@@ -136,7 +183,7 @@ class Rivals:
                 shown += [float(median.max()), float(low.min())]
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        # greedy selection begins with no function at all: its curve comes in from far above
+        # greedy selection begins without any function: its first losses lie far above all others
         margin = 0.08 * (max(shown) - min(shown)) + 1e-4
         axes.set_ylim(min(shown) - margin, max(shown) + margin)
         axes.set_xlabel("evaluations")
@@ -144,74 +191,22 @@ class Rivals:
         axes.legend(loc="upper right")
         return figure
 
-
-def rivals_sections(run: Run) -> list[ReportSection]:
-    """Return the section on rivals; none if `clso rivals` has not been run."""
-    note = run.manifest.get("rivals")
-    if note is None or not run.has("rivals"):
-        return []
-    rivals = Rivals(run.rivals)
-    duels = rivals.duels(note["evaluations"])
-    family, models = note["family"], Models(run.manifest)
-    caption = (
-        f"Best loss on the {note['searched_on']} by evaluations: median and range over "
-        f"{note['seeds']} seeds. Each model is one {models.title(family)} of {note['slots']} out "
-        f"of {note['functions']} functions; dotted: all of them at once."
-    )
-    draw = partial(rivals.figure, models.color(family))
-    picture = Picture(f"rivals-{family}", draw, caption, "No search has a finite loss.")
-    title = "The search and simpler ones"
-    return [
-        ReportSection(
-            title, [rivals_sentence(duels), picture, rivals_table(duels)], f"rivals-{family}"
+    @classmethod
+    def section(cls, run: Run, family: str, note: Mapping[str, Any]) -> ReportSection:
+        """Return the section on the family that `clso rivals` has searched."""
+        rivals, models = cls(run.rivals, note["evaluations"]), Models(run.manifest)
+        caption = (
+            f"Best loss on the {note['searched_on']} by evaluations: median and range over "
+            f"{note['seeds']} seeds. Each model is one {models.title(family)} of {note['slots']} "
+            f"out of {note['functions']} functions; dotted: all of them at once."
         )
-    ]
-
-
-def rivals_sentence(duels: Sequence[Duel]) -> str:
-    """Say how often the search has surely the lower loss, surely the higher, or neither.
-
-    All functions at once, the reference, are not held to as many slots and do not count.
-    """
-    rivals = [duel for duel in duels if duel.rival != "all_at_once"]
-    if not rivals:
-        return "There is nothing to compare at these numbers of evaluations."
-    fitness = Difference.tally([duel.fitness for duel in rivals])
-    held_back = Difference.tally([duel.held_back for duel in rivals])
-    return (
-        f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search has "
-        f"the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} the "
-        f"{SHARE.text(CONFIDENCE)} interval contains zero. On the blocks held back: "
-        f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} open."
-    )
-
-
-def rivals_table(duels: Sequence[Duel]) -> Table:
-    """Return a row per rival, grouped by the budget."""
-    table = Table(
-        "The search against simpler ones, at equal numbers of evaluations",
-        [
-            Column("method", text=True),
-            *map(Column, ("search", "rival", "difference", "won", "held back")),
-        ],
-        [
-            "Nats per token; search minus rival, so a negative number favours the search; below it "
-            f"the {SHARE.text(CONFIDENCE)} interval over seeds.",
-            "Held back: validation blocks that no search read.",
-        ],
-    )
-    for budget, group in groupby(duels, key=lambda duel: duel.evaluations):
-        table.add(f"{COUNT.text(budget)} evaluations", emphasis="group")
-        for duel in group:
-            table.add(
-                METHODS.get(duel.rival, duel.rival),
-                FINE_LOSS.text(duel.search_loss),
-                FINE_LOSS.text(duel.rival_loss),
-                FINE_LOSS.difference(duel.fitness),
-                f"{duel.n_won} of {duel.n_seeds}",
-                FINE_LOSS.difference(duel.held_back),
-            )
-    return table
+        draw = partial(rivals.figure, models.color(family))
+        picture = Picture(f"rivals-{family}", draw, caption, "No search has a finite loss.")
+        return ReportSection(
+            "The search and simpler ones",
+            [rivals.sentence(), picture, rivals.table()],
+            f"rivals-{family}",
+        )
 
 
 def _curves_of(table: pa.Table, method: str) -> list[Curve]:
@@ -231,8 +226,7 @@ def _loss_at(curve: Curve, budget: float) -> tuple[float, float] | None:
 
 def _duel(evaluations: int, method: str, search: Sequence[Any], rival: Sequence[Any]) -> Duel:
     ours, theirs = np.asarray(search, float), np.asarray(rival, float)
-    # a method without randomness is compared with every seed
-    theirs = np.broadcast_to(theirs, ours.shape) if len(theirs) == 1 else theirs
+    # a method without randomness has one row, which is compared with every seed
     gaps = ours - theirs  # (n_seeds, 2)
     return Duel(
         evaluations=evaluations,

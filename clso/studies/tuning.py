@@ -13,21 +13,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
-from clso.artifacts import Run, atomic_write_bytes
+from clso.artifacts import Run
 from clso.errors import ArtifactError
 from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, SHARE
-from clso.report.html import Block, Page, Picture, ReportSection, run_pairs
+from clso.report.html import Block, Page, Picture, ReportSection
 from clso.report.table import Column, Table
 from clso.statistics.paired import Difference
 
-__all__ = ["FIGURES", "Check", "Tuning", "write_tuning_report"]
+__all__ = ["FIGURES", "Check", "Tuning"]
 
 FIGURES: Final = {
     "history": "Loss of each complete trial, and the lowest so far; pruned trials have none.",
@@ -216,7 +214,6 @@ class Tuning:
             if (path := run.folder.figures / f"{name}.svg").exists()
         ]
         pairs = [("storage", note["storage"]), ("pruner", note["pruner"])]
-        settings = yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
         verdict = "no check" if self.check is None else self.check.title()
         return Page(
             title=f"{run.path.name} · CLSO study",
@@ -227,13 +224,7 @@ class Tuning:
             sections=[
                 *self.sections(),
                 ReportSection("The study", [*pictures, Block("details", ("All trials", trials))]),
-                ReportSection(
-                    "Settings and machine",
-                    [
-                        Block("pairs", [*pairs, *run_pairs(run.manifest)]),
-                        Block("details", ("The whole configuration", settings)),
-                    ],
-                ),
+                ReportSection.of_settings(run, pairs),
             ],
             foot="Every number comes from the Parquet tables beside this page. A dash means not "
             "measured.",
@@ -322,17 +313,6 @@ class Tuning:
         )
         spent = ENERGY.text(total)
         return [*facts, ("searches of all trials", spent, "each as if it paid for itself")]
-
-
-def write_tuning_report(run: Run) -> Path:
-    """Write `report.html` into a study's folder and return its path.
-
-    Raises:
-        ArtifactError: the study has not come to its end, a table is damaged, or the folder cannot
-            be written.
-    """
-    atomic_write_bytes(run.folder.report_path, Tuning(run).page().html().encode())
-    return run.folder.report_path
 
 
 def _by_loss(trial: Row) -> tuple[bool, float, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from clso.artifacts import RunFolder, load_run, write_table
 from clso.energy import DeviceEnergy, Measurement
 from clso.floors import Bigram, Uniform, Unigram
-from clso.report.run import write_report
+from clso.report.run import report_page
 from clso.scoring import LanguageModel
 from clso.statistics.bootstrap import (
     FLOORS,
@@ -177,4 +177,4 @@ def _conclude(run: RunContext) -> None:
                 }
             )
     run.folder.write_rows("energy", rows)
-    write_report(load_run(run.folder.path))
+    report_page(load_run(run.folder.path)).write(run.folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from clso.artifacts import Run, load_run, table_from_rows
 from clso.progress import SILENT, Reporter
 from clso.statistics.picks import selection_rows
-from clso.studies.ablations import ablation_sections
+from clso.studies import study_sections
 from pipelines.config import Arm, RunConfig, ablation_arms
 from pipelines.context import open_context
 from pipelines.stages.data import PREPARE
@@ -65,7 +65,7 @@ def ablate(
             note = {"seeds": count, "evaluations": budget, "grid": grid.model_dump()}
             run.note(ablations={family.name: note})
         studied = load_run(run.folder.path)
-        for section in ablation_sections(studied):
+        for section in study_sections(studied, "ablations"):
             section.write_figures(run.folder.figures)
     return studied
 

@@ -22,7 +22,7 @@ from clso.artifacts import Run, load_run, table_from_rows
 from clso.genome import genome_hash
 from clso.problem import Problem
 from clso.progress import SILENT, Reporter
-from clso.studies.pareto import pareto_sections
+from clso.studies import study_sections
 from clso.threads import one_thread
 from pipelines.config import RunConfig
 from pipelines.context import RunContext, open_context
@@ -126,7 +126,7 @@ def pareto(
         generation_rows = sink.table("pareto_generations")
         run.folder.replace_family("pareto_generations", searched.name, generation_rows)
         studied = load_run(run.folder.path)
-        for section in pareto_sections(studied, searched.name):
+        for section in study_sections(studied, "pareto", searched.name):
             section.write_figures(run.folder.figures)
     return studied
 

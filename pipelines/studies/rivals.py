@@ -22,7 +22,8 @@ from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from clso.progress import SILENT, Reporter
-from clso.studies.rivals import METHODS, rivals_sections
+from clso.studies import study_sections
+from clso.studies.rivals import METHODS
 from pipelines.config import RunConfig
 from pipelines.context import open_context
 from pipelines.families import AnyFamily
@@ -109,7 +110,7 @@ def rivals(
             }
         )
         studied = load_run(run.folder.path)
-        for section in rivals_sections(studied):
+        for section in study_sections(studied, "rivals"):
             section.write_figures(run.folder.figures)
     return studied
 

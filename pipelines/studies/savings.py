@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from clso.artifacts import Run, load_run, read_table
 from clso.progress import SILENT, Reporter
-from clso.studies.savings import floor_of, savings_sections, target_of
+from clso.studies import study_sections
+from clso.studies.savings import Savings
 from pipelines.config import Arm, RunConfig, savings_arms
 from pipelines.config.arms import SavingsSettings
 from pipelines.context import open_context
@@ -58,14 +59,21 @@ def savings(
             searches = ArmSearches(run, "savings", family, budget, _columns)
             searches.check_different(arms[family.name])
             reference = searches.table([reference_arm], drawn)
-            floor = None if settings.beyond_target else floor_of(reference.to_pylist())
+            bounds = Savings(
+                reference,
+                family.name,
+                reference_arm.name,
+                budget,
+                beyond_target=settings.beyond_target,
+            )
+            floor = None if settings.beyond_target else bounds.floor
             tables = [reference, searches.table(others, drawn, floor=floor)]
             run.folder.replace_family("savings", family.name, pa.concat_tables(tables))
             note = {
                 "seeds": count,
                 "evaluations": budget,
                 "reference": settings.reference,
-                "target": target_of(reference.to_pylist()),
+                "target": bounds.target,
                 "beyond_target": settings.beyond_target,
                 "arms": {
                     arm.name: searches.settings(arm).model_dump(mode="json")
@@ -74,7 +82,7 @@ def savings(
             }
             run.note(savings={family.name: note})
         studied = load_run(run.folder.path)
-        for section in savings_sections(studied):
+        for section in study_sections(studied, "savings"):
             section.write_figures(run.folder.figures)
     return studied
 

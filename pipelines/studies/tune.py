@@ -21,7 +21,8 @@ from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove,
 from clso.errors import ArtifactError, ConfigError
 from clso.progress import SILENT, Reporter
 from clso.report.style import figure_svg
-from clso.studies.tuning import FIGURES, write_tuning_report
+from clso.studies.tuning import FIGURES
+from clso.studies.tuning import Tuning as TuningReport
 from pipelines.config import RunConfig
 from pipelines.config.tune import TuneSettings
 from pipelines.context import RunContext, run_identity
@@ -215,7 +216,7 @@ def _conclude(
     for name, figure in tuning.figures(sorted(ranked, key=lambda name: ranked[name])).items():
         svg = figure_svg(figure, f"tune-{name}", FIGURES[name])
         atomic_write_bytes(folder.figures / f"{name}.svg", svg.encode())
-    write_tuning_report(load_run(folder.path))
+    TuningReport(load_run(folder.path)).page().write(folder)
 
 
 def _check_parts(

@@ -296,7 +296,7 @@ def test_figures_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
     assert "What the crystalline mixture&#39;s search can save" in page
     assert "quantized low rank" in page
     shown = invoke("show", str(study.path))
-    assert "Of 2 arms against the base" in shown
+    assert "Held-back loss of 2 arms against the base" in shown
     assert "Evaluations of the crystalline mixture" in shown
 
 

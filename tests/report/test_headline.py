@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from clso.report.headline import Headline, _find_comparison, pick_contender
+from clso.report.headline import Headline, _find_comparison
+from clso.report.models import Models
 
 
 def result(model: str, loss: float, validation_loss: float | None = None) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def test_without_results_nothing_is_claimed() -> None:
 
 def test_validation_picks_the_contender_not_test() -> None:
     results = [result("gpt", 5.0, 5.6), result("mixture", 5.1, 5.5), result("adamw", 4.0)]
-    contender = pick_contender(results)
+    contender = Models.contender(results)
     assert contender is not None
     assert contender["model"] == "mixture"
 

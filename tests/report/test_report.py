@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clso.artifacts import Run, RunFolder, load_run
-from clso.report.run import report_page, write_report
+from clso.report.run import report_page
 
 MakeRun = Callable[..., Run]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -173,7 +173,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 def test_page_and_figures_are_written_beside_the_tables(make_run: MakeRun, html: str) -> None:
     run = make_run()
-    path = write_report(run)
+    path = report_page(run).write(run.folder)
     assert path == run.path / "report.html"
     assert path.read_text() == html
     assert sorted(figure.name for figure in run.folder.figures.iterdir()) == [

@@ -11,7 +11,7 @@ from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
 from clso.statistics.picks import mean_similarity, selection_rows
-from clso.studies.ablations import Ablation, Effect, selections_figure, selections_table
+from clso.studies.ablations import Ablation, Effect, Selections
 
 
 def effects(table: pa.Table, family: str) -> list[Effect]:
@@ -108,7 +108,7 @@ def test_joules_of_other_meters_or_none_have_no_ratio() -> None:
 
 def test_the_sentence_counts_before_and_after_the_correction() -> None:
     sentence = Ablation(table_of(STUDY), "gpt").sentence()
-    assert "Of 3 arms against the base, 1 have the lower loss" in sentence
+    assert "Held-back loss of 3 arms against the base: 1 lower, 1 higher, 1 undecided" in sentence
     assert "Holm's correction for 3 comparisons" in sentence
     assert "no arm" in Ablation(table_from_rows([], "ablations"), "gpt").sentence()
 
@@ -118,7 +118,7 @@ def test_the_tables_fit_80_columns() -> None:
     console = Console(width=80, record=True, file=None)
     with console.capture() as capture:
         console.print(TerminalTable(table))
-        console.print(TerminalTable(selections_table(selections(), "gpt", "GPT")))
+        console.print(TerminalTable(Selections(selections(), "gpt").table("GPT")))
     printed = capture.get()
     assert "…" not in printed
     for expected in ("size", "32", "0.2", "low rank", "chance"):
@@ -159,7 +159,7 @@ def test_several_genes_together_have_an_interval_over_the_seeds_shares() -> None
 
 
 def test_genes_without_a_choice_are_not_shown() -> None:
-    rows = selections_table(selections(), "gpt", "GPT").rows
+    rows = Selections(selections(), "gpt").table("GPT").rows
     assert [row.cells for row in rows if row.emphasis == "group"] == [("all genes",), ("up",)]
 
 
@@ -201,11 +201,11 @@ def test_the_figures_name_every_level_and_family() -> None:
     svg = figure_svg(figure, "ablations", "differences")
     for label in ("size", "128", "rate", "held back", "searched"):
         assert label in svg
-    figure = selections_figure(selections(), "gpt", "blue")
+    figure = Selections(selections(), "gpt").figure("blue")
     assert figure is not None
     assert "low rank" in figure_svg(figure, "selections", "shares")
     assert Ablation(table_from_rows([], "ablations"), "gpt").figure("blue") is None
-    assert selections_figure(table_from_rows([], "selections"), "gpt", "blue") is None
+    assert Selections(table_from_rows([], "selections"), "gpt").figure("blue") is None
 
 
 def test_an_arm_that_is_broken_leaves_the_others_to_be_told_apart() -> None:

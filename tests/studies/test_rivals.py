@@ -8,13 +8,13 @@ from scipy import stats
 from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
-from clso.studies.rivals import Duel, Rivals, rivals_sentence, rivals_table
+from clso.studies.rivals import Duel, Rivals
 
 Points = Sequence[tuple[int, float]]
 
 
 def duels(table: pa.Table, budgets: Sequence[int]) -> list[Duel]:
-    return Rivals(table).duels(budgets)
+    return Rivals(table, budgets).duels
 
 
 def test_a_method_of_a_plugin_family_is_shown_by_its_name() -> None:
@@ -25,7 +25,7 @@ def test_a_method_of_a_plugin_family_is_shown_by_its_name() -> None:
     found = duels(table_of(curves), [50])
     assert [duel.rival for duel in found] == ["closed_form"]
     console = Console(width=120, record=True)
-    console.print(TerminalTable(rivals_table(found)))
+    console.print(TerminalTable(Rivals(table_of(curves), [50]).table()))
     assert "closed_form" in console.export_text()
     figure = Rivals(table_of(curves)).figure("green")
     assert figure is not None
@@ -97,21 +97,21 @@ def test_nothing_is_said_before_both_have_a_loss() -> None:
 
 
 def test_wins_and_losses_are_told_alike() -> None:
-    assert "Of 4 comparisons" in rivals_sentence(duels(STUDY, [5, 100]))
+    assert "Of 4 comparisons" in Rivals(STUDY, [5, 100]).sentence()
     mirrored = table_of(
         {
             "search": [[(1, 9.0)], [(1, 9.1)]],
             "random": [[(1, 5.0)], [(1, 5.1)]],
         }
     )
-    assert "lower loss in 0 and the higher in 1" in rivals_sentence(duels(mirrored, [1]))
-    assert "nothing to compare" in rivals_sentence([])
+    assert "lower loss in 0 and the higher in 1" in Rivals(mirrored, [1]).sentence()
+    assert "nothing to compare" in Rivals(STUDY).sentence()
 
 
 def test_the_table_shows_both_losses_and_fits_80_columns() -> None:
     console = Console(width=80, record=True, file=None)
     with console.capture() as capture:
-        console.print(TerminalTable(rivals_table(duels(STUDY, [100, 300]))))
+        console.print(TerminalTable(Rivals(STUDY, [100, 300]).table()))
     printed = capture.get()
     for expected in ("100 evaluations", "300 evaluations", "greedy forward", "3 of 3", "held back"):
         assert expected in printed

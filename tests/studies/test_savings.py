@@ -14,7 +14,8 @@ from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
 from clso.statistics.survival import Times
-from clso.studies.savings import Saving, Savings, Share, floor_of, target_of
+from clso.studies.arrivals import Share
+from clso.studies.savings import Saving, Savings
 
 BUDGET = 100
 Curve = Sequence[tuple[int, float]]
@@ -79,8 +80,8 @@ def times_of(evaluations: Sequence[int], reached: Sequence[bool]) -> Times:
 
 
 def test_the_target_is_the_median_of_the_unfiltered_losses() -> None:
-    assert target_of(table_of({"unfiltered": PLAIN}).to_pylist()) == 5.0
-    assert target_of(table_of({"unfiltered": PLAIN[:2]}).to_pylist()) == 4.5
+    assert whole_study({"unfiltered": PLAIN}).target == 5.0
+    assert whole_study({"unfiltered": PLAIN[:2]}).target == 4.5
 
 
 def test_a_search_arrives_at_its_first_loss_at_the_target_or_is_censored_at_its_end() -> None:
@@ -118,14 +119,15 @@ def test_a_search_that_fails_cheaply_is_no_sign_of_an_early_arrival() -> None:
 
 
 def test_no_resample_of_the_reference_has_a_target_below_its_floor() -> None:
-    rows = table_of({"unfiltered": PLAIN}).to_pylist()
-    assert floor_of(rows) == 4.0
-    picks = np.random.default_rng(0).integers(len(rows), size=(50, len(rows)))
-    assert min(target_of([rows[pick] for pick in drawn]) for drawn in picks) >= floor_of(rows)
+    floor = whole_study({"unfiltered": PLAIN}).floor
+    assert floor == 4.0
+    picks = np.random.default_rng(0).integers(len(PLAIN), size=(50, len(PLAIN)))
+    resamples = ([PLAIN[pick] for pick in drawn] for drawn in picks)
+    assert min(whole_study({"unfiltered": curves}).target for curves in resamples) >= floor
 
 
 def test_ending_at_the_floor_changes_times_and_shares_in_nothing() -> None:
-    floor = floor_of(table_of({"unfiltered": PLAIN}).to_pylist())
+    floor = whole_study({"unfiltered": PLAIN}).floor
     ended = {
         arm: curves
         if arm == "unfiltered"
