@@ -55,13 +55,14 @@ class LossFormat:
 
     def text(self, value: float | None) -> str:
         """Return a loss as text."""
-        return NOT_MEASURED if value is None else f"{value:.{self.decimals}f}"
+        return NOT_MEASURED if value is None else self._write(value, "")
 
     def signed(self, value: float | None) -> str:
-        """Return a difference of losses as text."""
-        if value is None:
-            return NOT_MEASURED
-        return f"{value:+.{self.decimals}f}".replace("-", _MINUS)
+        """Return a difference of losses, with its sign, as text."""
+        return NOT_MEASURED if value is None else self._write(value, "+")
+
+    def _write(self, value: float, sign: str) -> str:
+        return f"{value:{sign}.{self.decimals}f}".replace("-", _MINUS)
 
     def interval(self, low: float | None, high: float | None, *, signed: bool = False) -> str:
         """Return both ends of an interval as text."""

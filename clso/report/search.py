@@ -22,7 +22,7 @@ from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import INK, MUTED, PALETTE, new_figure, styled
 from clso.statistics.bootstrap import FLOORS
-from clso.statistics.picks import FamilyPick, best_individuals, picked_families
+from clso.statistics.picks import Genes
 from clso.statistics.search_summary import LowestPrediction, SearchSummary, winners_optimism
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _convergence(
 
 def _picks(run: Run, evaluations: pa.Table, family: str) -> Picture:
     genes = run.manifest.get("genes", {}).get(family, [])
-    picks = picked_families(evaluations, genes, family, _BEST_SHARE)
-    n_best = best_individuals(evaluations, family, _BEST_SHARE).num_rows
+    best = SearchSummary(evaluations, family).best(_BEST_SHARE)["genome"].to_pylist()
+    picks, n_best = Genes(genes).picks(best), len(best)
     caption = (
         f"Families of the library that the best {SHARE.text(_BEST_SHARE)} of the evaluated "
         f"models picked ({n_best} models), gene by gene. The models descend from each other, so a "
@@ -397,14 +397,14 @@ def _predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
 
 
 @styled
-def _families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
+def _families_figure(picks: Sequence[Row]) -> Figure | None:
     """Draw, per gene, the best genomes' shares of families; ticks mark the library's shares."""
     from matplotlib.ticker import PercentFormatter
 
     if not picks:
         return None
-    slots = [(slot, list(group)) for slot, group in groupby(picks, key=lambda pick: pick.slot)]
-    names = list(dict.fromkeys(pick.family for pick in picks))
+    slots = [(slot, list(group)) for slot, group in groupby(picks, key=lambda pick: pick["slot"])]
+    names = list(dict.fromkeys(pick["entry_family"] for pick in picks))
     # hatched where the palette begins again
     looks: dict[str, dict[str, Any]] = {
         name: {
@@ -421,8 +421,9 @@ def _families_figure(picks: Sequence[FamilyPick]) -> Figure | None:
     for height, (_, group) in enumerate(reversed(slots)):
         left = chance = 0.0
         for pick in group:
-            axes.barh(height, pick.picked, left=left, height=0.62, **looks[pick.family])
-            left, chance = left + pick.picked, chance + pick.chance
+            look = looks[pick["entry_family"]]
+            axes.barh(height, pick["picked"], left=left, height=0.62, **look)
+            left, chance = left + pick["picked"], chance + pick["chance"]
             if chance < 1.0 - 1e-9:
                 axes.plot([chance] * 2, [height - 0.42, height + 0.42], color=INK, linewidth=1.5)
     axes.set_yticks(range(len(slots)), [slot for slot, _ in reversed(slots)])

@@ -50,12 +50,18 @@ class Difference:
             p_value = 1.0 if mean == 0 else 0.0
         return cls(mean, mean - margin, mean + margin, p_value)
 
+    @property
+    def sign(self) -> int:
+        """-1 if the interval lies below zero, 1 if it lies above, 0 if neither is sure."""
+        if self.low is None or self.high is None:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
+
     @staticmethod
     def tally(differences: Sequence[Difference]) -> tuple[int, int, int]:
-        """Return how many intervals lie below zero, above it, and neither."""
-        lower = sum(gap.high is not None and gap.high < 0 for gap in differences)
-        higher = sum(gap.low is not None and gap.low > 0 for gap in differences)
-        return lower, higher, len(differences) - lower - higher
+        """Return how many intervals lie below zero, how many above it, and how many neither."""
+        signs = [difference.sign for difference in differences]
+        return signs.count(-1), signs.count(1), signs.count(0)
 
 
 def signed_rank(values: FloatArray) -> float | None:

@@ -6,11 +6,13 @@ here each stands beside the evaluation that followed, if any did.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
@@ -153,6 +155,14 @@ class SearchSummary:
             rows = rows.filter(pc.field("genome_hash") == genome_hash)
         loss: float | None = pc.min(rows["evaluated_loss"]).as_py()
         return loss
+
+    def best(self, share: float) -> pa.Table:
+        """Return the best share of the different models that were evaluated, at least one."""
+        rows = self._rows.filter(
+            (pc.field("status") == "evaluated") & pc.field("evaluated_loss").is_valid()
+        ).sort_by([("evaluated_loss", "ascending"), ("genome_hash", "ascending")])
+        _, first = np.unique(rows["genome_hash"].to_numpy(), return_index=True)
+        return rows.take(np.sort(first)[: math.ceil(share * len(first))])
 
     def lowest_prediction(self) -> LowestPrediction | None:
         """Return the lowest prediction and its later evaluation; `None` without predictions."""

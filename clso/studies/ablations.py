@@ -24,6 +24,7 @@ from clso.report.models import Models
 from clso.report.style import INK, MUTED, interval_figure, styled
 from clso.report.table import Column, Table
 from clso.statistics.paired import CONFIDENCE, Difference, FloatArray, holm, signed_rank
+from clso.statistics.picks import Genes, Similarity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -214,6 +215,30 @@ class Selections:
             (pc.field("family") == family) & (pc.field("arm") == _BASE) & (pc.field("chance") < 1)
         ).to_pylist()
         self.rows = sorted(rows, key=lambda row: row["slot"] is not None)
+
+    @staticmethod
+    def rows_of(
+        ablations: pa.Table,
+        family: str,
+        genes: Mapping[str, Sequence[Row]],
+        similarity: Similarity | None = None,
+    ) -> list[Row]:
+        """Return rows of the table `selections`: an arm's, as `Genes.selections` has them.
+
+        Args:
+            ablations: the searches.
+            family: the model family searched.
+            genes: by arm, as `Genes.describe` makes them.
+            similarity: of entries of the base's library; `None`: unknown.
+        """
+        own = ablations.filter(pc.field("family") == family)
+        return [
+            {"arm": arm, **row}
+            for arm, described in genes.items()
+            for row in Genes(described).selections(
+                own.filter(pc.field("arm") == arm), similarity if arm == _BASE else None
+            )
+        ]
 
     def table(self, title: str) -> Table:
         """Return which families of the library the finalists picked, gene by gene."""

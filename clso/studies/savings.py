@@ -185,8 +185,8 @@ class Savings:
         share, interval = best.share.cell()
         sentences = [
             f"To reach the target, the final loss of {self._reference}, {best.title} takes {share} "
-            f"of the evaluations ({SHARE.text(CONFIDENCE)} interval {interval}). It is reached in "
-            f"{best.reached} seeds. The write-up says {SHARE.text(_WRITE_UP_SHARE)}."
+            f"of the evaluations ({SHARE.text(CONFIDENCE)} interval {interval}; {best.reached} "
+            f"seeds reach it); the write-up says {SHARE.text(_WRITE_UP_SHARE)}."
         ]
         if len(self.arms) > 2:
             sentences.append(
@@ -202,7 +202,7 @@ class Savings:
             sentences.append(
                 "An evaluation takes as many joules as "
                 f"{RATIO.text(best.predictions_per_evaluation)} predictions, fits of the surrogate "
-                f"included. The write-up says {_WRITE_UP_PREDICTIONS}."
+                f"included; the write-up says {_WRITE_UP_PREDICTIONS}."
             )
         return " ".join(sentences)
 

@@ -1,10 +1,9 @@
 """The study `clso tune`: the best settings, and whether they are better than the run's own.
 
-The check runs the tuned settings and the run's own on seeds that tuned nothing, at one budget.
+The check runs the tuned settings and the run's own at one budget, on seeds that no trial used.
 Differences are tuned minus default, seed by seed, with Student's t interval over seeds: it says
-what other seeds of the searches would change, not other text. Both arms are judged by the blocks
-that judged the study's trials, so what the study gained by choosing settings that suit these blocks
-is in the figure.
+what other seeds of the searches would change, not other text. The blocks that judge both arms also
+judged the trials. So the difference includes what the study gained by fitting these blocks.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from clso.errors import ArtifactError
 from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, SHARE
 from clso.report.html import Block, Page, Picture, ReportSection
 from clso.report.table import Column, Table
-from clso.statistics.paired import Difference
+from clso.statistics.paired import CONFIDENCE, Difference
 
 __all__ = ["FIGURES", "Check", "Tuning"]
 
@@ -32,12 +31,12 @@ FIGURES: Final = {
     "pareto": "Loss and joules of each trial; on the front, nothing is lower in both.",
     "importances": "What the best trials have in common: importance of each hyperparameter for "
     "a low loss (PED-ANOVA).",
-    "importances-energy_j": "The same for few joules.",
+    "importances-energy_j": "Importance of each hyperparameter for few joules (PED-ANOVA).",
     "slice": "Loss by the hyperparameters that matter most; later trials are darker.",
     "parallel": "Each line is a trial: its loss, then its hyperparameters; the darker, the better.",
-    "rank": "The two that matter most of those that every trial has, coloured by the trial's rank.",
+    "rank": "The two most important hyperparameters that every trial has, coloured by rank.",
 }
-"""The figures of a study that a page shows, in order, with what stands below them."""
+"""The figures of a study in their order on the page, with their captions."""
 
 _MIN_IMPORTANCE: Final = 0.005
 
@@ -50,11 +49,11 @@ class Check:
 
     Attributes:
         default_loss: mean over seeds, nats per token.
-        tuned_loss: the same.
+        tuned_loss: mean over seeds, nats per token.
         difference: tuned minus default.
-        n_won: seeds for which the tuned settings have the lower loss.
-        n_seeds: seeds in all.
-        same: whether all losses are the same: there was nothing better to find.
+        n_won: number of seeds for which the tuned settings have the lower loss.
+        n_seeds: number of seeds.
+        same: whether both have the same loss for every seed.
     """
 
     default_loss: float
@@ -66,7 +65,7 @@ class Check:
 
     @classmethod
     def of(cls, checks: pa.Table) -> Check | None:
-        """Return how the arms stand; `None` where a search of one found no finite loss."""
+        """Compare the arms of the table `checks`; `None`: a search found no finite loss."""
         losses = _by_arm(checks)
         default, tuned = (
             np.asarray(list(losses[arm].values()), float) for arm in ("default", "tuned")
@@ -84,58 +83,53 @@ class Check:
         )
 
     def sentence(self) -> str:
-        """Say whether the tuned settings beat the run's own, and do not where it is not sure."""
+        """Say whether the tuned settings beat the run's own, and how sure that is."""
         if self.same:
             return (
-                f"On {self.n_seeds} other seeds the tuned settings do exactly as the default: "
-                "the study found nothing better than what was there."
+                f"On {self.n_seeds} other seeds, the tuned settings have the same losses as the "
+                "default: the study found nothing better than the default."
             )
-        low, high = self.difference.low, self.difference.high
-        assert low is not None
-        assert high is not None
+        verdict = {
+            -1: "beat the default",
+            0: "are not shown to beat the default, because the interval contains zero",
+            1: "are worse than the default",
+        }[self.difference.sign]
         difference, interval = FINE_LOSS.difference(self.difference)
-        verdict = "beat the default"
-        if low > 0:
-            verdict = "are worse than the default"
-        elif high >= 0:
-            verdict = "are not shown to beat the default, for the interval contains zero"
         return (
-            f"On {self.n_seeds} seeds that tuned nothing, at the same budget, the tuned settings "
+            f"On {self.n_seeds} seeds that no trial used, at the same budget, the tuned settings "
             f"{verdict}: {FINE_LOSS.text(self.tuned_loss)} against "
-            f"{FINE_LOSS.text(self.default_loss)}, a difference of "
-            f"{difference} nats per token ({interval}, 95 % over seeds), lower for {self.n_won} of "
-            f"{self.n_seeds}."
+            f"{FINE_LOSS.text(self.default_loss)}. The difference is {difference} nats per token "
+            f"({interval}, {SHARE.text(CONFIDENCE)} over seeds); the tuned settings have the lower "
+            f"loss for {self.n_won} of {self.n_seeds} seeds."
         )
 
     def title(self) -> str:
         """Say the verdict in a few words."""
         if self.same:
             return "nothing better than the default"
+        if self.difference.sign == 0:
+            return "not shown to beat the default"
         gap = FINE_LOSS.text(abs(self.difference.mean))
-        low, high = self.difference.low, self.difference.high
-        if high is not None and high < 0:
-            return f"{gap} nats per token below the default"
-        if low is not None and low > 0:
-            return f"{gap} nats per token above the default"
-        return "not shown to beat the default"
+        side = "below" if self.difference.sign < 0 else "above"
+        return f"{gap} nats per token {side} the default"
 
 
 class Tuning:
-    """A study that has come to its end.
+    """A finished study.
 
     Args:
         run: the study's folder.
 
     Raises:
-        ArtifactError: the study has not come to its end, or a table is damaged.
+        ArtifactError: the study is not finished, or a table is damaged.
     """
 
     def __init__(self, run: Run) -> None:
         note: dict[str, Any] | None = run.manifest.get("tune")
         if note is None:
             raise ArtifactError(
-                f"the study in {run.path} has not come to its end",
-                remedy="`clso tune CONFIG` goes on with it",
+                f"the study in {run.path} is not finished",
+                remedy="`clso tune CONFIG` continues it",
             )
         self._run = run
         self._note = note
@@ -146,7 +140,7 @@ class Tuning:
         """Return best settings, check, and the Pareto set if there are several objectives."""
         several = len(self._note["objectives"]) > 1
         best = (self._run.path / "best.yaml").read_text(encoding="utf-8")
-        which = ["Of the Pareto set below, those of the trial with the lowest loss."]
+        which = ["The settings of the trial with the lowest loss in the Pareto set below."]
         sections = [
             ReportSection(
                 "Best settings",
@@ -159,9 +153,9 @@ class Tuning:
             ReportSection(
                 "Tuned against default",
                 [
-                    "Both searched with the same budget on seeds that no trial had. The blocks "
-                    "that judge them are those that judged the trials; neither search read them, "
-                    "nor did anything read the test split.",
+                    "Both searched with the same budget on seeds that no trial used. The blocks "
+                    "that judge them also judged the trials. No search read these blocks, and "
+                    "nothing read the test split.",
                     self._check_table(),
                     self.sentence(),
                 ],
@@ -169,7 +163,9 @@ class Tuning:
         ]
         front = [row for row in self._trials if row["is_best"]] if several else []
         if front:
-            note = "Trials that no other beats in both; joules of one search, mean over seeds."
+            note = (
+                "Trials that no other trial beats in both. Energy: of one search, mean over seeds."
+            )
             sections.append(ReportSection("Pareto set", [_trials_table(front, note)]))
         return sections
 
@@ -180,14 +176,14 @@ class Tuning:
         return self.check.sentence()
 
     def count_sentence(self) -> str:
-        """Say how many trials there were, what each was and what all of them took."""
+        """Say how many trials there were, how they ended and what a trial is."""
         states = [row["state"] for row in self._trials]
-        counts = [f"{states.count('complete')} complete"]
-        counts += [
+        words = {"complete": "complete", "pruned": "pruned", "fail": "failed"}
+        counts = ", ".join(
             f"{states.count(state)} {word}"
-            for state, word in (("pruned", "pruned"), ("fail", "failed"))
-            if state in states
-        ]
+            for state, word in words.items()
+            if state in ("complete", *states)
+        )
         budget = self._note["budget"]
         spent = (
             f"{budget['evaluations']:,} evaluations"
@@ -195,17 +191,17 @@ class Tuning:
             else ENERGY.text(budget["energy_j"])
         )
         return (
-            f"{len(states)} trials ({', '.join(counts)}), each a search of {spent} for each of "
+            f"{len(states)} trials ({counts}). A trial is a search of {spent} for each of "
             f"{len(self._note['seeds'])} seeds. The searches read the first half of the validation "
-            "blocks; trials are judged by the second."
+            "blocks; the second half judges the trials."
         )
 
     def page(self) -> Page:
         """Return the study's report."""
         run, note = self._run, self._note
         energy_note = (
-            "Energy of one search, mean over seeds, as if it had computed all of its evaluations "
-            "itself."
+            "Energy of one search, mean over seeds, as if the search had computed all of its "
+            "evaluations itself."
         )
         trials = _trials_table(self._trials, energy_note, best=True)
         pictures = [
@@ -245,10 +241,10 @@ class Tuning:
                 *map(Column, ("tuned", "default", "in common", "variance")),
             ],
             [
-                "A dash: without effect in that setting, or no figure. In common: PED-ANOVA, what "
-                "the best tenth of the trials, or the best five, have in common. Variance: fANOVA, "
-                "of dimensions that every trial has. Both are shares of one and rest on the "
-                "complete trials alone.",
+                "A dash: no effect with these settings, or not computed. In common: importance by "
+                "PED-ANOVA, what the best tenth of the trials, or the best five, have in common. "
+                "Variance: importance by fANOVA, for hyperparameters that every trial has. Both "
+                "are shares of one, from the complete trials alone.",
             ],
         )
         for name in sorted(
@@ -269,28 +265,19 @@ class Tuning:
             "",
             [Column("seed", text=True), *map(Column, ("default", "tuned", "difference"))],
             [
-                "Loss on the second half of the validation blocks, nats per token; tuned minus "
-                "default, so a negative number favours the tuned settings.",
+                "Loss on the second half of the validation blocks, nats per token. Difference: "
+                "tuned minus default, so a negative number favours the tuned settings.",
             ],
         )
         losses = _by_arm(self._run.table("checks"))
         for seed, default in losses["default"].items():
             tuned = losses["tuned"].get(seed)
             gap = None if default is None or tuned is None else tuned - default
-            table.add(
-                str(seed),
-                FINE_LOSS.text(default),
-                FINE_LOSS.text(tuned),
-                FINE_LOSS.signed(gap),
-            )
+            table.add(str(seed), *map(FINE_LOSS.text, (default, tuned)), FINE_LOSS.signed(gap))
         if self.check is not None:
             means = (self.check.default_loss, self.check.tuned_loss)
-            table.add(
-                "mean",
-                *(FINE_LOSS.text(mean) for mean in means),
-                FINE_LOSS.difference(self.check.difference),
-                emphasis="best",
-            )
+            difference = FINE_LOSS.difference(self.check.difference)
+            table.add("mean", *map(FINE_LOSS.text, means), difference, emphasis="best")
         return table
 
     def _facts(self) -> list[tuple[str, str, str]]:
@@ -298,37 +285,25 @@ class Tuning:
         facts = []
         if self.check is not None:
             other = f"{self.check.n_seeds} other seeds"
-            default, tuned = self.check.default_loss, self.check.tuned_loss
             facts += [
-                ("tuned, held back", FINE_LOSS.text(tuned), other),
-                ("default, held back", FINE_LOSS.text(default), other),
+                ("tuned, held back", FINE_LOSS.text(self.check.tuned_loss), other),
+                ("default, held back", FINE_LOSS.text(self.check.default_loss), other),
                 ("difference", *FINE_LOSS.difference(self.check.difference)),
             ]
         searched = [row for row in self._trials if row["searches"]]
-        joules = [row["energy_j"] for row in searched]
-        total = (
-            None
-            if None in joules or not joules
-            else sum(row["energy_j"] * row["searches"] for row in searched)
-        )
-        spent = ENERGY.text(total)
-        return [*facts, ("searches of all trials", spent, "each as if it paid for itself")]
+        measured = searched and all(row["energy_j"] is not None for row in searched)
+        total_j = sum(row["energy_j"] * row["searches"] for row in searched) if measured else None
+        note = "as if each had computed all its evaluations"
+        return [*facts, ("searches of all trials", ENERGY.text(total_j), note)]
 
 
 def _by_loss(trial: Row) -> tuple[bool, float, int]:
-    """Sort trials by loss; what has none comes last."""
-    loss = trial["loss"]
-    return loss is None, 0.0 if loss is None else loss, trial["number"]
+    """Sort trials by loss; trials without one come last."""
+    return trial["loss"] is None, trial["loss"] or 0.0, trial["number"]
 
 
 def _trials_table(trials: Sequence[Row], note: str, *, best: bool = False) -> Table:
-    """Return a row per trial.
-
-    Args:
-        trials: in the order of the rows.
-        note: what the energy is.
-        best: whether trials of the Pareto set stand out.
-    """
+    """Return a row per trial; `best` emphasises the trials of the Pareto set."""
     table = Table(
         "",
         [
@@ -367,6 +342,4 @@ def _value(value: object) -> str:
 
 
 def _importance(share: float | None) -> str:
-    if share is None:
-        return NOT_MEASURED
-    return SHARE.text(share) if share >= _MIN_IMPORTANCE else SHARE.text(0.0)
+    return SHARE.text(share if share is None or share >= _MIN_IMPORTANCE else 0.0)

@@ -23,7 +23,7 @@ from clso.genome import Genome
 from clso.problem import CostedProblem, Problem
 from clso.scoring import LanguageModel
 from clso.section import Section
-from clso.statistics.picks import describe_genes
+from clso.statistics.picks import Genes, Similarity
 
 if TYPE_CHECKING:  # a configuration is checked without all that a run under way needs
     from pipelines.config import RunConfig
@@ -40,7 +40,6 @@ __all__ = ["FamilySettings", "ModelFamily", "Rivals", "ScoredFinalist"]
 P = TypeVar("P", bound=Problem)
 Params = Mapping[str, bool | int | float | str]
 Halves = tuple[P, P]
-Similarity = Callable[[str, Sequence[int]], float | None]
 ScoredFinalist = tuple["Finalist", float | None]
 
 
@@ -175,11 +174,11 @@ class ModelFamily(Protocol[P]):
     # ----- what is told of its genomes
 
     def genes(self, problem: P) -> list[dict[str, Any]]:
-        """Describe its genes and the kinds of their options, as `describe_genes` does.
+        """Describe its genes and the kinds of their options, as `Genes.describe` does.
 
         By default every option is a kind of its own.
         """
-        return describe_genes(
+        return Genes.describe(
             (slot.name, [str(option) for option in range(slot.cardinality)])
             for slot in problem.space.slots
         )

@@ -18,11 +18,11 @@ from clso.library import BasisLibrary
 from clso.library import similarity as cosines
 from clso.problem import CostedProblem
 from clso.scoring import Int64Array, LanguageModel
-from clso.statistics.picks import describe_genes, mean_similarity
+from clso.statistics.picks import Genes, Similarity, mean_similarity
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
-from pipelines.families.base import Halves, ModelFamily, Params, Similarity
+from pipelines.families.base import Halves, ModelFamily, Params
 from pipelines.stages.gpt_library import (
     LIBRARY,
     generate_library,
@@ -70,7 +70,7 @@ class _GptFamily(ModelFamily[GptProblem]):
         return ("model", "gpt", "evaluation")
 
     def genes(self, problem: GptProblem) -> list[dict[str, Any]]:
-        return describe_genes(
+        return Genes.describe(
             (slot.name, [entry.family for entry in problem.library[_library_slot(slot.name)]])
             for slot in problem.space.slots
         )

@@ -18,7 +18,7 @@ from clso.mixture.specification import fit_functions
 from clso.mixture.weights import BucketOrder, MixtureWeights
 from clso.progress import SILENT, Reporter
 from clso.scoring import LanguageModel
-from clso.statistics.picks import describe_genes
+from clso.statistics.picks import Genes
 from clso.threads import one_thread
 from pipelines.config import RunConfig
 from pipelines.config.tune import TuneDimension, TuneSpace
@@ -112,7 +112,7 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
 
     def genes(self, problem: MixtureProblem) -> list[dict[str, Any]]:
         families = ("none", *problem.families)
-        return describe_genes([("functions", families)], repeats=len(problem.space) - 1)
+        return Genes.describe([("functions", families)], repeats=len(problem.space) - 1)
 
     def describe(self, problem: MixtureProblem, genome: Genome) -> dict[str, Any]:
         return {

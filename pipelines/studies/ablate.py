@@ -7,8 +7,8 @@ from pathlib import Path
 
 from clso.artifacts import Run, load_run, table_from_rows
 from clso.progress import SILENT, Reporter
-from clso.statistics.picks import selection_rows
 from clso.studies import study_sections
+from clso.studies.ablations import Selections
 from pipelines.config import Arm, RunConfig, ablation_arms
 from pipelines.context import open_context
 from pipelines.stages.data import PREPARE
@@ -54,7 +54,7 @@ def ablate(
             base = searches.problem(arms[family.name][0])
             selected = [
                 {"run_id": run.run_id, "seed": config.seed, "family": family.name, **row}
-                for row in selection_rows(
+                for row in Selections.rows_of(
                     table, family.name, searches.genes, family.similarity(base.searched)
                 )
             ]

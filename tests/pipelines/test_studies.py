@@ -67,7 +67,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 def study(tmp_path_factory: pytest.TempPathFactory, tiny: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("studies")
     printed = invoke("ablate", tiny, "--out", str(out))
-    assert "Of 2 arms against the base" in printed
+    assert "Held-back loss of 2 arms against the base" in printed
     assert "quantized low rank" in printed
     printed = invoke("savings", tiny, "--family", "mixture", "--out", str(out))
     assert "the write-up says" in printed or "No arm reaches" in printed

@@ -13,7 +13,7 @@ from clso.report.models import Models
 from clso.report.results import _results_figure
 from clso.report.search import _convergence_figure, _families_figure, _predictions_figure
 from clso.report.style import figure_svg
-from clso.statistics.picks import FamilyPick, picked_families
+from clso.statistics.picks import Genes
 from clso.statistics.search_summary import SearchSummary
 
 DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
@@ -30,7 +30,9 @@ DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
     ),
     "energy": lambda run: _energy_figure(run.energy),
     "families": lambda run: _families_figure(
-        picked_families(run.evaluations, run.manifest["genes"]["gpt"], "gpt")
+        Genes(run.manifest["genes"]["gpt"]).picks(
+            SearchSummary(run.evaluations, "gpt").best(0.1)["genome"].to_pylist()
+        )
     ),
     "baseline": lambda run: _baseline_figure(run.baseline, "red"),
 }
@@ -154,9 +156,9 @@ def test_a_trial_that_diverged_has_no_curve(run: Run) -> None:
 
 def test_every_picked_family_is_in_the_legend_though_no_gene_has_all() -> None:
     picks = [
-        FamilyPick("upper", "dense", 1.0, 1.0),
-        FamilyPick("lower", "low_rank", 0.5, 0.5),
-        FamilyPick("lower", "circulant", 0.5, 0.5),
+        {"slot": "upper", "entry_family": "dense", "picked": 1.0, "chance": 1.0},
+        {"slot": "lower", "entry_family": "low_rank", "picked": 0.5, "chance": 0.5},
+        {"slot": "lower", "entry_family": "circulant", "picked": 0.5, "chance": 0.5},
     ]
     figure = _families_figure(picks)
     assert figure is not None

@@ -39,6 +39,7 @@ def text_of(table: Table) -> str:
         (LOSS.signed(-0.25), "−0.250"),  # noqa: RUF001 - a true minus sign
         (LOSS.signed(0.25), "+0.250"),
         (LOSS.interval(1.0, 2.0), "1.000 to 2.000"),
+        (LOSS.interval(-2.0, 1.0), "−2.000 to 1.000"),  # noqa: RUF001 - a true minus sign
         (PERPLEXITY.text(207.123), "207.1"),
         (PERPLEXITY.text(9.5), "9.50"),
         (PERPLEXITY.text(50257.4), "50,257"),

@@ -10,7 +10,7 @@ from scipy import stats
 from clso.artifacts import table_from_rows
 from clso.report.style import figure_svg
 from clso.report.terminal import TerminalTable
-from clso.statistics.picks import mean_similarity, selection_rows
+from clso.statistics.picks import mean_similarity
 from clso.studies.ablations import Ablation, Effect, Selections
 
 
@@ -127,7 +127,7 @@ def test_the_tables_fit_80_columns() -> None:
 
 
 def selections() -> pa.Table:
-    rows = selection_rows(table_of({"base": [5.0, 5.1, 5.2]}), "gpt", {"base": GENES})
+    rows = Selections.rows_of(table_of({"base": [5.0, 5.1, 5.2]}), "gpt", {"base": GENES})
     named = {"run_id": "run", "seed": 0, "family": "gpt"}
     return table_from_rows([{**named, **one} for one in rows], "selections")
 
@@ -150,11 +150,11 @@ def test_several_genes_together_have_an_interval_over_the_seeds_shares() -> None
         for seed, finalist in enumerate(([0, 1], [0, 3], [2, 1], [3, 1]))
     ]
     table = table_from_rows(rows, "ablations")
-    count, _ = selection_rows(table, "gpt", {"base": genes})
+    count, _ = Selections.rows_of(table, "gpt", {"base": genes})
     shares = [1.0, 0.5, 1.0, 0.5]
     low, high = stats.t.interval(0.95, 3, loc=np.mean(shares), scale=stats.sem(shares))
     assert (count["ci_low"], count["ci_high"]) == pytest.approx((low, min(1.0, high)))
-    one_seed = selection_rows(table.slice(0, 1), "gpt", {"base": genes})[0]
+    one_seed = Selections.rows_of(table.slice(0, 1), "gpt", {"base": genes})[0]
     assert (one_seed["ci_low"], one_seed["ci_high"]) == pytest.approx(exact_interval(1, 1))
 
 
@@ -167,7 +167,7 @@ def test_genes_without_a_choice_are_not_shown() -> None:
 def test_the_interval_of_whole_counts_is_the_exact_binomial_one(k: int, n: int) -> None:
     gene = {"slot": "up", "genes": 1, "families": [["low_rank", 1], ["sparse", 1]]}
     rows = [row("base", seed, 5.0, n_finalists=1, finalists=[int(seed >= k)]) for seed in range(n)]
-    (picked, _) = selection_rows(table_from_rows(rows, "ablations"), "gpt", {"base": [gene]})
+    (picked, _) = Selections.rows_of(table_from_rows(rows, "ablations"), "gpt", {"base": [gene]})
     expected = stats.binomtest(k, n).proportion_ci(0.95, method="exact")
     assert (picked["ci_low"], picked["ci_high"]) == pytest.approx((expected.low, expected.high))
 
@@ -188,7 +188,7 @@ def test_similarities_are_of_what_two_seeds_picked_in_one_slot() -> None:
         return 0.5
 
     table = table_of({"base": [5.0, 5.1], "size=32": [5.0, 5.1]})
-    rows = selection_rows(table, "gpt", {"base": GENES, "size=32": GENES}, similarity)
+    rows = Selections.rows_of(table, "gpt", {"base": GENES, "size=32": GENES}, similarity)
     assert ("up", [3, 3]) in asked
     assert ("up", [0, 1, 2]) in asked
     assert {one["similarity"] for one in rows if one["arm"] == "base"} == {0.5, None}

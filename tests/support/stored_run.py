@@ -11,7 +11,7 @@ import pytest
 
 from clso.artifacts import Run, RunFolder, load_run, table_from_rows
 from clso.statistics.bootstrap import ModelCost, compare_models, summarize_scores
-from clso.statistics.picks import describe_genes
+from clso.statistics.picks import Genes
 
 RUN_ID = "quick-0a1b2c3d"
 SEED = 7
@@ -268,7 +268,7 @@ def fill_run(
             "config": {"name": "quick", "seed": SEED, "model": {"n_layer": 2, "n_embd": 128}},
             "versions": {"clso": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
             "host": {"processor": "AMD EPYC", "cores": 2},
-            "genes": {"gpt": describe_genes([(slot, FAMILIES) for slot in SLOTS])},
+            "genes": {"gpt": Genes.describe([(slot, FAMILIES) for slot in SLOTS])},
             "search": {"gpt": {"stop_reason": "generations"}},
             "dataset": {
                 "fingerprint": "51c2d9e08c1f44aa",
