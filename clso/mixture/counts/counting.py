@@ -12,7 +12,7 @@ of its own over the positions. The results do not depend on where the parts are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -58,7 +58,7 @@ class _Part(NamedTuple):
 
     low: int
     high: int
-    pieces: list[tuple[int, int, Int64Array | slice]]
+    pieces: Sequence[tuple[int, int, Int64Array | slice]]
 
     def scatter(self, values: UnsignedArray, out: UnsignedArray) -> None:
         """Write one value per position of the part to `out`, `(N,)`."""
@@ -201,9 +201,8 @@ class Context:
             # a part has about as many contexts as positions, so that key and index fit 64 bits
             limit = min(limit, 1 << (63 - bits) // 2)
         if n_positions <= limit:
-            yield _Part(
-                0, self.n_contexts, [(*chunk, slice(None)) for chunk in corpus.chunks(span)]
-            )
+            whole = [(start, stop, slice(None)) for start, stop in corpus.chunks(span)]
+            yield _Part(0, self.n_contexts, whole)
             return
         shift = max(id_bits - 20, 0)
         histogram = np.zeros((self.n_contexts - 1 >> shift) + 1, dtype=np.int64)
@@ -212,7 +211,7 @@ class Context:
             histogram += np.bincount(coarse_ids, minlength=len(histogram))
         for first, last in _ranges(np.concatenate([[0], np.cumsum(histogram)]), limit):
             low, high = first << shift, min(last << shift, self.n_contexts)
-            pieces: list[tuple[int, int, Int64Array | slice]] = []
+            pieces = []
             for start, stop in corpus.chunks(span):
                 chunk_ids = ids[start:stop]
                 inside = (chunk_ids >= low) & (chunk_ids < high)
@@ -223,7 +222,7 @@ class Context:
         """Return the keys `(id - low) << bits | symbol` of a part's positions."""
         assert self.ids is not None, "the empty context is counted in dense cells"
         bits = np.uint64(symbol_bits(source.alphabet))
-        pieces = []
+        pieces = [np.empty(0, np.uint64)]
         for start, stop, indices in part.pieces:
             keys = self.ids[start:stop][indices].astype(np.uint64)
             keys -= np.uint64(part.low)

@@ -150,6 +150,16 @@ def test_hardly_any_text_gives_a_proper_function(length: int, name: str) -> None
     assert np.isfinite(np.log(function.target_probabilities(block, block[:, ::-1]))).all()
 
 
+def test_an_offset_beyond_every_stream_leaves_the_prediction_to_the_shorter_context(
+    streams: list[Stream32],
+) -> None:
+    text = FittingText(streams, VOCAB, MAPS)
+    far, near = KneserNey.fit(text, ["kn(1,9999)", "kn(1,9998)"])
+    history = streams[0].tokens(0, 3).astype(np.int64)
+    assert len(far.levels[2].rows) == 0
+    assert np.array_equal(far.distribution(history), near.distribution(history))
+
+
 def test_a_vocabulary_of_one_token_is_certain() -> None:
     functions = KneserNey.fit(
         FittingText([Stream32(np.zeros(9))], 1, {"k": [0]}), ["kn(1,2)", "kn(1:k->k)"]
