@@ -7,7 +7,7 @@ import transformers
 from transformers import GPT2LMHeadModel
 
 from benchmarks.timing import Comparison, in_turn
-from clso.baseline import TrainingStep, new_gpt2
+from clso.baseline import AdamwGpt2, TrainingStep
 from clso.gpt import GptShape
 
 _BATCH_SIZE, _LENGTH, _STEPS, _LR = 4, 128, 8, 1e-3
@@ -48,4 +48,4 @@ def _compare(vocab_size: int) -> Comparison:
 
 
 def _model(shape: GptShape) -> GPT2LMHeadModel:
-    return new_gpt2(shape, end_token_id=0, seed=0).train()
+    return AdamwGpt2.new(shape, end_token_id=0, seed=0).model.train()

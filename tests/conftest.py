@@ -85,11 +85,11 @@ def toy_gpt2(toy_tokenizer: Tokenizer) -> GPT2LMHeadModel:
     """A GPT-2 that nobody trained, yet sure of itself."""
     import torch
 
-    from clso.baseline import new_gpt2
+    from clso.baseline import AdamwGpt2
     from clso.gpt import GptShape
 
     shape = GptShape(1, 2, 8, TOY_BLOCK_SIZE, toy_tokenizer.vocab_size)
-    model = new_gpt2(shape, end_token_id=toy_tokenizer.end_token_id, seed=3)
+    model = AdamwGpt2.new(shape, end_token_id=toy_tokenizer.end_token_id, seed=3).model
     with torch.no_grad():
         model.transformer.wte.weight.mul_(30)
     return model

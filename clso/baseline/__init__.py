@@ -1,25 +1,24 @@
-"""AdamW on the same shape and tokens, given its best: what every other model has to beat.
+"""AdamW with its best settings on the same shape and tokens: the model to beat.
 
-`from clso.baseline import run_sweep` loads `transformers`, which takes seconds.
+Importing this package loads `transformers`, which takes seconds.
 """
 
-from clso.baseline.model import AdamwGpt2, new_gpt2
+from clso.baseline.model import AdamwGpt2, Blocks
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.settings import BaselineSettings
 from clso.baseline.step import TrainingStep
-from clso.baseline.sweep import SweepResult, run_sweep
-from clso.baseline.train import Blocks, TrialResult, train_trial
+from clso.baseline.sweep import Sweep, SweepResult
+from clso.baseline.train import TrialResult, train_trial
 
 __all__ = [
     "AdamwGpt2",
     "BaselineSettings",
     "Blocks",
+    "Sweep",
     "SweepResult",
     "TrainingPlan",
     "TrainingStep",
     "Trial",
     "TrialResult",
-    "new_gpt2",
-    "run_sweep",
     "train_trial",
 ]

@@ -1,8 +1,14 @@
-"""The GPT-2 that AdamW trains, and what is left of it: an ordinary checkpoint."""
+"""The GPT-2 that AdamW trains: new, from a checkpoint, and scoring tokens.
+
+A branch is the attention or the MLP of a layer: an inner matrix, a function, an outer matrix. Where
+one of the matrices is zero, the branch adds nothing and the other matrix gets no gradient.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,53 +20,40 @@ from clso.gpt import GptShape
 from clso.gpt.head import TiledHead
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["AdamwGpt2", "new_gpt2"]
+__all__ = ["AdamwGpt2", "Blocks"]
 
 _CHUNK_TOKENS = 4096
+_CHUNK_BLOCKS = 64
+# The standard deviation of GPT-2's initial weights.
+_INITIAL_STD = 0.02
+# Separates this random stream from all others of the same seed.
+_STREAM = int.from_bytes(b"wake")
+# AdamW changes every weight by about the learning rate. In a residual stream this much larger, the
+# change is as small beside a spectral embedding as beside a trained one.
+_LOUDNESS = 16.0
 
 
-def new_gpt2(
-    shape: GptShape,
-    *,
-    dropout: float = 0.0,
-    end_token_id: int,
-    seed: int,
-    device: str | torch.device = "cpu",
-) -> GPT2LMHeadModel:
-    """Return an untrained GPT-2 with GPT-2's own initialisation, a function of the seed alone.
+class Blocks(Protocol):
+    """Packed blocks of a split."""
 
-    Its activation is the tanh approximation of GELU under the name that `transformers` gives to
-    PyTorch's own kernel; GPT-2's `gelu_new` is the same function in eight.
+    @property
+    def name(self) -> str:
+        """Name of the split."""
 
-    Args:
-        shape: layers, heads, width, block and vocabulary.
-        dropout: on embeddings, attention and residuals.
-        end_token_id: begins and ends texts.
-        seed: of the initial weights.
-        device: where the model goes.
-    """
-    config = GPT2Config(
-        vocab_size=shape.vocab_size,
-        n_positions=shape.block_size,
-        n_embd=shape.n_embd,
-        n_layer=shape.n_layer,
-        n_head=shape.n_head,
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=dropout,
-        embd_pdrop=dropout,
-        attn_pdrop=dropout,
-        bos_token_id=end_token_id,
-        eos_token_id=end_token_id,
-        tie_word_embeddings=True,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = GPT2LMHeadModel(config)
-    return torch.nn.Module.to(model, device)  # in place; GPT2LMHeadModel.to lacks types
+    @property
+    def block_size(self) -> int:
+        """T, targets per block."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+
+    def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return inputs and targets of B blocks, each `(B, T)`."""
 
 
 class AdamwGpt2:
-    """A GPT-2 checkpoint that prices tokens; a `clso.scoring.LanguageModel`.
+    """A GPT-2 that scores tokens; a `clso.scoring.LanguageModel`.
 
     Args:
         model: a GPT-2, its head tied to the embedding or not.
@@ -73,10 +66,49 @@ class AdamwGpt2:
         self.model.eval()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
     @classmethod
-    def load(
-        cls, path: Path, *, name: str = "adamw", device: str | torch.device = "cpu"
-    ) -> AdamwGpt2:
-        """Open a folder that `run_sweep` wrote, or any other GPT-2 checkpoint.
+    def new(
+        cls,
+        shape: GptShape,
+        *,
+        dropout: float = 0.0,
+        end_token_id: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Return an untrained GPT-2 with GPT-2's own initialisation, a function of the seed alone.
+
+        Its activation is `gelu_pytorch_tanh`, the same function as GPT-2's `gelu_new` in one kernel
+        of PyTorch instead of eight.
+
+        Args:
+            shape: layers, heads, width, block and vocabulary.
+            dropout: on embeddings, attention and residuals.
+            end_token_id: begins and ends texts.
+            seed: of the initial weights.
+            device: of the model.
+        """
+        config = GPT2Config(
+            vocab_size=shape.vocab_size,
+            n_positions=shape.block_size,
+            n_embd=shape.n_embd,
+            n_layer=shape.n_layer,
+            n_head=shape.n_head,
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            bos_token_id=end_token_id,
+            eos_token_id=end_token_id,
+            tie_word_embeddings=True,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = GPT2LMHeadModel(config)
+        return cls(torch.nn.Module.to(model, device))  # in place; GPT2LMHeadModel.to lacks types
+
+    @classmethod
+    def load(cls, path: Path, *, name: str = "adamw", device: str | torch.device = "cpu") -> Self:
+        """Open a folder with a GPT-2 checkpoint, such as a sweep's.
 
         Raises:
             ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
@@ -84,9 +116,40 @@ class AdamwGpt2:
         model = load_gpt2(path, remedy="run `clso baseline CONFIG` to train it")
         return cls(torch.nn.Module.to(model, device), name)
 
+    @classmethod
+    def trainable(
+        cls, path: Path, *, dropout: float, seed: int, device: str | torch.device = "cpu"
+    ) -> Self:
+        """Open a crystalline GPT with every branch trainable; it computes the same function.
+
+        A branch that adds nothing gets inner weights as GPT-2 initialises them, and a zero outer
+        matrix. The residual stream becomes 16 times as large throughout; LayerNorm divides by this
+        factor again, up to its epsilon.
+
+        Args:
+            path: a folder with a GPT-2 whose head is not tied to its embedding.
+            dropout: on embeddings, attention and residuals.
+            seed: of the inner weights.
+            device: of the model.
+
+        Raises:
+            ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
+            ValueError: the head is tied, so its logits would grow with the residual stream.
+        """
+        model = load_gpt2(path, remedy="run `clso search CONFIG` to find it")
+        if model.config.tie_word_embeddings:
+            raise ValueError("the head is tied to the embedding, expected a head of its own")
+        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
+            setattr(model.config, name, dropout)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = dropout
+        _wake(model, np.random.default_rng([seed, _STREAM]))
+        return cls(torch.nn.Module.to(model, device))
+
     @property
     def stored_bytes(self) -> int:
-        """The parameters as float32, the tied embedding once."""
+        """Size of the parameters as float32; a tied embedding counts once."""
         return sum(4 * parameter.numel() for parameter in self.model.parameters())
 
     @property
@@ -110,10 +173,18 @@ class AdamwGpt2:
         step = max(1, _CHUNK_TOKENS // max(1, inputs.shape[1]))
         for start in range(0, inputs.shape[0], step):
             blocks = slice(start, start + step)
-            wanted = torch.from_numpy(np.ascontiguousarray(targets[blocks]).reshape(-1))
-            nll = head.nll(self._hidden(inputs[blocks]), wanted.to(scratch.device), scratch)
+            labels = torch.from_numpy(np.ascontiguousarray(targets[blocks]).reshape(-1))
+            nll = head.nll(self._hidden(inputs[blocks]), labels.to(scratch.device), scratch)
             result[blocks] = nll.cpu().numpy().reshape(targets[blocks].shape)
         return result
+
+    def mean_nll(self, split: Blocks) -> float:
+        """Return the mean loss over all blocks of a split, nats per token."""
+        sums = []
+        for start in range(0, split.n_blocks, _CHUNK_BLOCKS):
+            index = np.arange(start, min(start + _CHUNK_BLOCKS, split.n_blocks))
+            sums.append(float(self.token_nll(*split.blocks(index)).sum()))
+        return math.fsum(sums) / (split.n_blocks * split.block_size)
 
     @torch.inference_mode()
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
@@ -126,8 +197,25 @@ class AdamwGpt2:
     def distribution(self, history: Int64Array) -> npt.NDArray[np.float64]:
         """Return `p(. | history)` after the `(t,)` tokens of a block, `(V,)`; it sums to 1.
 
-        It is the last row of `probabilities`, the logits rounded to float32.
+        It equals the last row of `probabilities`, up to logits that are rounded to float32.
         """
         logits = self._readout @ self._hidden(history[None])[-1]
         distribution: npt.NDArray[np.float64] = logits.double().softmax(-1).cpu().numpy()
         return distribution
+
+
+@torch.no_grad()
+def _wake(model: GPT2LMHeadModel, rng: np.random.Generator) -> None:
+    """Make every branch of a model trainable, in place."""
+    for name in ("wte.weight", "wpe.weight"):
+        model.transformer.get_parameter(name).mul_(_LOUDNESS)
+    for block in model.transformer.h:
+        for inner, outer in (("attn.c_attn", "attn.c_proj"), ("mlp.c_fc", "mlp.c_proj")):
+            inner_weight = block.get_parameter(f"{inner}.weight")
+            outer_weight = block.get_parameter(f"{outer}.weight")
+            if not (inner_weight.any() and outer_weight.any()):
+                drawn = rng.normal(0.0, _INITIAL_STD, tuple(inner_weight.shape))
+                inner_weight.copy_(torch.from_numpy(drawn.astype(np.float32)))
+                outer_weight.zero_()
+            outer_weight.mul_(_LOUDNESS)
+            block.get_parameter(f"{outer}.bias").mul_(_LOUDNESS)

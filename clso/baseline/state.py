@@ -1,7 +1,7 @@
-"""What an interrupted trial resumes from, and what a finished one leaves.
+"""The state that an interrupted trial resumes from.
 
-One safetensors file holds tensors and, in its header, the JSON beside them, so that weights,
-moments and step can never be of different moments.
+One safetensors file holds tensors and, as JSON in its header, the progress. So weights, moments and
+step always belong together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,23 +20,24 @@ from clso.artifacts import atomic_write_bytes
 from clso.energy import Measurement
 from clso.errors import ArtifactError
 
-__all__ = ["Progress", "read_tensors", "write_tensors"]
+__all__ = ["Progress"]
 
 _HEADER = "clso"
+_MEASURED = ("training", "validation")
 
 
 @dataclass
 class Progress:
-    """How far a trial has come.
+    """The progress of a trial.
 
     Attributes:
-        step: steps taken.
-        rows: its rows of the `baseline` table so far, without the columns that name the trial.
+        step: number of steps taken.
+        rows: its rows of the table `baseline` so far, without the columns that name the trial.
         best_step: the step with the lowest validation loss.
         best_loss: that loss; `None` before the first.
-        training: what the steps took.
-        validation: what the validation losses took.
-        diverged: a loss was not finite, and the trial is over.
+        training: time and energy of the steps.
+        validation: time and energy of the validation losses.
+        diverged: a loss was not finite, and the trial has ended.
     """
 
     step: int = 0
@@ -47,49 +48,36 @@ class Progress:
     validation: Measurement = field(default_factory=lambda: Measurement(0.0))
     diverged: bool = False
 
-    def to_record(self) -> dict[str, Any]:
-        """Return plain JSON values; `from_record` is its inverse."""
-        return {
-            **asdict(self),
-            "training": self.training.to_record(),
-            "validation": self.validation.to_record(),
-        }
+    def save(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write the progress with tensors as one file, whole or not at all.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        record = asdict(self)
+        record |= {name: getattr(self, name).to_record() for name in _MEASURED}
+        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        atomic_write_bytes(path, save(contiguous, {_HEADER: json.dumps(record, allow_nan=False)}))
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Progress:
-        """Rebuild from `to_record`."""
-        measured = {
-            name: Measurement.from_record(record[name]) for name in ("training", "validation")
-        }
-        return cls(**{**record, **measured})
+    def load(
+        cls, path: Path, device: str | torch.device = "cpu"
+    ) -> tuple[Self, dict[str, torch.Tensor]] | None:
+        """Read what `save` wrote; `None` if there is no such file.
 
-
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], record: object) -> None:
-    """Write tensors and a JSON value as one file, whole or not at all.
-
-    Raises:
-        ArtifactError: the file cannot be written.
-    """
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    atomic_write_bytes(path, save(contiguous, {_HEADER: json.dumps(record, allow_nan=False)}))
-
-
-def read_tensors(
-    path: Path, device: str | torch.device = "cpu"
-) -> tuple[dict[str, torch.Tensor], Any] | None:
-    """Read what `write_tensors` wrote; `None` if there is no such file.
-
-    Raises:
-        ArtifactError: the file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            record = json.loads((file.metadata() or {})[_HEADER])
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ArtifactError(
-            f"the training state {path} is damaged: {error}",
-            remedy="delete it; the trial starts again",
-        ) from error
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                record = json.loads((file.metadata() or {})[_HEADER])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            record |= {name: Measurement.from_record(record[name]) for name in _MEASURED}
+            return cls(**record), tensors
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"the training state {path} is damaged: {error}",
+                remedy="delete it; the trial starts again",
+            ) from error

@@ -1,22 +1,22 @@
-"""Trials over a grid, the best of them kept: AdamW given its best at equal tokens."""
+"""A sweep: trials of AdamW from the same weights on the same tokens; the best model is kept."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from clso.artifacts import atomic_write_json, read_json
-from clso.baseline.model import new_gpt2
+from clso.baseline.model import AdamwGpt2, Blocks
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.settings import BaselineSettings
-from clso.baseline.train import Blocks, TrialResult, train_trial
+from clso.baseline.train import TrialResult, train_trial
 from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
@@ -25,143 +25,75 @@ from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
 
-__all__ = ["RowSink", "SweepResult", "run_sweep"]
+__all__ = ["Sweep", "SweepResult"]
 
 _STATE_VERSION = 1
-# A round over all lists that gains less, in nats per token, is the last.
-_WORTHWHILE = 1e-3
+# A round over all grids that gains less, in nats per token, is the last.
+_SMALLEST_GAIN = 1e-3
 _DESCRIPTION = "training.json"
-
-
-class RowSink(Protocol):
-    """Takes rows of a growing table; the same part again replaces it."""
-
-    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Store part number `part` of a table."""
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to.
+    """The result of a sweep.
 
     Attributes:
-        best: the winning trial.
-        trials: all of them in the order they ran, the winner among them.
-        checkpoint: the folder with the winner's best weights.
-        n_tokens: distinct targets that every trial trained on.
+        trials: the results of all trials, in the order of training.
+        start_loss: validation loss of a warm start before its first step, nats per token.
+        before: time and energy of `start_loss`.
     """
 
-    best: TrialResult
     trials: tuple[TrialResult, ...]
-    checkpoint: Path
-    n_tokens: int
+    start_loss: float | None = None
+    before: Measurement | None = None
 
     @property
-    def loss(self) -> float:
-        """The winner's lowest validation loss, nats per token."""
-        assert self.best.loss is not None
-        return self.best.loss
-
-    @property
-    def winner(self) -> Measurement:
-        """What the winning trial took, alone."""
-        return self.best.measurement
+    def best(self) -> TrialResult:
+        """The trial with the lowest validation loss."""
+        return min(self.trials, key=lambda trial: trial.score)
 
     @property
     def total(self) -> Measurement:
-        """What all trials took together."""
-        return Measurement.total(trial.measurement for trial in self.trials)
+        """Time and energy of everything."""
+        before = [self.before] if self.before else []
+        return Measurement.total([*before, *(trial.measurement for trial in self.trials)])
 
-
-def run_sweep(
-    train: Sequence[Blocks],
-    validation: Blocks,
-    *,
-    shape: GptShape,
-    settings: BaselineSettings,
-    tokenizer: Tokenizer,
-    seed: int,
-    run_id: str,
-    fingerprint: str,
-    state: Path,
-    checkpoint: Path,
-    sink: RowSink,
-    monitor: EnergyMonitor,
-    threads: int | None = None,
-    device: str = "cpu",
-    reporter: Reporter = SILENT,
-) -> SweepResult:
-    """Train every trial of a grid, extend it where the best rate lies at an edge, keep the best.
-
-    All trials start from the same weights and see the blocks in the same order per batch size.
-    Finished trials are reused and an interrupted one goes on from its last evaluation.
-
-    Args:
-        train: the splits that make up the budget, train and tune.
-        validation: chooses step and trial.
-        shape: of the GPT-2, the same as the crystalline one's.
-        settings: the grids, and what all trials share.
-        tokenizer: goes into the checkpoint; its end token begins and ends texts.
-        seed: of weights, order and dropout.
-        run_id: for the rows.
-        fingerprint: names the data, so that no state of other data is resumed.
-        state: a folder for results and unfinished trials.
-        checkpoint: the folder that gets the winner.
-        sink: takes the rows of `baseline`, a part per trial.
-        monitor: measures each trial's steps and validation.
-        threads: cores in use; `None`: as PyTorch finds them.
-        device: `cpu` or `cuda`.
-        reporter: told of every logged step.
-
-    Raises:
-        ArtifactError: a state is damaged, or something cannot be written.
-        ConfigError: the tokenizer's vocabulary is not the shape's.
-        DataError: there is nothing to train on or to validate with.
-        WorkError: every trial diverged.
-    """
-    if tokenizer.vocab_size != shape.vocab_size:
-        raise ConfigError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, the model {shape.vocab_size}",
-            remedy="train with the tokenizer of the data",
-        )
-    sweep = _Sweep(
-        train=train,
-        validation=validation,
-        shape=shape,
-        settings=settings,
-        tokenizer=tokenizer,
-        seed=seed,
-        fingerprint=fingerprint,
-        state=state,
-        checkpoint=checkpoint,
-        monitor=monitor,
-        device=device,
-        reporter=reporter,
-    )
-    results: list[TrialResult] = []
-    with _threads(threads):
-        for part, trial in enumerate(_trials(settings, results)):
-            best_loss = min((result.score for result in results), default=math.inf)
-            results.append(sweep.run(trial, best_loss))
-            sink.append("baseline", part, _rows(results[-1], settings, run_id, seed))
-        best = _best(results)
-        if best.loss is None:
-            raise WorkError(
-                f"all {len(results)} AdamW trials diverged: no loss stayed finite",
-                remedy="lower baseline.learning_rates or baseline.grad_clip",
-            )
-        sweep.ensure_checkpoint(best)
-    n_tokens = sum(split.n_blocks * split.block_size for split in train)
-    return SweepResult(best, tuple(results), checkpoint, n_tokens)
+    def steps_to(self, loss: float) -> int | None:
+        """Return the first evaluated step of any trial with a validation loss of at most `loss`."""
+        if self.start_loss is not None and self.start_loss <= loss:
+            return 0
+        steps = [
+            row["step"]
+            for trial in self.trials
+            for row in trial.rows
+            if row["validation_loss"] is not None and row["validation_loss"] <= loss
+        ]
+        return min(steps, default=None)
 
 
 @dataclass(frozen=True)
-class _Sweep:
-    """What the trials of a sweep share; the attributes are arguments of `run_sweep`."""
+class Sweep:
+    """What all trials of a sweep have in common.
+
+    Results are stored: finished trials are reused, and an interrupted trial resumes from its last
+    evaluation.
+
+    Attributes:
+        train: the splits to train on.
+        validation: chooses step and trial.
+        settings: the grids, and the settings that all trials share.
+        tokenizer: saved with the checkpoint; its end token begins and ends texts.
+        seed: of weights, order and dropout.
+        fingerprint: of the data and the start; results of another fingerprint are not reused.
+        state: a folder for results and unfinished trials.
+        checkpoint: the folder for the best model.
+        monitor: measures steps and validation of each trial.
+        device: `cpu` or `cuda`.
+        reporter: gets every logged step.
+    """
 
     train: Sequence[Blocks]
     validation: Blocks
-    shape: GptShape
     settings: BaselineSettings
     tokenizer: Tokenizer
     seed: int
@@ -169,76 +101,177 @@ class _Sweep:
     state: Path
     checkpoint: Path
     monitor: EnergyMonitor
-    device: str
-    reporter: Reporter
+    device: str = "cpu"
+    reporter: Reporter = SILENT
 
-    def run(self, trial: Trial, best_loss: float) -> TrialResult:
-        """Return a trial's result, stored or new; one below `best_loss` becomes the checkpoint.
+    def from_scratch(
+        self,
+        shape: GptShape,
+        *,
+        threads: int | None = None,
+        on_result: Callable[[int, TrialResult], None] | None = None,
+    ) -> SweepResult:
+        """Train every trial of the grids; extend them where the best rate lies at an edge.
 
-        The checkpoint is written before the result, the state removed after it: interrupted
-        anywhere, the trial ends again from its last state with the same outcome.
+        All trials start from the same weights. Trials of equal batch size see the blocks in the
+        same order.
+
+        Args:
+            shape: of the GPT-2, the same as that of the crystalline GPT.
+            threads: number of cores; `None` leaves PyTorch's number.
+            on_result: called after each trial with its number and result.
+
+        Raises:
+            ArtifactError: a stored result is damaged, or a file cannot be written.
+            ConfigError: the tokenizer's vocabulary is not the shape's.
+            DataError: there are no blocks to train on or to validate with.
+            WorkError: every trial diverged.
         """
-        digest = self._digest(trial)
-        stored = self.state / f"{digest}.json"
+        if self.tokenizer.vocab_size != shape.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has {self.tokenizer.vocab_size} tokens, the model "
+                f"{shape.vocab_size}",
+                remedy="train with the tokenizer of the data",
+            )
+        identity = {
+            "version": _STATE_VERSION,
+            "shape": asdict(shape),
+            "data": self.fingerprint,
+            "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
+            "validation": self.validation.n_blocks,
+        }
+
+        def new_model(trial: Trial) -> AdamwGpt2:
+            return AdamwGpt2.new(
+                shape,
+                dropout=trial.dropout,
+                end_token_id=self.tokenizer.end_token_id,
+                seed=self.seed,
+                device=self.device,
+            )
+
+        trials = _Trials(self, self.settings, identity, new_model)
+        with _threads(threads):
+            for number, trial in enumerate(_grid_trials(self.settings, trials.results)):
+                result = trials.run(trial)
+                if on_result is not None:
+                    on_result(number, result)
+            trials.keep_best("lower baseline.learning_rates or baseline.grad_clip")
+        return SweepResult(tuple(trials.results))
+
+    def from_checkpoint(self, found: Path, like: Trial) -> SweepResult:
+        """Train a crystalline GPT further, once per rate of `settings.warm_start`.
+
+        Args:
+            found: the folder with the GPT-2 to start from; its head is not tied.
+            like: gives schedule, batch size and dropout.
+
+        Raises:
+            ArtifactError: the checkpoint or a stored result is damaged, or a file cannot be
+                written.
+            DataError: there are no blocks to train on or to validate with.
+            WorkError: every trial diverged.
+        """
+
+        def new_model(trial: Trial) -> AdamwGpt2:
+            return AdamwGpt2.trainable(
+                found, dropout=trial.dropout, seed=self.seed, device=self.device
+            )
+
+        warm_start = self.settings.warm_start
+        settings = self.settings.replaced(eval_points=warm_start.eval_points)
+        with self.monitor.window() as window:
+            start_loss = new_model(like).mean_nll(self.validation)
+        trials = _Trials(self, settings, {"data": self.fingerprint}, new_model)
+        for lr in warm_start.learning_rates:
+            trials.run(replace(like, lr=lr))
+        trials.keep_best("lower baseline.warm_start.learning_rates")
+        return SweepResult(tuple(trials.results), start_loss, window.measurement)
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """The trials of a sweep from one start.
+
+    Attributes:
+        sweep: what they share.
+        settings: of each trial.
+        identity: JSON values that results depend on, besides the plan of the trial.
+        new_model: makes the model that a trial starts from.
+        results: of the trials so far.
+    """
+
+    sweep: Sweep
+    settings: BaselineSettings
+    identity: Mapping[str, Any]
+    new_model: Callable[[Trial], AdamwGpt2]
+    results: list[TrialResult] = field(default_factory=list)
+
+    def run(self, trial: Trial) -> TrialResult:
+        """Add a trial's result, stored or new; a new lowest loss becomes the checkpoint."""
+        result = self._result(trial, min((done.score for done in self.results), default=math.inf))
+        self.results.append(result)
+        return result
+
+    def keep_best(self, remedy: str) -> None:
+        """Train the best trial again if the checkpoint is not, or no longer, its own.
+
+        Raises:
+            WorkError: every trial diverged.
+        """
+        best = _best(self.results)
+        if best.loss is None:
+            raise WorkError(
+                f"all {len(self.results)} AdamW trials diverged: no loss stayed finite",
+                remedy=remedy,
+            )
+        try:
+            if read_json(self.sweep.checkpoint / _DESCRIPTION) == self._describe(best):
+                return
+        except ArtifactError:
+            pass  # removed or damaged
+        (self.sweep.state / f"{self._digest(best.trial)}.json").unlink(missing_ok=True)
+        self._result(best.trial, math.inf)
+
+    def _result(self, trial: Trial, best_loss: float) -> TrialResult:
+        """Return the stored result of a trial, or train it.
+
+        The checkpoint is written before the result, and the state is removed after it. So a trial
+        that is interrupted anywhere resumes from its last state, with the same result.
+        """
+        sweep, digest = self.sweep, self._digest(trial)
+        stored, unfinished = sweep.state / f"{digest}.json", sweep.state / f"{digest}.safetensors"
         if stored.exists():
             return TrialResult.read(stored)
-        unfinished = self.state / f"{digest}.safetensors"
-        model = new_gpt2(
-            self.shape,
-            dropout=trial.dropout,
-            end_token_id=self.tokenizer.end_token_id,
-            seed=self.seed,
-            device=self.device,
-        )
+        model = self.new_model(trial).model
         result = train_trial(
             model,
             self._plan(trial),
-            self.train,
-            self.validation,
+            sweep.train,
+            sweep.validation,
             state=unfinished,
-            monitor=self.monitor,
-            reporter=self.reporter,
+            monitor=sweep.monitor,
+            reporter=sweep.reporter,
         )
         if result.score < best_loss:
-            save_gpt2(
-                model, self.tokenizer, self.checkpoint, {_DESCRIPTION: self._describe(result)}
-            )
+            descriptions = {_DESCRIPTION: self._describe(result)}
+            save_gpt2(model, sweep.tokenizer, sweep.checkpoint, descriptions)
         atomic_write_json(stored, result.to_record())
         unfinished.unlink(missing_ok=True)
         return result
 
-    def ensure_checkpoint(self, best: TrialResult) -> None:
-        """Train the winner again if the checkpoint is not, or no longer, its own."""
-        description = self.checkpoint / _DESCRIPTION
-        try:
-            if read_json(description) == self._describe(best):
-                return
-        except ArtifactError:
-            pass  # removed or damaged: as good as another's
-        (self.state / f"{self._digest(best.trial)}.json").unlink(missing_ok=True)
-        self.run(best.trial, math.inf)
-
     def _plan(self, trial: Trial) -> TrainingPlan:
-        n_blocks = sum(split.n_blocks for split in self.train)
-        return TrainingPlan(trial, self.settings, n_blocks, self.seed)
+        n_blocks = sum(split.n_blocks for split in self.sweep.train)
+        return TrainingPlan(trial, self.settings, n_blocks, self.sweep.seed)
 
     def _digest(self, trial: Trial) -> str:
-        """Name everything that a trial's outcome depends on."""
-        return digest_of(
-            {
-                **self._plan(trial).to_record(),
-                "version": _STATE_VERSION,
-                "shape": asdict(self.shape),
-                "data": self.fingerprint,
-                "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
-                "validation": self.validation.n_blocks,
-            }
-        )[:16]
+        """Return the name of everything that the result of a trial depends on."""
+        return digest_of({**self._plan(trial).to_record(), **self.identity})[:16]
 
     def _describe(self, result: TrialResult) -> dict[str, Any]:
         return {
             "digest": self._digest(result.trial),
-            "data": self.fingerprint,
+            "data": self.sweep.fingerprint,
             **self._plan(result.trial).to_record(),
             "validation_loss": result.loss,
             "best_step": result.best_step,
@@ -246,21 +279,17 @@ class _Sweep:
         }
 
 
-def _trials(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
+def _grid_trials(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
     """Yield the trials to train, each chosen from the results so far."""
-    if settings.strategy == "product":
-        yield from _product(settings)
-        yield from _beyond(settings, results)
-    else:
+    if settings.strategy == "one_at_a_time":
         yield from _one_at_a_time(settings, results)
-
-
-def _product(settings: BaselineSettings) -> Iterator[Trial]:
-    """Yield every combination of the grids' values, rates varying fastest."""
+        return
+    # rates vary fastest
     for schedule, batch_size, dropout, lr in itertools.product(
         settings.schedules, settings.batch_sizes, settings.dropouts, settings.learning_rates
     ):
         yield Trial(lr, schedule, batch_size, dropout)
+    yield from _beyond(settings, results)
 
 
 def _one_at_a_time(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
@@ -272,7 +301,7 @@ def _one_at_a_time(settings: BaselineSettings, results: Sequence[TrialResult]) -
     }
     yield Trial(**{name: values[0] for name, values in grids.items()})
     before = math.inf
-    while (best := _best(results)).loss is not None and best.loss < before - _WORTHWHILE:
+    while (best := _best(results)).loss is not None and best.loss < before - _SMALLEST_GAIN:
         before = best.loss
         for name, values in grids.items():
             around = [replace(_best(results).trial, **{name: value}) for value in values]
@@ -283,7 +312,7 @@ def _one_at_a_time(settings: BaselineSettings, results: Sequence[TrialResult]) -
 
 
 def _beyond(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    """Yield rates beyond the edge of those tried while the best of `results` lies on it."""
+    """Yield trials with rates beyond the tried ones while the best rate lies at their edge."""
     for _ in range(settings.extend):
         best = _best(results)
         if best.loss is None:
@@ -301,13 +330,6 @@ def _beyond(settings: BaselineSettings, results: Sequence[TrialResult]) -> Itera
 
 def _best(results: Sequence[TrialResult]) -> TrialResult:
     return min(results, key=lambda result: result.score)
-
-
-def _rows(
-    result: TrialResult, settings: BaselineSettings, run_id: str, seed: int
-) -> list[dict[str, Any]]:
-    named = {"run_id": run_id, "seed": seed, **asdict(result.trial), "passes": settings.passes}
-    return [{**named, **row} for row in result.rows]
 
 
 @contextmanager

@@ -1,64 +1,43 @@
-"""One trial: GPT-2 trained by AdamW on packed blocks, interruptible at every evaluation."""
+"""One trial: AdamW trains a GPT-2 on packed blocks and resumes from the last evaluation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
 import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
 from clso.artifacts import read_json
-from clso.baseline.model import AdamwGpt2
+from clso.baseline.model import AdamwGpt2, Blocks
 from clso.baseline.plan import TrainingPlan, Trial
-from clso.baseline.state import Progress, read_tensors, write_tensors
+from clso.baseline.state import Progress
 from clso.baseline.step import TrainingStep
 from clso.energy import EnergyMonitor, Measurement, Window
 from clso.errors import ArtifactError, DataError
 from clso.progress import SILENT, ProgressTask, Reporter
 from clso.scoring import Int64Array
 
-__all__ = ["Blocks", "TrialResult", "train_trial"]
-
-_VALIDATION_BLOCKS = 64
-
-
-class Blocks(Protocol):
-    """Packed blocks of a split, read where they lie."""
-
-    @property
-    def name(self) -> str:
-        """Which split it is."""
-
-    @property
-    def block_size(self) -> int:
-        """T, targets per block."""
-
-    @property
-    def n_blocks(self) -> int:
-        """How many there are."""
-
-    def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return inputs and targets of B blocks, each `(B, T)`."""
+__all__ = ["TrialResult", "train_trial"]
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial came to.
+    """The result of a trial.
 
     Attributes:
         trial: its settings.
-        loss: the lowest validation loss, nats per token; `None` if it diverged.
-        best_step: the step that had it, whose weights are kept.
-        n_steps: steps planned.
-        rows: its rows of the `baseline` table, without the columns that name run and trial.
-        training: what the steps took, this trial alone.
-        validation: what the validation losses took.
+        loss: the lowest validation loss, nats per token; `None` if training diverged.
+        best_step: the step with this loss, whose weights are kept.
+        n_steps: number of planned steps.
+        rows: its rows of the table `baseline`, without the columns that name run and trial.
+        training: time and energy of the steps.
+        validation: time and energy of the validation losses.
     """
 
     trial: Trial
@@ -71,52 +50,41 @@ class TrialResult:
 
     @property
     def score(self) -> float:
-        """The loss, infinite if the trial diverged: what trials are ranked by."""
+        """The loss by which trials are ranked, infinite if training diverged."""
         return math.inf if self.loss is None else self.loss
 
     @property
     def measurement(self) -> Measurement:
-        """Steps and validation together, without the writing of states."""
+        """Time and energy of steps and validation, without the writing of states."""
         return Measurement.total([self.training, self.validation])
 
+    def table_rows(self, **columns: object) -> list[dict[str, Any]]:
+        """Return the rows with the trial's settings and further columns."""
+        return [{**columns, **asdict(self.trial), **row} for row in self.rows]
+
     def to_record(self) -> dict[str, Any]:
-        """Return plain JSON values; `from_record` is its inverse."""
-        return {
-            "trial": asdict(self.trial),
-            "loss": self.loss,
-            "best_step": self.best_step,
-            "n_steps": self.n_steps,
-            "rows": list(self.rows),
-            "training": self.training.to_record(),
-            "validation": self.validation.to_record(),
-        }
+        """Return plain JSON values; `read` is the inverse."""
+        measured = {name: getattr(self, name).to_record() for name in ("training", "validation")}
+        return {**asdict(self), **measured}
 
     @classmethod
-    def read(cls, path: Path) -> TrialResult:
-        """Read a stored `to_record`.
+    def read(cls, path: Path) -> Self:
+        """Read the JSON file of a `to_record`.
 
         Raises:
             ArtifactError: the file is missing or damaged.
         """
         try:
-            return cls.from_record(read_json(path))
+            record = read_json(path)
+            measured = {
+                name: Measurement.from_record(record[name]) for name in ("training", "validation")
+            }
+            trial, rows = Trial(**record["trial"]), tuple(record["rows"])
+            return cls(**{**record, **measured, "trial": trial, "rows": rows})
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"{path} is damaged: {error!r}", remedy="delete it; the trial is trained again"
             ) from error
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> TrialResult:
-        """Rebuild from `to_record`."""
-        return cls(
-            trial=Trial(**record["trial"]),
-            loss=record["loss"],
-            best_step=record["best_step"],
-            n_steps=record["n_steps"],
-            rows=tuple(record["rows"]),
-            training=Measurement.from_record(record["training"]),
-            validation=Measurement.from_record(record["validation"]),
-        )
 
 
 def train_trial(
@@ -129,20 +97,20 @@ def train_trial(
     monitor: EnergyMonitor,
     reporter: Reporter = SILENT,
 ) -> TrialResult:
-    """Train a model by plan; leave it with the weights of the best evaluation.
+    """Train a model by a plan; it ends with the weights of the best evaluation.
 
-    A file at `state` follows the run from evaluation to evaluation; if it is there, the run goes
-    on from it, and on one processor with equal threads ends in the same weights, bit for bit. A
-    trial whose loss stops being a finite number ends there, with no losses on record.
+    The file `state` is written at every evaluation. If it exists, training resumes from it; on one
+    processor with equal threads the final weights are the same, bit for bit. A trial ends when its
+    loss is not finite, and then has no losses on record.
 
     Args:
         model: as initialised; a resumed trial overwrites its weights.
         plan: steps, rates and order of the blocks.
-        train: splits that are trained on, all of them, `plan.n_blocks` blocks together.
-        validation: scored whole at every evaluation point.
-        state: a file, the trial's own.
-        monitor: measures steps and validation, apart.
-        reporter: told of every logged step.
+        train: the splits to train on, `plan.n_blocks` blocks together.
+        validation: the split that is scored at every evaluation point.
+        state: a file of this trial alone.
+        monitor: measures steps and validation separately.
+        reporter: gets every logged step.
 
     Raises:
         ArtifactError: the state is damaged or cannot be written.
@@ -163,7 +131,7 @@ def train_trial(
 
 
 class _Training:
-    """A trial under way; the arguments are those of `train_trial`."""
+    """A trial in progress; the arguments are those of `train_trial`."""
 
     def __init__(
         self,
@@ -243,7 +211,7 @@ class _Training:
     def _evaluate(self, task: ProgressTask) -> None:
         progress = self._progress
         with self._window("validation"):
-            loss = self._validation_loss()
+            loss = AdamwGpt2(self._model).mean_nll(self._validation)
         total = Measurement.total([progress.training, progress.validation])
         row = progress.rows[-1]
         row.update(_measured(total))
@@ -259,24 +227,16 @@ class _Training:
             }
         task.update(progress.step, f"validation {loss:.3f}")
 
-    def _validation_loss(self) -> float:
-        scorer, split = AdamwGpt2(self._model), self._validation
-        sums = []
-        for start in range(0, split.n_blocks, _VALIDATION_BLOCKS):
-            index = np.arange(start, min(start + _VALIDATION_BLOCKS, split.n_blocks))
-            sums.append(float(scorer.token_nll(*split.blocks(index)).sum()))
-        return math.fsum(sums) / (split.n_blocks * split.block_size)
-
     @contextmanager
     def _window(self, part: str) -> Iterator[Window]:
-        """Add what the block takes to one part of the progress, when it ends."""
+        """Add time and energy of the block to one part of the progress, when it ends."""
         with self._monitor.window() as window:
             yield window
         before = getattr(self._progress, part)
         setattr(self._progress, part, Measurement.total([before, window.measurement]))
 
     def _log(self, window: Window, train_loss: float | None) -> None:
-        """Add a row; duration and energy are the trial's so far, validation included."""
+        """Add a row; duration and energy are those of the trial so far, with validation."""
         progress, plan = self._progress, self._plan
         parts = (progress.training, progress.validation, window.so_far())
         passes, within = divmod(progress.step, plan.steps_per_pass)
@@ -292,15 +252,14 @@ class _Training:
         )
 
     def _read(self, index: Int64Array) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs and targets of blocks numbered through all training splits, `(B, T)`."""
-        owners = np.searchsorted(self._starts, index, side="right") - 1
+        """Return inputs and targets of blocks, numbered over all training splits, `(B, T)`."""
+        split_of_block = np.searchsorted(self._starts, index, side="right") - 1
         shape = (len(index), self._validation.block_size)
         inputs, targets = np.empty(shape, np.int64), np.empty(shape, np.int64)
-        for number in np.unique(owners):
-            mine = owners == number
-            inputs[mine], targets[mine] = self._train[number].blocks(
-                index[mine] - self._starts[number]
-            )
+        for split in np.unique(split_of_block):
+            rows = split_of_block == split
+            local_index = index[rows] - self._starts[split]
+            inputs[rows], targets[rows] = self._train[split].blocks(local_index)
         return (
             torch.from_numpy(inputs).to(self._device),
             torch.from_numpy(targets).to(self._device),
@@ -318,24 +277,23 @@ class _Training:
         for index, moments in self._step.optimizer.state_dict()["state"].items():
             for name, tensor in moments.items():
                 tensors[f"optimizer.{index}.{name}"] = tensor
-        write_tensors(self._state, tensors, self._progress.to_record())
+        self._progress.save(self._state, tensors)
 
     def _resume(self) -> None:
-        found = read_tensors(self._state, self._device)
-        if found is None:
+        stored = Progress.load(self._state, self._device)
+        if stored is None:
             return
-        tensors, record = found
-        self._progress = Progress.from_record(record)
+        self._progress, tensors = stored
         groups: dict[str, dict[str, torch.Tensor]] = {"best": {}, "model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
-            group, _, rest = name.partition(".")
-            groups[group][rest] = tensor
+            group, _, name_in_group = name.partition(".")
+            groups[group][name_in_group] = tensor
         self._best = groups["best"]
         self._load(groups["model"])
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in groups["optimizer"].items():
-            index, _, kind = name.partition(".")
-            moments.setdefault(int(index), {})[kind] = tensor
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = tensor
         optimizer = self._step.optimizer
         optimizer.load_state_dict(
             {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}

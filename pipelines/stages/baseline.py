@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clso.artifacts import RunFolder, remove
-from clso.baseline import AdamwGpt2, run_sweep
+from clso.baseline import AdamwGpt2, Sweep, TrialResult
 from clso.energy import Measurement
 from clso.gpt import GptShape
 from pipelines.context import RunContext
@@ -28,30 +28,33 @@ def _work(run: RunContext) -> StageOutcome:
     """Train every trial of the sweep and keep the best."""
     config, experiment = run.config, run.experiment
     splits = experiment.budget
-    result = run_sweep(
+    sweep = Sweep(
         [splits["train"], splits["tune"]],
         splits["validation"],
-        shape=gpt_shape(experiment),
         settings=config.baseline,
         tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
-        run_id=run.run_id,
         fingerprint=experiment.data_fingerprint,
         state=_state(run.folder),
         checkpoint=_checkpoint(run.folder),
-        sink=run.folder.sink("adamw"),
         monitor=run.monitor,
-        threads=experiment.threads,
         device=experiment.device,
         reporter=run.reporter,
     )
+    sink = run.folder.sink("adamw")
+    columns = {"run_id": run.run_id, "seed": config.seed, "passes": config.baseline.passes}
+
+    def store(number: int, trial: TrialResult) -> None:
+        sink.append("baseline", number, trial.table_rows(**columns))
+
+    result = sweep.from_scratch(gpt_shape(experiment), threads=experiment.threads, on_result=store)
     run.folder.compact("baseline")
     notes = {
         "baseline": {
             "winner": {
                 "trial": str(result.best.trial),
                 "settings": asdict(result.best.trial),
-                "validation_loss": result.loss,
+                "validation_loss": result.best.loss,
                 "best_step": result.best.best_step,
                 "training": result.best.training.to_record(),
             },

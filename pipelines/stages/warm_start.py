@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from clso.artifacts import RunFolder, remove
-from clso.baseline import AdamwGpt2, Trial
-from clso.baseline.warm_start import run_warm_start
+from clso.baseline import AdamwGpt2, Sweep, Trial
 from clso.energy import Measurement
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
@@ -30,11 +28,9 @@ def _work(run: RunContext) -> StageOutcome:
     config, folder, experiment = run.config, run.folder, run.experiment
     splits = experiment.budget
     scratch = run.manifest["baseline"]["winner"]
-    result = run_warm_start(
-        folder.model("gpt"),
+    sweep = Sweep(
         [splits["train"], splits["tune"]],
         splits["validation"],
-        like=Trial(**scratch["settings"]),
         settings=config.baseline,
         tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
@@ -45,17 +41,9 @@ def _work(run: RunContext) -> StageOutcome:
         device=experiment.device,
         reporter=run.reporter,
     )
-    rows = [
-        {
-            "run_id": run.run_id,
-            "seed": config.seed,
-            **asdict(trial.trial),
-            "passes": config.baseline.passes,
-            **row,
-        }
-        for trial in result.trials
-        for row in trial.rows
-    ]
+    result = sweep.from_checkpoint(folder.model("gpt"), Trial(**scratch["settings"]))
+    columns = {"run_id": run.run_id, "seed": config.seed, "passes": config.baseline.passes}
+    rows = [row for trial in result.trials for row in trial.table_rows(**columns)]
     folder.write_rows(_NAME, rows)
     notes: dict[str, Any] = {
         _NAME: {

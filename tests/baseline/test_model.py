@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clso.baseline import AdamwGpt2, new_gpt2
+from clso.baseline import AdamwGpt2
 from clso.baseline import model as model_module
 from clso.checkpoint import load_gpt2, save_gpt2
 from clso.errors import ArtifactError
@@ -15,7 +15,7 @@ from clso.gpt import GptShape
 
 @pytest.fixture
 def scorer(shape: GptShape) -> AdamwGpt2:
-    model = new_gpt2(shape, end_token_id=0, seed=7)
+    model = AdamwGpt2.new(shape, end_token_id=0, seed=7).model
     with torch.no_grad():
         model.transformer.wte.weight.mul_(20)
     return AdamwGpt2(model)
@@ -80,17 +80,17 @@ class TestScores:
 class TestInitialisation:
     def test_is_a_function_of_the_seed_alone(self, shape: GptShape) -> None:
         torch.manual_seed(1)
-        first = new_gpt2(shape, end_token_id=0, seed=2)
+        first = AdamwGpt2.new(shape, end_token_id=0, seed=2).model
         after = torch.rand(1)
         torch.manual_seed(1)
         assert torch.equal(torch.rand(1), after)
-        second = new_gpt2(shape, dropout=0.5, end_token_id=0, seed=2)
+        second = AdamwGpt2.new(shape, dropout=0.5, end_token_id=0, seed=2).model
         assert all(map(torch.equal, first.parameters(), second.parameters()))
-        other = new_gpt2(shape, end_token_id=0, seed=3)
+        other = AdamwGpt2.new(shape, end_token_id=0, seed=3).model
         assert not torch.equal(first.transformer.wte.weight, other.transformer.wte.weight)
 
     def test_starts_near_the_uniform_loss(self, shape: GptShape, tokens: np.ndarray) -> None:
-        scorer = AdamwGpt2(new_gpt2(shape, end_token_id=0, seed=0))
+        scorer = AdamwGpt2.new(shape, end_token_id=0, seed=0)
         nll = scorer.token_nll(tokens[:, :-1], tokens[:, 1:])
         assert nll.mean() == pytest.approx(np.log(shape.vocab_size), rel=0.02)
 
@@ -106,7 +106,12 @@ class TestCheckpoint:
     def test_replaces_what_is_there(
         self, scorer: AdamwGpt2, shape: GptShape, tmp_path: Path
     ) -> None:
-        save_gpt2(new_gpt2(shape, end_token_id=0, seed=0), None, tmp_path / "m", {"old.json": 1})
+        save_gpt2(
+            AdamwGpt2.new(shape, end_token_id=0, seed=0).model,
+            None,
+            tmp_path / "m",
+            {"old.json": 1},
+        )
         save_gpt2(scorer.model, None, tmp_path / "m")
         loaded = load_gpt2(tmp_path / "m", remedy="")
         assert torch.equal(loaded.transformer.wte.weight, scorer.model.transformer.wte.weight)

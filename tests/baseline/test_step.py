@@ -7,13 +7,13 @@ import torch
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from clso.baseline import TrainingStep, new_gpt2
+from clso.baseline import AdamwGpt2, TrainingStep
 from clso.gpt import GptShape
 
 
 def twins(shape: GptShape) -> tuple[GPT2LMHeadModel, GPT2LMHeadModel]:
     """The model as trained here, and plain GPT-2 with its own activation and equal weights."""
-    mine = new_gpt2(shape, end_token_id=0, seed=3)
+    mine = AdamwGpt2.new(shape, end_token_id=0, seed=3).model
     config = GPT2Config(**{**mine.config.to_dict(), "activation_function": "gelu_new"})
     plain = GPT2LMHeadModel(config)
     plain.load_state_dict(mine.state_dict())
@@ -96,7 +96,9 @@ def test_steps_are_those_of_the_plain_loop(shape: GptShape, grad_clip: float) ->
 
 
 def test_vectors_are_not_decayed(shape: GptShape) -> None:
-    step = TrainingStep(new_gpt2(shape, end_token_id=0, seed=0), weight_decay=0.3, grad_clip=1.0)
+    step = TrainingStep(
+        AdamwGpt2.new(shape, end_token_id=0, seed=0).model, weight_decay=0.3, grad_clip=1.0
+    )
     decay = {
         id(p): group["weight_decay"]
         for group in step.optimizer.param_groups
@@ -110,7 +112,7 @@ def test_vectors_are_not_decayed(shape: GptShape) -> None:
 def test_dropout_is_drawn_from_the_seed(shape: GptShape) -> None:
     inputs, targets = draw(shape, 2)
     step = TrainingStep(
-        new_gpt2(shape, dropout=0.3, end_token_id=0, seed=0).train(),
+        AdamwGpt2.new(shape, dropout=0.3, end_token_id=0, seed=0).model.train(),
         weight_decay=0.0,
         grad_clip=1.0,
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from clso.baseline import (
     AdamwGpt2,
     BaselineSettings,
     Blocks,
+    Sweep,
     SweepResult,
     TrainingPlan,
     Trial,
     TrialResult,
-    run_sweep,
 )
 from clso.baseline import sweep as sweep_module
 from clso.baseline.settings import Schedule
@@ -30,7 +30,7 @@ from clso.energy import CpuModelMeter, EnergyMonitor, Measurement
 from clso.errors import ArtifactError, ClsoError, ConfigError, WorkError
 from clso.gpt import GptShape
 
-Sweep = Callable[..., SweepResult]
+RunSweep = Callable[..., SweepResult]
 
 
 def grids(
@@ -54,18 +54,13 @@ def diverging(settings: BaselineSettings, *learning_rates: float) -> BaselineSet
     return settings.model_copy(update={"learning_rates": learning_rates})
 
 
-class MemorySink:
-    def __init__(self) -> None:
-        self.parts: dict[int, list[dict[str, Any]]] = {}
-
-    def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        assert table == "baseline"
-        self.parts[part] = [dict(row) for row in rows]
+Parts = dict[int, list[dict[str, Any]]]
 
 
 @pytest.fixture
-def sink() -> MemorySink:
-    return MemorySink()
+def parts() -> Parts:
+    """The rows of each trial by its number, as `on_result` gets them."""
+    return {}
 
 
 @pytest.fixture
@@ -75,22 +70,28 @@ def sweep(
     validation: Blocks,
     tokenizer: Tokenizer,
     tmp_path: Path,
-    sink: MemorySink,
-) -> Sweep:
-    def sweep(settings: BaselineSettings, **changes: Any) -> SweepResult:  # noqa: ANN401 - any argument
+    parts: Parts,
+) -> RunSweep:
+    def store(number: int, trial: TrialResult) -> None:
+        parts[number] = trial.table_rows(run_id="run", seed=1, passes=1)
+
+    def sweep(
+        settings: BaselineSettings,
+        shape: GptShape = shape,
+        threads: int | None = None,
+        **changes: Any,  # noqa: ANN401 - any argument
+    ) -> SweepResult:
         arguments: dict[str, Any] = {
-            "shape": shape,
             "tokenizer": tokenizer,
             "seed": 1,
-            "run_id": "run",
             "fingerprint": "data",
             "state": tmp_path / "state",
             "checkpoint": tmp_path / "models" / "adamw",
-            "sink": sink,
             "monitor": EnergyMonitor([CpuModelMeter(1.0)]),
             **changes,
         }
-        return run_sweep(train, validation, settings=settings, **arguments)
+        trials = Sweep(train, validation, settings=settings, **arguments)
+        return trials.from_scratch(shape, threads=threads, on_result=store)
 
     return sweep
 
@@ -115,7 +116,7 @@ def rates(result: SweepResult) -> list[float]:
 
 class TestGrids:
     def test_their_product_is_trained_rates_varying_fastest(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         landscape(lambda trial: 1.0)
         settings = grids((1e-3, 2e-3), ("cosine", "constant"), (1, 4), (0.0, 0.1), extend=0)
@@ -148,7 +149,7 @@ class TestExtension:
     )
     def test_follows_the_best_rate_beyond_the_edge(
         self,
-        sweep: Sweep,
+        sweep: RunSweep,
         landscape: Callable[..., None],
         optimum: float,
         grid: tuple[float, ...],
@@ -161,7 +162,7 @@ class TestExtension:
         assert result.best.trial.lr == min(expected, key=lambda lr: abs(math.log(lr / optimum)))
 
     def test_keeps_to_the_best_trial_s_other_settings(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         landscape(lambda trial: 1 / trial.lr + (trial.batch_size == 1) + trial.dropout)
         grid = grids((1.0, 2.0), batch_sizes=(1, 4), dropouts=(0.0, 0.1), extend=1)
@@ -169,7 +170,7 @@ class TestExtension:
         assert [t.trial for t in result.trials[8:]] == [Trial(4.0, "cosine", 4, 0.0)]
 
     def test_stops_where_training_diverges(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         landscape(lambda trial: None if trial.lr > 4 else 1 / trial.lr)
         result = sweep(grids((1.0, 2.0, 4.0), extend=3))
@@ -188,7 +189,7 @@ class TestOneAtATime:
     )
 
     def test_finds_the_best_of_each_list_with_far_fewer_trials_than_their_product(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         landscape(
             lambda trial: (
@@ -204,7 +205,7 @@ class TestOneAtATime:
         assert len({trial.trial for trial in result.trials}) == len(result.trials)
 
     def test_goes_round_again_where_a_later_list_moves_an_earlier_one(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         # the smaller the batch, the lower the best rate
         landscape(lambda trial: abs(math.log(trial.lr / (trial.batch_size / 2))) + trial.batch_size)
@@ -212,7 +213,7 @@ class TestOneAtATime:
         assert sweep(self.GRID).best.trial.lr == 1.0
 
     def test_ends_when_everything_diverges(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         landscape(lambda trial: None)
         with pytest.raises(WorkError, match="diverged"):
@@ -225,60 +226,57 @@ class TestOneAtATime:
 
 class TestResult:
     def test_the_checkpoint_is_the_best_trial_s_in_plain_transformers(
-        self, sweep: Sweep, validation: Blocks, tokenizer: Tokenizer
+        self, sweep: RunSweep, validation: Blocks, tokenizer: Tokenizer, tmp_path: Path
     ) -> None:
         result = sweep(grids((1e-3, 2e-2), extend=0))
-        assert result.loss == min(trial.loss or math.inf for trial in result.trials)
+        checkpoint = tmp_path / "models" / "adamw"
+        assert result.best.loss == min(trial.loss or math.inf for trial in result.trials)
         inputs, targets = validation.blocks(np.arange(validation.n_blocks))
-        model = AutoModelForCausalLM.from_pretrained(result.checkpoint).eval()
+        model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
         with torch.inference_mode():
             logits = model(input_ids=torch.from_numpy(inputs)).logits
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), torch.from_numpy(targets).flatten()
         )
-        assert loss.item() == pytest.approx(result.loss, abs=1e-5)
-        mine = AdamwGpt2.load(result.checkpoint).token_nll(inputs, targets)
-        assert mine.mean() == pytest.approx(result.loss, abs=1e-6)
+        assert loss.item() == pytest.approx(result.best.loss, abs=1e-5)
+        mine = AdamwGpt2.load(checkpoint).token_nll(inputs, targets)
+        assert mine.mean() == pytest.approx(result.best.loss, abs=1e-6)
         text = "a rose is"
-        encoded = AutoTokenizer.from_pretrained(result.checkpoint)(text)["input_ids"]
+        encoded = AutoTokenizer.from_pretrained(checkpoint)(text)["input_ids"]
         assert encoded == tokenizer.backend.encode(text).ids
         assert model.config.eos_token_id == model.config.bos_token_id == tokenizer.end_token_id
 
-    def test_rows_fit_the_schema_and_name_their_trial(self, sweep: Sweep, sink: MemorySink) -> None:
+    def test_rows_fit_the_schema_and_name_their_trial(self, sweep: RunSweep, parts: Parts) -> None:
         sweep(grids((1e-2, 2e-2), ("constant",), (8,), (0.1,), extend=0))
-        table = table_from_rows([row for rows in sink.parts.values() for row in rows], "baseline")
+        table = table_from_rows([row for rows in parts.values() for row in rows], "baseline")
         assert set(table["lr"].to_pylist()) == {1e-2, 2e-2}
         assert set(table["batch_size"].to_pylist()) == {8}
         assert set(table["run_id"].to_pylist()) == {"run"}
-        assert list(sink.parts) == [0, 1]
+        assert list(parts) == [0, 1]
 
-    def test_energy_of_the_winner_and_of_all(self, sweep: Sweep) -> None:
+    def test_energy_of_the_winner_and_of_all(self, sweep: RunSweep) -> None:
         result = sweep(grids((1e-3, 2e-2), extend=0))
         joules = [trial.measurement.energy_j for trial in result.trials]
-        assert result.winner.energy_j == joules[1]
+        assert result.best.measurement.energy_j == joules[1]
         assert result.total.energy_j == pytest.approx(sum(filter(None, joules)))
 
-    def test_counts_the_distinct_tokens(self, sweep: Sweep, landscape: Callable[..., None]) -> None:
-        landscape(lambda trial: 1.0)
-        assert sweep(grids((1.0,), extend=0)).n_tokens == 46 * 12
-
     def test_a_diverged_trial_cannot_win_but_is_on_record(
-        self, sweep: Sweep, sink: MemorySink
+        self, sweep: RunSweep, parts: Parts
     ) -> None:
         result = sweep(diverging(grids((1.0,), ("constant",), extend=0), 1e30, 1e-2))
         assert result.best.trial.lr == 1e-2
-        assert {row["validation_loss"] for row in sink.parts[0]} == {None}
+        assert {row["validation_loss"] for row in parts[0]} == {None}
 
-    def test_all_diverged_is_an_error(self, sweep: Sweep) -> None:
+    def test_all_diverged_is_an_error(self, sweep: RunSweep) -> None:
         with pytest.raises(ClsoError, match=r"all 1 AdamW trials diverged(.|\n)*learning_rates"):
             sweep(diverging(grids((1.0,), ("constant",)), 1e30))
 
-    def test_another_vocabulary_is_refused(self, sweep: Sweep, shape: GptShape) -> None:
+    def test_another_vocabulary_is_refused(self, sweep: RunSweep, shape: GptShape) -> None:
         with pytest.raises(ConfigError, match="the tokenizer has 264 tokens, the model 99"):
             sweep(grids((1e-2,)), shape=replace(shape, vocab_size=99))
 
     def test_threads_are_set_and_given_back(
-        self, sweep: Sweep, landscape: Callable[..., None]
+        self, sweep: RunSweep, landscape: Callable[..., None]
     ) -> None:
         before, seen = torch.get_num_threads(), []
         landscape(lambda trial: seen.append(torch.get_num_threads()) or 1.0)
@@ -304,22 +302,22 @@ class TestReuse:
         return trained
 
     def test_finished_trials_are_not_trained_again(
-        self, sweep: Sweep, trained: list[Trial], sink: MemorySink
+        self, sweep: RunSweep, trained: list[Trial], parts: Parts
     ) -> None:
-        first, parts = sweep(self.GRID), dict(sink.parts)
+        first, stored = sweep(self.GRID), dict(parts)
         del trained[:]
         assert sweep(self.GRID) == first
         assert trained == []
-        assert sink.parts == parts
+        assert parts == stored
 
-    def test_a_larger_grid_trains_what_is_new(self, sweep: Sweep, trained: list[Trial]) -> None:
+    def test_a_larger_grid_trains_what_is_new(self, sweep: RunSweep, trained: list[Trial]) -> None:
         sweep(self.GRID)
         del trained[:]
         sweep(grids((1e-3, 2e-2, 4e-3), extend=0))
         assert [trial.lr for trial in trained] == [4e-3]
 
     def test_other_data_seed_or_settings_start_anew(
-        self, sweep: Sweep, trained: list[Trial]
+        self, sweep: RunSweep, trained: list[Trial]
     ) -> None:
         sweep(self.GRID)
         changes: list[tuple[BaselineSettings, dict[str, Any]]] = [
@@ -333,7 +331,7 @@ class TestReuse:
             assert len(trained) == 2
 
     def test_an_interrupted_sweep_goes_on(
-        self, sweep: Sweep, trained: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, sweep: RunSweep, trained: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         unbroken = sweep(self.GRID, state=tmp_path / "a", checkpoint=tmp_path / "unbroken")
         write = sweep_module.atomic_write_json
@@ -351,25 +349,30 @@ class TestReuse:
         del trained[:]
         resumed = sweep(self.GRID)
         assert [trial.lr for trial in trained] == [2e-2]
-        assert resumed.loss == unbroken.loss
-        weights = "model.safetensors"
-        assert (resumed.checkpoint / weights).read_bytes() == (
-            unbroken.checkpoint / weights
-        ).read_bytes()
+        assert resumed.best.loss == unbroken.best.loss
+        weights = [
+            (folder / "model.safetensors").read_bytes()
+            for folder in (tmp_path / "models" / "adamw", tmp_path / "unbroken")
+        ]
+        assert weights[0] == weights[1]
 
-    def test_a_lost_checkpoint_is_trained_again(self, sweep: Sweep, trained: list[Trial]) -> None:
-        first = sweep(self.GRID)
-        shutil.rmtree(first.checkpoint)
+    def test_a_lost_checkpoint_is_trained_again(
+        self, sweep: RunSweep, trained: list[Trial], tmp_path: Path
+    ) -> None:
+        first, checkpoint = sweep(self.GRID), tmp_path / "models" / "adamw"
+        shutil.rmtree(checkpoint)
         del trained[:]
-        again = sweep(self.GRID)
+        sweep(self.GRID)
         assert [trial.lr for trial in trained] == [first.best.trial.lr]
-        assert (again.checkpoint / "model.safetensors").exists()
+        assert (checkpoint / "model.safetensors").exists()
 
-    def test_states_are_removed_when_their_trial_ends(self, sweep: Sweep, tmp_path: Path) -> None:
+    def test_states_are_removed_when_their_trial_ends(
+        self, sweep: RunSweep, tmp_path: Path
+    ) -> None:
         sweep(self.GRID)
         assert {path.suffix for path in (tmp_path / "state").iterdir()} == {".json"}
 
-    def test_a_damaged_result_is_refused_by_name(self, sweep: Sweep, tmp_path: Path) -> None:
+    def test_a_damaged_result_is_refused_by_name(self, sweep: RunSweep, tmp_path: Path) -> None:
         sweep(self.GRID)
         for path in (tmp_path / "state").iterdir():
             path.write_text("{}")

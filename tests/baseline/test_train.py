@@ -18,7 +18,6 @@ from clso.baseline import (
     TrainingPlan,
     Trial,
     TrialResult,
-    new_gpt2,
     train_trial,
 )
 from clso.energy import CpuModelMeter, EnergyMonitor
@@ -56,7 +55,7 @@ def run(shape: GptShape, train: list[Blocks], validation: Blocks, tmp_path: Path
         monitor: EnergyMonitor | None = None,
         reporter: Reporter = SILENT,
     ) -> tuple[GPT2LMHeadModel, TrialResult]:
-        model = new_gpt2(shape, dropout=trial.dropout, end_token_id=0, seed=5)
+        model = AdamwGpt2.new(shape, dropout=trial.dropout, end_token_id=0, seed=5).model
         result = train_trial(
             model,
             TrainingPlan(trial, settings, N_BLOCKS, seed=5),

@@ -12,9 +12,16 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from clso.artifacts import table_from_rows
-from clso.baseline import AdamwGpt2, BaselineSettings, Blocks, TrainingStep, Trial
+from clso.baseline import (
+    AdamwGpt2,
+    BaselineSettings,
+    Blocks,
+    Sweep,
+    SweepResult,
+    TrainingStep,
+    Trial,
+)
 from clso.baseline.settings import WarmStartSettings
-from clso.baseline.warm_start import WarmStartResult, run_warm_start, wake
 from clso.checkpoint import load_gpt2, save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.energy import EnergyMonitor
@@ -57,11 +64,16 @@ def logits(model: GPT2LMHeadModel, tokens: torch.Tensor) -> torch.Tensor:
         return model(input_ids=tokens).logits
 
 
-def test_waking_changes_no_logit_and_leaves_no_dead_branch(shape: GptShape) -> None:
-    model = untied(shape)
+@pytest.fixture
+def found(shape: GptShape, tmp_path: Path) -> Path:
+    save_gpt2(untied(shape), None, tmp_path / "found")
+    return tmp_path / "found"
+
+
+def test_waking_changes_no_logit_and_leaves_no_dead_branch(shape: GptShape, found: Path) -> None:
     tokens = torch.arange(2 * shape.block_size).view(2, -1)
-    before = logits(model, tokens)
-    wake(model, seed=1)
+    before = logits(untied(shape), tokens)
+    model = AdamwGpt2.trainable(found, dropout=0.0, seed=1).model
     np.testing.assert_allclose(logits(model, tokens), before, atol=1e-4)
     TrainingStep(model, weight_decay=0.0, grad_clip=1.0).gradients(tokens, tokens)
     for block in model.transformer.h:
@@ -69,20 +81,20 @@ def test_waking_changes_no_logit_and_leaves_no_dead_branch(shape: GptShape) -> N
             assert block.get_parameter(name).grad.any(), name
 
 
-def test_waking_is_a_function_of_the_seed(shape: GptShape) -> None:
+def test_waking_is_a_function_of_the_seed(found: Path) -> None:
     weights = []
     for seed in (1, 1, 2):
-        model = untied(shape)
-        wake(model, seed)
+        model = AdamwGpt2.trainable(found, dropout=0.0, seed=seed).model
         weights.append(model.transformer.h[0].mlp.c_fc.weight.detach().numpy())
     np.testing.assert_array_equal(weights[0], weights[1])
     assert (weights[0] != weights[2]).any()
 
 
-def test_a_tied_head_is_refused(shape: GptShape) -> None:
+def test_a_tied_head_is_refused(tmp_path: Path) -> None:
     model = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=4, n_layer=1, n_head=1))
+    save_gpt2(model, None, tmp_path / "tied")
     with pytest.raises(ValueError, match="tied"):
-        wake(model, seed=0)
+        AdamwGpt2.trainable(tmp_path / "tied", dropout=0.0, seed=0)
 
 
 @pytest.fixture
@@ -98,7 +110,6 @@ def arguments(
         "found": tmp_path / "gpt",
         "train": train,
         "validation": validation,
-        "like": Trial(1.0, batch_size=4),
         "settings": BaselineSettings(warm_start={"learning_rates": RATES, "eval_points": 3}),
         "tokenizer": tokenizer,
         "seed": 0,
@@ -109,32 +120,33 @@ def arguments(
     }
 
 
+def warm_start(arguments: dict[str, Any]) -> SweepResult:
+    others = {name: value for name, value in arguments.items() if name != "found"}
+    return Sweep(**others).from_checkpoint(arguments["found"], Trial(1.0, batch_size=4))
+
+
 def test_it_begins_at_the_found_model_s_loss_and_improves_on_it(
     arguments: dict[str, Any], validation: Blocks
 ) -> None:
-    result = run_warm_start(**arguments)
+    result = warm_start(arguments)
     inputs, targets = validation.blocks(np.arange(validation.n_blocks))
     found = AdamwGpt2(load_gpt2(arguments["found"], remedy=""))
     assert result.start_loss == pytest.approx(found.token_nll(inputs, targets).mean(), abs=1e-4)
     assert result.best.loss is not None
+    assert result.start_loss is not None
     assert result.best.loss < result.start_loss
     kept = AdamwGpt2.load(arguments["checkpoint"], name="warm_start")
     assert kept.token_nll(inputs, targets).mean() == pytest.approx(result.best.loss, abs=1e-6)
     assert [trial.trial.lr for trial in result.trials] == list(RATES)
     rows = [
-        {"run_id": "r", "seed": 0, "passes": 1, **_named(trial.trial), **row}
-        for trial in result.trials
-        for row in trial.rows
+        row for trial in result.trials for row in trial.table_rows(run_id="r", seed=0, passes=1)
     ]
     assert table_from_rows(rows, "warm_start").num_rows == len(rows)
 
 
-def _named(trial: Trial) -> dict[str, Any]:
-    return {name: getattr(trial, name) for name in trial.__slots__}
-
-
 def test_steps_to_a_loss_are_the_first_that_have_it(arguments: dict[str, Any]) -> None:
-    result = run_warm_start(**arguments)
+    result = warm_start(arguments)
+    assert result.start_loss is not None
     assert result.steps_to(result.start_loss) == 0
     assert result.steps_to(0.0) is None
     assert result.best.loss is not None
@@ -146,21 +158,23 @@ def test_steps_to_a_loss_are_the_first_that_have_it(arguments: dict[str, Any]) -
 def test_finished_trials_are_reused(
     arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run_warm_start(**arguments)
+    first = warm_start(arguments)
 
-    def fail(*_: object, **__: object) -> WarmStartResult:
+    def fail(*_: object, **__: object) -> SweepResult:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("clso.baseline.warm_start.train_trial", fail)
-    again = run_warm_start(**arguments)
+    monkeypatch.setattr("clso.baseline.sweep.train_trial", fail)
+    again = warm_start(arguments)
     assert again.best.loss == first.best.loss
     stored = next(arguments["state"].glob("*.json"))
     stored.write_text("{}")
     with pytest.raises(ArtifactError, match="is damaged"):
-        run_warm_start(**arguments)
+        warm_start(arguments)
 
 
 def test_all_diverged_is_an_error(arguments: dict[str, Any]) -> None:
     wild = WarmStartSettings().model_copy(update={"learning_rates": (1e30,)})
-    with pytest.raises(WorkError, match="all 1 trials from the found model diverged"):
-        run_warm_start(**{**arguments, "settings": BaselineSettings(warm_start=wild)})
+    with pytest.raises(
+        WorkError, match=r"all 1 AdamW trials diverged[\s\S]*warm_start\.learning_rates"
+    ):
+        warm_start({**arguments, "settings": BaselineSettings(warm_start=wild)})

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from clso.baseline import AdamwGpt2
-from clso.baseline.model import new_gpt2
 from clso.errors import ArtifactError
 from clso.gpt import GptShape
 from clso.mixture.buckets import Bucketing
@@ -26,7 +25,7 @@ def random_weights(bucketing: str, n_functions: int) -> MixtureWeights:
 @pytest.fixture(scope="module")
 def neural() -> Neural:
     shape = GptShape(n_layer=1, n_head=1, n_embd=8, block_size=16, vocab_size=VOCAB)
-    return Neural(AdamwGpt2(new_gpt2(shape, dropout=0.0, end_token_id=0, seed=0)))
+    return Neural(AdamwGpt2.new(shape, dropout=0.0, end_token_id=0, seed=0))
 
 
 @pytest.fixture(params=["none", "count1*match*position"])
