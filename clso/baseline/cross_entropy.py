@@ -1,13 +1,13 @@
-r"""Cross-entropy of a softmax over V tokens with its gradients, in one go and without autograd.
+r"""Cross-entropy of a softmax over V tokens and its gradients, computed without autograd.
 
 Notation: n positions, d coordinates; h `(n, d)`, W `(V, d)`, y the n targets. With
 P = softmax(h W^T), `(n, V)`, and one-hot targets Y,
 
     loss = -1/n sum_i log P_{i, y_i},   dloss/dh = (P - Y) W / n,   dloss/dW = (P - Y)^T h / n.
 
-Autograd makes and reads several fresh `(n, V)` arrays: logits, their log-softmax, its gradient.
-Here the logits live in one buffer that is kept from step to step and exponentiated tile by tile
-while a tile is in the processor's cache; its normaliser enters as a factor per row and tile.
+Autograd allocates several `(n, V)` arrays: logits, their log-softmax, its gradient. Here one buffer
+holds the logits and is reused in every step. Each tile is exponentiated while it is in the cache of
+the processor; the normaliser is applied as a factor per row and tile.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 
 __all__ = ["TiledCrossEntropy"]
 
-# Measured on two cores for d = 128: tiles of 1024 to 4096 tokens are alike, smaller ones lose to
-# the cost of starting two threads, larger ones to memory. The rows bound the buffer: V x 2 KiB.
+# Measured on two cores for d = 128: tiles of 1024 to 4096 tokens are equally fast. The start
+# of threads slows smaller tiles, memory larger ones. The rows bound the buffer: V x 2 KiB.
 _ROWS = 512
 _COLUMNS = 2048
 
@@ -27,7 +27,7 @@ class TiledCrossEntropy:
 
     Args:
         vocab_size: V.
-        device: where h and W live.
+        device: of h and W.
     """
 
     def __init__(self, vocab_size: int, *, device: str | torch.device = "cpu") -> None:
@@ -49,7 +49,7 @@ class TiledCrossEntropy:
             hidden: h `(n, d)` float32.
             weight: W `(V, d)` float32.
             targets: `(n,)` int64, each in 0 to V - 1.
-            weight_gradient: `(V, d)` float32, overwritten by dloss/dW.
+            weight_gradient: `(V, d)` float32, overwritten with dloss/dW.
         """
         hidden, n = hidden.detach(), hidden.shape[0]
         hidden_gradient = torch.empty_like(hidden)
@@ -80,7 +80,7 @@ class TiledCrossEntropy:
         share: float,
         accumulate: bool,
     ) -> torch.Tensor:
-        """Handle up to `_ROWS` positions; return their losses, `(rows,)` float64."""
+        """Compute losses, `(rows,)` float64, and gradients of up to `_ROWS` positions."""
         starts = range(0, self.vocab_size, _COLUMNS)
         tiles = self._tiles(hidden.shape[0])
         largest = hidden.new_empty(len(starts), hidden.shape[0])
@@ -91,7 +91,7 @@ class TiledCrossEntropy:
             tile.sub_(largest[index][:, None]).exp_()
             torch.sum(tile, 1, out=total[index])
         log_normaliser = torch.logsumexp(largest.double() + total.double().log_(), 0)
-        # Row i of tile t holds P * exp(log Z_i - largest_ti); this takes it back, and averages.
+        # Row i of tile t holds P * exp(log Z_i - largest_ti); the factor undoes this and averages.
         factors = (largest - log_normaliser).exp_().mul_(share).float()
 
         hidden_gradient.zero_()
@@ -103,10 +103,10 @@ class TiledCrossEntropy:
                 weight_gradient[columns].addmm_(tile.t(), hidden * factor)
             else:
                 torch.mm(tile.t(), hidden * factor, out=weight_gradient[columns])
-        picked = weight[targets]
-        hidden_gradient.sub_(picked, alpha=share)
+        target_weight = weight[targets]
+        hidden_gradient.sub_(target_weight, alpha=share)
         weight_gradient.index_add_(0, targets, hidden, alpha=-share)
-        return log_normaliser - (hidden * picked).sum(1, dtype=torch.float64)
+        return log_normaliser - (hidden * target_weight).sum(1, dtype=torch.float64)
 
     def _tiles(self, rows: int) -> list[torch.Tensor]:
         """Return the buffer as one contiguous `(rows, columns)` array per tile of tokens."""

@@ -1,7 +1,7 @@
-"""What a training run does at which step; no tensors here.
+"""The steps of a training run: batches, learning rates, evaluations. No tensors here.
 
 Notation: N blocks, batches of B blocks, S = passes * ceil(N / B) steps numbered from 1. Every
-pass takes every block once; its last batch is smaller where B does not divide N.
+pass reads every block once; its last batch is smaller if B does not divide N.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from clso.scoring import Int64Array
 
 __all__ = ["TrainingPlan", "Trial"]
 
-# Sets the order of blocks apart from every other use of the same seed.
+# Separates the random order of blocks from all other random streams of the same seed.
 _ORDER_STREAM = int.from_bytes(b"ordr")
 _LOGGED_ROWS = 100
-# The settings that decide the steps of a trial; the others only choose the trials.
+# The settings that decide the steps of a trial; all other settings choose the trials.
 _SHARED = {"passes", "warmup_fraction", "weight_decay", "grad_clip", "eval_points"}
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a sweep varies.
+    """The settings that a sweep varies.
 
     Attributes:
         lr: the learning rate after the warm-up.
@@ -64,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The steps of one trial, a pure function of its arguments.
+    """The steps of one trial; a pure function of the arguments.
 
     Args:
         trial: rate, schedule, batch size.
@@ -90,12 +90,12 @@ class TrainingPlan:
 
     @cached_property
     def eval_steps(self) -> frozenset[int]:
-        """The steps after which the validation loss is taken; S is among them."""
+        """The steps after which the validation loss is computed; S is one of them."""
         points = self.settings.eval_points
         return frozenset(-(-self.n_steps * k // points) for k in range(1, points + 1))
 
     def is_logged(self, step: int) -> bool:
-        """Whether a step gets a row: about every hundredth, and where validation is taken."""
+        """Return whether a step gets a row: about 100 in a run, and every evaluated step."""
         return step % max(1, self.n_steps // _LOGGED_ROWS) == 0 or step in self.eval_steps
 
     def lr(self, step: int) -> float:
@@ -113,22 +113,21 @@ class TrainingPlan:
         return self.trial.lr * (1 + math.cos(math.pi * progress)) / 2
 
     def batches(self, after: int = 0) -> Iterator[tuple[int, Int64Array]]:
-        """Yield (step, block numbers) for the steps that follow step `after`."""
+        """Yield (step, block numbers) for all steps later than `after`."""
         size = self.trial.batch_size
-        for finished in range(after // self.steps_per_pass, self.settings.passes):
-            order = np.random.default_rng([self.seed, _ORDER_STREAM, finished]).permutation(
-                self.n_blocks
-            )
-            done = finished * self.steps_per_pass
-            for index in range(max(after - done, 0), self.steps_per_pass):
-                yield done + index + 1, order[index * size : (index + 1) * size]
+        for number in range(after // self.steps_per_pass, self.settings.passes):
+            rng = np.random.default_rng([self.seed, _ORDER_STREAM, number])
+            order = rng.permutation(self.n_blocks)
+            first = number * self.steps_per_pass
+            for batch in range(max(after - first, 0), self.steps_per_pass):
+                yield first + batch + 1, order[batch * size : (batch + 1) * size]
 
     def dropout_seed(self, step: int) -> int:
-        """Return what seeds the dropout of a step, so that a resumed run draws the same."""
+        """Return the seed of the dropout of a step, the same in a resumed run."""
         return int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0])
 
     def to_record(self) -> dict[str, object]:
-        """Return everything that decides the steps, as plain JSON values."""
+        """Return all values that decide the steps, as plain JSON values."""
         return {
             "trial": asdict(self.trial),
             "settings": self.settings.model_dump(include=_SHARED),

@@ -1,4 +1,4 @@
-"""The settings of AdamW: the sweep, what its trials share, and the warm start."""
+"""The settings of AdamW: the sweep, its trials, and the warm start."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Schedule = Literal["constant", "cosine"]
 
 
 class WarmStartSettings(Section):
-    """A small grid of rates, all else as the sweep's winner has it.
+    """AdamW from the crystalline GPT: a small grid of rates, other settings from the best trial.
 
     Attributes:
-        enabled: trains on from the found model, once the sweep is done.
+        enabled: run a warm start after the sweep.
         learning_rates: rates to try.
-        eval_points: validation losses taken along a run, besides the one before its first step.
+        eval_points: number of validation losses per trial, besides the loss before its first step.
     """
 
     enabled: bool = False
@@ -31,22 +31,22 @@ class BaselineSettings(Section):
     """AdamW on the same shape and tokens, swept over four grids.
 
     Attributes:
-        strategy: `product`: every combination; `one_at_a_time`: from the first value of each
-            grid, one grid after the other varies around the best trial so far, rates first, until
-            a round over all grids gains less than 0.001 nats (coordinate descent).
+        strategy: `product` tries every combination. `one_at_a_time` starts from the first value
+            of each grid and varies one grid after another around the best trial so far, rates
+            first, until a round over all grids gains less than 0.001 nats (coordinate descent).
         learning_rates: rates after the warm-up.
         schedules: what follows the warm-up: `constant`, or a cosine down to 0.
         batch_sizes: blocks per step.
         dropouts: probabilities, on embeddings, attention and residuals alike.
-        passes: times that AdamW sees each distinct token.
+        passes: how often AdamW sees each distinct token.
         warmup_fraction: share of the steps over which the rate rises linearly.
-        weight_decay: of matrices and embeddings; biases and LayerNorms are spared.
+        weight_decay: of matrices and embeddings, not of biases and LayerNorms.
         grad_clip: largest norm of the whole gradient.
-        eval_points: validation losses taken along a run, evenly spaced, the last of them after
-            the last step; the weights of the lowest are kept.
-        extend: times that a best learning rate at the grid's edge extends the grid by a factor
-            of 2.
-        warm_start: AdamW from the found crystalline GPT, beside the sweep.
+        eval_points: number of validation losses per trial, evenly spaced, the last of them after
+            the last step; the weights with the lowest loss are kept.
+        extend: how often a best learning rate at the edge of the grid extends the grid by a
+            factor of 2.
+        warm_start: AdamW from the crystalline GPT of the search, beside the sweep.
     """
 
     enabled: bool = True

@@ -1,9 +1,9 @@
-"""One step of AdamW on a GPT-2: exact, and as fast as a processor without a compiler allows.
+"""One step of AdamW on a GPT-2: exact, and fast on a processor without a compiler.
 
-Three things make it faster than `model(input_ids, labels=...)` with the same result: the tiled
-cross-entropy; the tied embedding's gradient, which the readout writes whole and to which the few
-rows that the inputs touch are added in place, where autograd makes and adds two `(V, d)` arrays;
-and clipping, which passes over the gradient only when there is something to clip.
+The result equals that of `model(input_ids, labels=...)`. Three things make it faster. The
+cross-entropy is tiled. The readout writes the whole gradient of the tied embedding, and the rows of
+the inputs are added in place; autograd would add two `(V, d)` arrays. The gradient is clipped only
+if its norm is too large.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _BETAS = (0.9, 0.95)
 
 
 class TrainingStep:
-    """A model with its optimizer.
+    """A GPT-2 with its optimizer.
 
     Args:
         model: a GPT-2, its head tied to the embedding or not; updated in place.
-        weight_decay: of matrices and embeddings; vectors are spared.
+        weight_decay: of matrices and embeddings, not of vectors.
         grad_clip: largest norm of the whole gradient.
     """
 
@@ -55,10 +55,10 @@ class TrainingStep:
             inputs: `(B, T)` int64.
             targets: `(B, T)` int64.
         """
-        table, readout = self._embedding, self._readout
+        embedding, readout = self._embedding, self._readout
         if readout.grad is None:
             readout.grad = torch.empty_like(readout)
-        embedded = torch.nn.functional.embedding(inputs, table.detach()).requires_grad_()
+        embedded = torch.nn.functional.embedding(inputs, embedding.detach()).requires_grad_()
         hidden = self.model.transformer(inputs_embeds=embedded, use_cache=False).last_hidden_state
         width = hidden.shape[-1]
         loss, hidden_gradient = self._cross_entropy(
@@ -69,9 +69,9 @@ class TrainingStep:
                 parameter.grad = None
         hidden.backward(hidden_gradient.view_as(hidden))
         assert embedded.grad is not None
-        if table.grad is None:
-            table.grad = torch.zeros_like(table)
-        table.grad.index_add_(0, inputs.reshape(-1), embedded.grad.view(-1, width))
+        if embedding.grad is None:
+            embedding.grad = torch.zeros_like(embedding)
+        embedding.grad.index_add_(0, inputs.reshape(-1), embedded.grad.view(-1, width))
         return float(loss)
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor, lr: float) -> float:

@@ -26,8 +26,6 @@ class Circulant(LibraryEntry):
     """The first rows and columns of a circulant matrix with a Gaussian first row.
 
     Arrays: `first_row` `(n,)` float32, n = max(in, out).
-
-    Parameters: none.
     """
 
     family = "circulant"
@@ -69,5 +67,4 @@ class Circulant(LibraryEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        shape, expected = self.arrays["first_row"].shape, (max(self.shape),)
-        return "" if shape == expected else f"the first row is {shape}, expected {expected}"
+        return self.wrong_shapes(first_row=(max(self.shape),))

@@ -154,6 +154,13 @@ class LibraryEntry(ABC):
         """Return what is wrong with parameters or arrays, whose types are checked; or nothing."""
         return ""
 
+    def wrong_shapes(self, **expected: tuple[int, ...]) -> str:
+        """Return which of these arrays has another shape; empty if none has."""
+        for name, shape in expected.items():
+            if self.arrays[name].shape != shape:
+                return f"{name} has the shape {self.arrays[name].shape}, expected {shape}"
+        return ""
+
     def _wrong_types(self) -> str:
         if self.array_types is None:
             return ""

@@ -76,6 +76,5 @@ class FactorPair(LibraryEntry):
         divisor = int(self.parameters.get(self.divisor, 0))
         if divisor < 1 or self.shape[0] % divisor or self.shape[1] % divisor:
             return f"{self.divisor} {divisor} does not divide both sides"
-        shapes = tuple(self.arrays[name].shape for name, _ in self.array_types)
-        expected = self.factor_shapes(self.shape, divisor)
-        return "" if shapes == expected else f"factors are {shapes}, expected {expected}"
+        shapes = self.factor_shapes(self.shape, divisor)
+        return self.wrong_shapes(**dict(zip(dict(self.array_types), shapes, strict=True)))

@@ -32,8 +32,6 @@ class Hadamard(ShuffledTiles):
 
     Arrays: `picked` `(long,)`, the column of H of each line; `signs` of `tiles * short` bits, tile
     after tile; `scale` `()` float32, s.
-
-    Parameters: none.
     """
 
     family = "hadamard"

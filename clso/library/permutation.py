@@ -22,8 +22,6 @@ class Permutation(ShuffledTiles):
 
     Arrays: `partners` `(long,)`, the place of each line's element; `signs` of long bits; `scale`
     `()` float32, s.
-
-    Parameters: none.
     """
 
     family = "permutation"

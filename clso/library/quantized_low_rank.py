@@ -87,12 +87,8 @@ class QuantizedLowRank(LibraryEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        left, right, scale = (self.arrays[name] for name in ("left", "right", "scale"))
-        if left.ndim != 2 or right.ndim != 2 or scale.shape != ():
-            return "expected two matrices and one number"
-        if (left.shape[0], right.shape[1]) != self.shape or left.shape[1] != right.shape[0]:
-            return f"factors are {left.shape} and {right.shape}"
-        return ""
+        rank = int(self.parameters.get("rank", 0))
+        return self.wrong_shapes(left=(self.shape[0], rank), right=(rank, self.shape[1]), scale=())
 
 
 def _quantize(values: npt.NDArray[np.float64], bits: int) -> npt.NDArray[np.int8]:

@@ -42,8 +42,8 @@ class ShuffledTiles(LibraryEntry):
         numbers = np.concatenate(tiles)[: max(shape)].astype(np.min_scalar_type(order - 1))
         signs = np.packbits(rng.integers(0, 2, size=n_signs, dtype=np.uint8))
         scale = np.asarray(norm_scale(float(n_nonzero), shape, gain), dtype=np.float32)
-        arrays = dict(zip(dict(cls.array_types), (numbers, signs, scale), strict=True))
-        return cls(shape, {"gain": gain}, arrays)
+        name = cls.array_types[0][0]
+        return cls(shape, {"gain": gain}, {name: numbers, "signs": signs, "scale": scale})
 
     def _signs(self) -> FloatMatrix:
         """Return all signs, 1 and -1, `(n_signs,)` float32."""
@@ -52,12 +52,12 @@ class ShuffledTiles(LibraryEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        numbers, signs, scale = (self.arrays[name] for name, _ in self.array_types)
         order, n_signs, _ = self.sizes(self.shape)
-        shapes = numbers.shape, signs.shape, scale.shape
-        expected = (max(self.shape),), (-(-n_signs // 8),), ()
-        if shapes != expected:
-            return f"the shapes of {', '.join(self.arrays)} are {shapes}, expected {expected}"
+        name = self.array_types[0][0]
+        shapes = {name: (max(self.shape),), "signs": (-(-n_signs // 8),), "scale": ()}
+        if problem := self.wrong_shapes(**shapes):
+            return problem
+        numbers = self.arrays[name]
         if numbers.max() >= order:
             return f"a line has the number {numbers.max()}, expected less than {order}"
         tile = np.arange(len(numbers)) // order

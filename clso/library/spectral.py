@@ -36,10 +36,10 @@ class _SpectralEntry(DerivedEntry):
 
     def defect(self) -> str:
         """See the base class."""
-        tokens, vectors = self.arrays["tokens"], self.arrays["vectors"]
-        expected = (tokens.size, self.shape[1] - 3)
-        if tokens.ndim != 1 or vectors.shape != expected:
-            return f"vectors are {vectors.shape}, expected {expected}"
+        tokens = self.arrays["tokens"]
+        shapes = {"tokens": (tokens.size,), "vectors": (tokens.size, self.shape[1] - 3)}
+        if problem := self.wrong_shapes(**shapes):
+            return problem
         in_order = bool(np.all(np.diff(tokens) > 0))
         if not in_order or (len(tokens) and not 0 <= tokens[0] <= tokens[-1] < self.shape[0]):
             return f"token numbers are not ascending within 0 to {self.shape[0] - 1}"
@@ -91,10 +91,7 @@ class SpectralEmbedding(_SpectralEntry):
         """See the base class."""
         if not {"shrinkage", "loud"} <= self.parameters.keys():
             return "expected the parameters `shrinkage` and `loud`"
-        problem = super().defect()
-        if not problem and self.arrays["counts"].shape != self.arrays["tokens"].shape:
-            problem = "expected a count per token"
-        return problem
+        return super().defect() or self.wrong_shapes(counts=self.arrays["tokens"].shape)
 
 
 class SpectralReadout(_SpectralEntry):
@@ -146,13 +143,8 @@ class SpectralReadout(_SpectralEntry):
     def defect(self) -> str:
         """See the base class."""
         problem = super().defect()
-        if problem:
-            return problem
-        gains, widths = self.arrays["gains"], self.arrays["widths"]
-        if gains.shape != (3,) or widths.shape != (3,):
-            return "expected three gains and three widths"
-        if int(widths.sum()) != self.arrays["vectors"].shape[1]:
-            return f"widths {widths.tolist()} are not those of the vectors"
-        if self.arrays["log_prior"].shape != (self.shape[0],):
-            return "expected a log-probability per token"
-        return ""
+        problem = problem or self.wrong_shapes(gains=(3,), widths=(3,), log_prior=self.shape[:1])
+        width, expected = int(self.arrays["widths"].sum()), self.arrays["vectors"].shape[-1]
+        if not problem and width != expected:
+            problem = f"the sum of widths is {width}, expected {expected}"
+        return problem

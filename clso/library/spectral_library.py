@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from clso.errors import ConfigError
-from clso.library.basis_library import SLOTS, BasisLibrary
+from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
@@ -80,19 +80,14 @@ def with_spectral(
         ),
         "readout": (spec.readouts, readout),
     }
-    made = {
-        slot: [
-            make(np.random.default_rng([seed, _STREAM, slot_number, index]))
-            for index in range(count)
-        ]
-        for slot_number, (slot, (count, make)) in enumerate(makers.items())
-    }
-    entries: dict[str, list[LibraryEntry]] = {}
+    entries = {slot: list(library[slot]) for slot in SLOTS} | {slot: [] for slot in TOKEN_SLOTS}
+    for slot_number, (slot, (count, make)) in enumerate(makers.items()):
+        for index in range(count):
+            rng = np.random.default_rng([seed, _STREAM, slot_number, index])
+            entries[slot].append(make(rng))
     for slot in SLOTS:
-        n_zeros = spec.size - len(made.get(slot, ()))
-        zeros = [Zero.of(library[slot][0].shape) for _ in range(n_zeros)]
-        entries[slot] = [*library[slot], *made.get(slot, ()), *zeros]
-    entries |= {slot: made[slot] for slot in ("embedding", "readout")}
+        n_zeros = library.size + spec.size - len(entries[slot])
+        entries[slot] += [Zero.of(library[slot][0].shape)] * n_zeros
     return BasisLibrary(library.n_embd, entries)
 
 

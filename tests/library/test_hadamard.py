@@ -74,12 +74,12 @@ def test_indices_take_a_byte_and_signs_a_bit() -> None:
         (
             "picked",
             np.arange(7, dtype=np.uint8),
-            r"the shapes of picked, signs, scale are \(\(7,\)",
+            r"picked has the shape \(7,\), expected \(8,\)",
         ),
         (
             "signs",
             np.zeros(2, dtype=np.uint8),
-            r"are \(\(8,\), \(2,\), \(\)\), expected \(\(8,\), \(1,\), \(\)\)",
+            r"signs has the shape \(2,\), expected \(1,\)",
         ),
     ],
 )
