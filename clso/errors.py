@@ -1,4 +1,4 @@
-"""What can go wrong for a user: one class per place, each saying what, where and what to do."""
+"""Errors for users: each names the mistake, its place, what was expected, and the remedy."""
 
 from typing import ClassVar
 
@@ -16,15 +16,14 @@ __all__ = [
 
 
 class ClsoError(Exception):
-    """Something that the user can mend, told without a traceback.
+    """An error that the user can correct; the command line prints it without a traceback.
 
     Attributes:
-        exit_status: what the command line exits with: 2 for a user's mistake, 1 for a failure of
-            the work itself.
+        exit_status: of the command line: 2 for a user's mistake, 1 for a failure of the work.
 
     Args:
         message: what was wrong, where, and what was expected.
-        remedy: what to do about it, as an instruction.
+        remedy: what to do, as an instruction.
     """
 
     exit_status: ClassVar[int] = 2
@@ -43,17 +42,17 @@ class ConfigError(ClsoError):
 
 
 class DataError(ClsoError):
-    """A corpus or tokenizer that cannot be read, or is too small for what is asked of it."""
+    """A corpus or tokenizer that cannot be read, or is too small."""
 
 
 class WorkError(ClsoError):
-    """Work that was asked for rightly and came to nothing, such as a training that diverged."""
+    """Correctly configured work that failed, such as a training that diverged."""
 
     exit_status = 1
 
 
 class DownloadError(DataError):
-    """A download that broke off midway and may go through when it is tried again."""
+    """A download that was interrupted; another attempt may succeed."""
 
     exit_status = 1
 
@@ -67,8 +66,8 @@ class ArtifactError(ClsoError):
 
 
 class SearchError(ClsoError):
-    """A search that was told what it did not ask for, or asked to do what it cannot."""
+    """A search that gets results it did not ask for, or a request it cannot fulfil."""
 
 
 class MeterError(ClsoError):
-    """An energy meter that was asked for by name and is not there."""
+    """An energy meter that cannot be used or read."""

@@ -1,13 +1,13 @@
-"""What other installed packages add to CLSO, looked up by name.
+"""Objects of other installed packages that CLSO finds by name.
 
 A package offers an object under an entry-point group, in its `pyproject.toml`:
 
     [project.entry-points."clso.matrix_families"]
     toeplitz = "my_package.toeplitz:Toeplitz"
 
-and a configuration names it (`toeplitz`) like one of CLSO's own. Entry points are read from the
-metadata of the installed distributions; the object behind one is imported only when its name is
-asked for, so that a broken package harms only the runs that use it.
+and a configuration names it (`toeplitz`) like CLSO's own objects. Entry points are read from the
+metadata of the installed distributions. An object is imported only when its name is used, so a
+broken package affects only the runs that use it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OWN = "CLSO"
 
 @lru_cache(maxsize=64)
 def _offered(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    # reading all metadata takes tens of milliseconds; `path` renews it when sys.path changes
+    # cached, because reading all metadata takes tens of milliseconds; `path` is part of the key
     return tuple(entry_points(group=group))
 
 
@@ -38,14 +38,14 @@ def _distribution(point: EntryPoint) -> str:
 
 
 class Registry(Generic[T]):
-    """The objects of one kind that a configuration may name: CLSO's own and the plug-ins'.
+    """The objects of one kind that a configuration may name: CLSO's own and those of plug-ins.
 
     Args:
         group: the entry-point group, such as `clso.matrix_families`.
-        builtins: CLSO's own objects by name; they need no entry point of a package. One that is
-            slow to import may be an `EntryPoint`, which is loaded when it is asked for.
-        check: called with a plug-in's name and object; raises `TypeError` with what the object
-            lacks.
+        builtins: CLSO's own objects by name. An object that is slow to import may be given as an
+            `EntryPoint`, which is loaded at its first use.
+        check: called with the name and object of a plug-in; raises `TypeError` that names what
+            the object lacks.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Registry(Generic[T]):
         return (*self._builtins, *sorted(self._plugins()))
 
     def is_builtin(self, name: str) -> bool:
-        """Return whether a name is one of CLSO's own."""
+        """Return whether a name belongs to CLSO itself."""
         return name in self._builtins
 
     def origin(self, name: str) -> str:
-        """Return which distribution a known name comes from, with its version for a plug-in.
+        """Return the distribution that offers a name, for a plug-in with its version.
 
         Raises:
             ConfigError: the name is unknown, or two objects have the same name.
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
         return _distribution(plugins[name])
 
     def get(self, name: str) -> T:
-        """Return the object of this name, importing a plug-in's at its first use.
+        """Return the object of a name; a plug-in is imported at its first use.
 
         Raises:
             ConfigError: the name is unknown, two objects have the same name, or the plug-in's
@@ -126,7 +126,7 @@ class Registry(Generic[T]):
             loaded = point.load()
             if self._check is not None:
                 self._check(point.name, loaded)
-        except Exception as error:  # a plug-in's import runs foreign code: anything can be raised
+        except Exception as error:  # the plug-in's import runs foreign code
             raise ConfigError(
                 f"{point.name!r} of {_distribution(point)} ({point.value}, in {self.group}) "
                 f"cannot be used: {type(error).__name__}: {error}",
@@ -136,7 +136,7 @@ class Registry(Generic[T]):
 
     def _unknown(self, name: str) -> ConfigError:
         known = [f"{', '.join(self._builtins)} ({_OWN})"] if self._builtins else []
-        known += [f"{found} ({_distribution(point)})" for found, point in self._plugins().items()]
+        known += [f"{other} ({_distribution(point)})" for other, point in self._plugins().items()]
         return ConfigError(
             f"{name!r} is not known in {self.group}; known are {', '.join(known) or 'none'}",
             remedy=f"check the spelling, or install the package whose entry point in "

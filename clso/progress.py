@@ -1,4 +1,4 @@
-"""How long work tells of itself without knowing who listens (a terminal, Prefect, nobody)."""
+"""How long work reports its progress, to a terminal, to Prefect or to nobody."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["SILENT", "ProgressTask", "Reporter", "SilentReporter"]
+__all__ = ["SILENT", "ProgressTask", "Reporter"]
 
 
 class ProgressTask(Protocol):
-    """One piece of work under way."""
+    """A piece of work in progress."""
 
     def update(self, completed: float, note: str = "") -> None:
-        """Say how much of the total is done, with a short note such as `"best 5.31"`."""
+        """Report how much of the total is done, with a short note such as `"best 5.31"`."""
 
 
 class Reporter(Protocol):
@@ -22,7 +22,7 @@ class Reporter(Protocol):
     def task(
         self, description: str, total: float | None = None
     ) -> AbstractContextManager[ProgressTask]:
-        """Open a piece of work; `total` in the units that `update` counts, `None` if unknown."""
+        """Begin a piece of work; `total` has the unit of `update`, `None` if it is unknown."""
 
 
 class _SilentTask:
@@ -30,13 +30,12 @@ class _SilentTask:
         pass
 
 
-class SilentReporter:
-    """Listens to nothing; the default of every long function."""
+class _SilentReporter:
+    """Ignores all progress; the default of every long function."""
 
     @contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[ProgressTask]:
-        """Open a piece of work that nobody watches."""
         yield _SilentTask()
 
 
-SILENT = SilentReporter()
+SILENT = _SilentReporter()

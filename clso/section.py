@@ -1,4 +1,4 @@
-"""The base of all settings: frozen values, every mistake in them named with the path to it."""
+"""The base class of all settings: frozen values; every mistake is reported with its path."""
 
 from __future__ import annotations
 
@@ -32,27 +32,25 @@ __all__ = [
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-# The bound keeps products of such values finite; nothing sensible comes near it.
+# The bound keeps products of such values finite; realistic values are far below it.
 Positive = Annotated[float, Field(gt=0.0, le=1e6)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e6)]
 Count = Annotated[int, Field(ge=1, le=10**15)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 
-# pydantic's words for what has plainer ones in a YAML file
+# plainer messages for some of pydantic's error types
 _PLAIN = {
     "model_type": "expected a section with keys of its own; to keep its defaults, leave it out",
     "tuple_type": "expected a list, such as [1, 2]",
     "string_pattern_mismatch": "expected letters, digits, '.', '_' or '-', 64 at most",
 }
-
-
 _UNKNOWN_KEY = "unknown_key"
 
 S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """Frozen settings that refuse names they do not know.
+    """Frozen settings that refuse unknown names.
 
     Raises:
         ConfigError: a section that is constructed in Python has wrong values; all are listed.
@@ -70,11 +68,11 @@ class Section(BaseModel):
                 listed = "; ".join(mistakes(error, section))
                 raise ConfigError(f"{section.__qualname__}: {listed}") from error
 
-        # validating nested sections is left to pydantic, which collects the mistakes of all
+        # pydantic validates nested sections itself, so that it collects all mistakes
         __init__.__pydantic_base_init__ = True
 
     def replaced(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
-        """Return these settings with some values replaced and checked.
+        """Return these settings with some values replaced; the new values are checked.
 
         Raises:
             ConfigError: a value is wrong.
@@ -84,7 +82,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _numbers_are_no_truth_values(cls, values: object) -> object:
-        # YAML reads `yes` and `on` as true, which would pass for the number 1
+        # YAML reads `yes` and `on` as true, which pydantic would accept as the number 1
         if isinstance(values, dict):
             for name, value in values.items():
                 field = cls.model_fields.get(name)
@@ -101,10 +99,10 @@ class Section(BaseModel):
 
 
 def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
-    """Return a sentence for each mistake in a section's values, with the dotted path to it."""
+    """Return a sentence for each mistake in a section's values, with its dotted path."""
     details = error.errors()
     locations = [detail["loc"] for detail in details]
-    # "too short" may only say that wrong items were not counted
+    # "too short" may only mean that wrong items were not counted
     return [
         _describe(detail, section)
         for detail in details
@@ -117,16 +115,16 @@ def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
 
 
 def validate_as(section: type[S], values: object, tag: str) -> S:
-    """Return values as a section that one of them chose, such as by the name of a plug-in.
+    """Validate values as a section that was chosen by one of them, such as a plug-in's name.
 
     Args:
-        section: the chosen one.
-        values: plain ones by name.
+        section: the chosen section.
+        values: plain values by name.
         tag: begins the location of every mistake.
 
     Raises:
-        ValidationError: values are wrong; a field's validator may let it pass, and its mistakes
-            are listed with those of the fields around it.
+        ValidationError: values are wrong. A field's validator may pass the error on; then the
+            mistakes are listed with those of the other fields.
     """
     try:
         return section.model_validate(values)
@@ -169,18 +167,18 @@ def _describe(detail: ErrorDetails, section: type[BaseModel]) -> str:
         message = _PLAIN[detail["type"]]
     else:
         message = detail["msg"].removeprefix("Value error, ")
-    given = detail["input"]
-    shown = "" if isinstance(given, dict | BaseModel) else f" (given {given!r})"
+    value = detail["input"]
+    shown = "" if isinstance(value, dict | BaseModel) else f" (given {value!r})"
     return f"{where}{message[0].lower()}{message[1:]}{shown}"
 
 
 def _fields_at(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the names that the section at a location knows, for the hint at a misspelt one."""
+    """Return the known names of the section at a location, for the hint at a misspelt name."""
     sections = [section]
     for part in location:
         if isinstance(part, int):
             continue
-        # A union's member stands in the location by its tag, without a field of that name.
+        # A member of a union is in the location by its tag, without a field of that name.
         tagged = [section for section in sections if _tag(section) == part]
         sections = tagged or [
             inner

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from clso.data.files import read_file
+from clso.data.files import FileReader
 from clso.data.text import Piece
 from clso.errors import DataError
 from clso.section import Section
@@ -133,12 +133,8 @@ class PackageCorpus:
 
     def read(self, split: str) -> Iterator[Piece]:
         """Stream the file's documents; `split` is `"train"`."""
-        return read_file(
-            self._path,
-            self._settings.text_field,
-            document_fields=self._settings.document_fields,
-            find_articles=False,
-        )
+        fields = self._settings.text_field, self._settings.document_fields
+        return FileReader(*fields, find_articles=False).read(self._path)
 
 
 class FilesCorpus:
@@ -206,7 +202,7 @@ class FilesCorpus:
     def read(self, split: str) -> Iterator[Piece]:
         """Stream the documents of a split's files."""
         for path in self._paths[split]:
-            yield from read_file(path, self._text_field)
+            yield from FileReader(self._text_field).read(path)
 
 
 def _matches(patterns: Sequence[str]) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,34 +35,25 @@ _REMEDY = "delete the folder and prepare the data set again"
 BlockIndex = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenSplit:
     """A view of the first blocks of a split; the tokens stay in their file.
 
-    Args:
+    Attributes:
         name: one of `SPLITS`.
         stream: the split's tokens.
-        documents: ids of its documents in order, `(n,)`.
-        offsets: position in the stream at which each document starts, `(n,)`.
+        document_ids: of its documents in order, `(n,)`.
+        document_starts: position in the stream at which each document starts, `(n,)`.
         block_size: T, targets per block.
-        n_blocks: blocks in view; `None`: all whole blocks.
+        n_blocks: blocks in view.
     """
 
-    def __init__(
-        self,
-        name: str,
-        stream: TokenFile,
-        documents: Int64Array,
-        offsets: Int64Array,
-        block_size: int,
-        n_blocks: int | None = None,
-    ) -> None:
-        whole = max(len(stream) - 1, 0) // block_size
-        self.name = name
-        self.block_size = block_size
-        self.n_blocks = whole if n_blocks is None else n_blocks
-        self._stream = stream
-        self._documents = documents
-        self._offsets = offsets
+    name: str
+    stream: TokenFile
+    document_ids: Int64Array
+    document_starts: Int64Array
+    block_size: int
+    n_blocks: int
 
     def __repr__(self) -> str:
         return f"TokenSplit({self.name!r}, {self.n_blocks} blocks of {self.block_size})"
@@ -79,12 +71,12 @@ class TokenSplit:
     @property
     def n_stream_tokens(self) -> int:
         """Tokens of the split on disk, in view or not."""
-        return len(self._stream)
+        return len(self.stream)
 
     @property
     def n_unused_tokens(self) -> int:
         """Tokens on disk that are neither input nor target of a block in view."""
-        return len(self._stream) - self.n_tokens - (self.n_blocks > 0)
+        return len(self.stream) - self.n_tokens - (self.n_blocks > 0)
 
     def blocks(self, index: BlockIndex) -> tuple[Int64Array, Int64Array]:
         """Return inputs and targets of B blocks, `(B, T)` each.
@@ -92,7 +84,7 @@ class TokenSplit:
         Raises:
             IndexError: a block outside 0 .. n_blocks - 1.
         """
-        tokens = self._stream.rows(self._starts(index), self.block_size + 1)
+        tokens = self.stream.rows(self._starts(index), self.block_size + 1)
         return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
     def tokens(self, start: int, stop: int) -> npt.NDArray[Any]:
@@ -101,7 +93,7 @@ class TokenSplit:
         Raises:
             IndexError: the range is not within the stream.
         """
-        return self._stream.slice(start, stop)
+        return self.stream.slice(start, stop)
 
     def documents(self, index: BlockIndex) -> Int64Array:
         """Return the document of each target of B blocks, `(B, T)`.
@@ -112,7 +104,7 @@ class TokenSplit:
             IndexError: a block outside 0 .. n_blocks - 1.
         """
         positions = self._starts(index)[:, None] + np.arange(1, self.block_size + 1)
-        return self._documents[np.searchsorted(self._offsets, positions, side="right") - 1]
+        return self.document_ids[np.searchsorted(self.document_starts, positions, side="right") - 1]
 
     def head(self, n_tokens: int) -> TokenSplit:
         """Return a view of the first `n_tokens // block_size` blocks.
@@ -126,9 +118,7 @@ class TokenSplit:
                 f"{n_tokens:,} tokens of {self.name} are asked for in blocks of "
                 f"{self.block_size}, expected {self.block_size:,} to {self.n_tokens:,}"
             )
-        return TokenSplit(
-            self.name, self._stream, self._documents, self._offsets, self.block_size, n_blocks
-        )
+        return replace(self, n_blocks=n_blocks)
 
     def _starts(self, index: BlockIndex) -> Int64Array:
         if isinstance(index, slice):
@@ -146,6 +136,7 @@ class TokenSplit:
         return numbers.astype(np.int64) * self.block_size
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A prepared data set; `DatasetRecipe.prepare` builds it, `Dataset.load` opens it again.
 
@@ -156,17 +147,10 @@ class Dataset:
         splits: a `TokenSplit` per name in `SPLITS`, with all its whole blocks.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        manifest: dict[str, Any],
-        tokenizer: Tokenizer,
-        splits: dict[str, TokenSplit],
-    ) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.tokenizer = tokenizer
-        self.splits = splits
+    path: Path
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+    splits: dict[str, TokenSplit]
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {', '.join(map(repr, self.splits.values()))})"
@@ -211,18 +195,12 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """The name of text, tokenizer and division (`DatasetRecipe.fingerprint`)."""
-        fingerprint: str = self.manifest["fingerprint"]
-        return fingerprint
+        return str(self.manifest["fingerprint"])
 
     @property
     def vocab_size(self) -> int:
         """V, the end token included."""
         return self.tokenizer.vocab_size
-
-    @property
-    def token_bytes(self) -> Int64Array:
-        """The number of bytes that each token stands for, `(V,)`; 0 for the end token."""
-        return self.tokenizer.token_bytes
 
     def budget(self, train_tokens: int | None) -> dict[str, TokenSplit]:
         """Return the splits, with train and tune together cut to a budget of distinct tokens.
@@ -272,18 +250,17 @@ def _open_split(
         )
     if file_sha256(file) != expected["sha256"]:
         raise ArtifactError(f"{file} is damaged: it is not what the manifest names", remedy=_REMEDY)
-    rows = table.filter(pc.equal(table["split"], name))
-    split = TokenSplit(
-        name, stream, rows["document"].to_numpy(), rows["token_offset"].to_numpy(), block_size
-    )
-    if split.n_blocks == 0:
+    n_blocks = max(len(stream) - 1, 0) // block_size
+    if n_blocks == 0:
         raise DataError(
             f"{manifest['source']['name']}: the {name} split has {len(stream):,} tokens, "
             f"one block of {block_size} needs {block_size + 1:,}",
             remedy="add text, lower data.block_size, or give the split a larger share in "
             "data.fractions; a single document is cut where it has spaces or line ends",
         )
-    return split
+    rows = table.filter(pc.equal(table["split"], name))
+    ids, starts = rows["document"].to_numpy(), rows["token_offset"].to_numpy()
+    return TokenSplit(name, stream, ids, starts, block_size, n_blocks)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -310,11 +287,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             *(manifest["splits"][name]["sha256"] for name in SPLITS),
         ]
         counts = [manifest["splits"][name]["tokens"] for name in SPLITS]
-        complete = all(isinstance(value, str) for value in strings) and all(
-            isinstance(count, int) for count in counts
-        )
     except (KeyError, TypeError):
-        complete = False
-    if not complete:
+        strings, counts = [None], []
+    if not all(isinstance(text, str) for text in strings) or not all(
+        isinstance(count, int) for count in counts
+    ):
         raise ArtifactError(f"{file} lacks entries of a data set's manifest", remedy=_REMEDY)
     return manifest

@@ -15,9 +15,10 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 from clso.data.text import END_OF_DOCUMENT, Piece, articles, is_heading
 from clso.errors import DataError
 
-__all__ = ["read_file", "text_of"]
+__all__ = ["FileReader", "Row"]
 
 _CHUNK_BYTES = 1 << 20
 _PARQUET_ROWS = 256
@@ -42,60 +43,101 @@ _DAMAGE = (
 )
 
 
-def read_file(
-    path: Path,
-    text_field: str,
-    *,
-    document_fields: tuple[str, ...] = (),
-    find_articles: bool = True,
-) -> Iterator[Piece]:
-    """Stream a file's documents.
+@dataclass(frozen=True)
+class FileReader:
+    """Streams the documents of files.
 
     `.jsonl`, `.ndjson`, `.json` (an object per line) and `.parquet` hold a document per row, or
     per run of rows that agree in `document_fields`, joined by line ends. Other files are UTF-8
     text: one document, or one per article if the text starts with a WikiText heading. `.gz`,
     `.bz2`, `.xz` and `.zst` are unpacked while reading; each member of a `.zip` is a file.
 
-    Raises:
-        DataError: the file cannot be read or unpacked, is no UTF-8 text, has a broken line, or
-            lacks the field; the message names the place.
+    Args:
+        text_field: the field of a row that holds text.
+        document_fields: equal in all rows of a document; empty: one document per row.
+        find_articles: look for WikiText headings in plain text.
     """
-    try:
-        for stream, name, where in _streams(path):
-            yield from _pieces(stream, name, where, text_field, document_fields, find_articles)
-    except _DAMAGE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(
-            f"{path} cannot be read: {reason}",
-            remedy="check that the file is whole and readable, or leave it out of the glob",
-        ) from error
+
+    text_field: str
+    document_fields: tuple[str, ...] = ()
+    find_articles: bool = True
+
+    def read(self, path: Path) -> Iterator[Piece]:
+        """Stream the documents of a file.
+
+        Raises:
+            DataError: the file cannot be read or unpacked, is no UTF-8 text, has a broken line,
+                or lacks the field; the message names the place.
+        """
+        try:
+            for stream, name, where in _streams(path):
+                yield from self._pieces(stream, name, where)
+        except _DAMAGE as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise DataError(
+                f"{path} cannot be read: {reason}",
+                remedy="check that the file is whole and readable, or leave it out of the glob",
+            ) from error
+
+    def _pieces(self, stream: IO[bytes], name: str, where: str) -> Iterator[Piece]:
+        inner = Path(name.lower())
+        suffix = Path(inner.stem).suffix if inner.suffix in _COMPRESSED_SUFFIXES else inner.suffix
+        if suffix in _ROW_SUFFIXES:
+            return self._row_pieces(_json_rows(stream, where))
+        if suffix == ".parquet":
+            if inner.suffix != suffix:
+                raise DataError(
+                    f"{where}: a Parquet file packed once more", remedy="unpack it first"
+                )
+            columns = [self.text_field, *self.document_fields]
+            return self._row_pieces(_parquet_rows(stream, where, columns))
+        return _text_pieces(stream, where, self.find_articles)
+
+    def _row_pieces(self, rows: Iterable[Row]) -> Iterator[Piece]:
+        if not self.document_fields:
+            for row in rows:
+                yield Piece(row.text(self.text_field), True)
+            return
+        for _, document in groupby(rows, lambda row: list(map(row.field, self.document_fields))):
+            yield Piece("\n".join(row.text(self.text_field) for row in document), True)
 
 
-def text_of(row: object, field: str, where: str) -> str:
-    """Return a row's text; null is an empty text.
+class Row(NamedTuple):
+    """A row of a file or dataset, and its place for messages."""
 
-    Raises:
-        DataError: the row has no such field, or the field does not hold text.
-    """
-    text = _field(row, field, where)
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        raise DataError(
-            f"{where}: field {field!r} holds {type(text).__name__}, expected text",
-            remedy="name the field that holds text with text_field",
-        )
-    return text
+    values: object
+    where: str
 
+    def field(self, name: str) -> object:
+        """Return a field's value.
 
-def _field(row: object, field: str, where: str) -> object:
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{where} is no JSON object", remedy=f"expected one per line, like {{{field!r}: ...}}"
-        )
-    if field not in row:
-        raise _no_field(where, field, row)
-    return row[field]
+        Raises:
+            DataError: the row has no such field.
+        """
+        if not isinstance(self.values, dict):
+            raise DataError(
+                f"{self.where} is no JSON object",
+                remedy=f"expected one per line, like {{{name!r}: ...}}",
+            )
+        if name not in self.values:
+            raise _no_field(self.where, name, self.values)
+        return self.values[name]
+
+    def text(self, name: str) -> str:
+        """Return a field's text; null is an empty text.
+
+        Raises:
+            DataError: the row has no such field, or the field does not hold text.
+        """
+        text = self.field(name)
+        if text is None:
+            return ""
+        if not isinstance(text, str):
+            raise DataError(
+                f"{self.where}: field {name!r} holds {type(text).__name__}, expected text",
+                remedy="name the field that holds text with text_field",
+            )
+        return text
 
 
 def _no_field(where: str, field: str, names: Iterable[str]) -> DataError:
@@ -131,43 +173,7 @@ def _unpacked(file: IO[bytes], name: str) -> contextlib.AbstractContextManager[I
     return contextlib.nullcontext(file)
 
 
-def _pieces(
-    stream: IO[bytes],
-    name: str,
-    where: str,
-    text_field: str,
-    document_fields: tuple[str, ...],
-    find_articles: bool,
-) -> Iterator[Piece]:
-    inner = Path(name.lower())
-    suffix = Path(inner.stem).suffix if inner.suffix in _COMPRESSED_SUFFIXES else inner.suffix
-    if suffix in _ROW_SUFFIXES:
-        return _row_pieces(_json_rows(stream, where), text_field, document_fields)
-    if suffix == ".parquet":
-        if inner.suffix != suffix:
-            raise DataError(f"{where}: a Parquet file packed once more", remedy="unpack it first")
-        columns = [text_field, *document_fields]
-        return _row_pieces(_parquet_rows(stream, where, columns), text_field, document_fields)
-    return _text_pieces(stream, where, find_articles)
-
-
-def _row_pieces(
-    rows: Iterator[tuple[str, object]], text_field: str, document_fields: tuple[str, ...]
-) -> Iterator[Piece]:
-    if not document_fields:
-        for where, row in rows:
-            yield Piece(text_of(row, text_field, where), True)
-        return
-
-    def document(located: tuple[str, object]) -> list[object]:
-        where, row = located
-        return [_field(row, field, where) for field in document_fields]
-
-    for _, group in groupby(rows, key=document):
-        yield Piece("\n".join(text_of(row, text_field, where) for where, row in group), True)
-
-
-def _json_rows(stream: IO[bytes], where: str) -> Iterator[tuple[str, object]]:
+def _json_rows(stream: IO[bytes], where: str) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
         place = f"{where}:{number}"
         try:
@@ -177,7 +183,7 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[tuple[str, object]]:
         if not text.strip():
             continue
         try:
-            yield place, json.loads(text)
+            yield Row(json.loads(text), place)
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{place} is no JSON: {error.msg} at column {error.colno}",
@@ -190,19 +196,16 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[tuple[str, object]]:
             ) from error
 
 
-def _parquet_rows(
-    stream: IO[bytes], where: str, columns: list[str]
-) -> Iterator[tuple[str, object]]:
+def _parquet_rows(stream: IO[bytes], where: str, columns: list[str]) -> Iterator[Row]:
     with pq.ParquetFile(stream) as file:
         names = file.schema_arrow.names
         for column in columns:
             if column not in names:
                 raise _no_field(where, column, names)
-        row_number = 0
-        for batch in file.iter_batches(_PARQUET_ROWS, columns=columns, use_threads=False):
-            for row in batch.to_pylist():
-                row_number += 1
-                yield f"{where}, row {row_number}", row
+        batches = file.iter_batches(_PARQUET_ROWS, columns=columns, use_threads=False)
+        rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+        for row_number, row in enumerate(rows, 1):
+            yield Row(row, f"{where}, row {row_number}")
 
 
 def _text_pieces(stream: IO[bytes], where: str, find_articles: bool) -> Iterator[Piece]:

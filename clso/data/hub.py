@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic import model_validator
 
-from clso.data.files import text_of
+from clso.data.files import Row
 from clso.data.text import Piece, articles
 from clso.errors import DataError, DownloadError
 from clso.section import Count, Section
@@ -143,8 +143,9 @@ class HubCorpus:
         reachable = self._reachable
         with _client(offline=not reachable):
             try:
-                for row in self._open(split, reachable):
-                    yield text_of(row, self._settings.text_field, f"{self.name}, row {n_rows + 1}")
+                for values in self._open(split, reachable):
+                    row = Row(values, f"{self.name}, row {n_rows + 1}")
+                    yield row.text(self._settings.text_field)
                     n_rows += 1
             except DataError:
                 raise
@@ -167,26 +168,25 @@ class HubCorpus:
     def _open(self, split: str, reachable: bool) -> Iterable[dict[str, Any]]:
         import datasets
 
+        load = partial(
+            datasets.load_dataset,
+            self._settings.name,
+            self._settings.config,
+            split=self._split_names[split],
+            revision=self._settings.revision,
+            streaming=True,
+        )
         user_has_cache = any(name in os.environ for name in ("HF_DATASETS_CACHE", "HF_HOME"))
-        folders: list[str | None] = [None] if user_has_cache else [str(self._cache_dir)]
-        if not (reachable or user_has_cache):
+        try:
+            rows: Iterable[dict[str, Any]] = load(
+                cache_dir=None if user_has_cache else str(self._cache_dir)
+            )
+        except Exception:
+            if reachable or user_has_cache:
+                raise
             # the client's default folder may hold downloads of other programs
-            folders.append(None)
-        for folder in folders:
-            try:
-                rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-                    self._settings.name,
-                    self._settings.config,
-                    split=self._split_names[split],
-                    revision=self._settings.revision,
-                    cache_dir=folder,
-                    streaming=True,
-                )
-                return rows
-            except Exception:
-                if folder == folders[-1]:
-                    raise
-        raise AssertionError("there is always a folder")
+            rows = load(cache_dir=None)
+        return rows
 
 
 @contextlib.contextmanager

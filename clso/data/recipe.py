@@ -109,19 +109,13 @@ class _Build:
         shares = {name: float(getattr(self.recipe.data.fractions, name)) for name in cut}
         return {name: share / sum(shares.values()) for name, share in shares.items()}
 
-    @property
-    def gpt2_folder(self) -> Path | None:
-        """The folder of GPT-2's files; `None`: the package has them."""
-        path = self.recipe.tokenizer.path
-        return Path(path).expanduser() if path else None
-
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of text, vocabulary, shares, seed and format."""
         settings = self.recipe.tokenizer
         vocabulary: dict[str, Any]
         if settings.kind == "gpt2":
-            files = Tokenizer.gpt2_files(self.gpt2_folder)
+            files = Tokenizer.gpt2_files(settings.path)
             vocabulary = {"files": [file_sha256(path) for path in files]}
         else:
             vocabulary = {"size": settings.vocab_size, "train_bytes": settings.train_bytes}
@@ -179,7 +173,7 @@ class _Build:
     def _make_tokenizer(self, spool: Spool, train: Extents) -> Tokenizer:
         settings = self.recipe.tokenizer
         if settings.kind == "gpt2":
-            return Tokenizer.from_gpt2(self.gpt2_folder)
+            return Tokenizer.from_gpt2(settings.path)
         limit = settings.train_bytes
         total = min(limit, int(train.n_bytes.sum()))
         with self.reporter.task("learn the vocabulary", total) as progress:

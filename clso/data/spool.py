@@ -11,7 +11,6 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -40,6 +39,10 @@ class Spool:
 
     Args:
         path: a file that does not exist yet; the caller removes it.
+
+    Attributes:
+        size_bytes: UTF-8 bytes of all documents.
+        n_skipped: documents of whitespace alone.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,25 +51,15 @@ class Spool:
         self._reader = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._sizes = array("q")
         self._hash = hashlib.sha256()
-        self._size_bytes = 0
+        self.size_bytes = 0
         self.n_skipped = 0
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._reader.close()
         self._file.close()
-
-    @property
-    def size_bytes(self) -> int:
-        """UTF-8 bytes of all documents."""
-        return self._size_bytes
 
     @property
     def text_sha256(self) -> str:
@@ -79,7 +72,7 @@ class Spool:
         Raises:
             DataError: there is no text at all, or a lone surrogate, which UTF-8 cannot encode.
         """
-        first, start = len(self._sizes), self._size_bytes
+        first, start = len(self._sizes), self.size_bytes
         hash_before, position, blank = self._hash.copy(), start, True
         reported = any_text = 0
         for text, ends_document in pieces:
@@ -98,13 +91,13 @@ class Spool:
             blank = blank and (not text or text.isspace())
             if ends_document:
                 if blank:
-                    self._file.seek(self._size_bytes)
+                    self._file.seek(self.size_bytes)
                     self._file.truncate()
-                    self._hash, position = hash_before, self._size_bytes
+                    self._hash, position = hash_before, self.size_bytes
                     self.n_skipped += 1
                 else:
-                    self._sizes.append(position - self._size_bytes)
-                    self._size_bytes = position
+                    self._sizes.append(position - self.size_bytes)
+                    self.size_bytes = position
                 hash_before, blank = self._hash.copy(), True
             if position - reported >= _REPORT_BYTES:
                 reported = position

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -61,12 +60,7 @@ class TokenWriter:
     def _write(self, tokens: npt.NDArray[Any]) -> None:
         self._writer.write_batch(pa.record_batch([pa.array(tokens)], schema=self._schema))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         with self._file:
             if kind is None:
                 if len(self._pending):

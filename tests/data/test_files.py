@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clso.data.files import read_file
+from clso.data.files import FileReader
 from clso.errors import DataError
 
 
 def documents(path: Path, field: str = "text", **options: object) -> list[str]:
     found, current = [], ""
-    for piece in read_file(path, field, **options):  # type: ignore[arg-type]
+    for piece in FileReader(field, **options).read(path):  # type: ignore[arg-type]
         current += piece.text
         if piece.ends_document:
             found.append(current)
