@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from clso.artifacts import read_table, table_from_rows, write_table
-from clso.genome import Genome, GenomeSpace
+from clso.genome import Genome
 from clso.mixture.buckets import Bucketing
 from clso.mixture.evaluator import MixtureProblem
 from clso.mixture.function import CountedFunction
@@ -99,6 +99,9 @@ class CostedMixtures:
 
     Attributes:
         mixtures: the problem.
+        space: of the problem.
+        fidelities: of the problem.
+        fingerprint: 64 hexadecimal digits of the problem and the costs.
 
     Raises:
         ValueError: costs of other functions.
@@ -115,6 +118,8 @@ class CostedMixtures:
         if tuple(cost.name for cost in costs) != problem.names:
             raise ValueError("the costs are of other functions than the problem's")
         self.mixtures = problem
+        self.space = problem.space
+        self.fidelities = problem.fidelities
         self._costs = tuple(costs)
         self._history_bytes = history.stored_bytes
         self._history_flops = history.flops_per_token(block_size)
@@ -123,22 +128,7 @@ class CostedMixtures:
         )
         for cost in self._costs:
             digest.update(f"{cost.flops_per_token} {sorted(cost.arrays.items())}".encode())
-        self._fingerprint = digest.hexdigest()
-
-    @property
-    def space(self) -> GenomeSpace:
-        """See `MixtureProblem.space`."""
-        return self.mixtures.space
-
-    @property
-    def fidelities(self) -> tuple[float, ...]:
-        """See `MixtureProblem.fidelities`."""
-        return self.mixtures.fidelities
-
-    @property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits of the problem and the costs."""
-        return self._fingerprint
+        self.fingerprint = digest.hexdigest()
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Score genomes; see `MixtureProblem.evaluate`."""

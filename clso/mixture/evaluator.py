@@ -64,14 +64,18 @@ class SplitColumns:
 
 
 class _Split:
-    """What losses on one split need: columns, and an order of the contexts per bucketing."""
+    """One split as losses read it: its columns, and the order of its contexts per bucketing.
+
+    Attributes:
+        columns: `(N + 1, n)`, the uniform function first.
+        orders: per fidelity, the order under each bucketing.
+    """
 
     def __init__(self, split: SplitColumns, bucketings: Sequence[str]) -> None:
         self.columns = split.columns.with_uniform
-        n_blocks, self.block_size = split.history.match.shape
-        self.n_blocks = n_blocks
+        self.n_blocks, self.block_size = split.history.match.shape
         whole = [BucketOrder.by(bucketing, split.history) for bucketing in bucketings]
-        blocks = np.arange(n_blocks).repeat(self.block_size)
+        blocks = np.arange(self.n_blocks).repeat(self.block_size)
         self.orders = {
             fidelity: [order.part(blocks % stride == 0) for order in whole] if stride > 1 else whole
             for fidelity, stride in _STRIDES.items()
@@ -90,10 +94,19 @@ class MixtureProblem:
         steps: EM steps.
         monitor: measures each call of `evaluate`; `None`: time only.
 
+    Attributes:
+        names: of the N functions.
+        families: of the N functions.
+        space: K exchangeable slots and the bucketing.
+        fidelities: shares of the blocks.
+        fingerprint: 64 hexadecimal digits of columns, buckets and the way weights are fitted.
+
     Raises:
         DataError: no targets in one of the splits.
         ValueError: splits with different functions.
     """
+
+    fidelities = tuple(_STRIDES)
 
     def __init__(
         self,
@@ -120,7 +133,7 @@ class MixtureProblem:
         self._steps = steps
         self._monitor = EnergyMonitor() if monitor is None else monitor
         functions = [Slot(f"function{slot}", len(self.names) + 1) for slot in range(slots)]
-        self._space = GenomeSpace(
+        self.space = GenomeSpace(
             (*functions, Slot("bucketing", len(self.bucketings))),
             canonicalize=_canonical,
             exchangeable=tuple(range(slots)),
@@ -137,26 +150,11 @@ class MixtureProblem:
             for order in prepared.orders[1.0]:
                 digest.update(order.contexts.tobytes())
                 digest.update(str(order.segments).encode())
-        self._fingerprint = digest.hexdigest()
-
-    @property
-    def space(self) -> GenomeSpace:
-        """K exchangeable slots and the bucketing."""
-        return self._space
-
-    @property
-    def fidelities(self) -> tuple[float, ...]:
-        """Shares of the blocks that weights can be fitted and a loss can be taken on."""
-        return tuple(_STRIDES)
-
-    @property
-    def fingerprint(self) -> str:
-        """64 hexadecimal digits of columns, buckets and the way weights are fitted."""
-        return self._fingerprint
+        self.fingerprint = digest.hexdigest()
 
     def picks(self, genome: Sequence[int]) -> tuple[int, ...]:
         """Return the functions that a genome picks, distinct and ascending, from 1."""
-        return _picks(self._space.canonical(genome))
+        return _picks(self.space.canonical(genome))
 
     def functions(self, genome: Sequence[int]) -> tuple[str, ...]:
         """Return the names of the functions that a genome picks."""
@@ -164,7 +162,7 @@ class MixtureProblem:
 
     def bucketing(self, genome: Sequence[int]) -> str:
         """Return the name of the bucketing that a genome picks."""
-        return self.bucketings[self._space.canonical(genome)[-1]]
+        return self.bucketings[self.space.canonical(genome)[-1]]
 
     def weights(self, genome: Sequence[int], *, steps: int | None = None) -> MixtureWeights:
         """Fit a genome's weights on tune; the uniform function comes first, then its picks.
@@ -173,7 +171,7 @@ class MixtureProblem:
             genome: raw or canonical.
             steps: EM steps; `None`: as many as an evaluation takes.
         """
-        canonical = self._space.canonical(genome)
+        canonical = self.space.canonical(genome)
         with one_thread():
             return self._fit(canonical, steps=steps)
 
@@ -208,7 +206,7 @@ class MixtureProblem:
         """
         if fidelity not in _STRIDES:
             raise ValueError(f"fidelity is {fidelity}, expected one of {self.fidelities}")
-        checked = [self._space.canonical(genome) for genome in genomes]
+        checked = [self.space.canonical(genome) for genome in genomes]
         if not checked:
             return []
         tokens = self._validation.block_size * -(-self._validation.n_blocks // _STRIDES[fidelity])

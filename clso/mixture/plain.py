@@ -1,7 +1,7 @@
-"""A basis function of one's own: what it counts, what it predicts, what that costs.
+"""The base class for basis functions of other packages.
 
-A package offers a subclass of `PlainFunction` under the entry-point group `clso.basis_functions`;
-the entry point's name is what the function is called in a configuration:
+A package offers a subclass of `PlainFunction` under the entry-point group `clso.basis_functions`.
+A configuration uses the name of the entry point:
 
     class Echo(PlainFunction):
         def __init__(self, back: int, share: float = 0.5) -> None:
@@ -9,7 +9,7 @@ the entry point's name is what the function is called in a configuration:
 
     mixture: {library: {functions: ["echo(2)", "echo(3,share=0.8)"]}}
 
-Numbers and words in the parentheses are what the class is called with.
+The class is called with the numbers and words in the parentheses.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHECKED_POSITIONS = 4  # of every chunk of blocks
 
 @dataclass(frozen=True)
 class _Settings:
-    """A plain function's name, parsed."""
+    """The parsed name of a plain function."""
 
     name: str
     class_names: frozenset[str]
@@ -47,18 +47,17 @@ class _Settings:
 
 
 class PlainFunction(ABC):
-    """A predictor p(y | context) that other packages add.
+    """A predictor p(y | context) that another package adds.
 
-    A subclass says in `fit` what is counted, in `distribution` what is predicted, and in
-    `flops_per_token` what that costs. `target_probabilities` may be replaced by something faster
-    than asking `distribution` at every position; some positions are compared.
+    A subclass defines `fit`, `distribution` and `flops_per_token`. It may override
+    `target_probabilities` with a faster method; some positions are checked against `distribution`.
 
     Attributes:
-        class_maps: names of the token classes that `fit` reads, such as `k64`; may depend on the
+        class_maps: names of the class maps that `fit` reads, such as `k64`; may depend on the
             arguments.
         name: the canonical name, such as `echo(2)`; set before `fit`.
         vocab_size: V; set before `fit`.
-        arrays: what `fit` returned; stored with a model, and set again when the model is loaded.
+        arrays: the result of `fit`; stored with a model, and set when the model is loaded.
     """
 
     family: ClassVar[str] = "plain"
@@ -88,21 +87,21 @@ class PlainFunction(ABC):
         return probability
 
     def check(self, inputs: Int64Array, targets: Int64Array, scored: FloatArray) -> None:
-        """Compare targets' probabilities with distributions, and these with what they must be.
+        """Check at some positions that distributions are proper and that `scored` agrees.
 
         Args:
             inputs: `(B, T)`.
             targets: `(B, T)`.
-            scored: what `target_probabilities` returned for them, `(B, T)`.
+            scored: the result of `target_probabilities`, `(B, T)`.
 
         Raises:
-            WorkError: a distribution is not `(V,)`, is negative somewhere or does not sum to 1, or
-                gives a target another probability than `target_probabilities` does.
+            WorkError: a distribution is not `(V,)`, is negative somewhere, does not sum to 1, or
+                gives a target another probability than `scored`.
         """
         if scored.shape != inputs.shape:
             self._refuse(f"scores {scored.shape} for targets {inputs.shape}")
-        for place in np.linspace(0, inputs.size - 1, _CHECKED_POSITIONS if inputs.size else 0):
-            block, position = divmod(int(place), inputs.shape[1])
+        for index in np.linspace(0, inputs.size - 1, _CHECKED_POSITIONS if inputs.size else 0):
+            block, position = divmod(int(index), inputs.shape[1])
             distribution = np.asarray(self.distribution(inputs[block, : position + 1]))
             total = float(distribution.sum())
             if distribution.shape != (self.vocab_size,):
@@ -115,10 +114,10 @@ class PlainFunction(ABC):
             if not np.isclose(scored[block, position], expected, rtol=1e-6, atol=1e-12):
                 self._refuse(f"gives a target {scored[block, position]:g} and then {expected:g}")
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, reason: str) -> None:
         raise WorkError(
-            f"the basis function {self.name} ({type(self).__module__}) {what}",
-            remedy="mend the package, or leave the function out of mixture.library.functions",
+            f"the basis function {self.name} ({type(self).__module__}) {reason}",
+            remedy="repair the package, or leave the function out of mixture.library.functions",
         )
 
     @property
@@ -131,7 +130,7 @@ class PlainFunction(ABC):
         return {"name": self.name, "vocab_size": self.vocab_size}
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays; their names begin with the function's."""
+        """Return the arrays under names that begin with the name of the function."""
         return {f"{self.name}.{name}": array for name, array in self.arrays.items()}
 
     @classmethod
@@ -139,7 +138,7 @@ class PlainFunction(ABC):
         """Read a name such as `echo(2,share=0.8)`.
 
         Raises:
-            ConfigError: it is written otherwise, or the class cannot be called with the arguments.
+            ConfigError: the syntax is wrong, or the class does not take these arguments.
         """
         call = _CALL.fullmatch(text)
         if call is None:
@@ -175,7 +174,7 @@ class PlainFunction(ABC):
 
     @classmethod
     def from_text(cls, settings: _Settings, text: FittingText) -> Self:
-        """Fit the function that a name stands for."""
+        """Return the function with these settings, fitted on a text."""
         function = cls._named(settings, text.vocab_size)
         function.arrays = {
             name: np.ascontiguousarray(array) for name, array in function.fit(text).items()
@@ -184,10 +183,10 @@ class PlainFunction(ABC):
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Make the function again, equal to the last bit.
+        """Rebuild a function from `spec` and `to_arrays`, bit for bit.
 
         Raises:
-            ArtifactError: there are no arrays of this function.
+            ArtifactError: the arrays are those of another function.
         """
         settings = cls.parse(str(spec["name"]))
         function = cls._named(settings, int(spec["vocab_size"]))

@@ -1,4 +1,4 @@
-"""The section `mixture`: the library's grid of basis functions, and how genomes pick from it."""
+"""The section `mixture`: a grid of basis functions, and how genomes pick from it."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ _HalfLife = Positive | Literal["inf"]
 
 
 class FunctionGridSettings(Section):
-    """The basis functions of a library; every combination is an entry.
+    """The grid of basis functions of a library; every combination is one function.
 
     Attributes:
         patterns: context offsets of Kneser-Ney counts over tokens, most important first.
-        class_maps: token classes, `k64`: 64 clusters of the tokens' neighbours.
-        class_patterns: offsets of patterns over classes, for every map ...
-        exact: ... with so many of their first places seen as tokens (as many as they have only
-            where the next token is seen through the map).
-        class_targets: maps for which all these also predict the next token's class first.
-        cache_half_lives: tokens after which a recency cache's weight has halved; `inf`: never.
-        cache_idf: caches divide a token's weight by its frequency to this power.
-        gated_maps: maps of caches gated by class; every half-life, idf and power below.
-        gated_half_lives: of gated caches.
-        gated_idf: of gated caches.
-        gated_powers: of the gate.
-        induction_lengths: last tokens that must have stood together before.
-        induction_decays: weight of an occurrence against the next later one.
-        functions: more entries, spelled out, such as `kn(1,2:k64,3:k32)` or `product(k64)`.
+        class_maps: token classes, such as `k64`: 64 clusters by the neighbours of tokens.
+        class_patterns: context offsets of counts over classes, combined with every class map.
+        exact: numbers of leading offsets of a class pattern that are seen as tokens, not classes.
+            All offsets may be tokens only if the next token is predicted by its class.
+        class_targets: class maps whose patterns also exist in a version that predicts the class
+            of the next token first.
+        cache_half_lives: tokens after which the weight in a recency cache has halved; `inf`: never.
+        cache_idf: powers of the frequency of a token by which its weight in a cache is divided.
+        gated_maps: class maps of caches that are gated by class.
+        gated_half_lives: as `cache_half_lives`, for gated caches.
+        gated_idf: as `cache_idf`, for gated caches.
+        gated_powers: powers of the gate.
+        induction_lengths: numbers of last tokens that must occur together earlier in the block.
+        induction_decays: weights of an occurrence relative to the next later occurrence.
+        functions: names of further functions, such as `kn(1,2:k64,3:k32)` or `product(k64)`.
     """
 
     patterns: tuple[_Offsets, ...] = (
@@ -133,11 +134,11 @@ class FunctionGridSettings(Section):
         targets: list[tuple[str, str | None]] = [(classes, None) for classes in self.class_maps]
         targets += [(classes, classes) for classes in self.class_targets]
         for (classes, target), offsets, exact in product(targets, self.class_patterns, self.exact):
-            # all places exact and no class to predict would be a pattern over tokens
+            # with all offsets exact and no class to predict it is a pattern over tokens
             if exact < len(offsets) + (target is not None):
                 elements = (
-                    Element(offset, None if place < exact else classes)
-                    for place, offset in enumerate(offsets)
+                    Element(offset, None if index < exact else classes)
+                    for index, offset in enumerate(offsets)
                 )
                 yield Pattern(tuple(elements), target).name
 
@@ -147,19 +148,19 @@ class MixtureSettings(Section):
 
     Attributes:
         slots: functions that a genome may pick, besides the uniform one.
-        bucketings: divisions of contexts, each bucket with weights of its own, that a genome
-            may pick; features joined by `*`.
-        search_tokens: targets of tune, and as many of validation, that genomes are scored on,
-            in blocks spread over the split; `None`: all. The found model's weights are fitted
+        bucketings: divisions of contexts that a genome may pick, features joined by `*`; each
+            bucket has weights of its own.
+        search_tokens: targets of tune, and as many of validation, that genomes are scored on, in
+            blocks spread over the split; `None`: all. The weights of the found model are fitted
             on all of tune.
-        smoothing: contexts that the shared weights count for in every bucket.
-        steps: EM steps of a genome's evaluation.
-        final_steps: EM steps of the found model's weights.
-        crystalline_gpt: whether the found crystalline GPT is one more function to pick, where
-            its family is searched too.
-        hybrid: whether AdamW's GPT-2, once trained, joins the found model's functions.
-        hybrid_tokens: targets of validation that the network's weight in the hybrid is fitted on,
-            in blocks spread over the split.
+        smoothing: alpha of the EM; the shared weights count as so many contexts in every bucket.
+        steps: EM steps of an evaluation.
+        final_steps: EM steps for the weights of the found model.
+        crystalline_gpt: whether mixtures may pick the found crystalline GPT, if its family is
+            searched too.
+        hybrid: whether AdamW's GPT-2 is added to the functions of the found model.
+        hybrid_tokens: targets of validation that the weight of the network in the hybrid is fitted
+            on, in blocks spread over the split.
     """
 
     slots: Annotated[int, Field(ge=1, le=256)] = 16
