@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from clso.counting import TokenStream
 from clso.errors import ConfigError
-from clso.mixture.pointer import flops_over_sources, match_length
+from clso.mixture.pointer import BlockView, flops_over_sources
 from clso.scoring import Int64Array
 
 __all__ = ["LONGEST", "History", "HistoryCounts"]
@@ -101,7 +101,7 @@ class HistoryCounts:
                 counts = np.where(counted_keys[index] == key, self.counts[length][index], 0)
             counts[:, :length] = 0
             seen.append(counts)
-        return History(tuple(seen), match_length(inputs, LONGEST).astype(np.int64))
+        return History(tuple(seen), BlockView.match_lengths(inputs, LONGEST).astype(np.int64))
 
     @property
     def stored_bytes(self) -> int:

@@ -12,7 +12,7 @@ A context without counts leaves the prediction to the shorter context: :math:`\g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from clso.counting import FloatArray, modified_discounts
 from clso.errors import ArtifactError
 from clso.mixture.arrays import UnsignedArray, narrow, stored_array
 from clso.mixture.counts.keys import KeyArray
-from clso.mixture.counts.rows import Rows, RowsBuilder
+from clso.mixture.counts.rows import Rows
 from clso.scoring import Int64Array
 
 __all__ = ["CountTable"]
@@ -49,19 +49,22 @@ class CountTable:
     def from_parts(
         cls, parts: Iterable[tuple[int, KeyArray, UnsignedArray]], alphabet: int
     ) -> CountTable:
-        """Return the table of all parts.
+        """Return the table that has the contexts of all parts, one part after another.
 
         Args:
-            parts: ranges of contexts, in order: their number, the entries as `RowsBuilder.add`
-                takes them, and the count of each entry.
+            parts: number of contexts and keys of each part, as in `Rows.from_parts`, and the
+                count of each key.
             alphabet: the number of symbols.
         """
-        builder = RowsBuilder(alphabet)
         all_counts: list[UnsignedArray] = [np.empty(0, np.uint8)]
-        for n_contexts, keys, counts in parts:
-            builder.add(n_contexts, keys)
-            all_counts.append(counts)
-        return cls(builder.build(), narrow(np.concatenate(all_counts)))
+
+        def row_parts() -> Iterator[tuple[int, KeyArray]]:
+            for n_contexts, keys, counts in parts:
+                all_counts.append(counts)
+                yield n_contexts, keys
+
+        rows = Rows.from_parts(row_parts(), alphabet)
+        return cls(rows, narrow(np.concatenate(all_counts)))
 
     @cached_property
     def discounts(self) -> FloatArray:

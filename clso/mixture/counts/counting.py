@@ -24,7 +24,7 @@ from clso.mixture.counts.corpus import Corpus
 from clso.mixture.counts.count_table import CountTable
 from clso.mixture.counts.keys import KeyArray, ranked, tally
 from clso.mixture.counts.pattern import Element
-from clso.mixture.counts.rows import Rows, RowsBuilder, symbol_bits
+from clso.mixture.counts.rows import Rows, symbol_bits
 from clso.scoring import Int64Array
 
 __all__ = ["Context"]
@@ -101,24 +101,27 @@ class Context:
         corpus = self.corpus
         span = max(self.span, element.offset)
         source = _SymbolSource(element.offset, element.classes, corpus.alphabet(element.classes))
-        builder = RowsBuilder(source.alphabet)
         ids = corpus.new_array(np.dtype(np.uint32))
+
+        def parts() -> Iterator[tuple[int, KeyArray]]:
+            n_numbered = 0
+            for part in self._parts(span, source):
+                ranks, distinct = ranked(self._keys(part, source))
+                ranks += np.uint32(n_numbered)
+                n_numbered += len(distinct)
+                part.scatter(ranks, ids)
+                yield part.high - part.low, distinct
+
         if self._is_dense(span, source):
             occurs = self._cell_counts(span, source) > 0
             ranks = np.cumsum(occurs, dtype=np.uint32)
             ranks -= np.uint32(1)  # wraps round only before the first cell that occurs
             for start, stop in corpus.chunks(span):
                 ids[start:stop] = ranks[self._cells(start, stop, source)]
-            builder.add(self.n_contexts, np.flatnonzero(occurs).astype(np.uint64))
+            dense = (self.n_contexts, np.flatnonzero(occurs).astype(np.uint64))
+            rows = Rows.from_parts([dense], source.alphabet)
         else:
-            n_numbered = 0
-            for part in self._parts(span, source):
-                ranks, distinct = ranked(self._keys(part, source))
-                builder.add(part.high - part.low, distinct)
-                ranks += np.uint32(n_numbered)
-                n_numbered += len(distinct)
-                part.scatter(ranks, ids)
-        rows = builder.build()
+            rows = Rows.from_parts(parts(), source.alphabet)
         return Context(corpus, ids, len(rows), span), rows
 
     def raw_counts(self, target: str | None) -> CountTable:

@@ -9,7 +9,7 @@ the row numbers of another: an entry (context, symbol) is a context that is one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from clso.mixture.arrays import UnsignedArray, narrow, stored_array
 from clso.mixture.counts.keys import KeyArray
 from clso.scoring import Int64Array
 
-__all__ = ["Rows", "RowsBuilder", "symbol_bits"]
+__all__ = ["Rows", "symbol_bits"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -44,6 +44,26 @@ class Rows:
         self.starts = starts
         self.symbols = symbols
         self.alphabet = alphabet
+
+    @classmethod
+    def from_parts(cls, parts: Iterable[tuple[int, KeyArray]], alphabet: int) -> Rows:
+        """Return the table that has the rows of all parts, one part after another.
+
+        Args:
+            parts: for each part, the number of its rows, and its entries as increasing keys
+                `row << symbol_bits(alphabet) | symbol`, where row 0 is the first of the part.
+            alphabet: the number of symbols.
+        """
+        bits = symbol_bits(alphabet)
+        degrees: list[UnsignedArray] = [np.empty(0, np.uint8)]
+        symbols: list[UnsignedArray] = [np.empty(0, np.min_scalar_type(alphabet - 1))]
+        for n_rows, keys in parts:
+            rows = (keys >> np.uint64(bits)).astype(np.int64)
+            degrees.append(narrow(np.bincount(rows, minlength=n_rows)))
+            symbols.append((keys & np.uint64((1 << bits) - 1)).astype(symbols[0].dtype))
+        starts = np.zeros(1 + sum(map(len, degrees)), dtype=np.uint32)
+        np.cumsum(np.concatenate(degrees), out=starts[1:])
+        return cls(starts, np.concatenate(symbols), alphabet)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -143,32 +163,3 @@ class Rows:
                 remedy="delete the stored functions and count again",
             )
         return cls(starts.astype(np.uint32), symbols, alphabet)
-
-
-class RowsBuilder:
-    """Collects the rows of a table in increasing order, a range of rows at a time."""
-
-    def __init__(self, alphabet: int) -> None:
-        self._alphabet = alphabet
-        self._degrees: list[UnsignedArray] = [np.empty(0, np.uint8)]
-        self._symbols: list[UnsignedArray] = [np.empty(0, np.min_scalar_type(alphabet - 1))]
-
-    def add(self, n_rows: int, keys: KeyArray) -> None:
-        """Append the next `n_rows` rows.
-
-        Args:
-            n_rows: the number of rows.
-            keys: the entries as increasing keys `row << symbol_bits(alphabet) | symbol`, where
-                row 0 is the first of the new rows.
-        """
-        bits = symbol_bits(self._alphabet)
-        rows = (keys >> np.uint64(bits)).astype(np.int64)
-        self._degrees.append(narrow(np.bincount(rows, minlength=n_rows)))
-        symbols = keys & np.uint64((1 << bits) - 1)
-        self._symbols.append(symbols.astype(self._symbols[0].dtype))
-
-    def build(self) -> Rows:
-        """Return the table of all rows."""
-        starts = np.zeros(1 + sum(map(len, self._degrees)), dtype=np.uint32)
-        np.cumsum(np.concatenate(self._degrees), out=starts[1:])
-        return Rows(starts, np.concatenate(self._symbols), self._alphabet)

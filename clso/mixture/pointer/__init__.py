@@ -13,12 +13,14 @@ whose weights are computed from the tokens instead of learned.
 
 from clso.mixture.pointer.base import BlockFunction, Pointer, flops_over_sources
 from clso.mixture.pointer.cache import Cache, Gated
-from clso.mixture.pointer.induction import Induction, match_length
+from clso.mixture.pointer.induction import Induction
 from clso.mixture.pointer.names import CacheName, GatedName, InductionName, ProductName
+from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.pointer.product import Product
 
 __all__ = [
     "BlockFunction",
+    "BlockView",
     "Cache",
     "CacheName",
     "Gated",
@@ -29,5 +31,4 @@ __all__ = [
     "Product",
     "ProductName",
     "flops_over_sources",
-    "match_length",
 ]

@@ -6,7 +6,6 @@ Notation: n is the number of last tokens that must be equal, lambda the decay.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.mixture.pointer.base import Pointer
@@ -14,7 +13,7 @@ from clso.mixture.pointer.names import InductionName
 from clso.mixture.pointer.pairs import BlockView
 from clso.scoring import Int64Array
 
-__all__ = ["Induction", "match_length"]
+__all__ = ["Induction"]
 
 
 class Induction(Pointer):
@@ -59,19 +58,3 @@ class Induction(Pointer):
         matches = ends[equal]
         weights[matches + 1] = self.settings.decay ** (last - matches)
         return weights
-
-
-def match_length(inputs: Int64Array, longest: int) -> npt.NDArray[np.int8]:
-    """Return the largest n for which the last n tokens occurred earlier in the block, `(B, T)`.
-
-    Args:
-        inputs: blocks, `(B, T)`.
-        longest: the largest n that is tried.
-    """
-    lengths = np.zeros(inputs.shape, dtype=np.int8)
-    for blocks, view in BlockView.cut(inputs, inputs):
-        in_view = np.zeros(view.inputs.size, dtype=np.int8)
-        for length in range(1, longest + 1):
-            in_view[view.repeats(length).query] = length
-        lengths[blocks] = in_view.reshape(view.shape)
-    return lengths

@@ -2,18 +2,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clso.mixture.counts.rows import Rows, RowsBuilder, symbol_bits
+from clso.mixture.counts.rows import Rows, symbol_bits
 
 RAGGED = st.lists(st.sets(st.integers(0, 20)), min_size=1, max_size=8)
 
 
 def rows_of(ragged: list[set[int]]) -> Rows:
-    builder = RowsBuilder(21)
+    parts = []
     # in two ranges of rows, each counted from its own first
     for part in (ragged[:2], ragged[2:]):
         keys = [r << symbol_bits(21) | s for r, symbols in enumerate(part) for s in sorted(symbols)]
-        builder.add(len(part), np.array(keys, dtype=np.uint64))
-    return builder.build()
+        parts.append((len(part), np.array(keys, dtype=np.uint64)))
+    return Rows.from_parts(parts, 21)
 
 
 @settings(max_examples=30)

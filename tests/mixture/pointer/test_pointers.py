@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clso.errors import ArtifactError, ConfigError, DataError
 from clso.mixture.pointer import (
     BlockFunction,
+    BlockView,
     Cache,
     CacheName,
     Gated,
@@ -20,9 +21,7 @@ from clso.mixture.pointer import (
     InductionName,
     Pointer,
     Product,
-    match_length,
 )
-from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.pointer.product import EXPONENTS
 from clso.mixture.specification import FunctionSpec, fit_functions
 from clso.mixture.text import FittingText
@@ -130,13 +129,13 @@ def test_blocks_beyond_one_view_are_scored_alike(fit: Fit, monkeypatch: pytest.M
     stream = np.random.default_rng(2).integers(0, VOCAB, (9, 17))
     inputs, targets = stream[:, :-1], stream[:, 1:]
     whole = BlockFunction.score_together(pointers, inputs, targets)
-    matches = match_length(inputs, 3)
+    matches = BlockView.match_lengths(inputs, 3)
     monkeypatch.setattr("clso.mixture.pointer.pairs._VIEW_ELEMENTS", 2 * 16 * 16)
     monkeypatch.setattr("clso.mixture.pointer.pairs._CHUNK_ELEMENTS", 16 * 16)
     np.testing.assert_allclose(
         BlockFunction.score_together(pointers, inputs, targets), whole, rtol=1e-12
     )
-    np.testing.assert_array_equal(match_length(inputs, 3), matches)
+    np.testing.assert_array_equal(BlockView.match_lengths(inputs, 3), matches)
 
 
 def test_pointers_together_are_the_pointers_alone(fit: Fit) -> None:
@@ -237,7 +236,7 @@ def test_weights_of_a_view_agree_with_the_weights_of_a_history(fit: Fit) -> None
 @settings(max_examples=50, deadline=None)
 @given(block=st.lists(st.integers(0, 2), min_size=1, max_size=14))
 def test_match_length_is_the_longest_repeat_up_to_three(block: list[int]) -> None:
-    lengths = match_length(np.array([block, block]), 3)
+    lengths = BlockView.match_lengths(np.array([block, block]), 3)
     assert lengths.dtype == np.int8
     for t in range(len(block)):
         seen = block[: t + 1]
