@@ -88,8 +88,12 @@ class BlockFunction(ABC):
         """Return p(target), `(B, T)`; functions that share a view share its pairs."""
 
     @abstractmethod
-    def history_distribution(self, history: Int64Array) -> FloatArray:
-        """Return p(. | history), `(V,)`, of tokens that are known to be in the vocabulary."""
+    def distribution(self, history: Int64Array) -> FloatArray:
+        """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
 
     @abstractmethod
     def flops_per_token(self, block_size: int) -> int:
@@ -119,15 +123,6 @@ class BlockFunction(ABC):
             for row, function in zip(probabilities, functions, strict=True):
                 row[blocks] = function.view_probabilities(view)
         return probabilities
-
-    def distribution(self, history: Int64Array) -> FloatArray:
-        """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block.
-
-        Raises:
-            DataError: a token is outside the vocabulary.
-        """
-        check_tokens(history, self.vocab_size, self.name)
-        return self.history_distribution(history)
 
     def spec(self) -> dict[str, Any]:
         """Return name and V."""
@@ -165,8 +160,9 @@ class Pointer(BlockFunction):
         probability[~has_weight] = self.unigram[view.targets[~has_weight]]
         return probability
 
-    def history_distribution(self, history: Int64Array) -> FloatArray:
-        """Return p(. | history), `(V,)`, of tokens that are known to be in the vocabulary."""
+    def distribution(self, history: Int64Array) -> FloatArray:
+        """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
+        check_tokens(history, self.vocab_size, self.name)
         weights = self.weights(history)
         total = weights.sum()
         if not total > 0:

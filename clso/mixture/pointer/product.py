@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.errors import ArtifactError
-from clso.mixture.arrays import Float32Array, UnsignedArray, stored_array
+from clso.mixture.arrays import Float32Array, UnsignedArray, check_tokens, stored_array
 from clso.mixture.pointer.base import BlockFunction
 from clso.mixture.pointer.names import ProductName
 from clso.mixture.pointer.pairs import BlockView
@@ -121,8 +121,9 @@ class Product(BlockFunction):
             probability[blocks] = of_target / unnormalised.sum(axis=2, dtype=np.float64)
         return probability * self._within_class[view.targets]
 
-    def history_distribution(self, history: Int64Array) -> FloatArray:
-        """Return p(. | history), `(V,)`, of tokens that are known to be in the vocabulary."""
+    def distribution(self, history: Int64Array) -> FloatArray:
+        """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
+        check_tokens(history, self.vocab_size, self.name)
         logs = self._by_last_token(history[-1:])[0]
         if self.settings.adapt:
             class_counts = np.bincount(self.classes[history], minlength=len(self._class_share))
