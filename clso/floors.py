@@ -72,7 +72,7 @@ class Uniform:
 
 
 class Unigram:
-    """The frequency of a token, smoothed, whatever the context.
+    """The smoothed frequency of a token, in every context.
 
     Args:
         p: the distribution, `(V,)`, every token above 0; kept, not copied.

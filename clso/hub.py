@@ -8,8 +8,8 @@
     inputs = tokenizer("In the beginning", return_tensors="pt")
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))
 
-A mixture has counts, not parameters: it runs on the CPU in float64 whatever device and type it is
-moved to, and has no gradients. Logits are log p(y | context), float32, on the device of the input.
+A mixture has counts, not parameters: it runs on the CPU in float64 on any device and in any type,
+and has no gradients. Logits are log p(y | context), float32, on the device of the input.
 In a text longer than `config.n_positions`, each token sees the last `n_positions` tokens alone.
 """
 

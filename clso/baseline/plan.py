@@ -33,7 +33,7 @@ class Trial:
 
     Attributes:
         lr: the learning rate after the warm-up.
-        schedule: what follows the warm-up: `constant`, or a cosine down to 0.
+        schedule: of the rate after the warm-up: `constant`, or a cosine down to 0.
         batch_size: blocks per step.
         dropout: on embeddings, attention and residuals alike.
 
@@ -115,10 +115,10 @@ class TrainingPlan:
     def batches(self, after: int = 0) -> Iterator[tuple[int, Int64Array]]:
         """Yield (step, block numbers) for all steps later than `after`."""
         size = self.trial.batch_size
-        for number in range(after // self.steps_per_pass, self.settings.passes):
-            rng = np.random.default_rng([self.seed, _ORDER_STREAM, number])
+        for pass_number in range(after // self.steps_per_pass, self.settings.passes):
+            rng = np.random.default_rng([self.seed, _ORDER_STREAM, pass_number])
             order = rng.permutation(self.n_blocks)
-            first = number * self.steps_per_pass
+            first = pass_number * self.steps_per_pass
             for batch in range(max(after - first, 0), self.steps_per_pass):
                 yield first + batch + 1, order[batch * size : (batch + 1) * size]
 

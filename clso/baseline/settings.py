@@ -35,7 +35,7 @@ class BaselineSettings(Section):
             of each grid and varies one grid after another around the best trial so far, rates
             first, until a round over all grids gains less than 0.001 nats (coordinate descent).
         learning_rates: rates after the warm-up.
-        schedules: what follows the warm-up: `constant`, or a cosine down to 0.
+        schedules: of the rate after the warm-up: `constant`, or a cosine down to 0.
         batch_sizes: blocks per step.
         dropouts: probabilities, on embeddings, attention and residuals alike.
         passes: how often AdamW sees each distinct token.

@@ -73,7 +73,7 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all trials of a sweep have in common.
+    """Trials of AdamW that share data, settings and seed.
 
     Results are stored: finished trials are reused, and an interrupted trial resumes from its last
     evaluation.
@@ -133,13 +133,6 @@ class Sweep:
                 f"{shape.vocab_size}",
                 remedy="train with the tokenizer of the data",
             )
-        identity = {
-            "version": _STATE_VERSION,
-            "shape": asdict(shape),
-            "data": self.fingerprint,
-            "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
-            "validation": self.validation.n_blocks,
-        }
 
         def new_model(trial: Trial) -> AdamwGpt2:
             return AdamwGpt2.new(
@@ -150,7 +143,7 @@ class Sweep:
                 device=self.device,
             )
 
-        trials = _Trials(self, self.settings, identity, new_model)
+        trials = _Trials(self, self.settings, self._identity(shape), new_model)
         with _threads(threads):
             for number, trial in enumerate(_grid_trials(self.settings, trials.results)):
                 result = trials.run(trial)
@@ -158,6 +151,16 @@ class Sweep:
                     on_result(number, result)
             trials.keep_best("lower baseline.learning_rates or baseline.grad_clip")
         return SweepResult(tuple(trials.results))
+
+    def _identity(self, shape: GptShape) -> dict[str, Any]:
+        """Return the values that trials from random weights depend on, besides their plan."""
+        return {
+            "version": _STATE_VERSION,
+            "shape": asdict(shape),
+            "data": self.fingerprint,
+            "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
+            "validation": self.validation.n_blocks,
+        }
 
     def from_checkpoint(self, found: Path, like: Trial) -> SweepResult:
         """Train a crystalline GPT further, once per rate of `settings.warm_start`.
@@ -194,11 +197,11 @@ class _Trials:
     """The trials of a sweep from one start.
 
     Attributes:
-        sweep: what they share.
+        sweep: data, folders and meters.
         settings: of each trial.
         identity: JSON values that results depend on, besides the plan of the trial.
         new_model: makes the model that a trial starts from.
-        results: of the trials so far.
+        results: of all trials so far.
     """
 
     sweep: Sweep

@@ -3,9 +3,8 @@
 from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary
 from clso.library.block_sparse import BlockSparse
 from clso.library.circulant import Circulant
-from clso.library.cosines import similarity
 from clso.library.dense_cache import DenseCache
-from clso.library.entry import FamilySettings, LibraryEntry, norm_scale
+from clso.library.entry import FamilySettings, LibraryEntry, norm_scale, similarity
 from clso.library.hadamard import Hadamard
 from clso.library.kronecker import Kronecker
 from clso.library.monarch import Monarch

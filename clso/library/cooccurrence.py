@@ -100,24 +100,16 @@ class SpectralFactors:
             )
         bigram = Bigram(keys, counts, vocab_size)
         contexts, targets = np.divmod(keys, vocab_size)
-        as_context = np.bincount(contexts, weights=counts, minlength=vocab_size)
-        as_target = np.bincount(targets, weights=counts, minlength=vocab_size)
-        scales = as_context.astype(np.float64), as_target.astype(np.float64)
-        unseen = bigram.gamma[contexts] * bigram.lower[targets]
+        totals = (
+            np.bincount(contexts, weights=counts, minlength=vocab_size).astype(np.float64),
+            np.bincount(targets, weights=counts, minlength=vocab_size).astype(np.float64),
+        )
+        near = np.log1p(bigram.higher / (bigram.gamma[contexts] * bigram.lower[targets]))
         with threadpool_limits(1):
-            parts = [_split(keys, np.log1p(bigram.higher / unseen), scales, layout.near, seed)]
+            parts = [_split(keys, near, totals, layout.near, seed)]
             for width, reach in ((layout.recent, recent_reach), (layout.topic, topic_reach)):
-                offsets = range(2, reach + 1)
-                keys, counts = count_pairs(splits, vocab_size, offsets=offsets)
-                contexts, targets = np.divmod(keys, vocab_size)
-                expected = (
-                    as_context[contexts] * as_target[targets] * len(offsets) / as_target.sum()
-                )
-                # the first or last token may never be a target or a context
-                pmi = np.log(counts / np.maximum(expected, 1e-12))
-                positive = np.flatnonzero((pmi > 0.0) & (expected > 0.0))
-                shrunk = pmi[positive] * counts[positive] / (counts[positive] + 1.0)
-                parts.append(_split(keys[positive], shrunk, scales, width, seed))
+                pairs, values = _shrunk_pmi(splits, totals, reach)
+                parts.append(_split(pairs, values, totals, width, seed))
         scaled = []
         for (left, right), share in zip(parts, _LARGEST_ROWS, strict=True):
             longest = float(np.sqrt(np.square(left).sum(1).max())) or 1.0
@@ -127,7 +119,7 @@ class SpectralFactors:
             layout=layout,
             embedding=np.concatenate([left for left, _ in scaled], axis=1).astype(np.float32),
             readout=np.concatenate([right for _, right in scaled], axis=1).astype(np.float32),
-            counts=as_context.astype(np.int64),
+            counts=totals[0].astype(np.int64),
             log_prior=np.log(bigram.lower),
             source=source,
         )
@@ -150,19 +142,33 @@ class SpectralFactors:
         return self.embedding[seen].astype(np.float16), self.readout[seen].astype(np.float16)
 
 
+def _shrunk_pmi(
+    splits: Sequence[TokenStream], totals: tuple[FloatArray, FloatArray], reach: int
+) -> tuple[Int64Array, FloatArray]:
+    """Return the pairs of positive PMI at distances 2 to `reach`, and PMI C / (C + 1) of each."""
+    offsets, vocab_size = range(2, reach + 1), len(totals[0])
+    keys, counts = count_pairs(splits, vocab_size, offsets=offsets)
+    contexts, targets = np.divmod(keys, vocab_size)
+    expected = totals[0][contexts] * totals[1][targets] * len(offsets) / totals[1].sum()
+    # the first or last token may never be a target or a context
+    pmi = np.log(counts / np.maximum(expected, 1e-12))
+    positive = np.flatnonzero((pmi > 0.0) & (expected > 0.0))
+    return keys[positive], pmi[positive] * counts[positive] / (counts[positive] + 1.0)
+
+
 def _split(
     keys: Int64Array,
     values: FloatArray,
-    scales: tuple[FloatArray, FloatArray],
+    totals: tuple[FloatArray, FloatArray],
     rank: int,
     seed: int,
 ) -> tuple[FloatMatrix, FloatMatrix]:
     """Return E and U, each `(V, rank)` float32, of the sparse matrix with these values."""
-    vocab_size = len(scales[0])
+    vocab_size = len(totals[0])
     (rows, row), (columns, column) = (
         np.unique(tokens, return_inverse=True) for tokens in np.divmod(keys, vocab_size)
     )
-    left, right = np.sqrt(scales[0][rows]), np.sqrt(scales[1][columns])
+    left, right = np.sqrt(totals[0][rows]), np.sqrt(totals[1][columns])
     weighted = values * left[row] * right[column]
     matrix = sparse.csr_array(
         (weighted.astype(np.float32), (row, column)), shape=(len(rows), len(columns))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -31,6 +31,7 @@ __all__ = [
     "LibraryEntry",
     "Shape",
     "norm_scale",
+    "similarity",
 ]
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -39,6 +40,7 @@ ArrayTypes = tuple[tuple[str, type[np.generic]], ...]
 
 # Singular values below this share of the largest are rounding errors: arrays are float32.
 _RANK_TOLERANCE = 1e-5
+_CHUNK = 2**16  # elements of each matrix that are widened to float64 at once
 
 
 class FamilySettings(Section):
@@ -151,7 +153,7 @@ class LibraryEntry(ABC):
         """Floating-point operations of x W for one row x, by the fastest structured algorithm."""
 
     def defect(self) -> str:
-        """Return what is wrong with parameters or arrays, whose types are checked; or nothing."""
+        """Return the fault in parameters or arrays of the right types; empty if there is none."""
         return ""
 
     def wrong_shapes(self, **expected: tuple[int, ...]) -> str:
@@ -171,7 +173,7 @@ class LibraryEntry(ABC):
             return ""
         actual = ", ".join(f"{name} {array.dtype}" for name, array in self.arrays.items())
         expected = ", ".join(f"{name} {kind.__name__}" for name, kind in types.items())
-        return f"the arrays are {actual or 'missing'}, expected {expected}"
+        return f"the arrays are {actual or 'missing'}, expected {expected or 'no arrays'}"
 
     def _singular_values(self) -> npt.NDArray[np.float64]:
         dense = self.dense().astype(np.float64)
@@ -267,3 +269,42 @@ class LibraryEntry(ABC):
 def norm_scale(squared_norm: float, shape: Shape, gain: float) -> float:
     r"""Return the factor that scales :math:`\|W\|_F^2` to :math:`gain^2 \cdot out`."""
     return gain * float(np.sqrt(shape[1] / squared_norm))
+
+
+def similarity(entries: Sequence[LibraryEntry]) -> npt.NDArray[np.float64]:
+    r"""Return the cosines between matrices as vectors of their elements.
+
+    .. math:: S_{ij} = \langle W_i, W_j \rangle_F / (\|W_i\|_F \|W_j\|_F)
+
+    A cosine of 1 means the same map up to a positive factor, -1 the opposite map, and 0 outputs
+    that do not correlate for inputs of independent coordinates. Cosines of independent draws have
+    mean 0, and as standard deviation the number of independent elements to the power -1/2:
+    :math:`(in \cdot out)^{-1/2}` in general, :math:`max(in, out)^{-1/2}` for circulants. Larger
+    cosines mean common structure. The row and column of a zero matrix are NaN.
+
+    Subspaces are not compared, because most families have full rank.
+
+    Args:
+        entries: N matrices of one shape, such as the entries of a slot.
+
+    Returns:
+        `(N, N)` float64, symmetric; the diagonal is exactly 1.
+
+    Raises:
+        ValueError: the matrices have several shapes.
+    """
+    shapes = sorted({entry.shape for entry in entries})
+    if len(shapes) > 1:
+        raise ValueError(f"the entries have the shapes {shapes}, expected one shape")
+    n = len(entries)
+    gram = np.zeros((n, n))
+    if n:
+        vectors = np.stack([entry.dense().ravel() for entry in entries])
+        for start in range(0, vectors.shape[1], _CHUNK):
+            part = vectors[:, start : start + _CHUNK].astype(np.float64)
+            gram += part @ part.T
+    lengths = np.sqrt(np.diagonal(gram))
+    lengths[lengths == 0.0] = np.nan
+    cosines = np.clip(gram / np.outer(lengths, lengths), -1.0, 1.0)
+    np.fill_diagonal(cosines, np.where(np.isnan(lengths), np.nan, 1.0))
+    return np.asarray((cosines + cosines.T) / 2)

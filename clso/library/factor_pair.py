@@ -33,7 +33,7 @@ class FactorPair(LibraryEntry):
     array_types: ClassVar[ArrayTypes]
 
     class Settings(FamilySettings):
-        """The settings of such a family; a subclass adds the divisor."""
+        """The common settings of these families; a subclass adds the divisor."""
 
         def misfit(self, n_embd: int) -> str:
             """See the base class."""

@@ -25,7 +25,7 @@ __all__ = ["Hadamard"]
 
 
 class Hadamard(ShuffledTiles):
-    """A matrix of one absolute value s whose signs are those of shuffled Hadamard matrices.
+    """A matrix of elements s and -s, with the signs of shuffled Hadamard matrices.
 
     The rows of a wide matrix, or the columns of a tall one, are orthogonal wherever n divides
     long, whether or not short is a power of two.

@@ -2,9 +2,9 @@
 
 Notation: d = `n_embd`. From the first coordinate on:
 
-    near      what the current token says of the next token
-    recent    what the last few tokens say; the first head of attention writes it
-    topic     what a longer stretch of tokens says; the second head writes it
+    near      the prediction from the current token
+    recent    the prediction from the last few tokens, written by the first head of attention
+    topic     the prediction from a longer stretch of tokens, written by the second head
     position  one coordinate that grows with the position
     plus      + sqrt(d / 2) minus half the sum of the others, so that every row sums to 0
     minus     - sqrt(d / 2) minus the other half

@@ -1,8 +1,8 @@
-"""The base of matrices of one absolute value: shuffled tiles with random signs.
+"""The base of matrices whose elements are s, -s or 0: shuffled tiles with random signs.
 
 Notation: short and long are the shorter and the longer of (in, out). A line is a column of a wide
-matrix or a row of a tall one, so there are long lines of short elements. A tile is n lines; n is
-the order. The last tile may be cut.
+matrix or a row of a tall one, so a matrix has max(in, out) lines. A tile is n lines, the order; the
+last tile may be cut.
 """
 
 from __future__ import annotations

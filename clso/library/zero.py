@@ -23,6 +23,7 @@ class Zero(LibraryEntry):
     """
 
     family = "zero"
+    array_types = ()
 
     class Settings(FamilySettings):
         """The zero matrix; several in one slot are still one choice."""
@@ -49,7 +50,3 @@ class Zero(LibraryEntry):
     def flops(self) -> int:
         """Return 0."""
         return 0
-
-    def defect(self) -> str:
-        """See the base class."""
-        return "expected no arrays" if self.arrays else ""

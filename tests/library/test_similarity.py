@@ -46,7 +46,7 @@ def test_the_matrices_are_read_in_parts(
     entries: tuple[LibraryEntry, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = similarity(entries)
-    monkeypatch.setattr("clso.library.cosines._CHUNK", 100)
+    monkeypatch.setattr("clso.library.entry._CHUNK", 100)
     np.testing.assert_allclose(similarity(entries), whole, atol=1e-12)
 
 
