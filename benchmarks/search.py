@@ -1,4 +1,4 @@
-"""What a search costs besides its evaluations, and whether that grows with its age.
+"""The time of a search without its evaluations, and whether it grows with the generations.
 
 Everything is kept in a folder: the state, the journal of evaluations and the records.
 """
@@ -16,7 +16,7 @@ __all__ = ["SHARE", "WORK", "run"]
 
 _POPULATION, _GENES, _OPTIONS, _GENERATIONS = 128, 16, 64, 500
 SHARE = 100
-"""So many of the first and of the last generations are compared."""
+"""Number of generations that are timed at the beginning and at the end."""
 
 WORK = f"{_GENERATIONS} generations of {_POPULATION} genomes, {_GENES} genes of {_OPTIONS}"
 

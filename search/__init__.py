@@ -1,11 +1,11 @@
-"""How genomes are found; knows problems, not models.
+"""Search for the genome with the lowest loss, for any problem.
 
     from search import minimize
 
     best = minimize(loss, [8] * 12, evaluations=400, seed=0)
     best.genome, best.loss, best.evaluations.to_pandas()
 
-The names below are imported when they are first used, and a surrogate's libraries when it is made.
+The names below are imported when they are first used, a surrogate's libraries when it is made.
 """
 
 from __future__ import annotations

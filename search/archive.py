@@ -1,9 +1,8 @@
-"""The genomes that were scored, and what each scored.
+"""The genomes that were scored, and their losses.
 
-The archive proper holds *whole* losses, on all fixed batches: neither a prediction nor a loss on
-a part of the batches is among them, so what is read from it is a result. Losses of genomes that
-were screened out on a part of the batches are kept apart. From them an estimate of the whole loss
-follows, which surrogates learn from and selection uses.
+Results are read from *whole* losses alone, those on all fixed batches. Neither a prediction nor a
+loss on a part of the batches is among them. A genome that was screened out on a part of the
+batches has only an estimate of its whole loss, which surrogates learn from and selection uses.
 """
 
 from __future__ import annotations
@@ -15,110 +14,107 @@ from dataclasses import dataclass
 from clso.genome import Genome
 from search.ladder import Rung
 
-__all__ = ["Archive", "Scored", "Screened"]
+__all__ = ["Archive", "Finalist", "Scored"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An evaluated genome.
+    """A scored genome.
 
     Attributes:
         genome: its slots as bred.
         canonical: the representative that was evaluated.
-        loss: nats per token on all fixed batches; `None`: the evaluation failed.
+        loss: nats per token; `None`: the evaluation failed.
+        fidelity: below 1 where a part of the batches ruled the genome out.
     """
 
     genome: Genome
     canonical: Genome
     loss: float | None
+    fidelity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Screened:
-    """A genome that a part of the batches ruled out.
+class Finalist:
+    """One of the best evaluated genomes.
 
     Attributes:
-        canonical: the representative that was scored.
-        fidelity: which part.
-        loss: nats per token on it.
+        genome: its slots as bred.
+        canonical: the representative that was evaluated.
+        loss: nats per token on the search's fixed batches, measured, never predicted.
     """
 
+    genome: Genome
     canonical: Genome
-    fidelity: float
     loss: float
 
 
 class Archive:
-    """Scored genomes in the order of their evaluation, one entry for each canonical form.
+    """Scored genomes in the order of their evaluation, each canonical form once.
 
-    Adding a genome and asking for the best ones takes a time that hardly depends on how many
-    there are.
+    The time to add a genome and to find the best ones hardly depends on their number. Length,
+    iteration and membership are of the genomes scored on all batches.
 
     Attributes:
-        incumbent_rungs: what the incumbent scored on parts of the batches.
+        incumbent_rungs: losses of the incumbent on parts of the batches.
     """
 
     def __init__(self) -> None:
-        self._whole: dict[Genome, Scored] = {}
-        self._screened: set[Genome] = set()
-        self._order: list[Scored | Screened] = []
-        # losses in ascending order, each with its place in `_order`
-        self._ranking: list[tuple[float, int]] = []
+        self._scored: dict[Genome, Scored] = {}
+        self._n_whole = 0
+        # in ascending order of losses, equal losses in the order of evaluation
+        self._ranking: list[tuple[float, int, Finalist]] = []
         self.incumbent_rungs: tuple[Rung, ...] = ()
 
     def __len__(self) -> int:
-        return len(self._whole)
+        return self._n_whole
 
     def __iter__(self) -> Iterator[Scored]:
-        return iter(self._whole.values())
+        return (scored for scored in self._scored.values() if scored.fidelity == 1.0)
 
     def __contains__(self, canonical: object) -> bool:
-        return canonical in self._whole
+        return isinstance(canonical, tuple) and self.get(canonical) is not None
 
     def get(self, canonical: Genome) -> Scored | None:
-        """Return a genome's entry, `None` if it was never evaluated."""
-        return self._whole.get(canonical)
+        """Return a genome's entry; `None` if it was never scored on all batches."""
+        scored = self._scored.get(canonical)
+        return None if scored is None or scored.fidelity < 1.0 else scored
 
     def add(self, scored: Scored) -> None:
-        """Enter a genome that was just evaluated.
+        """Enter a genome that was just scored; it is not scored again.
 
         Raises:
-            ValueError: it had been evaluated before.
+            ValueError: it is there already.
         """
-        if scored.canonical in self._whole:
+        if scored.canonical in self._scored:
             raise ValueError(f"genome {scored.canonical} was evaluated twice")
-        self._whole[scored.canonical] = scored
-        if scored.loss is not None:
-            insort(self._ranking, (scored.loss, len(self._order)))
-        self._order.append(scored)
-
-    def screen_out(self, screened: Screened) -> None:
-        """Enter a genome that a part of the batches ruled out; it is not scored again."""
-        self._screened.add(screened.canonical)
-        self._order.append(screened)
+        if scored.fidelity == 1.0:
+            self._n_whole += 1
+            if scored.loss is not None:
+                finalist = Finalist(scored.genome, scored.canonical, scored.loss)
+                insort(self._ranking, (scored.loss, len(self._scored), finalist))
+        self._scored[scored.canonical] = scored
 
     def first(self, count: int) -> Archive:
         """Return an archive of the first `count` genomes that were scored."""
         if count == self.n_known:
             return self
         archive = Archive()
-        for entry in self._order[:count]:
-            if isinstance(entry, Scored):
-                archive.add(entry)
-            else:
-                archive.screen_out(entry)
+        for scored in self.in_order[:count]:
+            archive.add(scored)
         return archive
 
     @property
-    def in_order(self) -> tuple[Scored | Screened, ...]:
+    def in_order(self) -> tuple[Scored, ...]:
         """Every genome that was scored, on all batches or some, the earlier first."""
-        return tuple(self._order)
+        return tuple(self._scored.values())
 
     def estimated_loss(self, fidelity: float, loss: float) -> float | None:
-        """Estimate a whole loss from one on a part; `None` without an incumbent scored there.
+        """Estimate a whole loss from the loss on a part of the batches.
 
         A part of the batches is easier or harder than all of them, for every genome. The estimate
         assumes that a genome is as far behind the incumbent on all batches as on that part.
+        `None`: the incumbent was not scored on that part.
         """
         whole = self.incumbent_loss
         for rung in self.incumbent_rungs:
@@ -128,48 +124,44 @@ class Archive:
 
     def knows(self, canonical: Genome) -> bool:
         """Return whether a genome was scored, on all batches or some."""
-        return canonical in self._whole or canonical in self._screened
+        return canonical in self._scored
 
     @property
     def n_known(self) -> int:
-        """How many genomes were scored, on all batches or some."""
-        return len(self._order)
+        """Number of genomes that were scored, on all batches or some."""
+        return len(self._scored)
 
-    def best(self, count: int) -> list[Scored]:
-        """Return the `count` lowest losses; of equals the earlier first, failures never."""
-        entries = (self._order[place] for _, place in self._ranking[:count])
-        return [entry for entry in entries if isinstance(entry, Scored)]
+    def best(self, count: int) -> list[Finalist]:
+        """Return the genomes of the `count` lowest losses; of equal losses the earlier first."""
+        return [finalist for _, _, finalist in self._ranking[:count]]
 
     @property
-    def incumbent(self) -> Scored | None:
-        """The genome with the lowest loss; `None` while every evaluation failed."""
-        return next(iter(self.best(1)), None)
+    def incumbent(self) -> Finalist | None:
+        """The genome with the lowest loss; `None` while there is no finite loss."""
+        return self._ranking[0][2] if self._ranking else None
 
     @property
     def incumbent_loss(self) -> float | None:
-        """The lowest loss evaluated so far."""
+        """The lowest loss so far."""
         return self._ranking[0][0] if self._ranking else None
 
     def training_set(self) -> tuple[list[Genome], list[float]]:
-        """Return what a surrogate learns from, in the order of evaluation.
+        """Return genomes and losses that a surrogate learns from, in the order of evaluation.
 
-        Genomes that were screened out have their estimated losses, failed ones the worst loss or
-        estimate of all.
+        Genomes that were screened out have their estimated losses, and are left out without an
+        estimate. Failed genomes have the highest loss or estimate of all.
         """
-        known = [
-            (entry, entry.loss if isinstance(entry, Scored) else self._estimate(entry))
-            for entry in self._order
-        ]
-        # an estimate may be missing, which is no failure
-        known = [
-            (entry, loss) for entry, loss in known if isinstance(entry, Scored) or loss is not None
-        ]
-        worst = max((loss for _, loss in known if loss is not None), default=None)
+        genomes: list[Genome] = []
+        losses: list[float | None] = []
+        for scored in self._scored.values():
+            loss = scored.loss
+            if scored.fidelity < 1.0 and loss is not None:
+                loss = self.estimated_loss(scored.fidelity, loss)
+                if loss is None:
+                    continue
+            genomes.append(scored.canonical)
+            losses.append(loss)
+        worst = max((loss for loss in losses if loss is not None), default=None)
         if worst is None:
             return [], []
-        return [entry.canonical for entry, _ in known], [
-            worst if loss is None else loss for _, loss in known
-        ]
-
-    def _estimate(self, screened: Screened) -> float | None:
-        return self.estimated_loss(screened.fidelity, screened.loss)
+        return genomes, [worst if loss is None else loss for loss in losses]

@@ -1,57 +1,52 @@
-"""Who stands in a generation before anything is evaluated: canonical, without repetitions."""
+"""New individuals before evaluation: drawn, bred, or neighbours of the incumbent."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
-from itertools import islice
+from collections.abc import Callable, Container, Sequence
+from itertools import chain, islice
+
+import numpy as np
 
 from clso.genome import Genome, GenomeSpace
-from search.archive import Archive, Scored
-from search.records import Individual, Origin
-from search.toolbox import Operators, Parent
+from search.archive import Archive
+from search.generation import Individual
+from search.toolbox import Child, Operators, Parent
 
-__all__ = ["breed", "cached", "draw"]
+__all__ = ["breed", "draw", "neighbours"]
 
 _TRIES_PER_PLACE = 20
 
 
-def cached(scored: Scored, origin: Origin) -> Individual:
-    """Return an individual that needs no evaluation, since its genome had one."""
-    return Individual(
-        scored.genome,
-        scored.canonical,
-        origin,
-        status="cached",
-        evaluated_loss=scored.loss,
-        fidelity=1.0,
-    )
-
-
 def draw(
-    space: GenomeSpace, operators: Operators, count: int, *, start: Sequence[Genome] = ()
+    operators: Operators,
+    count: int,
+    *,
+    start: Sequence[Genome] = (),
+    present: Container[Genome] = (),
 ) -> list[Individual]:
-    """Return `start`, then genomes drawn uniformly, distinct, up to `count` of them.
+    """Return `start`, then genomes drawn uniformly, up to `count` different canonical forms.
 
-    There are fewer where the space is small.
+    There are fewer if 20 draws for each do not find them.
+
+    Args:
+        operators: draw.
+        count: how many.
+        start: the first ones.
+        present: canonical forms to leave out.
     """
     drawn: dict[Genome, Individual] = {}
-    for genome in start:
-        canonical = space.canonical(genome)
-        drawn.setdefault(canonical, Individual(genome, canonical, "init"))
-    if len(drawn) >= count:
-        return list(drawn.values())
-    for _ in range(_TRIES_PER_PLACE * count):
-        genome = operators.random_genome()
-        canonical = space.canonical(genome)
-        drawn.setdefault(canonical, Individual(genome, canonical, "init"))
+    random_genomes = (operators.random_genome() for _ in range(_TRIES_PER_PLACE * count))
+    for genome in chain(start, random_genomes):
+        canonical = operators.space.canonical(genome)
+        if canonical not in present:
+            drawn.setdefault(canonical, Individual(genome, canonical, "init"))
         if len(drawn) == count:
             break
     return list(drawn.values())
 
 
 def breed(
-    space: GenomeSpace,
     operators: Operators,
     parents: Sequence[Parent],
     archive: Archive,
@@ -62,47 +57,89 @@ def breed(
 ) -> list[Individual]:
     """Return children in the order of their birth, no two with one canonical form.
 
-    A child that was evaluated before takes a place as `cached`; every place left gets `factor`
-    unknown children (status `None`), for the surrogate to choose from. A child that stands
-    among them already, is in `present`, or failed or was screened out before is dropped and
-    another bred; after 20 tries per child the rest are drawn uniformly, and after as many again
-    stay missing.
+    A child that was evaluated before takes a place as `cached`. For every place left there are
+    `factor` unknown children (status `None`), from which the surrogate chooses. A child is dropped
+    and another one bred if it is among the children or in `present` already, or if it failed or
+    was screened out before. After 20 tries per child, children are drawn uniformly. After as many
+    tries again, the missing children stay missing.
 
     Args:
-        space: canonicalises.
         operators: breed and draw.
-        parents: who may breed; none: all are drawn.
-        archive: what was evaluated before.
+        parents: individuals that may breed; without parents all children are drawn.
+        archive: genomes scored before.
         places: free places of the generation.
         factor: unknown children per place, at least 1.
         present: canonical forms that have a place already.
     """
     children: dict[Genome, Individual] = {}
     n_cached = 0
-
-    def missing() -> bool:
-        return len(children) - n_cached < math.ceil(factor * (places - n_cached))
-
-    def consider(genome: Genome, origin: Origin) -> None:
-        nonlocal n_cached
-        canonical = space.canonical(genome)
-        if canonical in present or canonical in children:
-            return
-        scored = archive.get(canonical)
-        if not archive.knows(canonical):
-            children[canonical] = Individual(genome, canonical, origin)
-        elif scored is not None and scored.loss is not None and len(children) < places:
-            children[canonical] = cached(scored, origin)
-            n_cached += 1
-
     tries = _TRIES_PER_PLACE * math.ceil(factor * places)
-    if parents:
-        for child in islice(operators.offspring(parents), tries):
-            consider(child.genome, child.origin)
-            if not missing():
-                break
-    for _ in range(tries):
-        if not missing():
+    bred = islice(operators.offspring(parents), tries) if parents else ()
+    drawn = (Child(operators.random_genome(), "random") for _ in range(tries))
+    for genome, origin in chain(bred, drawn):
+        canonical = operators.space.canonical(genome)
+        if canonical not in present and canonical not in children:
+            scored = archive.get(canonical)
+            if not archive.knows(canonical):
+                children[canonical] = Individual(genome, canonical, origin)
+            elif scored is not None and scored.loss is not None and len(children) < places:
+                children[canonical] = Individual.cached(scored, origin)
+                n_cached += 1
+        if len(children) - n_cached >= math.ceil(factor * (places - n_cached)):
             break
-        consider(operators.random_genome(), "random")
     return list(children.values())
+
+
+def neighbours(
+    space: GenomeSpace,
+    genome: Genome,
+    known: Callable[[Genome], bool],
+    *,
+    most: int | None,
+    rng: np.random.Generator,
+) -> list[Individual]:
+    """Return one-gene changes of a genome that are not known, one for each canonical form.
+
+    Args:
+        space: of the genome.
+        genome: whose neighbours are wanted.
+        known: whether a canonical form is known.
+        most: the maximum number of neighbours, drawn in random order; `None`: all of them, in the
+            order of slot and option.
+        rng: draws them.
+    """
+    seen = {space.canonical(genome)}
+    repeated = _repeating(space, genome)
+    picked = {genome[slot] for slot in space.exchangeable} - {0}
+    steps: list[Individual] = []
+    # the changes of all slots are numbered: slot i has the numbers from ends[i - 1] to ends[i] - 1
+    ends = np.cumsum(space.cardinalities)
+    changes = np.arange(ends[-1]) if most is None else rng.permutation(ends[-1])
+    slots = np.searchsorted(ends, changes, side="right")
+    options = changes - (ends - space.cardinalities)[slots]
+    shared = set(space.exchangeable)
+    for slot, option in zip(slots.tolist(), options.tolist(), strict=True):
+        if len(steps) == most:
+            break
+        in_set = slot in shared
+        # several ways to write the same set would make that set more likely to be drawn
+        if in_set and (slot in repeated or option in picked):
+            continue
+        changed = (*genome[:slot], option, *genome[slot + 1 :])
+        canonical = space.canonicalize(changed)  # every gene is within its range
+        if canonical not in seen and not known(canonical):
+            seen.add(canonical)
+            step = (space.exchangeable[0] if in_set else slot, option)
+            steps.append(Individual(changed, canonical, "local_search", step=step))
+    return steps
+
+
+def _repeating(space: GenomeSpace, genome: Genome) -> set[int]:
+    """Return the exchangeable slots with an option that an earlier one has, "none" included."""
+    earlier: set[int] = set()
+    repeating = set()
+    for slot in space.exchangeable:
+        if genome[slot] in earlier:
+            repeating.add(slot)
+        earlier.add(genome[slot])
+    return repeating

@@ -1,14 +1,13 @@
 r"""Genomes as rows of numbers, for surrogates that regress on them.
 
-Notation: n genomes; a slot with c options is a block of c columns with a single one in it. Slots
-that together pick a set (`GenomeSpace.exchangeable`) share one block, which has a one for every
-option picked, so that genomes which differ only in their order are encoded alike; option 0, none,
-has no column there.
+Notation: n genomes; a slot with c options is a block of c columns with a single 1 in it.
+Exchangeable slots (`GenomeSpace.exchangeable`) share one block with a 1 for every option picked, so
+the order of the picks has no effect. Option 0, "none", has no column there.
 
-Where something is known of those options (`GenomeSpace.describe`), so that a pick with features f
-need not be learned about from nothing, it is worth :math:`[\sqrt{a}\, e;\ \sqrt{1 - a}\, f]`
-with e its own column and a share a of 1/5. With centred features of mean square norm 1, the squared
-distance of two options is on average about 2, as without, and 2 a if their features are the same.
+If these options have features f (`GenomeSpace.describe`), a pick with the unit vector e in the
+block is encoded as :math:`[\sqrt{a}\, e;\ \sqrt{1 - a}\, f]` with a = 1/5. So a surrogate learns
+about a pick from similar picks. With centred features of mean square norm 1, the squared distance
+of two options is about 2 on average, as without features, and 2 a if their features are equal.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from clso.threads import one_thread
 
 __all__ = ["MultiHot"]
 
-_OWN_SHARE = 0.2  # changing it changes searches: raise `SEARCH_VERSION`
+_OWN_SHARE = 0.2  # another value changes searches: raise `SEARCH_VERSION`
 
 
 class MultiHot:
-    """Turns genomes into rows.
+    """Encodes genomes as rows.
 
     Args:
         space: of the genomes.
@@ -48,7 +47,7 @@ class MultiHot:
 
     @property
     def width(self) -> int:
-        """Columns in all."""
+        """Number of columns."""
         known = 0 if self._features is None else self._features.shape[1]
         return int(self._starts[-1]) + self._set_size - 1 + known
 

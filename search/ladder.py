@@ -1,22 +1,22 @@
 r"""The rungs that a genome climbs: few batches first, all of them only if it is good enough.
 
 Notation: a problem offers the fidelities f_1 < ... < f_m = 1 (shares of its fixed batches), one
-rung each. A set of genomes starts on rung 1 together; after rung r < m some are *screened*: they
-stay there with an approximate loss, which is no result. Which genomes climb on is decided by
+rung each. A set of genomes starts on rung 1 together. After rung r < m some are *screened*: they
+stay there with an approximate loss, which is no result. The kind of the ladder says which genomes
+climb on:
 
     successive_halving   the ceil(n / eta) lowest losses of the n finite ones on the rung
-    racing               all but those whose losses, batch by batch, are higher than the
-                         best's by a paired one-sided Student t test at level alpha
+    racing               all genomes but those whose losses, batch by batch, are higher than the
+                         lowest loss by a paired one-sided Student t test at level alpha
     none                 there is one rung only, f = 1
 
-A race is run against the lowest loss on that rung, the incumbent's included. All genomes see the
-same batches, so what the batches differ in cancels out of the differences. A t test rather than
-the Friedman test of F-Race, because what is wanted is the lowest mean, not the best rank, and
-batches are alike in scale. The level is that of one comparison: an error loses a candidate, and
-never makes a result.
+A race compares with the lowest loss on that rung, the incumbent's included. All genomes see the
+same batches, so differences between batches cancel out. F-Race uses the Friedman test. Here a t
+test is better: the lowest mean is wanted, not the best rank, and all batches have the same scale.
+The level is that of one comparison. An error loses a candidate and never makes a result.
 
-What a climb costs is counted in whole evaluations: rung r costs f_r - f_{r-1} where a problem
-scores only what lower rungs left (`Extendable`), and f_r where it begins anew.
+The cost of a climb is counted in whole evaluations. Rung r costs f_r - f_{r-1} if the problem
+scores only the batches that lower rungs left (`Extendable`), and f_r otherwise.
 
 Source: Jamieson and Talwalkar 2016 (successive halving); Birattari et al. 2002 (F-Race); Maron and
 Moore 1994 (races).
@@ -39,17 +39,17 @@ from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.settings import FidelitySettings
 
-__all__ = ["Batch", "Climb", "Ladder", "Rung", "is_worse"]
+__all__ = ["Batch", "Climb", "Ladder", "Rung"]
 
 _ROUNDING = 1e-9  # of sums of fidelities
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What a genome scored on a part of the batches.
+    """The loss of a genome on a part of the batches.
 
     Attributes:
-        fidelity: which part.
+        fidelity: share of the batches.
         loss: nats per token there.
         batch_nats: see `Evaluation.batch_nats`.
     """
@@ -58,35 +58,60 @@ class Rung:
     loss: float
     batch_nats: tuple[float, ...] | None
 
+    def is_worse_than(self, best: Rung, *, alpha: float) -> bool:
+        r"""Test whether this loss is higher than another on the same n batches.
+
+        With d the differences batch by batch, of mean m and standard deviation s (n - 1 degrees of
+        freedom), it is higher if :math:`m > 0` and :math:`\sqrt{n} m > s t_{1-\alpha, n-1}`. With
+        one batch there is no test, and the answer is no.
+
+        Args:
+            best: the other rung.
+            alpha: probability of a yes if both are equal.
+
+        Raises:
+            ConfigError: the problem reports no losses by batch.
+        """
+        if self.batch_nats is None or best.batch_nats is None:
+            raise ConfigError(
+                "search.fidelity.kind is racing, but the problem tells no losses by batch",
+                remedy="use successive_halving or none",
+            )
+        differences = np.subtract(self.batch_nats, best.batch_nats)
+        n = len(differences)
+        if n < 2:
+            return False
+        mean = float(differences.mean())
+        spread = float(differences.std(ddof=1))
+        return mean > 0 and math.sqrt(n) * mean > spread * float(stdtrit(n - 1, 1.0 - alpha))
+
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """How far a genome came.
+    """How far a genome came on the ladder.
 
     Attributes:
-        rungs: below fidelity 1, in the order climbed; a failed one is left out.
-        fidelity: of the last rung it was scored on.
-        loss: the finite loss there; `None`: the evaluation failed.
-        evaluation: the last, with the tokens, seconds and joules of all rungs.
+        rungs: below fidelity 1, in the order climbed, without a failed one.
+        fidelity: of the last rung that the genome was scored on.
+        evaluation: the last one, with the tokens, seconds and joules of all rungs.
         cost: in whole evaluations.
     """
 
     rungs: tuple[Rung, ...]
     fidelity: float
-    loss: float | None
     evaluation: Evaluation
     cost: float
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Genomes to be evaluated, each for itself; false if there are none.
+    """Genomes to be evaluated independently; false if there are none.
 
     Attributes:
         genomes: in canonical form, all different.
         fidelity: the share of the problem's batches to evaluate them on.
-        begun: their evaluations at a lower fidelity, to go on from (`Extendable.extend`); empty:
-            evaluate anew.
+        begun: their evaluations at a lower fidelity, for `Extendable.extend`; empty: evaluate
+            from the beginning.
     """
 
     genomes: tuple[Genome, ...] = ()
@@ -111,11 +136,11 @@ class Ladder:
 
     Args:
         problem: offers the fidelities; it is not asked for evaluations here.
-        settings: which genomes climb on.
+        settings: the rule by which genomes climb on.
         limit: whole evaluations that may be spent; `None`: any number.
 
     Raises:
-        ConfigError: the limit does not pay for one genome that climbs to the top.
+        ConfigError: the limit is too low for one genome on all rungs.
     """
 
     def __init__(
@@ -139,7 +164,7 @@ class Ladder:
             )
 
     def worst_cost(self, count: int) -> float:
-        """Return the whole evaluations that a climb of so many genomes costs at most."""
+        """Return the maximum cost of a climb of `count` genomes, in whole evaluations."""
         total = 0.0
         for step in self._steps:
             total += count * step
@@ -148,7 +173,7 @@ class Ladder:
         return total
 
     def affordable(self, spent: float) -> int | None:
-        """Return how many genomes can start after so many evaluations; `None`: any number."""
+        """Return how many genomes can start once `spent` is spent; `None`: any number."""
         if self._limit is None:
             return None
         left = self._limit - spent
@@ -158,17 +183,17 @@ class Ladder:
     def climb(
         self, genomes: Sequence[Genome], incumbent: Sequence[Rung]
     ) -> Generator[Batch, Sequence[Evaluation], list[Climb]]:
-        """Score genomes as far as each climbs, in the order given.
+        """Score genomes as far as each climbs, and return the climbs in the same order.
 
         Yields:
-            What is to be evaluated next; send the evaluations, in the order of the batch.
+            The next batch; send its evaluations, in the order of its genomes.
 
         Args:
             genomes: distinct, in canonical form.
-            incumbent: the rungs of the lowest whole loss so far; empty: there is none yet.
+            incumbent: rungs of the lowest whole loss so far; empty: there is none yet.
 
         Raises:
-            ConfigError: a race on a problem that does not tell its losses by batch.
+            ConfigError: a race on a problem that reports no losses by batch.
         """
         parts: list[list[Evaluation]] = [[] for _ in genomes]
         rungs: list[list[Rung]] = [[] for _ in genomes]
@@ -196,7 +221,6 @@ class Ladder:
             Climb(
                 rungs=tuple(own),
                 fidelity=self._fidelities[len(evaluations) - 1],
-                loss=evaluations[-1].finite_loss,
                 evaluation=_summed(evaluations),
                 cost=math.fsum(self._steps[: len(evaluations)]),
             )
@@ -204,52 +228,24 @@ class Ladder:
         ]
 
     def _survivors(self, standing: dict[int, Rung], incumbent: Sequence[Rung]) -> list[int]:
-        """Return the indices of those on a rung that climb on, ascending."""
+        """Return the indices of the genomes that climb on, ascending."""
         if not standing:
             return []
         if self._settings.kind == "successive_halving":
             ranked = sorted(standing, key=lambda index: standing[index].loss)
             return sorted(ranked[: self._halved(len(ranked))])
         best = min((*incumbent, *standing.values()), key=lambda rung: rung.loss)
-        return [index for index, rung in standing.items() if not self._outraced(rung, best)]
-
-    def _outraced(self, rung: Rung, best: Rung) -> bool:
-        if rung.batch_nats is None or best.batch_nats is None:
-            raise ConfigError(
-                "search.fidelity.kind is racing, but the problem tells no losses by batch",
-                remedy="use successive_halving or none",
-            )
-        return is_worse(rung.batch_nats, best.batch_nats, alpha=self._settings.alpha)
+        alpha = self._settings.alpha
+        return [i for i, rung in standing.items() if not rung.is_worse_than(best, alpha=alpha)]
 
     def _halved(self, count: int) -> int:
         return math.ceil(count / self._settings.eta)
 
 
-def is_worse(nats: Sequence[float], best: Sequence[float], *, alpha: float) -> bool:
-    r"""Test whether a mean is higher than another, both over the same n batches.
-
-    With d the differences batch by batch, of mean m and standard deviation s (n - 1 degrees of
-    freedom), it is if :math:`m > 0` and :math:`\sqrt{n} m > s t_{1-\alpha, n-1}`. One batch alone
-    says nothing.
-
-    Args:
-        nats: `(n,)`.
-        best: `(n,)`.
-        alpha: probability of saying so of two that are equal.
-    """
-    differences = np.subtract(nats, best)
-    n = len(differences)
-    if n < 2:
-        return False
-    mean = float(differences.mean())
-    spread = float(differences.std(ddof=1))
-    return mean > 0 and math.sqrt(n) * mean > spread * float(stdtrit(n - 1, 1.0 - alpha))
-
-
 def _summed(evaluations: Sequence[Evaluation]) -> Evaluation:
     return replace(
         evaluations[-1],
-        tokens=sum(one.tokens for one in evaluations),
+        tokens=sum(evaluation.tokens for evaluation in evaluations),
         measurement=Measurement.total(evaluation.measurement for evaluation in evaluations),
         batch_nats=None,
     )

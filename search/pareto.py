@@ -1,13 +1,13 @@
-"""Search for models that are good, small and fast at once: NSGA-II over loss and costs.
+"""Search for models with a low loss and low costs: NSGA-II over several objectives.
 
 Generation 0 draws distinct genomes, sets of all sizes among them, and evaluates all. Generation
-g > 0 breeds as many children as the population has places, none of which was ever evaluated,
-evaluates all of them, and keeps the best of parents and children by rank, then crowding. Parents
+g > 0 breeds as many children as the population has places. None of them was evaluated before.
+All are evaluated, and the best of parents and children are kept, by rank, then crowding. Parents
 are drawn by tournaments of two in the same order.
 
-The front is that of all genomes evaluated, each once, in canonical form, not of the last
-population alone; an evaluation that failed is on no front. Costs are counted, never measured: no
-decision reads a clock or a meter, and so joules are no objective.
+The front is that of all evaluated genomes, not of the last population alone. Each genome is
+evaluated once, in canonical form. A failed evaluation is on no front. Costs are counted, never
+measured: no decision reads a clock or a meter, and so joules are no objective.
 
 Source: Deb, Pratap, Agarwal and Meyarivan 2002.
 """
@@ -15,68 +15,43 @@ Source: Deb, Pratap, Agarwal and Meyarivan 2002.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from clso.energy import EnergyMonitor, Measurement
-from clso.errors import ConfigError
 from clso.genome import Genome
-from clso.problem import CostedProblem, Evaluation, GenomeCost
+from clso.problem import CostedProblem, GenomeCost
 from clso.progress import SILENT, Reporter
-from search.archive import Archive, Scored
+from search.archive import Scored
 from search.breeding import breed, draw
-from search.journal import Journal, Place, Told, read_state, write_state
-from search.objectives import OBJECTIVES, check_objectives
-from search.pareto_result import ParetoMember, ParetoResult, ParetoStop
-from search.records import RecordSink, RunIdentity
+from search.generation import Individual
+from search.journal import Journal, JournalEntry
+from search.pareto_result import (
+    OBJECTIVES,
+    ParetoMember,
+    ParetoResult,
+    ParetoStop,
+    check_objectives,
+)
+from search.records import Records
+from search.settings import ParetoSettings
+from search.state_file import StateFile
 from search.toolbox import Operators, Parent, Point, crowded_order, front, hypervolume
 
-__all__ = ["ParetoSettings", "run_pareto"]
+__all__ = ["run_pareto"]
 
 _VERSION = 1  # raised when a change of the code changes a search; older states are refused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParetoSettings:
-    """NSGA-II.
-
-    Attributes:
-        population: places of a generation, and children that each later one evaluates.
-        generations: the initial population is the first.
-        crossover_rate: probability per pair of parents.
-        mutation_rate: probability per gene.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
-
-    population: int = 40
-    generations: int = 15
-    crossover: Literal["uniform", "two_point"] = "uniform"
-    crossover_rate: float = 0.75
-    mutation_rate: float = 0.08
-
-    def __post_init__(self) -> None:
-        for name, least in (("population", 2), ("generations", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
-        for name in ("crossover_rate", "mutation_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 
 
 def run_pareto(
     problem: CostedProblem,
     settings: ParetoSettings,
     objectives: Sequence[str],
+    records: Records,
     *,
-    seed: int,
-    family: str,
-    run_id: str,
-    sink: RecordSink,
-    state_path: Path | None = None,
     monitor: EnergyMonitor | None = None,
     reporter: Reporter = SILENT,
     should_stop: Callable[[], bool] | None = None,
@@ -84,34 +59,24 @@ def run_pareto(
     """Search a problem's genomes for the Pareto front of loss and costs.
 
     Args:
-        problem: what a genome scores and costs.
+        problem: evaluates genomes and counts their costs.
         settings: of the search.
         objectives: two or more of `OBJECTIVES`, the loss among them.
-        seed: the only source of randomness.
-        family: the `family` column of the records, and the name shown to the reporter.
-        run_id: the `run_id` column.
-        sink: receives a row of `pareto_generations` per generation, before its state is saved.
-        state_path: where the state is saved after every generation, and resumed from.
-        monitor: measures generations; `None`: durations only.
-        reporter: told the front's size and the best loss after every generation.
-        should_stop: asked between generations; true ends the search as `"interrupted"`, and the
+        records: where a row of `pareto_generations` per generation and the state are written; the
             same call later goes on from there.
+        monitor: measures generations; `None`: durations only.
+        reporter: told the size of the front and the best loss after every generation.
+        should_stop: asked between generations; true ends the search as `"interrupted"`.
 
     Raises:
         ArtifactError: the saved state is damaged or of another search, or cannot be written.
-        ConfigError: objectives that make no front.
+        ConfigError: the objectives make no front.
     """
     search = _ParetoSearch(
-        problem,
-        settings,
-        check_objectives(objectives),
-        RunIdentity(run_id, seed, family),
-        sink,
-        state_path,
-        monitor or EnergyMonitor(),
+        problem, settings, check_objectives(objectives), records, monitor or EnergyMonitor()
     )
     state = search.state
-    with reporter.task(f"front of {family}", total=settings.generations) as task:
+    with reporter.task(f"front of {records.family}", total=settings.generations) as task:
         task.update(state.generations, search.note())
         while state.stop_reason is None:
             if should_stop is not None and should_stop():
@@ -123,7 +88,7 @@ def run_pareto(
 
 @dataclass(slots=True, kw_only=True)
 class _State:
-    """What one generation leaves to the next; the population in crowded order."""
+    """The state between two generations, with the population in crowded order."""
 
     random_state: list[Any]
     generations: int = 0
@@ -131,25 +96,8 @@ class _State:
     bounds: tuple[Point, Point] | None = None
     stop_reason: Literal["generations", "exhausted"] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "random_state": self.random_state,
-            "generations": self.generations,
-            "population": [list(genome) for genome in self.population],
-            "bounds": self.bounds,
-            "stop_reason": self.stop_reason,
-        }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> _State:
-        bounds = value["bounds"]
-        return cls(
-            random_state=value["random_state"],
-            generations=int(value["generations"]),
-            population=[tuple(genome) for genome in value["population"]],
-            bounds=None if bounds is None else (tuple(bounds[0]), tuple(bounds[1])),
-            stop_reason=value["stop_reason"],
-        )
+_STATE = TypeAdapter(_State)
 
 
 class _ParetoSearch:
@@ -158,62 +106,55 @@ class _ParetoSearch:
         problem: CostedProblem,
         settings: ParetoSettings,
         objectives: tuple[str, ...],
-        run: RunIdentity,
-        sink: RecordSink,
-        state_path: Path | None,
+        records: Records,
         monitor: EnergyMonitor,
     ) -> None:
         self._problem = problem
         self._space = problem.space
         self._settings = settings
         self._objectives = objectives
-        self._run = run
-        self._sink = sink
-        self._state_path = state_path
+        self._records = records
         self._monitor = monitor
         self._operators = Operators(
-            self._space.cardinalities,
+            self._space,
             crossover=settings.crossover,
             crossover_rate=settings.crossover_rate,
             mutation_rate=settings.mutation_rate,
             tournament_size=2,
-            seed=run.seed,
-            exchangeable=self._space.exchangeable,
+            seed=records.seed,
             any_size=True,
         )
-        self._identity: dict[str, Any] = {
-            "version": _VERSION,
-            "problem": problem.fingerprint,
-            "cardinalities": list(self._space.cardinalities),
-            **asdict(run),
-            "settings": asdict(settings),
-            "objectives": list(objectives),
-        }
         self.state = _State(random_state=self._operators.state())
-        saved = None
-        if state_path is not None:
-            saved = read_state(
-                state_path,
-                self._identity,
-                lambda value: (_State.from_json(value), value["journal"]),
-            )
-        self._journal = Journal(
-            None if state_path is None else state_path.with_suffix(".journal"),
-            json.dumps(self._identity, sort_keys=True),
-        )
-        if saved is not None:
-            self.state = saved[0]
-            self._journal.check(saved[1])
+        self._resume()
         self.archive = self._journal.archive(self.state.generations)
-        self._journal.keep_from(self.state.generations)
-        self._operators.restore(self.state.random_state)
+        self._journal.forget(before=self.state.generations)
         self._costs: dict[Genome, GenomeCost] = {}
         self._points: dict[Genome, Point] = {}
         self._front: list[Genome] = []
         self._place(self.archive)
 
+    def _resume(self) -> None:
+        """Open state and journal, and continue from them if there are any."""
+        identity = {
+            "version": _VERSION,
+            "problem": self._problem.fingerprint,
+            "cardinalities": list(self._space.cardinalities),
+            **self._records.columns,
+            "settings": self._settings.model_dump(),
+            "objectives": list(self._objectives),
+        }
+        self._state_file = StateFile(self._records.state_path, identity)
+        saved = self._state_file.read(
+            lambda value: (_STATE.validate_python(value), value["journal"])
+        )
+        self._journal = Journal(self._records.journal_path, json.dumps(identity, sort_keys=True))
+        if saved is not None:
+            self.state, mark = saved
+            self._journal.check(mark)
+            self._operators.restore(self.state.random_state)
+
     def note(self) -> str:
-        """Say how many are on the front, and the lowest loss."""
+        """Return the size of the front and the lowest loss as text."""
         loss = self.archive.incumbent_loss
         return "" if loss is None else f"{len(self._front)} on the front, best {loss:.4f}"
 
@@ -222,10 +163,9 @@ class _ParetoSearch:
         state, size = self.state, self._settings.population
         with self._monitor.window() as window:
             if state.generations == 0:
-                individuals = draw(self._space, self._operators, size)
+                individuals = draw(self._operators, size)
             else:
                 individuals = breed(
-                    self._space,
                     self._operators,
                     self._parents(),
                     self.archive,
@@ -233,12 +173,9 @@ class _ParetoSearch:
                     factor=1.0,
                     present=self.archive,
                 )
-            new = [Scored(one.genome, one.canonical, None) for one in individuals]
-            n_failed = self._evaluate(new)
-            candidates = [
-                *state.population,
-                *(s.canonical for s in new if s.canonical in self._points),
-            ]
+            n_failed = self._evaluate(individuals)
+            new = [individual.canonical for individual in individuals]
+            candidates = state.population + [genome for genome in new if genome in self._points]
             order = crowded_order([self._points[genome] for genome in candidates], size)
             state.population = [candidates[index] for index in order]
         self._record(len(new), n_failed, window.measurement)
@@ -252,57 +189,59 @@ class _ParetoSearch:
         self._journal.forget()
 
     def _save(self) -> None:
-        if self._state_path is not None:
-            value = {**self.state.to_json(), "journal": self._journal.mark}
-            write_state(self._state_path, value, self._identity)
+        self._state_file.write(
+            {**_STATE.dump_python(self.state, mode="json"), "journal": self._journal.mark}
+        )
 
     def _parents(self) -> list[Parent]:
-        """Return the population, a tournament being won by who comes first in crowded order."""
-        found = (self.archive.get(genome) for genome in self.state.population)
+        """Return the population, with the place in crowded order as the loss of tournaments."""
+        population = (self.archive.get(genome) for genome in self.state.population)
         return [
             Parent(scored.genome, float(place))
-            for place, scored in enumerate(found)
+            for place, scored in enumerate(population)
             if scored is not None
         ]
 
-    def _evaluate(self, new: Sequence[Scored]) -> int:
-        """Score genomes, enter them, and return how many failed."""
-        if not new:
+    def _evaluate(self, individuals: Sequence[Individual]) -> int:
+        """Score individuals, enter them, and return how many failed."""
+        if not individuals:
             return 0
         if self.state.generations == 0:
             self._save()  # a journal always has its state beside it
-        entered = []
-        for one, evaluation in zip(new, self._evaluations(new), strict=True):
-            entered.append(Scored(one.genome, one.canonical, evaluation.finite_loss))
-            self.archive.add(entered[-1])
-        self._place(entered)
-        return sum(one.loss is None for one in entered)
-
-    def _evaluations(self, new: Sequence[Scored]) -> list[Evaluation]:
-        """Return evaluations from an interrupted generation, or have the problem make them."""
-        known = {one.canonical: self._journal.known(one.canonical, 1.0) for one in new}
-        unknown = [canonical for canonical, evaluation in known.items() if evaluation is None]
+        genomes = [individual.canonical for individual in individuals]
+        # an interrupted generation may have left evaluations
+        known = {genome: self._journal.known(genome, 1.0) for genome in genomes}
+        unknown = [genome for genome in genomes if known[genome] is None]
         computed = dict(zip(unknown, self._problem.evaluate(unknown, 1.0), strict=True))
-        evaluations = [known[one.canonical] or computed[one.canonical] for one in new]
-        self._journal.write(
-            (
-                Place(self.state.generations, 0, index),
-                Told(one.canonical, one.genome, 1.0, evaluation),
+        entries = [
+            JournalEntry(
+                self.state.generations,
+                0,
+                index,
+                individual.canonical,
+                individual.genome,
+                1.0,
+                known[individual.canonical] or computed[individual.canonical],
             )
-            for index, (one, evaluation) in enumerate(zip(new, evaluations, strict=True))
-        )
-        return evaluations
+            for index, individual in enumerate(individuals)
+        ]
+        self._journal.write(entries)
+        entered = [entry.scored for entry in entries]
+        for scored in entered:
+            self.archive.add(scored)
+        self._place(entered)
+        return sum(scored.loss is None for scored in entered)
 
-    def _place(self, entered: Archive | Sequence[Scored]) -> None:
-        """Cost what has a loss, and take it into the front."""
-        for one in entered:
-            if one.loss is not None:
-                cost = self._problem.cost(one.canonical)
-                self._costs[one.canonical] = cost
-                self._points[one.canonical] = tuple(
-                    OBJECTIVES[name](one.loss, cost) for name in self._objectives
+    def _place(self, entered: Iterable[Scored]) -> None:
+        """Count the costs of genomes with a loss, and update the front."""
+        for scored in entered:
+            if scored.loss is not None:
+                cost = self._problem.cost(scored.canonical)
+                self._costs[scored.canonical] = cost
+                self._points[scored.canonical] = tuple(
+                    OBJECTIVES[name](scored.loss, cost) for name in self._objectives
                 )
-                self._front.append(one.canonical)
+                self._front.append(scored.canonical)
         self._front = [
             self._front[index] for index in front([self._points[genome] for genome in self._front])
         ]
@@ -313,9 +252,7 @@ class _ParetoSearch:
     def _record(self, n_new: int, n_failed: int, measurement: Measurement) -> None:
         bounds = self.state.bounds
         row = {
-            "run_id": self._run.run_id,
-            "seed": self._run.seed,
-            "family": self._run.family,
+            **self._records.columns,
             "generation": self.state.generations,
             "n_evaluated": n_new - n_failed,
             "n_failed": n_failed,
@@ -324,22 +261,22 @@ class _ParetoSearch:
             if bounds is None
             else hypervolume((self._points[genome] for genome in self._front), *bounds),
             "best_loss": self.archive.incumbent_loss,
-            "duration_s": measurement.duration_s,
-            "energy_j": measurement.energy_j,
-            "energy_source": measurement.energy_source,
-            "estimated": measurement.estimated,
+            **measurement.columns,
         }
-        self._sink.append("pareto_generations", self.state.generations, [row])
+        self._records.sink.append("pareto_generations", self.state.generations, [row])
 
     def result(self, stop_reason: ParetoStop) -> ParetoResult:
-        """Sum up."""
+        """Sum up the search."""
         on_front = set(self._front)
         members = [
             ParetoMember(
-                one.canonical, one.loss, self._costs[one.canonical], one.canonical in on_front
+                scored.canonical,
+                scored.loss,
+                self._costs[scored.canonical],
+                scored.canonical in on_front,
             )
-            for one in self.archive
-            if one.loss is not None
+            for scored in self.archive
+            if scored.loss is not None
         ]
         members.sort(key=lambda member: (not member.on_front, member.loss, member.genome))
         return ParetoResult(

@@ -1,67 +1,35 @@
-"""What a search hands back."""
+"""The outcome of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clso.energy import Measurement
 from clso.errors import WorkError
-from clso.genome import Genome
-from search.archive import Archive
-from search.records import SearchCounts
-from search.state import SearchState, StopReason
+from search.archive import Archive, Finalist
+from search.generation import SearchCounts
+from search.state import LowestPrediction, SearchState, StopReason
 
-__all__ = ["Finalist", "LowestPrediction", "SearchResult"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """One of the best evaluated genomes.
-
-    Attributes:
-        genome: its slots as bred.
-        canonical: the representative that was evaluated.
-        loss: nats per token on the search's fixed batches, measured, never predicted.
-    """
-
-    genome: Genome
-    canonical: Genome
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class LowestPrediction:
-    """The lowest loss that the surrogate ever claimed, and what became of it.
-
-    Attributes:
-        evaluated_loss: the genome's loss if it was ever evaluated; `None` if it never was, or
-            its evaluation failed.
-    """
-
-    canonical: Genome
-    generation: int
-    predicted_loss: float
-    evaluated_loss: float | None
+__all__ = ["SearchResult"]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The outcome of a search; every loss in it but `lowest_prediction`'s was measured.
+    """The outcome of a search; all losses are measured, but for `lowest_prediction`.
 
     Attributes:
-        finalists: best first; empty if every evaluation failed.
-        n_generations: how many were run.
-        stop_reason: why no more were.
+        finalists: the best genomes, best first; empty if every evaluation failed.
+        n_generations: number of finished generations.
+        stop_reason: why there were no more.
         counts: individuals by status.
-        surrogate_start: the first generation (from 0) that the surrogate filtered; `None`: it
-            never did.
-        surrogate_cost: time and energy of fitting and predicting; `None`: it never ran.
-        n_predictions: genomes that it was asked about, a genome once for every time.
-        n_random: evaluations spent on the random control.
+        surrogate_start: the first generation (from 0) that the surrogate filtered; `None`: none.
+        surrogate_cost: time and energy of fitting and predicting; `None`: the surrogate never ran.
+        n_predictions: number of predicted losses, a genome counted at each prediction.
+        n_random: evaluations of the random control.
         lowest_prediction: `None` if nothing was predicted.
-        table: reads the records; `None`: they cannot be read back.
+        table: reads a table by its name; `None`: the tables cannot be read back.
     """
 
     finalists: tuple[Finalist, ...]
@@ -92,7 +60,7 @@ class SearchResult:
 
     @property
     def genome(self) -> list[int]:
-        """The best genome, in canonical form: the one that `loss` was measured of.
+        """The best genome, in canonical form, as it was evaluated.
 
         Raises:
             WorkError: as `best`.
@@ -101,7 +69,7 @@ class SearchResult:
 
     @property
     def loss(self) -> float:
-        """The lowest loss that was measured.
+        """The lowest measured loss.
 
         Raises:
             WorkError: as `best`.
@@ -139,31 +107,21 @@ class SearchResult:
         stop_reason: StopReason,
         table: Callable[[str], Any] | None = None,
     ) -> SearchResult:
-        """Sum up a search's state.
+        """Sum up a search.
 
         Args:
             state: between two generations.
             archive: every genome scored so far.
-            finalists: how many of the best genomes to name.
-            stop_reason: why no more generations were run.
-            table: reads the records; `None`: they cannot be read back.
+            finalists: number of the best genomes to keep.
+            stop_reason: why there are no more generations.
+            table: reads a table by its name; `None`: the tables cannot be read back.
         """
-        guess = state.lowest_guess
-        lowest = None
-        if guess is not None:
-            scored = archive.get(guess.canonical)
-            lowest = LowestPrediction(
-                guess.canonical,
-                guess.generation,
-                guess.predicted_loss,
-                None if scored is None else scored.loss,
-            )
+        lowest = state.lowest_guess
+        if lowest is not None:
+            scored = archive.get(lowest.canonical)
+            lowest = replace(lowest, evaluated_loss=None if scored is None else scored.loss)
         return cls(
-            finalists=tuple(
-                Finalist(scored.genome, scored.canonical, scored.loss)
-                for scored in archive.best(finalists)
-                if scored.loss is not None
-            ),
+            finalists=tuple(archive.best(finalists)),
             n_generations=state.generations,
             stop_reason=stop_reason,
             counts=state.counts,

@@ -1,9 +1,9 @@
-"""Simpler searches to hold the genetic algorithm against, at equal numbers of evaluations.
+"""Simpler searches, to compare with the genetic algorithm at equal numbers of evaluations.
 
-Each asks a problem for no canonical form twice, depends on its seed alone, and yields its
-standing after every evaluation.
+Each search evaluates no canonical form twice, depends on its seed alone, and yields its standing
+after every evaluation.
 
-Source: Duh and Kirchhoff 2004 (the protocol; there, the searches are for backoff graphs).
+Source: Duh and Kirchhoff 2004 (the protocol, for searches of backoff graphs).
 """
 
 from __future__ import annotations
@@ -14,65 +14,57 @@ from itertools import islice
 import numpy as np
 
 from clso.errors import GenomeError
-from clso.genome import Genome
 from clso.problem import Problem
+from search.breeding import draw
 from search.toolbox import Operators
 from search.watched import Standing, WatchedProblem
 
 __all__ = ["greedy_forward", "random_search"]
 
-_BATCH = 32  # genomes handed to a problem at once, for its workers
-_DRAWS_PER_GENOME = 20
+_BATCH = 32  # genomes evaluated at once, by all workers of a problem
 
 
 def random_search(problem: Problem, *, seed: int, limit: int | None = None) -> Iterator[Standing]:
-    """Evaluate distinct genomes, drawn as the genetic algorithm draws its first population.
+    """Evaluate distinct genomes, drawn like the first population of the genetic algorithm.
 
     Args:
-        problem: what a genome costs.
+        problem: evaluates genomes.
         seed: of the draws.
-        limit: evaluations at most; `None`: until 20 draws in a row per genome bring nothing new.
+        limit: maximum number of evaluations; `None`: until 20 draws per genome give nothing new.
     """
     watched = WatchedProblem(problem)
     space = problem.space
     operators = Operators(
-        space.cardinalities,
+        space,
         crossover="uniform",
         crossover_rate=0.0,
         mutation_rate=0.0,
         tournament_size=1,
         seed=seed,
-        exchangeable=space.exchangeable,
     )
     while limit is None or len(watched.archive) < limit:
-        drawn: dict[Genome, Genome] = {}
-        for _ in range(_DRAWS_PER_GENOME * _BATCH):
-            genome = operators.random_genome()
-            canonical = space.canonical(genome)
-            if canonical not in watched.archive:
-                drawn.setdefault(canonical, genome)
-            if len(drawn) == _BATCH:
-                break
+        drawn = draw(operators, _BATCH, present=watched.archive)
         if not drawn:
             return
-        yield from _evaluated(watched, drawn.values(), limit)
+        yield from _evaluated(watched, [individual.genome for individual in drawn], limit)
 
 
 def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> Iterator[Standing]:
-    """Pick, one slot after the other, what lowers the loss most, until nothing does.
+    """Fill one slot after the other with the option that lowers the loss most.
 
-    It begins with no pick and option 0 of every other slot. A round tries every option in the
-    next slot of the set, keeps the best, then every option of each other slot in turn, and keeps
-    the best of those too. Each genome tried is an evaluation. Nothing is ever taken back.
+    The search begins with an empty set and option 0 of every other slot. A round tries every
+    option in the next slot of the set and keeps the best. Then it does the same with each other
+    slot in turn. Each genome tried is an evaluation. The search ends after a round without a lower
+    loss. No pick is ever taken back.
 
     Args:
-        problem: what a genome costs; some of its slots must pick a set.
-        seed: of the order in which a round's candidates are tried, which decides between equals
-            and what is best in the middle of a round.
-        limit: evaluations at most; `None`: until it ends by itself.
+        problem: evaluates genomes; it must have exchangeable slots.
+        seed: of the order of a round's candidates, which decides between equal losses and which
+            candidates a limit leaves out.
+        limit: maximum number of evaluations; `None`: until the search ends by itself.
 
     Raises:
-        GenomeError: no slots of the problem pick a set.
+        GenomeError: the problem has no exchangeable slots.
     """
     space = problem.space
     if not space.exchangeable:
@@ -93,7 +85,11 @@ def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> 
                 for option in rng.permutation(space.slots[slot].cardinality).tolist()
                 if (changed := (*base[:slot], option, *base[slot + 1 :]))
             }
-            new = [raw for known, raw in candidates.items() if known not in watched.archive]
+            new = [
+                genome
+                for canonical, genome in candidates.items()
+                if canonical not in watched.archive
+            ]
             yield from _evaluated(watched, new, limit)
         if watched.archive.incumbent_loss == before:
             return

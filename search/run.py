@@ -1,4 +1,4 @@
-"""Loops around a search: of a function or problem of one's own, and as a part of a run."""
+"""Loops around a search: of a function or problem of your own, and as a part of a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from clso.errors import ConfigError
 from clso.genome import GenomeSpace
 from clso.problem import Problem, Result
 from clso.progress import SILENT, Reporter
+from search.archive import Finalist
 from search.function import Function
 from search.loop import Callback, Search
-from search.records import Records, RecordSink, RunIdentity
-from search.result import Finalist, SearchResult
+from search.records import Records, RecordSink
+from search.result import SearchResult
 from search.settings import SearchSettings
 from search.surrogates import SurrogateFactory
 
@@ -39,11 +40,11 @@ def minimize(
 
     Args:
         loss: a function of a list of indices, or a `Problem`. A function returns a number, an
-            `Evaluation`, or `None`, NaN or an infinity where there is no loss; what it raises
-            ends the call, and the same call later goes on from the folder.
+            `Evaluation`, or `None`, NaN or an infinity for a failure. An exception of the
+            function ends the call; the same call later goes on from the folder.
         space: the number of options of each gene, or a `GenomeSpace`; a `Problem` has its own.
-        evaluations: budget; `None`: as `settings` say.
-        settings: of the search.
+        evaluations: budget; `None`: as in `settings`.
+        settings: this argument and all others are those of `Search`.
         seed: see `Search`.
         folder: see `Search`.
         start: see `Search`.
@@ -51,9 +52,7 @@ def minimize(
         fingerprint: see `Search`.
 
     Raises:
-        ArtifactError: see `Search`.
-        ConfigError: see `Search`; or a function without a space, or a problem with one.
-        GenomeError: see `Search`.
+        ClsoError: see `Search`; or a function without a space, or a problem with one.
     """
     settings = SearchSettings() if settings is None else settings
     if evaluations is not None:
@@ -93,20 +92,17 @@ def run_search(
         problem: evaluates genomes.
         settings: of the search.
         seed: the only source of randomness.
-        family: the `family` column of the records, and the name shown to the reporter.
-        run_id: the `run_id` column.
-        sink: receives every generation's rows before its state is saved.
-        state_path: where the state is saved after every generation, and resumed from; the
-            journal of evaluations is the file beside it that ends in `.journal`.
+        family: column of the records, and the name shown to the reporter.
+        run_id: column of the records.
+        sink: receives every generation's rows before the state is saved.
+        state_path: see `Records`; the same call later goes on from there.
         monitor: measures generations and the surrogate; `None`: durations only.
         reporter: told the incumbent after every generation.
-        should_stop: asked between generations; true ends the search as `"interrupted"`, and the
-            same call later goes on from there.
+        should_stop: asked between generations; true ends the search as `"interrupted"`.
         surrogate: makes surrogates in place of `settings.surrogate.kind`.
 
     Raises:
-        ArtifactError: what was saved is damaged or of another search, or cannot be written.
-        ConfigError: `settings.fidelity` asks for what the problem or the budget does not allow.
+        ClsoError: see `Search`.
     """
     with reporter.task(f"search {family}", total=settings.generations) as task:
 
@@ -116,12 +112,11 @@ def run_search(
         search = Search(
             problem,
             settings,
-            seed=seed,
             callbacks=[lambda row, incumbent: report(row["generation"] + 1, incumbent)],
             surrogate=surrogate,
             monitor=monitor,
             should_stop=should_stop,
-            records=Records(RunIdentity(run_id, seed, family), sink, state_path),
+            records=Records(run_id, seed, family, sink, state_path),
         )
-        report(search.n_generations, search.incumbent)
+        report(search.result.n_generations, search.incumbent)
         return search.run()

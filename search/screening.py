@@ -1,18 +1,92 @@
-"""Which candidates of a generation are evaluated, and how well their losses were predicted."""
+r"""The choice of the candidates that are evaluated, and how good its predictions were.
+
+Notation: n candidates, each with a normal prediction of its loss, of mean :math:`\mu` and spread
+:math:`\sigma`; b the incumbent's loss, the lowest so far; :math:`z = (b - \mu)/\sigma`;
+:math:`\varphi` and :math:`\Phi` the standard normal density and distribution.
+
+Source: Jones, Schonlau and Welch 1998 (expected improvement); Cox and John 1992 (the bound).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
-__all__ = ["Screening", "n_wanted", "rank_correlation", "screen", "topk_recall"]
+from search.settings import Acquisition
+
+__all__ = [
+    "Screener",
+    "Screening",
+    "expected_improvement",
+    "precedence",
+    "rank_correlation",
+    "topk_recall",
+]
 
 FloatArray = npt.NDArray[np.float64]
 _MIN_PAIRS = 3
+
+
+def expected_improvement(mean: FloatArray, std: FloatArray, incumbent: float) -> FloatArray:
+    r"""Return the expected improvement of candidates on the incumbent's loss, `(n,)`, >= 0.
+
+    .. math:: E[\max(b - y, 0)] = \sigma (z \Phi(z) + \varphi(z))
+
+    Args:
+        mean: predicted losses, `(n,)`.
+        std: their spreads, `(n,)`; at 0, the improvement is that of the mean.
+        incumbent: the lowest loss evaluated so far.
+    """
+    gap = incumbent - mean
+    certain = std == 0
+    with np.errstate(over="ignore"):  # an infinite z has the right limits
+        z = gap / np.where(certain, 1.0, std)
+        density = np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi)
+    # rounding may make the difference of two equal terms negative
+    gain = np.maximum(gap * ndtr(z) + std * density, 0.0)
+    return np.where(certain, np.maximum(gap, 0.0), gain)
+
+
+def precedence(
+    acquisition: Acquisition,
+    mean: FloatArray,
+    std: FloatArray,
+    *,
+    incumbent: float,
+    optimism: float,
+) -> FloatArray:
+    r"""Return a number per candidate, `(n,)`; candidates with lower numbers are evaluated earlier.
+
+    For `mean` it is :math:`\mu`, for `lower_confidence_bound` :math:`\mu - k \sigma` with k the
+    optimism, and for `expected_improvement` the place in the order of falling improvement, equal
+    improvements in the order of rising mean.
+
+    Args:
+        acquisition: the rule.
+        mean: predicted losses, `(n,)`, finite.
+        std: their spreads, `(n,)`, finite, >= 0.
+        incumbent: the lowest loss evaluated so far.
+        optimism: spreads by which the bound lies below the mean.
+    """
+    match acquisition:
+        case "mean":
+            return mean
+        case "lower_confidence_bound":
+            return mean - optimism * std
+        case "expected_improvement":
+            # far above the incumbent all improvements are 0 in floating point
+            order = np.lexsort((mean, -expected_improvement(mean, std, incumbent)))
+            places = np.empty(len(mean))
+            places[order] = np.arange(len(mean))
+            return places
+        case _:
+            assert_never(acquisition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +95,7 @@ class Screening:
 
     Attributes:
         best: evaluated because they come first in the order of the acquisition.
-        random: evaluated as a control, drawn uniformly from those that `best` left.
+        random: evaluated as a control, drawn uniformly from the candidates that `best` left.
         predicted: kept with their prediction only.
     """
 
@@ -31,74 +105,82 @@ class Screening:
 
     @property
     def evaluated(self) -> tuple[int, ...]:
-        """Both kinds of evaluated, ascending."""
+        """All evaluated candidates, ascending."""
         return tuple(sorted(self.best + self.random))
 
 
-def n_wanted(n_candidates: int, places: int, fraction: float) -> int:
-    """Return how many candidates are evaluated where the budget allows it; see `screen`."""
-    kept = min(n_candidates, places)
-    return max(1, math.floor(fraction * kept + 0.5)) if kept else 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screener:
+    r"""Chooses the candidates that are evaluated, stay predicted or are dropped.
 
+    Of n candidates k = min(n, places) are kept, and max(1, [fraction k]) of these are evaluated.
+    The random control holds over the whole search: of all evaluations that a surrogate could
+    choose, `pending` ones included, at least `random_fraction` are drawn at random. So not every
+    small generation needs a random evaluation.
 
-def screen(
-    predicted: FloatArray,
-    places: int,
-    *,
-    limit: int | None,
-    follow: int = 0,
-    fraction: float,
-    random_fraction: float,
-    already: tuple[int, int],
-    alike: Sequence[Hashable] | None = None,
-    rng: np.random.Generator,
-) -> Screening:
-    r"""Choose the candidates, of `(n,)`, that are evaluated, stay predicted or are dropped.
-
-    With k = min(n, places) individuals kept, max(1, [fraction k]) are evaluated, fewer where too
-    many are `alike`. The control is kept over the whole search: of all evaluations that a
-    prediction could choose, these and the `follow` to come included, at least `random_fraction`
-    were drawn at random, so small generations need not each spend one.
-
-    Args:
-        predicted: what orders the candidates, `(n,)`, finite; the lowest come first.
+    Attributes:
         places: individuals that the generation has room for.
-        limit: evaluations that may still be spent; `None`: any number.
-        follow: evaluations at most that another choice may add before the control must hold.
-        fraction: share of the kept that are evaluated, rounded to the nearest whole number.
+        fraction: share of the kept candidates that are evaluated, rounded to the nearest number.
         random_fraction: share of the evaluations that are drawn at random.
-        already: evaluations that were chosen so before, and how many of them at random.
-        alike: of candidates with the same value, `(n,)`, only the first in the order is among the
-            best, so fewer may be evaluated; `None`: all differ.
-        rng: draws the control.
+        already: number of evaluations chosen so before, and how many of them at random.
+        pending: maximum number of evaluations of a later choice in the same generation.
     """
-    kept = min(len(predicted), places)
-    if kept == 0:
-        return Screening((), (), ())
-    n_evaluated = n_wanted(len(predicted), places, fraction)
-    if limit is not None:
-        n_evaluated = min(n_evaluated, limit)
-        follow = min(follow, limit - n_evaluated)
-    evaluations, at_random = already
-    # the small term keeps 0.14 * 50, a little above 7 in floating point, from becoming 8
-    owed = math.ceil(random_fraction * (evaluations + n_evaluated + follow) - 1e-9) - at_random
-    n_random = min(n_evaluated, max(0, owed))
-    order = np.argsort(predicted, kind="stable")
-    eligible = order if alike is None else _first_of_alike(order, alike)
-    best = eligible[: n_evaluated - n_random]
-    rest = order[~np.isin(order, best)]
-    drawn = rng.choice(rest, size=n_random, replace=False)
-    remaining = rest[~np.isin(rest, drawn)][: kept - len(best) - n_random]
-    return Screening(_ascending(best), _ascending(drawn), _ascending(remaining))
+
+    places: int
+    fraction: float
+    random_fraction: float
+    already: tuple[int, int]
+    pending: int = 0
+
+    def n_wanted(self, n_candidates: int) -> int:
+        """Return how many candidates are evaluated if the budget allows it."""
+        kept = min(n_candidates, self.places)
+        return max(1, math.floor(self.fraction * kept + 0.5)) if kept else 0
+
+    def choose(
+        self,
+        order: FloatArray,
+        rng: np.random.Generator,
+        *,
+        limit: int | None = None,
+        alike: Sequence[Hashable] | None = None,
+    ) -> Screening:
+        """Choose among candidates.
+
+        Args:
+            order: a finite number per candidate, `(n,)`; the lowest come first.
+            rng: draws the control.
+            limit: evaluations that may still be spent; `None`: any number.
+            alike: a value per candidate, `(n,)`; of candidates with the same value only the first
+                can be among the best, so fewer may be evaluated. `None`: all differ.
+        """
+        kept = min(len(order), self.places)
+        if kept == 0:
+            return Screening((), (), ())
+        n_evaluated, pending = self.n_wanted(len(order)), self.pending
+        if limit is not None:
+            n_evaluated = min(n_evaluated, limit)
+            pending = min(pending, limit - n_evaluated)
+        evaluations, at_random = self.already
+        # the small term keeps 0.14 * 50, a little above 7 in floating point, from becoming 8
+        due = math.ceil(self.random_fraction * (evaluations + n_evaluated + pending) - 1e-9)
+        n_random = min(n_evaluated, max(0, due - at_random))
+        ranked = np.argsort(order, kind="stable")
+        eligible = ranked if alike is None else _first_of_alike(ranked, alike)
+        best = eligible[: n_evaluated - n_random]
+        others = ranked[~np.isin(ranked, best)]
+        drawn = rng.choice(others, size=n_random, replace=False)
+        predicted = others[~np.isin(others, drawn)][: kept - len(best) - n_random]
+        return Screening(_ascending(best), _ascending(drawn), _ascending(predicted))
 
 
 def _first_of_alike(
-    order: npt.NDArray[np.int64], alike: Sequence[Hashable]
+    ranked: npt.NDArray[np.int64], alike: Sequence[Hashable]
 ) -> npt.NDArray[np.int64]:
-    seen: dict[Hashable, int] = {}
-    for index in order.tolist():
-        seen.setdefault(alike[index], index)
-    return np.fromiter(seen.values(), dtype=np.int64)
+    first: dict[Hashable, int] = {}
+    for index in ranked.tolist():
+        first.setdefault(alike[index], index)
+    return np.fromiter(first.values(), dtype=np.int64)
 
 
 def _ascending(indices: npt.NDArray[np.int64]) -> tuple[int, ...]:
@@ -108,7 +190,7 @@ def _ascending(indices: npt.NDArray[np.int64]) -> tuple[int, ...]:
 def rank_correlation(predicted: Sequence[float], evaluated: Sequence[float]) -> float | None:
     """Return Spearman's rank correlation of predictions with the evaluations that followed.
 
-    `None` when it says nothing: fewer than 3 pairs, or all of either side equal.
+    `None` with fewer than 3 pairs, or if all predictions or all evaluations are equal.
     """
     if len(predicted) < _MIN_PAIRS or len(set(predicted)) == 1 or len(set(evaluated)) == 1:
         return None
@@ -118,15 +200,15 @@ def rank_correlation(predicted: Sequence[float], evaluated: Sequence[float]) -> 
 
 
 def topk_recall(predicted: Sequence[float], evaluated: Sequence[float]) -> float | None:
-    """Return the share of the k lowest evaluated that were among the k lowest predicted.
+    """Return the share of the k lowest evaluations that were among the k lowest predictions.
 
-    k is a quarter of the pairs, rounded up; of equals the earlier counts as lower; `None` with
-    fewer than 3 pairs.
+    k is a quarter of the pairs, rounded up. Of equal losses the earlier counts as lower. `None`
+    with fewer than 3 pairs.
     """
     count = len(predicted)
     if count < _MIN_PAIRS:
         return None
     k = math.ceil(count / 4)
-    guessed = np.argsort(np.asarray(predicted), kind="stable")[:k]
-    actual = np.argsort(np.asarray(evaluated), kind="stable")[:k]
-    return len(set(guessed.tolist()) & set(actual.tolist())) / k
+    lowest_predicted = np.argsort(np.asarray(predicted), kind="stable")[:k]
+    lowest_evaluated = np.argsort(np.asarray(evaluated), kind="stable")[:k]
+    return len(set(lowest_predicted.tolist()) & set(lowest_evaluated.tolist())) / k

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from clso.errors import ConfigError
+from clso.errors import ConfigError, SearchError
 from clso.section import Count, NotNegative, Positive, Probability, Section, Share
 from search.surrogates.factory import SURROGATES
 
@@ -16,6 +17,7 @@ __all__ = [
     "Budget",
     "FidelitySettings",
     "LocalSearchSettings",
+    "ParetoSettings",
     "SearchSettings",
     "SurrogateKind",
     "SurrogateSettings",
@@ -34,39 +36,39 @@ def _known_kind(kind: str) -> str:
 SurrogateKind = Annotated[str, AfterValidator(_known_kind)]
 Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
 
-# A search that finds nothing new and spends hardly anything ends after so many generations.
+# A search by joules that evaluates hardly anything ends after so many generations.
 _MOST_GENERATIONS = 10_000
 _THOUSANDTHS = 1000
+_ROUNDING = 1e-9  # a product such as 10 * 1.1, a little above 11, must not become 12
 
 _AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
 class SurrogateSettings(Section):
-    """The model that predicts losses, and which genomes are evaluated in spite of it.
+    """The model that predicts losses, and the genomes that are evaluated in spite of it.
 
     Attributes:
         kind: `mlp` is the write-up's embedding and MLP; `auto` takes, in each generation, the
             kind that ranks held-out evaluations best; `none` evaluates everything. Other
             packages may add kinds (`search.surrogates`).
-        start: generations evaluated in full; generation number `start` (from 0) is the first
-            that the surrogate filters, so a search of `start` generations never is.
+        start: generations evaluated in full. Generation number `start` (from 0) is the first that
+            the surrogate filters.
         full_eval_fraction: share of a filtered generation's new individuals that are evaluated.
         random_fraction: share of all evaluations from then on, local search included, that are
             drawn at random, as a control.
         pool_factor: offspring bred per place in a filtered generation.
-        acquisition: what ranks candidates for evaluation: the predicted mean, that mean less
-            `optimism` standard deviations, or the improvement expected below the incumbent.
+        acquisition: rule that ranks candidates for evaluation: by the predicted mean, by the mean
+            less `optimism` standard deviations, or by the expected improvement on the incumbent.
         optimism: standard deviations by which the lower confidence bound lies below the mean;
             above 0, uncertain candidates are evaluated earlier. Used by that acquisition only.
         min_correlation: rank correlation with held-out evaluations below which `auto` evaluates
             the generation in full. Used by `auto` only.
-        features: whether the surrogate sees what the problem knows of its options beforehand
-            (`GenomeSpace.describe`), such as which functions of a mixture are alike. Not used
-            by `mlp`.
-        neighbour_pool: at most so many neighbours of the incumbent, drawn uniformly, are ranked
-            in a local search; `None`: all of them, which may cost more than it saves.
-        distinct_steps: whether the steps of one local search must each bring in another option,
-            so that more is learned from them.
+        features: whether the surrogate sees the features of options (`GenomeSpace.describe`), such
+            as the similarity of a mixture's functions. Not used by `mlp`.
+        neighbour_pool: maximum number of neighbours of the incumbent, drawn uniformly, that are
+            ranked in a local search; `None`: all, which may cost more than it saves.
+        distinct_steps: whether all steps of one local search bring in different options, so that
+            more is learned from them.
     """
 
     kind: SurrogateKind = "mlp"
@@ -99,9 +101,9 @@ class FidelitySettings(Section):
 
     Attributes:
         kind: `none`: all. Otherwise genomes are evaluated on growing shares of the batches, which
-            the problem names, and only a genome evaluated on all has a result.
+            the problem offers, and only a genome evaluated on all has a result.
             `successive_halving` evaluates the best 1/eta of every rung on the next; `racing`
-            every genome that is not significantly worse than the best.
+            evaluates every genome that is not significantly worse than the best.
         eta: ratio of a rung's size to the next (`successive_halving`).
         alpha: level of the paired t test (`racing`).
     """
@@ -112,13 +114,13 @@ class FidelitySettings(Section):
 
 
 class AdaptivePopulationSettings(Section):
-    """A population that shrinks on progress and grows on stagnation; see `search.state`.
+    """A population that shrinks on progress and grows on stagnation.
 
     Attributes:
-        min: individuals at least.
-        max: individuals at most.
+        min: fewest individuals.
+        max: most individuals.
         shrink: factor after a generation that lowered the best loss.
-        grow: factor after every `patience` generations in a row that did not.
+        grow: factor after every `patience` generations in a row without progress.
     """
 
     enabled: bool = False
@@ -134,6 +136,34 @@ class AdaptivePopulationSettings(Section):
             raise ValueError(f"max {self.max} is below min {self.min}")
         return self
 
+    def next_population(self, population: int, *, generation: int, stale: int) -> int:
+        r"""Return the places of the next generation.
+
+        .. math::
+            n' = \max(n_{min}, \lfloor shrink \cdot n \rfloor) \text{ after progress}, \qquad
+            n' = \min(n_{max}, \lceil grow \cdot n \rceil)
+            \text{ after every } patience \text{ generations without}
+
+        and n otherwise. While there is progress, few individuals suffice. Without progress more
+        are tried at once. Generation 0 changes nothing. The rule does not look at diversity: all
+        individuals of a generation are distinct, and they become alike just when progress ends.
+
+        Args:
+            population: places of the generation that has ended, n.
+            generation: its number, from 0.
+            stale: number of generations in a row without progress, up to this one.
+
+        Source: the success rule for population sizes of Doerr and Doerr 2018 (Optimal static and
+        self-adjusting parameter choices for the (1+(lambda, lambda)) genetic algorithm, section 1).
+        """
+        if not self.enabled or generation == 0:
+            return population
+        if stale == 0:
+            return max(self.min, math.floor(self.shrink * population + _ROUNDING))
+        if stale % self.patience == 0:
+            return min(self.max, math.ceil(self.grow * population - _ROUNDING))
+        return population
+
 
 class SearchSettings(Section):
     """The genetic algorithm.
@@ -142,12 +172,11 @@ class SearchSettings(Section):
         mutation_rate: probability per gene.
         crossover_rate: probability per pair of parents.
         elites: best evaluated individuals that enter the next generation unchanged.
-        patience: generations in a row without a loss lower by more than `min_delta` after which
-            the search stops; `None`: never.
-        max_evaluations: whole evaluations, failed ones included, after which the search stops,
-            or before the next that exceeds it; an evaluation on some of the batches counts by
-            its share (`search.ladder`); `None`: no limit.
-        finalists: the best so many evaluated genomes are evaluated again on the whole split.
+        patience: the search stops after so many generations in a row without a loss that is lower
+            by more than `min_delta`; `None`: never.
+        max_evaluations: limit of whole evaluations, failed ones included. An evaluation on a part
+            of the batches counts as that part (`search.ladder`). `None`: no limit.
+        finalists: number of the best genomes that are evaluated again on the whole split.
     """
 
     population: _AtLeastTwo = 32
@@ -191,20 +220,64 @@ class SearchSettings(Section):
         return self
 
     def lasting(self, evaluations: int, *, patience: int | None = None) -> SearchSettings:
-        """Return a search that ends when so many evaluations are spent, or by this patience."""
-        # a generation without anything new to evaluate ends no search, so bound their number
+        """Return settings of a search that ends after so many evaluations, or by this patience."""
+        # a generation may evaluate nothing new, so the number of generations needs a bound
         return self.replaced(
             generations=evaluations, patience=patience, max_evaluations=evaluations
         )
 
+    def extended(
+        self, *, evaluations: int | None, generations: int | None, spent: float
+    ) -> SearchSettings:
+        """Return settings with a larger budget; see `Search.extend`.
 
-class Budget(Section):
-    """What one search may spend: evaluations or joules.
+        Raises:
+            SearchError: a budget below the present one, or below the evaluations spent.
+        """
+        settings = self
+        if evaluations is not None:
+            least = self.max_evaluations or spent
+            if evaluations < least:
+                raise SearchError(
+                    f"evaluations is {evaluations}, expected at least {least:g}, which the search "
+                    "may have used already"
+                )
+            settings = settings.replaced(
+                max_evaluations=evaluations, generations=max(self.generations, evaluations)
+            )
+        if generations is not None:
+            if generations < self.generations:
+                raise SearchError(
+                    f"generations is {generations}, expected at least {self.generations}"
+                )
+            settings = settings.replaced(generations=generations)
+        return settings
+
+
+class ParetoSettings(Section):
+    """NSGA-II.
 
     Attributes:
-        evaluations: real ones.
-        energy_j: joules, measured between generations. A meter never repeats itself, so neither
-            does such a search, not to the last bit.
+        population: places of a generation; each later generation evaluates as many children.
+        generations: number of generations, the initial population included.
+        crossover_rate: probability per pair of parents.
+        mutation_rate: probability per gene.
+    """
+
+    population: _AtLeastTwo = 40
+    generations: Count = 15
+    crossover: Literal["uniform", "two_point"] = "uniform"
+    crossover_rate: Probability = 0.75
+    mutation_rate: Probability = 0.08
+
+
+class Budget(Section):
+    """The budget of one search: evaluations or joules.
+
+    Attributes:
+        evaluations: number of evaluations.
+        energy_j: joules, measured between generations. Meters do not repeat their readings
+            exactly, so such a search is not repeatable to the last bit.
     """
 
     evaluations: Count | None = None
@@ -217,18 +290,13 @@ class Budget(Section):
         return self
 
     def settings(self, settings: SearchSettings) -> SearchSettings:
-        """Return a search that ends when the budget is spent, and not before."""
-        return settings.replaced(
-            # a generation without anything new to evaluate ends no search, so bound their number
-            generations=self.evaluations or _MOST_GENERATIONS,
-            patience=None,
-            max_evaluations=self.evaluations,
-            finalists=1,
-        )
+        """Return settings of a search that ends when the budget is spent, and not before."""
+        lasting = settings.lasting(self.evaluations or _MOST_GENERATIONS)
+        return lasting.replaced(max_evaluations=self.evaluations, finalists=1)
 
     @property
     def whole(self) -> int:
-        """What `spent` comes to in the end: evaluations, or thousandths of the joules."""
+        """The value of `spent` at the end: evaluations, or thousandths of the joules."""
         return self.evaluations or _THOUSANDTHS
 
     def spent(self, evaluations: int, energy_j: float | None) -> int:

@@ -1,64 +1,74 @@
-"""What a search carries from one generation to the next, and whether there is a next one.
+"""The state of a search between two generations, and the end of the search.
 
-The state is of constant size. With the evaluations so far (`search.journal`) and the seed it
-decides all that follows: a search that is resumed from it equals an unbroken one bit for bit.
+The state is of constant size. Together with the evaluations so far (`search.journal`) and the seed
+it decides all later generations: a search resumed from its state equals an unbroken one bit for
+bit.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from clso.energy import Measurement
 from clso.genome import Genome
 from search.archive import Archive
+from search.generation import Individual, SearchCounts
 from search.ladder import Rung
-from search.records import Individual, SearchCounts
-from search.settings import AdaptivePopulationSettings, SearchSettings
+from search.settings import SearchSettings
 from search.toolbox import WORST_LOSS, Parent
 
-__all__ = ["LowestGuess", "SearchState", "StopReason", "next_population", "stop_reason", "succeed"]
+__all__ = ["LowestPrediction", "SearchState", "StopReason"]
 
 StopReason = Literal["generations", "patience", "max_evaluations", "exhausted", "interrupted"]
-_ROUNDING = 1e-9  # a product such as 10 * 1.1, a little above 11, must not become 12
 
 
 @dataclass(frozen=True, slots=True)
-class LowestGuess:
-    """The lowest recorded prediction: its genome, generation and loss."""
+class LowestPrediction:
+    """The lowest loss that the surrogate ever predicted.
+
+    Attributes:
+        canonical: its genome.
+        generation: the generation of the prediction.
+        predicted_loss: the prediction.
+        evaluated_loss: in a result, the genome's measured loss; `None`: the genome was never
+            evaluated, or its evaluation failed.
+    """
 
     canonical: Genome
     generation: int
     predicted_loss: float
+    evaluated_loss: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class SearchState:
-    """What a search carries from one generation to the next.
+    """The state of a search between two generations.
 
     Attributes:
         random_state: of the genetic operators.
         population: places of the next generation.
-        generations: how many are finished; also the number of the next one.
+        generations: number of finished generations; also the number of the next one.
         parents: individuals that may breed the next generation.
         n_known: genomes scored so far.
-        incumbent_rungs: what the incumbent scored on parts of the batches.
-        spent: whole evaluations so far, screened genomes counted by what they cost.
-        reference_loss: the last improvement that counted for patience.
-        stale: generations in a row without one.
+        incumbent_rungs: losses of the incumbent on parts of the batches.
+        spent: whole evaluations so far; a screened genome counts by its cost.
+        reference_loss: loss of the last improvement that counted for patience.
+        stale: number of generations in a row without an improvement.
         counts: individuals so far.
-        screened: evaluations where the surrogate could choose, local search included, and those
-            of them that were drawn at random.
-        surrogate_start: the first generation where it could; `None`: none so far.
-        surrogate_cost: of fitting and predicting; `None`: it never ran.
-        n_predictions: genomes that it was asked about, a genome once for every time.
-        lowest_guess: `None`: nothing was predicted.
+        screened: evaluations where the surrogate could choose, local search included, and how many
+            of them were drawn at random.
+        surrogate_start: the first generation that the surrogate filtered; `None`: none so far.
+        surrogate_cost: of fitting and predicting; `None`: the surrogate never ran.
+        n_predictions: number of predicted losses, a genome counted at each prediction.
+        lowest_guess: the lowest prediction; `None`: nothing was predicted.
         least_limit: the least `max_evaluations` under which the search would be the same so far
-            as without any.
-        limited: the state before the first generation that `max_evaluations` cut short; a larger
-            limit continues from there. `None`: none was.
+            as without a limit.
+        limited: the state before the first generation that `max_evaluations` cut short; a search
+            with a larger limit continues from there. `None`: no generation was cut short.
         stop_reason: why the search is over; `None`: it goes on.
     """
 
@@ -76,194 +86,107 @@ class SearchState:
     surrogate_start: int | None = None
     surrogate_cost: Measurement | None = None
     n_predictions: int = 0
-    lowest_guess: LowestGuess | None = None
+    lowest_guess: LowestPrediction | None = None
     least_limit: float = 0.0
     limited: SearchState | None = None
     stop_reason: StopReason | None = None
 
     def count_screened(self, n_best: int, n_random: int) -> None:
-        """Add evaluations that the surrogate chose in this generation, and its random control."""
+        """Add evaluations of this generation that the surrogate chose, and the random control."""
         evaluations, at_random = self.screened
         self.screened = (evaluations + n_best + n_random, at_random + n_random)
         if self.surrogate_start is None:
             self.surrogate_start = self.generations
 
     def charge_surrogate(self, measurement: Measurement, n_predictions: int = 0) -> None:
-        """Add what fitting or predicting took, and how many genomes were asked about."""
+        """Add the cost of fitting or predicting, and the number of predicted losses."""
         cost = self.surrogate_cost
         self.surrogate_cost = (
             measurement if cost is None else Measurement.total((cost, measurement))
         )
         self.n_predictions += n_predictions
 
+    def finish_generation(
+        self, archive: Archive, individuals: Sequence[Individual], settings: SearchSettings
+    ) -> None:
+        """Go on to the next generation; all individuals of this one are scored."""
+        best_loss = archive.incumbent_loss
+        self.parents = [
+            Parent(individual.genome, _selection_loss(individual, archive))
+            for individual in individuals
+        ]
+        for individual in individuals:
+            predicted, lowest = individual.predicted_loss, self.lowest_guess
+            if predicted is not None and (lowest is None or predicted < lowest.predicted_loss):
+                self.lowest_guess = LowestPrediction(
+                    individual.canonical, self.generations, predicted
+                )
+        if best_loss is not None and (
+            self.reference_loss is None or best_loss < self.reference_loss - settings.min_delta
+        ):
+            self.reference_loss, self.stale = best_loss, 0
+        else:
+            self.stale += 1
+        self.counts += SearchCounts.of(individual.status for individual in individuals)
+        self.population = settings.adaptive_population.next_population(
+            self.population, generation=self.generations, stale=self.stale
+        )
+        self.generations += 1
+        self.n_known = archive.n_known
+        self.incumbent_rungs = archive.incumbent_rungs
+
+    def find_stop_reason(
+        self, settings: SearchSettings, *, space_size: int, evaluations_left: int | None
+    ) -> None:
+        """Note whether the search is over, and why.
+
+        Args:
+            settings: of the search.
+            space_size: number of genomes, all those of one canonical form counted. So a space is
+                known to be exhausted only if each genome is a canonical form.
+            evaluations_left: genomes that the budget still pays for; `None`: any number.
+        """
+        self.stop_reason = None
+        if self.generations >= settings.generations:
+            self.stop_reason = "generations"
+        elif evaluations_left == 0:
+            self.stop_reason = "max_evaluations"
+        elif self.n_known >= space_size:
+            self.stop_reason = "exhausted"
+        elif settings.patience is not None and self.stale >= settings.patience:
+            self.stop_reason = "patience"
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; `from_json` reverses it."""
-        cost = self.surrogate_cost
-        plain = {name: getattr(self, name) for name in self.__slots__}
-        return plain | {
-            "parents": [[list(parent.genome), parent.loss] for parent in self.parents],
-            "incumbent_rungs": [asdict(rung) for rung in self.incumbent_rungs],
-            "counts": asdict(self.counts),
-            "screened": list(self.screened),
-            "surrogate_cost": None if cost is None else cost.to_record(),
-            "lowest_guess": None if self.lowest_guess is None else asdict(self.lowest_guess),
-            "limited": None if self.limited is None else self.limited.to_json(),
-        }
+        values: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return values
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SearchState:
-        """Make a state of the values of `to_json`; others among them are ignored.
+        """Make a state of the values of `to_json`; other values are ignored.
 
         Raises:
-            KeyError: a value is missing.
-            TypeError: a value is of another kind.
-            ValueError: likewise.
+            ValueError: a value is missing or of another kind.
         """
-        cost, guess, limited = (
-            value[name] for name in ("surrogate_cost", "lowest_guess", "limited")
-        )
-        evaluations, at_random = value["screened"]
-        return cls(
-            **{name: value[name] for name in _PLAIN},
-            parents=[Parent(tuple(genome), loss) for genome, loss in value["parents"]],
-            incumbent_rungs=tuple(
-                Rung(
-                    rung["fidelity"],
-                    rung["loss"],
-                    None if rung["batch_nats"] is None else tuple(rung["batch_nats"]),
-                )
-                for rung in value["incumbent_rungs"]
-            ),
-            counts=SearchCounts(**value["counts"]),
-            screened=(int(evaluations), int(at_random)),
-            surrogate_cost=None if cost is None else Measurement.from_record(cost),
-            lowest_guess=None
-            if guess is None
-            else LowestGuess(
-                tuple(guess["canonical"]), guess["generation"], guess["predicted_loss"]
-            ),
-            limited=None if limited is None else cls.from_json(limited),
-        )
+        return _ADAPTER.validate_python(value)
 
 
-_PLAIN = (
-    "random_state",
-    "population",
-    "generations",
-    "n_known",
-    "spent",
-    "reference_loss",
-    "stale",
-    "surrogate_start",
-    "n_predictions",
-    "least_limit",
-    "stop_reason",
-)
+_ADAPTER = TypeAdapter(SearchState)
 
 
-def succeed(
-    state: SearchState,
-    archive: Archive,
-    individuals: Sequence[Individual],
-    settings: SearchSettings,
-) -> None:
-    """Bring a state from a generation whose individuals are all scored to the next."""
-    best_loss = archive.incumbent_loss
-    state.parents = [
-        Parent(individual.genome, _believed_loss(individual, archive, best_loss))
-        for individual in individuals
-    ]
-    for individual in individuals:
-        guess, lowest = individual.predicted_loss, state.lowest_guess
-        if guess is not None and (lowest is None or guess < lowest.predicted_loss):
-            state.lowest_guess = LowestGuess(individual.canonical, state.generations, guess)
-    if best_loss is not None and (
-        state.reference_loss is None or best_loss < state.reference_loss - settings.min_delta
-    ):
-        state.reference_loss, state.stale = best_loss, 0
-    else:
-        state.stale += 1
-    state.counts += SearchCounts.of(individual.status for individual in individuals)
-    state.population = next_population(
-        state.population,
-        settings.adaptive_population,
-        generation=state.generations,
-        stale=state.stale,
-    )
-    state.generations += 1
-    state.n_known = archive.n_known
-    state.incumbent_rungs = archive.incumbent_rungs
+def _selection_loss(individual: Individual, archive: Archive) -> float:
+    """Return the finite loss that selection uses.
 
-
-def stop_reason(
-    state: SearchState, settings: SearchSettings, *, space_size: int, evaluations_left: int | None
-) -> StopReason | None:
-    """Return why the search is over; `None`: it goes on.
-
-    Args:
-        state: between two generations.
-        settings: of the search.
-        space_size: genomes, those that mean the same model included; only where none do is a
-            space known to be exhausted.
-        evaluations_left: genomes whose evaluation the budget still allows; `None`: any number.
+    It is the measured loss, or a prediction plus its spread, or an estimate from a part of the
+    batches; the last two are never below the incumbent's loss.
     """
-    if state.generations >= settings.generations:
-        return "generations"
-    if evaluations_left == 0:
-        return "max_evaluations"
-    if state.n_known >= space_size:
-        return "exhausted"
-    if settings.patience is not None and state.stale >= settings.patience:
-        return "patience"
-    return None
-
-
-def _believed_loss(individual: Individual, archive: Archive, best_loss: float | None) -> float:
-    """Return the finite loss that selection uses; a guess is never below the incumbent's."""
     if individual.evaluated_loss is not None:
         return individual.evaluated_loss
-    guess = _guess(individual, archive)
-    if guess is None or best_loss is None:
-        return WORST_LOSS
-    return min(max(guess, best_loss), WORST_LOSS)
-
-
-def _guess(individual: Individual, archive: Archive) -> float | None:
+    loss, best_loss = None, archive.incumbent_loss
     if individual.status == "predicted" and individual.predicted_loss is not None:
-        return individual.predicted_loss + (individual.predicted_std or 0.0)
-    if individual.screening_loss is not None and individual.fidelity is not None:
-        return archive.estimated_loss(individual.fidelity, individual.screening_loss)
-    return None
-
-
-def next_population(
-    population: int, settings: AdaptivePopulationSettings, *, generation: int, stale: int
-) -> int:
-    r"""Return the places of the next generation: fewer on progress, more on stagnation.
-
-    .. math::
-        n' = \max(n_{min}, \lfloor shrink \cdot n \rfloor) \text{ after an improvement}, \qquad
-        n' = \min(n_{max}, \lceil grow \cdot n \rceil)
-        \text{ after every } patience \text{ generations without}
-
-    and n otherwise. While few individuals suffice for progress, more only cost; without progress
-    more are tried at once. Generation 0 has nothing to improve on and changes nothing. Diversity
-    plays no part: the individuals of a generation are distinct anyway, and they become alike just
-    when progress ends, which asks for more of them, not fewer.
-
-    Args:
-        population: places of the generation that has ended, n.
-        settings: of the rule.
-        generation: its number, from 0.
-        stale: generations in a row without an improvement, it included.
-
-    Source: the success rule for population sizes of Doerr and Doerr 2018 (Optimal static and
-    self-adjusting parameter choices for the (1+(lambda, lambda)) genetic algorithm, section 1).
-    """
-    if not settings.enabled or generation == 0:
-        return population
-    if stale == 0:
-        return max(settings.min, math.floor(settings.shrink * population + _ROUNDING))
-    if stale % settings.patience == 0:
-        return min(settings.max, math.ceil(settings.grow * population - _ROUNDING))
-    return population
+        loss = individual.predicted_loss + (individual.predicted_std or 0.0)
+    elif individual.screening_loss is not None and individual.fidelity is not None:
+        loss = archive.estimated_loss(individual.fidelity, individual.screening_loss)
+    if loss is None or best_loss is None:
+        return WORST_LOSS
+    return min(max(loss, best_loss), WORST_LOSS)

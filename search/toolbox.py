@@ -1,21 +1,21 @@
-r"""DEAP's operators on genomes, with a random generator of their own, and what NSGA-II sorts by.
+r"""DEAP's operators on genomes, with a random generator of their own, and the sorting of NSGA-II.
 
-The only module that knows DEAP. Genomes enter and leave as tuples of int;
-inside they are lists, since DEAP's crossover works in place and would corrupt views. Fitness is a
-loss, lower is better, and is never NaN: DEAP compares NaN as better both ways round, so failures
-carry `WORST_LOSS` instead.
+No other module imports DEAP. Genomes enter and leave as tuples of int. Inside they are lists,
+since DEAP's crossover works in place and would corrupt views. Fitness is a loss: lower is better.
+It is never NaN, because DEAP's comparisons with NaN depend on the order. Failures have
+`WORST_LOSS` instead.
 
-Slots that together pick a set (`GenomeSpace.exchangeable`) are bred as a set. A pick that both
-parents have stands in the same slot of both before they are crossed, so that no child has it
-twice or not at all; what is drawn into such a slot is no pick that the genome has already. Option
-0 being one of many, a set that is drawn so is nearly always full. Where small sets matter
-(`any_size`), the number of picks is drawn too, and a slot that mutates is emptied half of the time.
+Exchangeable slots (`GenomeSpace.exchangeable`) are bred as a set. Before crossover, a pick that
+both parents have is moved to the same slot in both, so that every child has it exactly once. A
+pick drawn into such a slot is one that the genome does not have yet. Option 0 is drawn as rarely
+as any other, so such sets are nearly always full. Where small sets matter (`any_size`), the number
+of picks is drawn too, and a slot that mutates is emptied half of the time.
 
-NSGA-II sorts by dominance and crowding. A *point* is a genome's values of m objectives, all to be
-minimised and finite. A point dominates another if it is nowhere worse and somewhere better. Rank 0
-are the points that none dominates, rank r those that only points of lower ranks dominate. The
-crowding of a point is how far its neighbours of the same rank lie apart, summed over the
-objectives, infinite at the ends.
+NSGA-II sorts by dominance and crowding. A *point* is a genome's values of m objectives, all finite
+and to be minimised. A point dominates another if it is nowhere worse and somewhere better. Rank 0
+are the points that no other dominates; rank r are the points that only points of lower ranks
+dominate. The crowding of a point is the distance between its neighbours of the same rank, summed
+over the objectives. It is infinite at the ends.
 
 Source: Deb, Pratap, Agarwal and Meyarivan 2002, sections III.A to III.C.
 """
@@ -34,7 +34,7 @@ from deap import base, tools
 from deap.benchmarks.tools import hypervolume as deap_hypervolume
 
 from clso.errors import ArtifactError
-from clso.genome import Genome
+from clso.genome import Genome, GenomeSpace
 
 __all__ = [
     "WORST_LOSS",
@@ -54,17 +54,17 @@ _EMPTIED = 0.5  # share of a set's mutated slots that are emptied, where sets of
 
 
 class Parent(NamedTuple):
-    """A genome that may breed, and the loss that selection believes it has."""
+    """A genome that may breed, and the loss that selection uses for it."""
 
     genome: Genome
     loss: float
 
 
 class Child(NamedTuple):
-    """A bred genome; `"mutation"` if mutation changed a gene of it, else `"crossover"`."""
+    """A new genome; its origin is `"mutation"` if mutation changed one of its genes."""
 
     genome: Genome
-    origin: Literal["crossover", "mutation"]
+    origin: Literal["crossover", "mutation", "random"]
 
 
 class _Fitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
@@ -78,8 +78,8 @@ class _Individual(list[int]):
 
 
 def _private_copy(name: str, generator: random.Random) -> ModuleType:
-    # DEAP draws from the process-wide `random`. A private copy of its module drawing from our
-    # generator makes a search repeatable whatever other threads draw, and leaves theirs alone.
+    # DEAP draws from the process-wide `random`. A private copy of its module draws from our own
+    # generator, so a search is repeatable and disturbs no other user of `random`.
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.loader is not None
@@ -93,30 +93,32 @@ class Operators:
     """Tournament selection, crossover and mutation within each slot's bounds.
 
     Args:
-        cardinalities: options per slot, `(n,)`.
+        space: of the genomes.
         crossover: `"uniform"` swaps each gene with probability 1/2, `"two_point"` a stretch.
         crossover_rate: probability that a pair of parents is crossed.
         mutation_rate: probability that a gene is redrawn uniformly from its slot.
         tournament_size: parents drawn (with repetition) per tournament; the lowest loss wins.
-        seed: of the generator that all of these draw from.
-        exchangeable: the slots that pick a set, option 0 being none; all have equally many options.
+        seed: of the one generator of all operators.
         any_size: draw and breed sets of all sizes.
+
+    Attributes:
+        space: of the genomes.
     """
 
     def __init__(
         self,
-        cardinalities: Sequence[int],
+        space: GenomeSpace,
         *,
         crossover: Literal["uniform", "two_point"],
         crossover_rate: float,
         mutation_rate: float,
         tournament_size: int,
         seed: int,
-        exchangeable: Sequence[int] = (),
         any_size: bool = False,
     ) -> None:
-        self._cardinalities = tuple(cardinalities)
-        self._set_slots = tuple(exchangeable)
+        self.space = space
+        self._cardinalities = space.cardinalities
+        self._set_slots = space.exchangeable
         self._any_size = any_size
         # a stretch between two points needs two genes
         self._crossover_rate = crossover_rate if len(self._cardinalities) > 1 else 0.0
@@ -142,7 +144,7 @@ class Operators:
         )
 
     def random_genome(self) -> Genome:
-        """Draw every gene uniformly, a set's picks without repetition; none may come repeatedly."""
+        """Draw every gene uniformly, the picks of a set without repetition."""
         genes = [self._random.randrange(cardinality) for cardinality in self._cardinalities]
         self._redraw_repeated(genes)
         if self._any_size:
@@ -152,7 +154,7 @@ class Operators:
         return tuple(genes)
 
     def offspring(self, parents: Sequence[Parent]) -> Iterator[Child]:
-        """Yield children without end: two parents by tournament, crossed, each child mutated.
+        """Yield children without end: two parents by tournament, crossover, then mutation.
 
         Raises:
             ValueError: a parent's loss is not finite, or there are no parents.
@@ -183,7 +185,7 @@ class Operators:
         return Child(after, "crossover" if after == before else "mutation")
 
     def _align(self, genes: list[int], pattern: Sequence[int]) -> None:
-        """Reorder a set's slots: what `pattern` has too to the slots it has it in."""
+        """Move the picks that `pattern` has too to the slots where `pattern` has them."""
         slot_of = {pattern[slot]: slot for slot in self._set_slots if pattern[slot]}
         placed: dict[int, int] = {}
         others = []
@@ -193,18 +195,18 @@ class Operators:
                 others.append(genes[slot])
             else:
                 placed[home] = genes[slot]
-        # who is swapped for whom must not depend on the slots that earlier swaps left them in
+        # the picks that crossover swaps must not depend on slots that earlier swaps left
         self._random.shuffle(others)
         for slot in self._set_slots:
             genes[slot] = placed[slot] if slot in placed else others.pop()
 
     def _redraw_repeated(self, genes: list[int]) -> None:
-        """Give a slot whose pick an earlier slot has another one, while there are any left."""
+        """Draw another pick for each slot that repeats an earlier one, while there are any left."""
         picked: set[int] = set()
         for slot in self._set_slots:
             if genes[slot] in picked:
                 taken = picked.union(genes[slot] for slot in self._set_slots)
-                free = [one for one in range(self._cardinalities[slot]) if one not in taken]
+                free = [pick for pick in range(self._cardinalities[slot]) if pick not in taken]
                 genes[slot] = self._random.choice(free) if free else 0
             if genes[slot]:
                 picked.add(genes[slot])
@@ -218,7 +220,7 @@ class Operators:
         """Continue from a state that `state` returned.
 
         Raises:
-            ArtifactError: it is no state of this generator.
+            ArtifactError: the value is no state of this generator.
         """
         try:
             version, words, gauss = state
@@ -232,12 +234,12 @@ class Operators:
 
 class _Costs(base.Fitness):  # type: ignore[misc]  # DEAP has no types
     def __init__(self, point: Point) -> None:
-        self.weights = (-1.0,) * len(point)  # by instance: as many objectives as there are
+        self.weights = (-1.0,) * len(point)  # the number of objectives varies
         super().__init__(point)
 
 
 class _Placed:
-    """What DEAP sorts: a fitness, and where its point stood."""
+    """A fitness that DEAP sorts, and the index of its point."""
 
     def __init__(self, index: int, point: Point) -> None:
         self.index = index
@@ -263,26 +265,26 @@ def front(points: Sequence[Point]) -> list[int]:
 def crowded_order(points: Sequence[Point], count: int) -> list[int]:
     """Return the indices of the `count` best points, best first: by rank, then by crowding.
 
-    A tournament among places in this order is the crowded comparison. Equal points follow each
-    other as they came.
+    A tournament among places in this order is the crowded comparison. Equal points keep their
+    order.
     """
     chosen: list[_Placed] = []
     placed = _placed(points)
     for members in tools.sortNondominated(placed, min(count, len(placed))):
-        # which points are crowded must not depend on the order in which dominance was found
+        # crowding must not depend on DEAP's order within a rank
         members.sort(key=lambda member: member.index)
+        # one whole rank at a time, since selNSGA2 orders only the last rank that it selects from
         chosen += tools.selNSGA2(members, len(members))
-        # one whole rank at a time: selNSGA2 orders only the last rank that it selects from
     del chosen[count:]
     return [member.index for member in chosen]
 
 
 def hypervolume(points: Iterable[Point], best: Point, worst: Point) -> float:
-    """Return how much of the objectives' space is dominated by some point, up to `worst`.
+    """Return the volume of the objectives' space that some point dominates, up to `worst`.
 
-    The unit is the box from `best` to `worst`, so that no objective outweighs another; an
-    objective in which the two are equal counts by its own unit. What lies beyond `worst` counts
-    for nothing, points below `best` may make it more than 1.
+    The unit is the box from `best` to `worst`, so that no objective outweighs another. An
+    objective in which the two are equal counts in its own unit. Points beyond `worst` count
+    nothing. Points below `best` can make the volume larger than 1.
 
     Source: Zitzler and Thiele 1998.
     """

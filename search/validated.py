@@ -12,8 +12,7 @@ charged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from clso.energy import EnergyMonitor, Measurement
@@ -171,9 +170,12 @@ class _BudgetedSearch:
                 return True
         if self._should_stop is not None:
             best = self._watched.standings[-1]
-            with self._uncharged():
+            # judging is not charged; work too short for the meter has no joules to subtract
+            with self._monitor.window() as window:
                 spent = self._budget.spent(best.evaluations, energy_j)
                 self._stopped = self._should_stop(spent, self._judged(best.canonical))
+            self._uncharged_s += window.measurement.duration_s
+            self._uncharged_j += window.measurement.energy_j or 0.0
         return self._stopped
 
     def _judged(self, canonical: Genome | None) -> float | None:
@@ -184,16 +186,5 @@ class _BudgetedSearch:
         reused_j = [reused.measurement.energy_j for reused in self._watched.reused]
         if measured.energy_j is None or None in reused_j:
             return None
-        return (
-            measured.energy_j
-            - self._uncharged_j
-            + sum(joules for joules in reused_j if joules is not None)
-        )
-
-    @contextmanager
-    def _uncharged(self) -> Iterator[None]:
-        with self._monitor.window() as window:
-            yield
-        self._uncharged_s += window.measurement.duration_s
-        # work too short for the meter has no joules to subtract
-        self._uncharged_j += window.measurement.energy_j or 0.0
+        own_j = measured.energy_j - self._uncharged_j
+        return own_j + sum(joules for joules in reused_j if joules is not None)

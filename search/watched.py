@@ -1,7 +1,7 @@
-"""A problem that records what one search asks of it.
+"""A problem that records the evaluations of one search.
 
 Searches are compared at equal numbers of evaluations, so there is a *standing* for each whole
-evaluation: how many evaluations there were so far, and the best of them.
+evaluation: the number of evaluations so far, and the best of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clso.energy import Measurement
-from clso.genome import Genome, GenomeSpace
+from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.archive import Archive, Scored
 
@@ -28,7 +28,7 @@ class Standing:
         evaluations: so far, failed ones included; an evaluation on a part of the batches counts
             as that part, and the sum is rounded up.
         loss: the lowest; `None` while every evaluation failed.
-        canonical: the genome that has it.
+        canonical: the genome with this loss.
         energy_j: joules of all evaluations so far; `None`: not measured.
     """
 
@@ -44,19 +44,24 @@ class WatchedProblem:
     Args:
         problem: evaluates.
         known: whole evaluations of other searches on the same problem. A loss is a pure function
-            of its genome, so they are not computed again, but they count like all others. New
-            whole evaluations are added. Evaluations on a part of the batches are always computed.
+            of its genome, so known evaluations are not computed again, but they count like all
+            others. New whole evaluations are added. Evaluations on a part of the batches are
+            always computed.
 
     Attributes:
-        archive: what was evaluated whole so far.
+        space, fidelities, fingerprint: see `Problem`.
+        archive: the genomes evaluated on all batches so far.
         standings: one for each whole evaluation.
-        reused: evaluations that were taken from `known`, computed by an earlier search.
+        reused: evaluations taken from `known`, computed by an earlier search.
         measurement: seconds and joules of all evaluations, the reused ones included.
         tokens: targets scored by all evaluations, the reused ones included.
     """
 
     def __init__(self, problem: Problem, known: dict[Genome, Evaluation] | None = None) -> None:
         self._problem = problem
+        self.space = problem.space
+        self.fidelities = problem.fidelities
+        self.fingerprint = problem.fingerprint
         self._known = {} if known is None else known
         self._fidelity_reached: dict[Genome, float] = {}
         self._spent = 0.0
@@ -67,26 +72,11 @@ class WatchedProblem:
         self.tokens = 0
         if isinstance(problem, Extendable):
             self._extendable = problem
-            self.extend = self._extend  # without this attribute it is no `Extendable`
-
-    @property
-    def space(self) -> GenomeSpace:
-        """See `Problem.space`."""
-        return self._problem.space
-
-    @property
-    def fidelities(self) -> tuple[float, ...]:
-        """See `Problem.fidelities`."""
-        return self._problem.fidelities
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Problem.fingerprint`."""
-        return self._problem.fingerprint
+            self.extend = self._extend  # the attribute makes it an `Extendable`
 
     @property
     def spent(self) -> int:
-        """Evaluations so far, those on a part of the batches as that part; rounded up."""
+        """Evaluations so far, one on a part of the batches counted as that part; rounded up."""
         return math.ceil(self._spent - _ROUNDING)
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
@@ -134,14 +124,11 @@ class WatchedProblem:
             if fidelity == 1.0:
                 loss = evaluation.loss if evaluation.status == "evaluated" else None
                 self.archive.add(Scored(tuple(genome), key, loss))
-                incumbent = self.archive.incumbent
+                best, energy_j = self.archive.incumbent, self.measurement.energy_j
                 self.standings.append(
-                    Standing(
-                        self.spent,
-                        None if incumbent is None else incumbent.loss,
-                        None if incumbent is None else incumbent.canonical,
-                        self.measurement.energy_j,
-                    )
+                    Standing(self.spent, None, None, energy_j)
+                    if best is None
+                    else Standing(self.spent, best.loss, best.canonical, energy_j)
                 )
 
 

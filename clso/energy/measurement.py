@@ -68,6 +68,16 @@ class Measurement:
         energy_j = self.energy_j
         return energy_j / self.duration_s if energy_j is not None and self.duration_s > 0 else None
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a measurement in a table."""
+        return {
+            "duration_s": self.duration_s,
+            "energy_j": self.energy_j,
+            "energy_source": self.energy_source,
+            "estimated": self.estimated,
+        }
+
     @classmethod
     def total(cls, parts: Iterable[Measurement]) -> Measurement:
         """Add up successive pieces of work, device by device.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # a configuration is checked without all that a run under way
     from pipelines.context import RunContext
     from pipelines.experiment import Experiment
     from pipelines.stage import Stage
-    from search.result import Finalist
+    from search.archive import Finalist
     from search.settings import SearchSettings
     from search.watched import Standing, WatchedProblem
 

@@ -32,7 +32,7 @@ from pipelines.stages.mixture_functions import FUNCTIONS, FunctionLibrary
 from pipelines.stages.search import best_finalist
 
 if TYPE_CHECKING:
-    from search.result import Finalist
+    from search.archive import Finalist
 
 __all__ = ["MIXTURE"]
 

@@ -21,7 +21,7 @@ from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
-from search.result import Finalist
+from search.archive import Finalist
 from search.run import run_search
 
 if TYPE_CHECKING:

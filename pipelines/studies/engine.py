@@ -151,11 +151,8 @@ class JudgedSearch:
             "evaluations": self.watched.spent,
             "predictions": self.result.n_predictions,
             "tokens": self.watched.tokens,
-            "duration_s": total.duration_s,
-            "energy_j": total.energy_j,
+            **total.columns,
             "surrogate_energy_j": surrogate.energy_j,
-            "energy_source": total.energy_source,
-            "estimated": total.estimated,
         }
 
 

@@ -14,11 +14,11 @@ evaluation; `stored_bytes` and the loss are those of that very model. The found 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from clso.artifacts import Run, load_run, table_from_rows
+from clso.energy import Measurement
 from clso.genome import genome_hash
 from clso.problem import Problem
 from clso.progress import SILENT, Reporter
@@ -30,10 +30,10 @@ from pipelines.families import AnyFamily, ModelFamily
 from pipelines.stages import families_of, run_foundations
 from pipelines.stages.mixture_functions import spread_blocks
 from pipelines.studies.engine import Part, Row, Study, family_of
-from search.objectives import check_objectives
-from search.pareto import ParetoSettings, run_pareto
-from search.pareto_result import ParetoMember, ParetoResult
-from search.records import FolderSink
+from search.pareto import run_pareto
+from search.pareto_result import ParetoMember, ParetoResult, check_objectives
+from search.records import FolderSink, Records
+from search.settings import ParetoSettings
 
 __all__ = ["pareto"]
 
@@ -63,7 +63,7 @@ def pareto(
         reporter: hears of the progress.
         family: the name of the one whose front is searched for; `None`: the last that counts what
             its models cost, of the built-in ones the mixture.
-        objectives: of `search.objectives`.
+        objectives: of `search.pareto_result`.
         population: models of a generation.
         generations: of the search, the initial population included.
 
@@ -88,7 +88,7 @@ def pareto(
         )
         study = Study(run, "pareto", _VERSION)
         key = study.key(
-            problem=costed.fingerprint, settings=asdict(settings), objectives=list(objectives)
+            problem=costed.fingerprint, settings=settings.model_dump(), objectives=list(objectives)
         )
         prefix = f"pareto-{searched.name}"
         name = f"{prefix}-{key}"
@@ -99,11 +99,7 @@ def pareto(
             costed,
             settings,
             objectives,
-            seed=config.seed,
-            family=searched.name,
-            run_id=run.run_id,
-            sink=sink,
-            state_path=folder / "search.json",
+            Records(run.run_id, config.seed, searched.name, sink, folder / "search.json"),
             monitor=run.monitor,
             reporter=reporter,
         )
@@ -115,7 +111,7 @@ def pareto(
         bounds = list(zip(*(result.bounds or ()), strict=True))
         note = {
             "objectives": list(objectives),
-            "search": asdict(settings),
+            "search": settings.model_dump(),
             "stop_reason": result.stop_reason,
             "bounds": dict(zip(objectives, map(list, bounds), strict=True)),
             "scored_on": f"{front[0]['tokens']:,} targets of validation, on one thread",
@@ -160,10 +156,7 @@ def _measured(
                 "validation_loss": float(nll.mean()),
                 "tokens": targets.size,
                 "energy_j_per_token": None if joules is None else joules / targets.size,
-                "duration_s": spent.duration_s,
-                "energy_j": joules,
-                "energy_source": spent.energy_source,
-                "estimated": spent.estimated,
+                **spent.columns,
             }
         ]
 
@@ -196,8 +189,5 @@ def _row(run: RunContext, family: str, member: ParetoMember) -> Row:
         "validation_loss": None,
         "tokens": None,
         "energy_j_per_token": None,
-        "duration_s": None,
-        "energy_j": None,
-        "energy_source": None,
-        "estimated": None,
+        **dict.fromkeys(Measurement(0.0).columns),
     }

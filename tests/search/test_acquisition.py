@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from search.acquisition import expected_improvement, precedence
+from search.screening import expected_improvement, precedence
 from search.settings import Acquisition
 
 ACQUISITIONS: list[Acquisition] = ["mean", "lower_confidence_bound", "expected_improvement"]

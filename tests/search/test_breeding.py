@@ -16,7 +16,7 @@ def space_of(
 
 def operators_for(space: GenomeSpace, mutation_rate: float = 0.3) -> Operators:
     return Operators(
-        space.cardinalities,
+        space,
         crossover="uniform",
         crossover_rate=0.75,
         mutation_rate=mutation_rate,
@@ -27,14 +27,14 @@ def operators_for(space: GenomeSpace, mutation_rate: float = 0.3) -> Operators:
 
 def test_the_first_draw_has_no_two_genomes_of_one_meaning() -> None:
     space = space_of(6, 6, canonicalize=lambda g: tuple(sorted(g)))
-    drawn = draw(space, operators_for(space), 15)
+    drawn = draw(operators_for(space), 15)
     assert len({one.canonical for one in drawn}) == 15
     assert {one.origin for one in drawn} == {"init"}
 
 
 def test_a_space_smaller_than_the_population_is_drawn_once() -> None:
     space = space_of(2, 2)
-    assert len(draw(space, operators_for(space), 10)) == 4
+    assert len(draw(operators_for(space), 10)) == 4
 
 
 def test_evaluated_children_are_cached_with_their_measured_loss() -> None:
@@ -42,7 +42,7 @@ def test_evaluated_children_are_cached_with_their_measured_loss() -> None:
     archive.add(Scored((3, 4), (3, 4), 1.25))
     operators = operators_for(space, mutation_rate=0.2)
     children = breed(
-        space, operators, [Parent((3, 4), 1.25)], archive, places=8, factor=1.0, present=set()
+        operators, [Parent((3, 4), 1.25)], archive, places=8, factor=1.0, present=set()
     )
     known = [child for child in children if child.canonical == (3, 4)]
     assert len(children) == 8
@@ -54,7 +54,6 @@ def test_no_child_repeats_another_or_what_is_present() -> None:
     space = space_of(6, 6)
     parents = [Parent((i, i), float(i)) for i in range(4)]
     children = breed(
-        space,
         operators_for(space),
         parents,
         Archive(),
@@ -71,7 +70,7 @@ def test_a_failed_genome_never_comes_back() -> None:
     space, archive = space_of(2), Archive()
     archive.add(Scored((0,), (0,), None))
     children = breed(
-        space, operators_for(space), [Parent((0,), 1.0)], archive, places=2, factor=1.0, present=()
+        operators_for(space), [Parent((0,), 1.0)], archive, places=2, factor=1.0, present=()
     )
     assert [child.canonical for child in children] == [(1,)]
 
@@ -79,7 +78,6 @@ def test_a_failed_genome_never_comes_back() -> None:
 def test_uniform_draws_help_where_breeding_only_repeats() -> None:
     space = space_of(40)
     children = breed(
-        space,
         operators_for(space, mutation_rate=0.0),
         [Parent((5,), 1.0)],
         Archive(),
@@ -97,7 +95,6 @@ def test_the_pool_has_factor_unknown_children_per_place_left(factor: float) -> N
         archive.add(Scored((i, i, i), (i, i, i), float(i)))
     parents = [Parent((i, i, i), float(i)) for i in range(10)]
     children = breed(
-        space,
         operators_for(space, mutation_rate=0.05),
         parents,
         archive,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,15 @@ from hypothesis import strategies as st
 from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ArtifactError
 from clso.problem import Evaluation
-from search.archive import Scored, Screened
-from search.journal import Journal, Place, Told
+from search.archive import Scored
+from search.journal import Journal, JournalEntry
 
 COST = Measurement(0.5, (DeviceEnergy("cpu", 2.0, "rapl", estimated=False),))
+PART = Evaluation(1 / 3, "evaluated", 2, COST, (0.1, 1 / 7))
 ENTRIES = [
-    (Place(0, 0, 0), Told((1, 2), (2, 1), 1.0, Evaluation(0.1 + 0.2, "evaluated", 7, COST))),
-    (Place(0, 0, 1), Told((0, 0), (0, 0), 1.0, Evaluation(None, "failed"))),
-    (
-        Place(1, 0, 0),
-        Told((3, 3), (3, 3), 0.25, Evaluation(1 / 3, "evaluated", 2, COST, (0.1, 1 / 7))),
-    ),
+    JournalEntry(0, 0, 0, (1, 2), (2, 1), 1.0, Evaluation(0.1 + 0.2, "evaluated", 7, COST)),
+    JournalEntry(0, 0, 1, (0, 0), (0, 0), 1.0, Evaluation(None, "failed")),
+    JournalEntry(1, 0, 0, (3, 3), (3, 3), 0.25, PART),
 ]
 
 
@@ -37,12 +36,12 @@ def test_evaluations_come_back_bit_for_bit_and_in_the_order_they_were_asked_for(
     journal.write(reversed(ENTRIES))
     again = Journal(path, "mine")
     again.check(journal.mark)
-    for _, told in ENTRIES:
-        assert again.known(told.canonical, told.fidelity) == told.evaluation
+    for entry in ENTRIES:
+        assert again.known(entry.canonical, entry.fidelity) == entry.evaluation
     assert again.archive(2).in_order == (
         Scored((2, 1), (1, 2), 0.1 + 0.2),
         Scored((0, 0), (0, 0), None),
-        Screened((3, 3), 0.25, 1 / 3),
+        Scored((3, 3), (3, 3), 1 / 3, fidelity=0.25),
     )
     assert again.archive(1).n_known == 2
 
@@ -99,12 +98,12 @@ def test_what_was_taken_off_its_place_stays_known_and_is_written_once(tmp_path: 
     journal = written(path)
     journal.rewind(0)
     size = path.stat().st_size
-    journal.write([(Place(0, 0, 0), ENTRIES[1][1])])
+    journal.write([replace(ENTRIES[1], index=0)])
     assert path.stat().st_size - size < 80
     for one in (journal, Journal(path, "mine")):
         assert one.rewinds == 1
         assert one.archive(9).in_order == (Scored((0, 0), (0, 0), None),)
-        assert one.known((1, 2), 1.0) == ENTRIES[0][1].evaluation
+        assert one.known((1, 2), 1.0) == ENTRIES[0].evaluation
 
 
 def test_a_journal_that_cannot_be_written_says_where(tmp_path: Path) -> None:

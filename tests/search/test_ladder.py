@@ -20,7 +20,7 @@ from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
-from search.ladder import Climb, Ladder, Rung, is_worse
+from search.ladder import Climb, Ladder, Rung
 from search.records import MemorySink
 from search.result import SearchResult
 from search.run import run_search
@@ -351,7 +351,9 @@ def test_a_race_is_run_against_the_incumbent_too() -> None:
     problem = Batched(noise=0.0)
     genomes = [(gene, 3, 0, 1) for gene in range(9)]
     ladder = Ladder(problem, RACING)
-    best = min(climbed(problem, ladder, genomes), key=lambda climb: climb.loss or math.inf)
+    best = min(
+        climbed(problem, ladder, genomes), key=lambda climb: climb.evaluation.loss or math.inf
+    )
     assert best.fidelity == 1.0
     ahead = [
         Rung(rung.fidelity, rung.loss - 5.0, tuple(one - 50.0 for one in rung.batch_nats or ()))
@@ -364,7 +366,9 @@ def test_a_race_is_run_against_the_incumbent_too() -> None:
 def test_where_all_fail_nobody_climbs(fidelity: FidelitySettings) -> None:
     problem = Batched(fails=1)
     climbs = climbed(problem, Ladder(problem, fidelity), [(1, 0, 0, 0), (1, 1, 1, 1)])
-    assert {(climb.fidelity, climb.loss, climb.rungs) for climb in climbs} == {(0.25, None, ())}
+    assert {(climb.fidelity, climb.evaluation.finite_loss, climb.rungs) for climb in climbs} == {
+        (0.25, None, ())
+    }
 
 
 def test_a_limit_that_pays_for_no_climb_is_refused() -> None:
@@ -401,10 +405,14 @@ def test_the_test_is_the_paired_one_sided_t_test(
     best = rng.normal(size=n) * 10
     nats = best + rng.normal(size=n) + shift
     p = ttest_rel(nats, best, alternative="greater").pvalue
-    assert is_worse(nats.tolist(), best.tolist(), alpha=alpha) == (p < alpha)
+    assert rung(nats).is_worse_than(rung(best), alpha=alpha) == (p < alpha)
+
+
+def rung(nats: Sequence[float]) -> Rung:
+    return Rung(0.5, sum(nats), tuple(nats))
 
 
 def test_equals_are_not_worse_and_one_batch_says_nothing() -> None:
-    assert not is_worse([1.0, 2.0], [1.0, 2.0], alpha=0.4)
-    assert not is_worse([9.0], [1.0], alpha=0.4)
-    assert is_worse([2.0, 3.0], [1.0, 2.0], alpha=0.01)
+    assert not rung([1.0, 2.0]).is_worse_than(rung([1.0, 2.0]), alpha=0.4)
+    assert not rung([9.0]).is_worse_than(rung([1.0]), alpha=0.4)
+    assert rung([2.0, 3.0]).is_worse_than(rung([1.0, 2.0]), alpha=0.01)

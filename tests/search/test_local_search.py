@@ -7,7 +7,7 @@ from picked_set import canonical_set
 from scipy.stats import chisquare
 
 from clso.genome import Genome, GenomeSpace, Slot
-from search.local_search import neighbours
+from search.breeding import neighbours
 
 RNG = np.random.default_rng(0)
 SPACE = GenomeSpace((Slot("a", 3), Slot("b", 1), Slot("c", 4)))
@@ -51,7 +51,8 @@ def test_a_step_brings_what_the_genome_had_not(genome: Genome, most: int | None,
     rng = np.random.default_rng(seed)
     before = set(genome[1:]) - {0}
     for step in neighbours(SET, genome, lambda _: False, most=most, rng=rng):
-        slot, option = step.brings
+        assert step.step is not None
+        slot, option = step.step
         after = set(step.genome[1:]) - {0}
         assert SET.canonical(step.genome) == step.canonical
         if slot == 0:
@@ -94,8 +95,10 @@ def test_a_sample_is_drawn_from_all_neighbours() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         found = neighbours(SPACE, (0, 0, 1), lambda _: False, most=2, rng=rng)
-        assert len(set(found)) == 2
-        drawn |= set(found)
-    assert drawn == set(every)
+        assert len({step.genome for step in found}) == 2
+        drawn |= {step.genome for step in found}
+    assert drawn == {step.genome for step in every}
     whole = neighbours(SPACE, (0, 0, 1), lambda _: False, most=9, rng=np.random.default_rng(0))
-    assert sorted(whole) == sorted(every)
+    assert sorted(whole, key=lambda step: step.genome) == sorted(
+        every, key=lambda step: step.genome
+    )

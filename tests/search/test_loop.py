@@ -205,6 +205,31 @@ def test_more_generations_go_on_from_fewer(kind: str) -> None:
     assert data_of(search.run()) == data_of(other)
 
 
+@pytest.mark.parametrize("kind", ["plain", "racing"])
+def test_the_same_call_with_a_larger_budget_extends_a_search(kind: str, tmp_path: Path) -> None:
+    def run(evaluations: int) -> SearchResult:
+        return minimize(
+            Parts(), evaluations=evaluations, settings=KINDS[kind], seed=4, folder=tmp_path
+        )
+
+    first = run(20)
+    assert first.stop_reason in ("max_evaluations", "generations")
+    extended = run(60)
+    whole = minimize(Parts(), evaluations=60, settings=KINDS[kind], seed=4)
+    assert data_of(extended) == data_of(whole)
+    for budget in (20, 60):
+        assert run(budget) == extended
+    with pytest.raises(SearchError, match="evaluations is 30, expected at least 60"):
+        run(30)
+    with pytest.raises(ArtifactError, match="max_evaluations was 20, is None"):
+        minimize(
+            Parts(),
+            settings=KINDS[kind].replaced(generations=99, max_evaluations=None),
+            seed=4,
+            folder=tmp_path,
+        )
+
+
 def test_a_smaller_budget_is_refused() -> None:
     search = made(PLAIN)
     search.run()
@@ -369,12 +394,13 @@ def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
         ({"seed": 1}, "seed was 0, is 1"),
         ({"fingerprint": "second"}, "problem was 'first', is 'second'"),
         ({"settings": PLAIN.replaced(elites=1)}, r"settings\.elites was 2, is 1"),
-        ({"settings": PLAIN.replaced(max_evaluations=70)}, r"max_evaluations was 60, is 70"),
         ({"start": [(0, 0, 0)]}, "start was None"),
     ):
         options = {"settings": PLAIN, "fingerprint": "first"} | change
         with pytest.raises(ArtifactError, match=message):
             minimize(sum, [7] * 3, folder=tmp_path, **options)  # type: ignore[arg-type]
+    with pytest.raises(SearchError, match="evaluations is 50, expected at least 60"):
+        minimize(sum, [7] * 3, evaluations=50, settings=PLAIN, folder=tmp_path, fingerprint="first")
     (tmp_path / "state.json").unlink()
     with pytest.raises(ArtifactError, match=r"state\.journal is there, but not the state"):
         minimize(sum, [7] * 3, settings=PLAIN, folder=tmp_path, fingerprint="first")

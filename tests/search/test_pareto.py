@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from clso.artifacts import table_from_rows
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation, GenomeCost
-from search.objectives import OBJECTIVES, check_objectives
-from search.pareto import ParetoSettings, run_pareto
-from search.pareto_result import ParetoMember, ParetoResult
-from search.records import MemorySink
+from search.pareto import run_pareto
+from search.pareto_result import OBJECTIVES, ParetoMember, ParetoResult, check_objectives
+from search.records import MemorySink, Records
+from search.settings import ParetoSettings
 from search.toolbox import Point, front
 
 WORTH = (0.0, 0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.05, 0.65, 0.4)
@@ -77,16 +76,9 @@ def search(
     **options: Any,  # noqa: ANN401 - whatever run_pareto takes
 ) -> tuple[ParetoResult, list[dict[str, Any]]]:
     sink = sink or MemorySink()
-    result = run_pareto(
-        problem,
-        settings,
-        objectives,
-        seed=options.pop("seed", 1),
-        family="mixture",
-        run_id="run",
-        sink=sink,
-        **options,
-    )
+    seed, state_path = options.pop("seed", 1), options.pop("state_path", None)
+    records = Records("run", seed, "mixture", sink, state_path)
+    result = run_pareto(problem, settings, objectives, records, **options)
     return result, sink.rows("pareto_generations")
 
 
@@ -99,7 +91,7 @@ def test_a_known_front_is_found(objectives: tuple[str, ...]) -> None:
     problem = Picks()
     every = list(problem.every())
     known = {every[index] for index in front([problem.point(one, objectives) for one in every])}
-    result, _ = search(problem, replace(SETTINGS, generations=7), objectives)
+    result, _ = search(problem, SETTINGS.replaced(generations=7), objectives)
     assert len(problem.seen) < len(every)
     found = {member.genome for member in result.front}
     assert len(found & known) >= 0.9 * len(known)
@@ -125,7 +117,7 @@ def test_the_front_is_that_of_all_evaluated_and_has_the_lowest_loss(
 
 def test_no_genome_is_evaluated_twice_and_every_generation_brings_new_ones() -> None:
     problem = Picks()
-    result, rows = search(problem, replace(SETTINGS, generations=5))
+    result, rows = search(problem, SETTINGS.replaced(generations=5))
     assert set(problem.seen.values()) == {1}
     assert all(problem.space.canonical(genome) == genome for genome in problem.seen)
     assert [row["n_evaluated"] for row in rows] == [SETTINGS.population] * 5
@@ -147,7 +139,7 @@ def test_failures_breed_nothing_and_stand_on_no_front() -> None:
     failed = [genome for genome in problem.seen if 1 in genome]
     assert result.n_failed == len(failed) == sum(row["n_failed"] for row in rows) > 0
     assert not any(1 in member.genome for member in result.members)
-    hopeless, rows = search(Picks(fails=lambda _: True), replace(SETTINGS, generations=2))
+    hopeless, rows = search(Picks(fails=lambda _: True), SETTINGS.replaced(generations=2))
     assert (hopeless.members, hopeless.bounds, rows[-1]["hypervolume"]) == ((), None, None)
     with pytest.raises(WorkError, match="none of the 32 evaluated genomes has a finite loss"):
         _ = hopeless.front
@@ -155,7 +147,7 @@ def test_failures_breed_nothing_and_stand_on_no_front() -> None:
 
 def test_a_space_without_anything_new_ends_the_search() -> None:
     problem = Picks()
-    result, _ = search(problem, replace(SETTINGS, population=64, generations=99))
+    result, _ = search(problem, SETTINGS.replaced(population=64, generations=99))
     assert result.stop_reason == "exhausted"
     assert len(problem.seen) == len(list(problem.every()))
 
@@ -192,17 +184,17 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="objectives was"):
         search(Picks(), objectives=BOTH, state_path=state)
     with pytest.raises(ArtifactError, match=r"settings\.population was 16, is 18"):
-        search(Picks(), replace(SETTINGS, population=18), state_path=state)
+        search(Picks(), SETTINGS.replaced(population=18), state_path=state)
     broken = json.loads(state.read_text())
     del broken["bounds"]
     state.write_text(json.dumps(broken))
-    with pytest.raises(ArtifactError, match="is damaged: its checksum is another"):
+    with pytest.raises(ArtifactError, match="is damaged: its checksum does not match"):
         search(Picks(), state_path=state)
 
 
 def test_sets_of_all_sizes_are_tried() -> None:
     problem = Picks()
-    search(problem, replace(SETTINGS, generations=1))
+    search(problem, SETTINGS.replaced(generations=1))
     assert {sum(pick > 0 for pick in genome) for genome in problem.seen} == {0, 1, 2, 3}
 
 
@@ -229,9 +221,9 @@ def test_objectives_that_make_no_front_are_refused(names: list[str], message: st
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"population": 1}, "population is 1, expected at least 2"),
-        ({"generations": 0}, "generations is 0, expected at least 1"),
-        ({"mutation_rate": 1.5}, "mutation_rate is 1.5, expected 0 to 1"),
+        ({"population": 1}, "population: .* greater than or equal to 2 .*given 1"),
+        ({"generations": 0}, "generations: .* greater than or equal to 1 .*given 0"),
+        ({"mutation_rate": 1.5}, "mutation_rate: .* less than or equal to 1 .*given 1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:

@@ -20,7 +20,6 @@ from search.settings import (
     SearchSettings,
     SurrogateSettings,
 )
-from search.state import next_population
 
 RULE = AdaptivePopulationSettings(enabled=True, min=4, max=20, shrink=0.5, grow=1.5, patience=2)
 SMALL = SearchSettings(
@@ -64,7 +63,7 @@ def test_the_population_stays_within_its_bounds(
     population, stale = low + int(start * wide), 0
     for generation, better in enumerate(improved, 1):
         stale = 0 if better else stale + 1
-        after = next_population(population, rule, generation=generation, stale=stale)
+        after = rule.next_population(population, generation=generation, stale=stale)
         assert low <= after <= low + wide
         if better:
             assert after <= population
@@ -77,10 +76,10 @@ def test_the_population_stays_within_its_bounds(
 
 def test_factors_are_applied_as_written() -> None:
     ten = RULE.replaced(max=100, grow=1.1)
-    assert next_population(10, ten, generation=4, stale=2) == 11
-    assert next_population(10, ten.replaced(shrink=0.7), generation=4, stale=0) == 7
-    assert next_population(10, ten, generation=0, stale=0) == 10
-    assert next_population(10, AdaptivePopulationSettings(), generation=3, stale=0) == 10
+    assert ten.next_population(10, generation=4, stale=2) == 11
+    assert ten.replaced(shrink=0.7).next_population(10, generation=4, stale=0) == 7
+    assert ten.next_population(10, generation=0, stale=0) == 10
+    assert AdaptivePopulationSettings().next_population(10, generation=3, stale=0) == 10
 
 
 def test_generations_have_the_places_that_their_rows_say() -> None:

@@ -1,4 +1,5 @@
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -7,20 +8,25 @@ from hypothesis import strategies as st
 from clso.artifacts import table_from_rows
 from clso.energy import DeviceEnergy, Measurement
 from clso.problem import Evaluation
-from search.archive import Archive, Scored, Screened
+from search.archive import Archive, Scored
+from search.generation import Generation, Individual, SearchCounts
 from search.ladder import Rung
-from search.records import (
-    Filtering,
-    Individual,
-    MemorySink,
-    RunIdentity,
-    SearchCounts,
-    evaluation_row,
-    generation_row,
-    mean_hamming,
-)
+from search.records import MemorySink, Records
 
-RUN = RunIdentity("run", 7, "gpt")
+COLUMNS = Records("run", 7, "gpt", MemorySink()).columns
+
+
+def row_of(
+    individuals: list[Individual], number: int = 0, best_loss: float | None = None
+) -> dict[str, Any]:
+    generation = Generation(number, individuals, len(individuals), Measurement(0.5))
+    return COLUMNS | generation.row(best_loss)
+
+
+def mean_hamming(genomes: list[tuple[int, ...]]) -> float | None:
+    row = row_of([Individual(genome, genome, "init", status="failed") for genome in genomes])
+    found: float | None = row["mean_hamming"]
+    return found
 
 
 @given(
@@ -60,7 +66,8 @@ def test_a_row_says_whether_its_joules_are_modelled(
         tuple(DeviceEnergy(f"on {name}", 1.0, name, modelled) for name, modelled in meters.items()),
     )
     one.evaluation = Evaluation(2.0, "evaluated", 10, measurement)
-    row = evaluation_row(RUN, 0, 0, one)
+    (individual,) = Generation(0, [one], 1, Measurement(0.5)).evaluation_rows()
+    row = COLUMNS | individual
     assert row["estimated"] is estimated
     assert row["energy_j"] == (len(meters) or None)
     assert row["energy_source"] == ("+".join(sorted(meters)) or None)
@@ -69,8 +76,8 @@ def test_a_row_says_whether_its_joules_are_modelled(
 
 def test_a_generation_of_predictions_only_has_no_losses() -> None:
     one = Individual((1,), (1,), "crossover", status="predicted")
-    one.guess(1.0, 0.1)
-    row = generation_row(RUN, 3, [one], None, Measurement(0.5), filtering=Filtering(), population=1)
+    one.predict(1.0, 0.1)
+    row = row_of([one], 3)
     assert (row["mean_loss"], row["std_loss"], row["best_loss"]) == (None, None, None)
     table_from_rows([row], "generations")
 
@@ -82,9 +89,7 @@ def test_means_are_over_measured_losses_of_evaluated_and_cached() -> None:
         Individual((3,), (3,), "mutation", status="predicted", predicted_loss=-50.0),
         Individual((4,), (4,), "mutation", status="failed"),
     ]
-    row = generation_row(
-        RUN, 0, individuals, 1.0, Measurement(0.5), filtering=Filtering(), population=4
-    )
+    row = row_of(individuals, best_loss=1.0)
     assert (row["mean_loss"], row["std_loss"]) == (2.0, 1.0)
 
 
@@ -130,7 +135,7 @@ def test_an_archive_of_failures_teaches_nothing() -> None:
 def test_a_screened_genome_is_known_estimated_and_learned_from_but_never_a_result() -> None:
     archive = Archive()
     archive.add(Scored((1,), (1,), 3.0))
-    archive.screen_out(Screened((2,), 0.25, 0.5))
+    archive.add(Scored((2,), (2,), 0.5, fidelity=0.25))
     assert archive.training_set() == ([(1,)], [3.0])
     archive.incumbent_rungs = (Rung(0.25, 2.0, None),)
     # the incumbent lost 1 from the part to the whole, so the other is believed to
@@ -145,10 +150,10 @@ def test_a_screened_genome_is_known_estimated_and_learned_from_but_never_a_resul
 
 def test_training_goes_by_the_order_of_evaluation_and_failures_by_the_worst_estimate() -> None:
     archive = Archive()
-    archive.screen_out(Screened((0,), 0.25, 4.0))
+    archive.add(Scored((0,), (0,), 4.0, fidelity=0.25))
     archive.add(Scored((1,), (1,), 3.0))
     archive.add(Scored((2,), (2,), None))
-    archive.screen_out(Screened((3,), 0.5, 4.0))
+    archive.add(Scored((3,), (3,), 4.0, fidelity=0.5))
     archive.add(Scored((4,), (4,), 2.0))
     archive.incumbent_rungs = (Rung(0.25, 1.5, None),)
     # 4.0 on a quarter, where the incumbent has 1.5 and 2.0 on the whole; nothing is known of halves

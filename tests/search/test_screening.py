@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.screening import Screening, rank_correlation, screen, topk_recall
+from search.screening import Screener, Screening, rank_correlation, topk_recall
 
 
 def run(
@@ -13,23 +13,21 @@ def run(
     places: int,
     *,
     limit: int | None = None,
-    follow: int = 0,
+    pending: int = 0,
     fraction: float = 0.2,
     random_fraction: float = 0.1,
     already: tuple[int, int] = (0, 0),
     alike: Sequence[Hashable] | None = None,
 ) -> Screening:
-    return screen(
-        np.array(list(predicted), dtype=float),
-        places,
-        limit=limit,
-        follow=follow,
+    screener = Screener(
+        places=places,
         fraction=fraction,
         random_fraction=random_fraction,
         already=already,
-        alike=alike,
-        rng=np.random.default_rng(0),
+        pending=pending,
     )
+    order = np.array(list(predicted), dtype=float)
+    return screener.choose(order, np.random.default_rng(0), limit=limit, alike=alike)
 
 
 @given(
@@ -77,8 +75,8 @@ def test_the_control_is_kept_over_the_whole_search() -> None:
 
 def test_the_control_is_drawn_ahead_for_what_may_follow() -> None:
     assert len(run(range(16), 16, already=(26, 3)).random) == 0
-    assert len(run(range(16), 16, already=(26, 3), follow=4).random) == 1
-    assert len(run(range(16), 16, already=(26, 3), follow=4, limit=4).random) == 0
+    assert len(run(range(16), 16, already=(26, 3), pending=4).random) == 1
+    assert len(run(range(16), 16, already=(26, 3), pending=4, limit=4).random) == 0
 
 
 def test_the_evaluated_are_the_best_and_the_control() -> None:
@@ -94,18 +92,9 @@ def test_rounding_errors_do_not_draw_one_more() -> None:
 
 def test_the_control_comes_from_the_whole_pool() -> None:
     drawn = set()
+    screener = Screener(places=5, fraction=0.2, random_fraction=1.0, already=(0, 0))
     for seed in range(200):
-        drawn |= set(
-            screen(
-                np.arange(20.0),
-                5,
-                limit=None,
-                fraction=0.2,
-                random_fraction=1.0,
-                already=(0, 0),
-                rng=np.random.default_rng(seed),
-            ).random
-        )
+        drawn |= set(screener.choose(np.arange(20.0), np.random.default_rng(seed)).random)
     assert drawn == set(range(20))
 
 

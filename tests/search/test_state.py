@@ -5,10 +5,10 @@ import pytest
 
 from clso.energy import DeviceEnergy, Measurement
 from clso.errors import ArtifactError
-from search.journal import read_state, write_state
+from search.generation import SearchCounts
 from search.ladder import Rung
-from search.records import SearchCounts
-from search.state import LowestGuess, SearchState
+from search.state import LowestPrediction, SearchState
+from search.state_file import StateFile
 from search.toolbox import Parent
 
 IDENTITY = {"problem": "p", "seed": 1, "settings": {"population": 4, "surrogate": {"start": 5}}}
@@ -30,7 +30,7 @@ def a_state() -> SearchState:
         surrogate_start=3,
         surrogate_cost=Measurement(1.5, (DeviceEnergy("cpu", 3.0, "rapl", False),)),
         n_predictions=123,
-        lowest_guess=LowestGuess((1, 2), 3, -0.7),
+        lowest_guess=LowestPrediction((1, 2), 3, -0.7),
         least_limit=9.5,
         limited=SearchState(random_state=[3, [7], None], population=4),
         stop_reason="patience",
@@ -38,11 +38,12 @@ def a_state() -> SearchState:
 
 
 def save(path: Path, state: SearchState) -> None:
-    write_state(path, state.to_json(), IDENTITY)
+    StateFile(path, IDENTITY).write(state.to_json())
 
 
 def load(path: Path, identity: dict[str, object] | None = None) -> SearchState | None:
-    return read_state(path, IDENTITY if identity is None else identity, SearchState.from_json)
+    file = StateFile(path, IDENTITY if identity is None else identity)
+    return file.read(SearchState.from_json)
 
 
 @pytest.mark.parametrize("state", [a_state(), SearchState(random_state=[], population=4)])
@@ -101,7 +102,7 @@ def test_a_state_that_makes_no_sense_is_refused_by_name(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     path = tmp_path / "state.json"
-    write_state(path, a_state().to_json() | change, IDENTITY)
+    StateFile(path, IDENTITY).write(a_state().to_json() | change)
     with pytest.raises(ArtifactError, match=r"state\.json"):
         load(path)
 

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.errors import ArtifactError
+from clso.genome import GenomeSpace
 from search.toolbox import WORST_LOSS, Child, Operators, Parent
+
+
+def space_of(cardinalities: Sequence[int], exchangeable: Sequence[int] = ()) -> GenomeSpace:
+    space = GenomeSpace.of(cardinalities)
+    return GenomeSpace(space.slots, exchangeable=tuple(exchangeable))
 
 
 def operators(
@@ -24,13 +30,12 @@ def operators(
     exchangeable: Sequence[int] = (),
 ) -> Operators:
     return Operators(
-        cardinalities,
+        space_of(cardinalities, exchangeable),
         crossover=crossover,
         crossover_rate=crossover_rate,
         mutation_rate=mutation_rate,
         tournament_size=tournament_size,
         seed=seed,
-        exchangeable=exchangeable,
     )
 
 
@@ -197,13 +202,12 @@ def test_parents_with_repeated_picks_still_breed() -> None:
 
 def test_sets_of_any_size_are_drawn_and_stay_balanced_under_mutation_alone() -> None:
     made = Operators(
-        [30] * 8 + [3],
+        space_of([30] * 8 + [3], range(8)),
         crossover="uniform",
         crossover_rate=0.0,
         mutation_rate=0.5,
         tournament_size=2,
         seed=5,
-        exchangeable=range(8),
         any_size=True,
     )
 
