@@ -102,9 +102,8 @@ class GptProblem:
         self._cache = DenseCache(library, max_bytes=_CACHE_BYTES, device=frame.device)
         self._inputs = torch.tensor(inputs, device=frame.device)
         self._targets = torch.tensor(targets, device=frame.device)
-        n_batches = len(inputs)
-        counts = {math.ceil(fidelity * n_batches) for fidelity in _FIDELITIES}
-        self.fidelities = tuple(count / n_batches for count in sorted(counts))
+        counts = {math.ceil(fidelity * len(inputs)) for fidelity in _FIDELITIES}
+        self.fidelities = tuple(count / len(inputs) for count in sorted(counts))
         digest = hashlib.sha256(f"gpt {_ARITHMETIC} {share_layers} {inputs.shape}".encode())
         digest.update(f"{library.fingerprint} {frame.fingerprint}".encode())
         digest.update(np.ascontiguousarray(inputs).tobytes())

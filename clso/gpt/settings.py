@@ -33,7 +33,8 @@ class GptSettings(Section):
     """The crystalline GPT family.
 
     Attributes:
-        unigram_bias: an untied head with the unigram in it; a spectral readout has one anyway.
+        share_layers: one gene per slot for all layers, or one per layer and slot.
+        unigram_bias: an untied head that adds the log unigram; spectral readouts always do.
     """
 
     share_layers: bool = False

@@ -67,11 +67,13 @@ class _Split:
     """One split as losses read it: its columns, and the order of its contexts per bucketing.
 
     Attributes:
+        fingerprint: of the columns.
         columns: `(N + 1, n)`, the uniform function first.
         orders: per fidelity, the order under each bucketing.
     """
 
     def __init__(self, split: SplitColumns, bucketings: Sequence[str]) -> None:
+        self.fingerprint = split.columns.fingerprint
         self.columns = split.columns.with_uniform
         self.n_blocks, self.block_size = split.history.match.shape
         whole = [BucketOrder.by(bucketing, split.history) for bucketing in bucketings]
@@ -98,7 +100,7 @@ class MixtureProblem:
         names: of the N functions.
         families: of the N functions.
         space: K exchangeable slots and the bucketing.
-        fidelities: shares of the blocks.
+        fidelities: shares of the blocks of both splits.
         fingerprint: 64 hexadecimal digits of columns, buckets and the way weights are fitted.
 
     Raises:
@@ -142,11 +144,8 @@ class MixtureProblem:
         digest = hashlib.sha256(
             f"mixture {_ARITHMETIC} {slots} {self.bucketings} {smoothing!r} {steps}".encode()
         )
-        for columns, prepared in (
-            (tune.columns, self._tune),
-            (validation.columns, self._validation),
-        ):
-            digest.update(columns.fingerprint.encode())
+        for prepared in (self._tune, self._validation):
+            digest.update(prepared.fingerprint.encode())
             for order in prepared.orders[1.0]:
                 digest.update(order.contexts.tobytes())
                 digest.update(str(order.segments).encode())

@@ -4,7 +4,6 @@ import pytest
 from clso.mixture.columns import Columns
 from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.history import History
-from pipelines.families.mixture_rivals import AllAtOnce
 
 N_BLOCKS, LENGTH, N_FUNCTIONS = 9, 32, 6
 
@@ -25,20 +24,16 @@ def split_of(seed: int, worth: np.ndarray) -> SplitColumns:
 WORTH = np.array([0.05, 0.6, 0.1, 0.5, 0.02, 0.4])
 
 
-def problem(slots: int) -> MixtureProblem:
+@pytest.fixture(scope="module")
+def unlimited() -> MixtureProblem:
     return MixtureProblem(
         split_of(0, WORTH),
         split_of(1, WORTH),
-        slots=slots,
+        slots=N_FUNCTIONS,
         bucketings=("none", "match"),
         smoothing=5.0,
         steps=8,
     )
-
-
-@pytest.fixture(scope="module")
-def unlimited() -> MixtureProblem:
-    return problem(N_FUNCTIONS)
 
 
 def test_halves_are_all_blocks_each_once_in_their_order() -> None:
@@ -64,10 +59,3 @@ def test_the_heaviest_are_those_that_are_right_most_often(unlimited: MixtureProb
     assert unlimited.heaviest(3) == (2, 4, 6)
     assert unlimited.heaviest(1) == (2,)
     assert unlimited.heaviest(N_FUNCTIONS + 4) == (1, 2, 3, 4, 5, 6)
-
-
-@pytest.mark.parametrize(("slots", "cost"), [(N_FUNCTIONS, 1.0), (1, 3.5)])
-def test_all_functions_cost_as_many_evaluations_as_they_fill(
-    unlimited: MixtureProblem, slots: int, cost: float
-) -> None:
-    assert AllAtOnce(problem(slots), unlimited, steps=8, final_steps=60).cost == cost
