@@ -218,12 +218,12 @@ class Dataset:
         if train_tokens is None:
             return splits
         train, tune = splits["train"], splits["tune"]
-        size, there = train.block_size, train.n_blocks + tune.n_blocks
+        size, most_blocks = train.block_size, train.n_blocks + tune.n_blocks
         n_blocks = train_tokens // size
-        if train_tokens > there * size:
+        if train_tokens > most_blocks * size:
             raise DataError(
                 f"data.train_tokens is {train_tokens:,}, but train and tune have "
-                f"{there * size:,} tokens in blocks of {size}",
+                f"{most_blocks * size:,} tokens in blocks of {size}",
                 remedy="lower the budget, or add text",
             )
         if n_blocks < 2:
@@ -232,7 +232,7 @@ class Dataset:
                 f"train and one for tune",
                 remedy=f"raise it to {2 * size:,} at least",
             )
-        tune_blocks = min(max(round(n_blocks * tune.n_blocks / there), 1), n_blocks - 1)
+        tune_blocks = min(max(round(n_blocks * tune.n_blocks / most_blocks), 1), n_blocks - 1)
         splits["train"] = train.head((n_blocks - tune_blocks) * size)
         splits["tune"] = tune.head(tune_blocks * size)
         return splits

@@ -14,11 +14,11 @@ import json
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +31,8 @@ __all__ = ["FileReader", "Row"]
 _CHUNK_BYTES = 1 << 20
 _PARQUET_ROWS = 256
 _ROW_SUFFIXES = {".jsonl", ".ndjson", ".json"}
-_COMPRESSED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_COMPRESSED_SUFFIXES = {*_OPENERS, ".zst"}
 _DAMAGE = (
     OSError,
     EOFError,
@@ -162,12 +163,8 @@ def _streams(path: Path) -> Iterator[tuple[IO[bytes], str, str]]:
 
 def _unpacked(file: IO[bytes], name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
     suffix = Path(name).suffix.lower()
-    if suffix == ".gz":
-        return contextlib.closing(cast(IO[bytes], gzip.open(file)))
-    if suffix == ".bz2":
-        return contextlib.closing(bz2.open(file))
-    if suffix == ".xz":
-        return contextlib.closing(lzma.open(file))
+    if suffix in _OPENERS:
+        return contextlib.closing(_OPENERS[suffix](file))
     if suffix == ".zst":
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, "rb"), "zstd"))
     return contextlib.nullcontext(file)

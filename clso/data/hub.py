@@ -27,6 +27,7 @@ from clso.section import Count, Section
 __all__ = ["HubCorpus", "hub_is_reachable"]
 
 _PROBE_TIMEOUT_S = 5.0
+_OFFLINE_NAMES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _OFFLINE_REMEDY = (
     "without the network, use text that is installed (--set data.source=package) or your own "
@@ -39,10 +40,7 @@ def hub_is_reachable(timeout_s: float = _PROBE_TIMEOUT_S) -> bool:
 
     `HF_ENDPOINT` names another hub; `HF_HUB_OFFLINE` and `HF_DATASETS_OFFLINE` forbid connections.
     """
-    if any(
-        os.environ.get(name, "").upper() in _TRUE
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-    ):
+    if any(os.environ.get(name, "").upper() in _TRUE for name in _OFFLINE_NAMES):
         return False
     url = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)

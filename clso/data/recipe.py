@@ -150,7 +150,7 @@ class _Build:
     def _run(self, folder: Path) -> None:
         spool_path = folder / "text.spool"
         with Spool(spool_path) as spool:
-            extents = self._read_text(spool)
+            extents = {split: self._read_text(split, spool) for split in self.corpus.splits}
             rng = np.random.default_rng([self.recipe.seed, _SPLIT_STREAM])
             extents |= extents["train"].divide(self.shares, rng, spool.snap)
             tokenizer = self._make_tokenizer(spool, extents["train"])
@@ -161,14 +161,10 @@ class _Build:
         write_table(folder / "splits.parquet", table, "splits")
         atomic_write_json(folder / "manifest.json", self._manifest(tokenizer, table, folder) | text)
 
-    def _read_text(self, spool: Spool) -> dict[str, Extents]:
-        corpus = self.corpus
-        extents: dict[str, Extents] = {}
-        for split in corpus.splits:
-            with self.reporter.task(f"read {split} of {corpus.name}") as progress:
-                pieces = corpus.read(split)
-                extents[split] = spool.append(pieces, f"{corpus.name} ({split})", progress)
-        return extents
+    def _read_text(self, split: str, spool: Spool) -> Extents:
+        name = self.corpus.name
+        with self.reporter.task(f"read {split} of {name}") as progress:
+            return spool.append(self.corpus.read(split), f"{name} ({split})", progress)
 
     def _make_tokenizer(self, spool: Spool, train: Extents) -> Tokenizer:
         settings = self.recipe.tokenizer

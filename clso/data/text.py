@@ -21,21 +21,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "END_OF_DOCUMENT",
-    "Piece",
-    "articles",
-    "boundary_mask",
-    "is_heading",
-    "last_cut",
-]
+__all__ = ["END_OF_DOCUMENT", "Piece", "articles", "boundary_mask", "is_heading", "last_cut"]
 
 _HEADING = re.compile(r" = (?!=)[^\n]*(?<!=) = ?\r?\n?")
 _CUT_WINDOW = 1 << 12
 
 
 def _kinds() -> npt.NDArray[np.uint8]:
-    """Return the kind of each byte: 1 letter, 2 digit, 3 mark, 4 whitespace, 0 not ASCII."""
+    """Return the kind of each byte: 1 letter, 2 digit, 3 mark, 4 whitespace, 0 other."""
     kinds = np.zeros(256, np.uint8)
     for byte in range(128):
         character = chr(byte)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -81,12 +81,8 @@ class NvmlMeter:
 
     def read_j(self) -> float:
         """Return the joules since the driver was loaded."""
-        try:
-            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
-        except pynvml.NVMLError as error:
-            raise MeterError(
-                f"{self.device} has no energy counter: {error}", remedy=_REMEDY
-            ) from error
+        query = pynvml.nvmlDeviceGetTotalEnergyConsumption
+        return _answer(query, self._handle, f"{self.device} has no energy counter") / 1e3
 
 
 class _NvmlPowerMeter:
@@ -109,12 +105,8 @@ class _NvmlPowerMeter:
         self._sampler = Sampler(self.read_j, _SAMPLE_EVERY_S)
 
     def _read_w(self) -> float:
-        try:
-            return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
-        except pynvml.NVMLError as error:
-            raise MeterError(
-                f"{self.device} tells neither energy nor power: {error}", remedy=_REMEDY
-            ) from error
+        query = pynvml.nvmlDeviceGetPowerUsage
+        return _answer(query, self._handle, f"{self.device} tells neither energy nor power") / 1e3
 
     def read_j(self) -> float:
         """Take a sample and return the joules since the meter was made."""
@@ -127,6 +119,13 @@ class _NvmlPowerMeter:
     def close(self) -> None:
         """End the sampling thread."""
         self._sampler.close()
+
+
+def _answer(query: Callable[[Any], int], handle: Any, failure: str) -> float:  # noqa: ANN401
+    try:
+        return float(query(handle))
+    except pynvml.NVMLError as error:
+        raise MeterError(f"{failure}: {error}", remedy=_REMEDY) from error
 
 
 def _visible(setting: str | None, uuids: list[str]) -> list[int]:
