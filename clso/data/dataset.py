@@ -287,10 +287,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             *(manifest["splits"][name]["sha256"] for name in SPLITS),
         ]
         counts = [manifest["splits"][name]["tokens"] for name in SPLITS]
+        complete = set(map(type, strings)) == {str} and set(map(type, counts)) == {int}
     except (KeyError, TypeError):
-        strings, counts = [None], []
-    if not all(isinstance(text, str) for text in strings) or not all(
-        isinstance(count, int) for count in counts
-    ):
+        complete = False
+    if not complete:
         raise ArtifactError(f"{file} lacks entries of a data set's manifest", remedy=_REMEDY)
     return manifest

@@ -175,10 +175,9 @@ class HubCorpus:
             streaming=True,
         )
         user_has_cache = any(name in os.environ for name in ("HF_DATASETS_CACHE", "HF_HOME"))
+        cache_dir = None if user_has_cache else str(self._cache_dir)
         try:
-            rows: Iterable[dict[str, Any]] = load(
-                cache_dir=None if user_has_cache else str(self._cache_dir)
-            )
+            rows: Iterable[dict[str, Any]] = load(cache_dir=cache_dir)
         except Exception:
             if reachable or user_has_cache:
                 raise

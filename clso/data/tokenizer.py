@@ -114,11 +114,10 @@ class Tokenizer:
         """Read a `tokenizer.json`.
 
         Raises:
-            ArtifactError: it is missing or damaged.
+            ArtifactError: the file is missing or damaged.
         """
         try:
-            content = path.read_bytes()
-            return cls(tokenizers.Tokenizer.from_buffer(content))
+            return cls(tokenizers.Tokenizer.from_buffer(path.read_bytes()))
         except FileNotFoundError:
             raise ArtifactError(f"{path} does not exist") from None
         except Exception as error:  # the bindings raise plain Exception

@@ -29,6 +29,10 @@ class DeviceEnergy:
     source: str
     estimated: bool
 
+    def share(self, fraction: float) -> DeviceEnergy:
+        """Return a fraction of the joules."""
+        return self if self.energy_j is None else replace(self, energy_j=self.energy_j * fraction)
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -117,13 +121,7 @@ class Measurement:
         return [
             Measurement(
                 duration_s=self.duration_s * fraction,
-                devices=tuple(
-                    replace(
-                        device,
-                        energy_j=None if device.energy_j is None else device.energy_j * fraction,
-                    )
-                    for device in self.devices
-                ),
+                devices=tuple(device.share(fraction) for device in self.devices),
             )
             for fraction in fractions
         ]

@@ -54,10 +54,8 @@ class NvmlMeter:
         """
         try:
             pynvml.nvmlInit()
-            handles = [
-                pynvml.nvmlDeviceGetHandleByIndex(index)
-                for index in range(pynvml.nvmlDeviceGetCount())
-            ]
+            indices = range(pynvml.nvmlDeviceGetCount())
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices]
             uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
         except pynvml.NVMLError as error:
             raise MeterError(f"NVML finds no NVIDIA driver: {error}", remedy=_REMEDY) from error
