@@ -54,8 +54,8 @@ class TokenShapes:
 
     .. math:: p(c \mid h_k) = \frac{n(c, h_k) + 10 \, p(c \mid h_{k+1})}{n(h_k) + 10}
 
-    from the coarsest shape to the finest. n(c, h_k) counts the distinct tokens of class c and
-    shape h_k.
+    from the coarsest shape to the finest, with p(c | h_5) = p(c). n(c, h_k) counts the distinct
+    tokens of class c and shape h_k.
 
     Args:
         token_texts: the bytes that each token stands for, V of them.
