@@ -60,11 +60,18 @@ class _Part(NamedTuple):
     high: int
     pieces: Sequence[tuple[int, int, Int64Array | slice]]
 
+    @property
+    def lengths(self) -> list[int]:
+        """The number of chosen positions of each piece."""
+        return [
+            stop - start if isinstance(indices, slice) else len(indices)
+            for start, stop, indices in self.pieces
+        ]
+
     def scatter(self, values: UnsignedArray, out: UnsignedArray) -> None:
         """Write one value per position of the part to `out`, `(N,)`."""
         done = 0
-        for start, stop, indices in self.pieces:
-            length = stop - start if isinstance(indices, slice) else len(indices)
+        for (start, stop, indices), length in zip(self.pieces, self.lengths, strict=True):
             out[start:stop][indices] = values[done : done + length]
             done += length
 
@@ -225,14 +232,14 @@ class Context:
         """Return the keys `(id - low) << bits | symbol` of a part's positions."""
         assert self.ids is not None, "the empty context is counted in dense cells"
         bits = np.uint64(symbol_bits(source.alphabet))
-        pieces = [np.empty(0, np.uint64)]
-        for start, stop, indices in part.pieces:
-            keys = self.ids[start:stop][indices].astype(np.uint64)
-            keys -= np.uint64(part.low)
+        all_keys, done = np.empty(sum(part.lengths), dtype=np.uint64), 0
+        for (start, stop, indices), length in zip(part.pieces, part.lengths, strict=True):
+            keys = all_keys[done : done + length]
+            np.subtract(self.ids[start:stop][indices], np.uint32(part.low), out=keys)
             keys <<= bits
             keys |= self._symbols(start, stop, source)[indices]
-            pieces.append(keys)
-        return np.concatenate(pieces)
+            done += length
+        return all_keys
 
 
 def _ranges(starts: npt.NDArray[Any], limit: int) -> Iterator[tuple[int, int]]:
