@@ -33,7 +33,7 @@ from pipelines.studies.engine import Part, Row, Study, family_of
 from pipelines.studies.tuned import TunedProblems, search_space, tuned_config, tuned_yaml
 from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
-from search.tuning import Tuning, TuningSettings, check_budget, open_tuning
+from search.tuning import Tuning, TuningSettings, open_tuning
 from search.tuning.storage import hidden_url
 from search.validated import Halves
 
@@ -81,7 +81,7 @@ def tune(
         retries=asked.retries,
         seed=config.seed,
     )
-    check_budget(space, settings.budget)
+    settings.check_population(space)
     joules = settings.budget.energy_j is not None or "energy_j" in settings.objectives
     if joules and config.energy.meter == "none":
         raise ConfigError(

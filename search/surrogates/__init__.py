@@ -1,8 +1,7 @@
-"""Models that guess a genome's loss from evaluated ones, so that fewer need evaluating."""
+"""Models that predict a genome's loss from evaluated genomes, so that fewer are evaluated."""
 
-from search.surrogates.factory import SURROGATES, surrogate_factory
+from search.surrogates.factory import SURROGATES, metered, surrogate_factory
 from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
-from search.surrogates.metered import metered
 
 __all__ = [
     "SURROGATES",

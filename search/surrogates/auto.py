@@ -1,16 +1,16 @@
-r"""The surrogate that picks the kind which ranks best what it was not shown, or steps aside.
+"""The surrogate that picks the kind which ranks held-back genomes best, or steps aside.
 
 Notation: n evaluated genomes in the order of their evaluation.
 
-Each candidate kind learns twice from every other genome and guesses the ones between, so that
-every genome is once held back. Its figure is Spearman's correlation of guesses and losses over
-the newer half of the genomes: bred by the search, and better than most, as those are that it will
-be asked about. The first candidate, the best on the whole, learns anew from all n, unless another
-is clearly ahead: over some tens of genomes, small leads are chance.
+Each candidate kind learns from one half of the genomes (every second one) and predicts the other
+half, and the reverse. Its score is Spearman's correlation of predictions and losses over the newer
+n / 2 genomes, which were bred by the search like the candidates to come. The Gaussian process,
+the best kind overall, learns from all n unless another kind is clearly ahead: over tens of
+genomes, small leads are chance.
 
-The last generation held back instead would look like the next one too, but it misleads: whom a
-surrogate chose for evaluation lies within a narrow range of its own guesses, so its figure there
-is low however well it ranks all candidates, and lower than that of kinds that had no say.
+Holding back the last generation instead would mislead. The genomes that a surrogate chose for
+evaluation have similar predictions, so its correlation over them is low, however well it ranks
+all candidates.
 
 Source: Jin 2011 (choosing and managing surrogates in evolutionary computation).
 """
@@ -31,25 +31,25 @@ from search.surrogates.ridge import RidgeSurrogate
 
 __all__ = ["AutoSurrogate"]
 
-# Forest and perceptron ranked lower than boosting, at about its cost.
+# Random forest and MLP ranked lower than boosting, at about the same cost.
 _CANDIDATES: tuple[SurrogateFactory, ...] = (
     GaussianProcessSurrogate,
     RidgeSurrogate,
     GradientBoostingSurrogate,
 )
 _CLEAR_LEAD = 0.1
-_FEWEST_JUDGED = 8  # a correlation over fewer is as good as drawn
+_FEWEST_SCORED = 8  # a correlation over fewer genomes is mostly chance
 
 
 class AutoSurrogate:
-    """Guesses as the kind that ranked held-back evaluations best, if that one ranked well enough.
+    """Predicts with the kind that ranks held-back genomes best, if its score is high enough.
 
-    Aside it guesses of every genome the mean of all losses, with their standard deviation.
+    If it steps aside, it predicts the mean and the standard deviation of all losses.
 
     Args:
-        space: the genomes to learn from.
-        seed: of whichever kind is taken.
-        min_correlation: figure below which it steps aside.
+        space: of the genomes.
+        seed: of the chosen kind.
+        min_correlation: the score below which it steps aside.
     """
 
     def __init__(self, space: GenomeSpace, seed: int, *, min_correlation: float = 0.2) -> None:
@@ -57,44 +57,44 @@ class AutoSurrogate:
         self._seed = seed
         self._min_correlation = min_correlation
         self._chosen: Surrogate | None = None
-        self._known = (0.0, 0.0)
+        self._all_losses = (0.0, 0.0)
 
     @property
     def kind(self) -> str | None:
-        """The kind that was taken; `None`: none ranks well enough."""
+        """The chosen kind; `None`: no score is high enough."""
         return None if self._chosen is None else self._chosen.kind
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
         """Learn from evaluated genomes; see `Surrogate.fit`."""
-        self._known = (float(np.mean(losses)), float(np.std(losses)))
+        self._all_losses = (float(np.mean(losses)), float(np.std(losses)))
         self._chosen = None
-        figures = [self._figure(make, genomes, losses) for make in _CANDIDATES]
-        best = int(np.argmax(figures))
-        if figures[best] < self._min_correlation:
+        scores = [self._score(factory, genomes, losses) for factory in _CANDIDATES]
+        best = int(np.argmax(scores))
+        if scores[best] < self._min_correlation:
             return
-        if figures[0] >= max(self._min_correlation, figures[best] - _CLEAR_LEAD):
+        if scores[0] >= max(self._min_correlation, scores[best] - _CLEAR_LEAD):
             best = 0
         self._chosen = _CANDIDATES[best](self._space, self._seed)
         self._chosen.fit(genomes, losses)
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
+        """Predict losses; see `Surrogate.predict`."""
         if self._chosen is not None:
             return self._chosen.predict(genomes)
-        mean, std = self._known
+        mean, std = self._all_losses
         return np.full(len(genomes), mean), np.full(len(genomes), std)
 
-    def _figure(
-        self, make: SurrogateFactory, genomes: Sequence[Genome], losses: Sequence[float]
+    def _score(
+        self, factory: SurrogateFactory, genomes: Sequence[Genome], losses: Sequence[float]
     ) -> float:
-        """Return a kind's correlation over the newer half; minus infinity: it has none."""
+        """Return a kind's correlation over the newer genomes; minus infinity: it has none."""
         older = len(genomes) // 2
-        if len(genomes) - older < _FEWEST_JUDGED:
+        if len(genomes) - older < _FEWEST_SCORED:
             return -math.inf
-        guesses = np.empty(len(genomes))
+        predicted = np.empty(len(genomes))
         for held_back in (0, 1):
-            surrogate = make(self._space, self._seed)
+            surrogate = factory(self._space, self._seed)
             surrogate.fit(genomes[1 - held_back :: 2], losses[1 - held_back :: 2])
-            guesses[held_back::2] = surrogate.predict(genomes[held_back::2])[0]
-        correlation = rank_correlation(guesses[older:].tolist(), losses[older:])
+            predicted[held_back::2] = surrogate.predict(genomes[held_back::2])[0]
+        correlation = rank_correlation(predicted[older:].tolist(), losses[older:])
         return -math.inf if correlation is None else correlation

@@ -1,24 +1,26 @@
-"""The kinds of surrogates that settings may name: CLSO's own and those of other packages.
+"""The kinds of surrogates that settings may name: CLSO's own and the plug-ins of other packages.
 
-Another package offers a factory, called with a `GenomeSpace` and a seed, under the entry-point
-group `clso.surrogates`; its name is then a `surrogate.kind`.
+Another package offers a factory, called with a `GenomeSpace` and a seed, in the entry-point group
+`clso.surrogates`. The entry point's name is then a value of `surrogate.kind`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clso.plugins import Registry
-from search.surrogates.interface import Surrogate, SurrogateFactory
+from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
 
 if TYPE_CHECKING:
-    from clso.genome import GenomeSpace
+    from clso.energy import EnergyMonitor, Measurement
+    from clso.genome import Genome, GenomeSpace
     from search.settings import SurrogateSettings
 
-__all__ = ["OWN_SURROGATES", "SURROGATES", "surrogate_factory"]
+__all__ = ["OWN_SURROGATES", "SURROGATES", "metered", "surrogate_factory"]
 
 _CLASSES: Mapping[str, str] = {
     "mlp": "MlpSurrogate",
@@ -29,13 +31,12 @@ _CLASSES: Mapping[str, str] = {
     "auto": "AutoSurrogate",
 }
 
-
 OWN_SURROGATES: Final = tuple(_CLASSES)
-"""The kinds that no other package adds."""
+"""CLSO's own kinds."""
 
 
 def _made(kind: str, space: GenomeSpace, seed: int, **options: Any) -> Surrogate:  # noqa: ANN401
-    # its library takes a second to import, so that waits until a surrogate is made
+    # scikit-learn and torch take seconds to import; they are imported when first needed
     module = import_module(f"search.surrogates.{kind}")
     surrogate: Surrogate = getattr(module, _CLASSES[kind])(space, seed, **options)
     return surrogate
@@ -48,10 +49,10 @@ SURROGATES: Final[Registry[Any]] = Registry(
 
 
 def surrogate_factory(settings: SurrogateSettings) -> SurrogateFactory | None:
-    """Return what makes surrogates of the kind that is set; `None` for `"none"`.
+    """Return the factory of the kind in the settings; `None` for `"none"`.
 
     Raises:
-        ConfigError: the kind is a plug-in's that cannot be imported, or is unknown.
+        ConfigError: the kind is unknown, or a plug-in that cannot be imported.
     """
     if settings.kind == "none":
         return None
@@ -59,3 +60,49 @@ def surrogate_factory(settings: SurrogateSettings) -> SurrogateFactory | None:
     if settings.kind == "auto":
         return partial(factory, min_correlation=settings.min_correlation)
     return factory
+
+
+def metered(
+    factory: SurrogateFactory, monitor: EnergyMonitor, charge: Callable[[Measurement], None]
+) -> SurrogateFactory:
+    """Return a factory of the same surrogates that charges construction, fits and predictions.
+
+    Args:
+        factory: makes the surrogates.
+        monitor: measures them.
+        charge: receives the measurement of each step when the step ends.
+    """
+    return partial(_Metered, factory, monitor, charge)
+
+
+class _Metered:
+    def __init__(
+        self,
+        factory: SurrogateFactory,
+        monitor: EnergyMonitor,
+        charge: Callable[[Measurement], None],
+        space: GenomeSpace,
+        seed: int,
+    ) -> None:
+        self._monitor = monitor
+        self._charge = charge
+        with self._charged():
+            self._surrogate = factory(space, seed)
+
+    @property
+    def kind(self) -> str | None:
+        return self._surrogate.kind
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        with self._charged():
+            self._surrogate.fit(genomes, losses)
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        with self._charged():
+            return self._surrogate.predict(genomes)
+
+    @contextmanager
+    def _charged(self) -> Iterator[None]:
+        with self._monitor.window() as window:
+            yield
+        self._charge(window.measurement)

@@ -1,16 +1,16 @@
-r"""A Gaussian process over genomes: what options are worth, and how they depend on each other.
+r"""A Gaussian process over genomes: the effects of options, and their interactions.
 
 Notation: n genomes as rows x (`search.encoding`), centred rows c; h(x, y) the squared distance of
-two rows: of rows of zeros and ones, the entries in which they differ. The prior covariance of two
+two rows, which for zeros and ones counts the entries that differ. The prior covariance of two
 standardised losses is
 
 .. math::
     k(x, y) = s \left( a \frac{c_x \cdot c_y}{m} + (1 - a) e^{-h(x, y) / (2 \ell^2)} \right)
 
 with m the mean of :math:`c \cdot c`, so that both parts have variance about 1, and noise of
-variance s r. The linear part is ridge regression; the other lets genomes that share most of their
-options have like losses, whatever each option is worth alone. Share a, length l and noise r are
-the combination of a grid with the highest marginal likelihood, s follows in closed form.
+variance s r. The linear part is ridge regression. By the other part, genomes that share most of
+their options have similar losses. Share a, length l and noise r come from a grid by the highest
+marginal likelihood; s follows in closed form.
 
 Source: Rasmussen and Williams 2006, chapters 2 and 5; the kernel of Hamming distance as in
 Hutter, Hoos and Leyton-Brown 2011 (SMAC).
@@ -46,17 +46,17 @@ class _Prior(NamedTuple):
 
 
 class GaussianProcessSurrogate:
-    """Guesses losses by the posterior of a Gaussian process; the spread is its own.
+    """Predicts the posterior mean and standard deviation of a Gaussian process.
 
-    Time grows with the cube of the genomes, so of more than `most` it learns from the best half as
-    many and from as many of the others, evenly spaced by rank: the best alone would not show what
-    makes a genome bad. Its prior is chosen by `tuned_on` of those, evenly spaced by rank.
+    Time grows with the cube of the number of genomes. Of more than `most` genomes it learns from
+    the best `most / 2` and from others that are evenly spaced by rank: the best alone do not show
+    what makes a genome bad. The prior is chosen on at most `tuned_on` genomes.
 
     Args:
-        space: the genomes to learn from.
-        seed: unused; nothing here is drawn.
-        most: genomes that the posterior is conditioned on.
-        tuned_on: genomes that the prior is chosen by.
+        space: of the genomes.
+        seed: unused; nothing is random here.
+        most: number of genomes that the posterior is conditioned on.
+        tuned_on: number of genomes that the prior is chosen on.
     """
 
     kind = "gaussian_process"
@@ -70,9 +70,9 @@ class GaussianProcessSurrogate:
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
         """Learn from evaluated genomes; see `Surrogate.fit`."""
-        every = np.asarray(losses, dtype=np.float64)
-        kept = _thinned(np.argsort(every, kind="stable"), self._most)
-        observed = every[kept]
+        observed = np.asarray(losses, dtype=np.float64)
+        kept = _thinned(np.argsort(observed, kind="stable"), self._most)
+        observed = observed[kept]
         rows = self._encode([genomes[index] for index in kept]).astype(np.float64)
         self._mean, self._scale = float(observed.mean()), float(observed.std()) or 1.0
         standard = (observed - self._mean) / self._scale
@@ -89,7 +89,7 @@ class GaussianProcessSurrogate:
         self._variance = float(standard @ self._weights) / len(standard)
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
+        """Predict losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
         rows = self._encode(genomes).astype(np.float64)
@@ -106,7 +106,7 @@ class GaussianProcessSurrogate:
 
     def _parts(self, left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the linear part of k / s and the squared distances, `(n_left, n_right)` each."""
-        # both follow from the products of the rows as they are, most of the time of a prediction
+        # the products of the uncentred rows take most of the time; both results follow from them
         products = left @ right.T
         center = self._center
         shifts = (left @ center)[:, None] + (right @ center - center @ center)
@@ -114,12 +114,12 @@ class GaussianProcessSurrogate:
         return (products - shifts) / self._power, np.maximum(norms - 2.0 * products, 0.0)
 
     def _most_likely(self, rows: FloatArray, standard: FloatArray) -> _Prior:
-        best, found = -np.inf, _Prior(1.0, _LENGTHS[0], _NOISES[-1])
+        best, best_prior = -np.inf, _Prior(1.0, _LENGTHS[0], _NOISES[-1])
         parts = self._parts(rows, rows)
         for share, length in product(_LINEAR_SHARES, _LENGTHS):
             if share == 1.0 and length != _LENGTHS[0]:
-                continue  # without the other part its length says nothing
-            # one decomposition serves every noise
+                continue  # without the second part its length has no effect
+            # one decomposition serves all noises
             values, vectors = np.linalg.eigh(_mixed(*parts, _Prior(share, length, 0.0)))
             projected = np.square(vectors.T @ standard)
             for noise in _NOISES:
@@ -127,8 +127,8 @@ class GaussianProcessSurrogate:
                 scale = max(float((projected / spread).mean()), _ROUNDING)
                 likelihood = -len(rows) * np.log(scale) - float(np.log(spread).sum())
                 if likelihood > best:
-                    best, found = likelihood, _Prior(share, length, noise)
-        return found
+                    best, best_prior = likelihood, _Prior(share, length, noise)
+        return best_prior
 
 
 def _mixed(linear: FloatArray, differing: FloatArray, prior: _Prior) -> FloatArray:

@@ -1,14 +1,14 @@
-r"""Gradient boosting over genomes, as a committee whose members are checked on what they left out.
+r"""Gradient boosting over genomes: a committee whose members are checked on held-back folds.
 
-Notation: n genomes with losses y_i; fold f(i) of M; y_m(g) the guess of the member that learned
-from all folds but the m-th.
+Notation: n genomes with losses y_i, each in one of M folds f(i); y_m(g) the prediction of the
+member that learned from all folds but the m-th.
 
 .. math::
     y(g) = \frac{1}{M} \sum_m y_m(g), \qquad
     s^2(g) = \frac{1}{M} \sum_m (y_m(g) - y(g))^2 + \frac{1}{n} \sum_i (y_i - y_{f(i)}(g_i))^2
 
-The members' disagreement alone is too small a spread, as they share most of their genomes; the
-error on the genomes that they left out is of the right size, but the same everywhere.
+The spread of the members alone is too small, because they share most of their genomes. The error
+on the held-back folds has the right size, but is the same for all genomes.
 
 Source: Friedman 2002 (stochastic gradient boosting); Parmanto, Munro and Doyle 1996
 (cross-validation committees).
@@ -28,33 +28,23 @@ from search.surrogates.interface import FloatArray
 __all__ = ["GradientBoostingSurrogate"]
 
 _FEWEST = 2  # genomes that a member can learn from
+_MEMBERS = 4
+_DEPTH = 5  # so many options can interact
 
 
 class GradientBoostingSurrogate:
     """Boosted regression trees on one-hot genes, in a committee.
 
     Args:
-        space: the genomes to learn from.
+        space: of the genomes.
         seed: of the folds, and of the genomes and genes that a tree sees.
-        members: each leaves one fold out; at least 2.
         trees: per member.
-        depth: of a tree: as many options can matter jointly.
-        learning_rate: share of a tree's correction that is taken.
     """
 
     kind = "gradient_boosting"
 
-    def __init__(
-        self,
-        space: GenomeSpace,
-        seed: int,
-        *,
-        members: int = 4,
-        trees: int = 25,
-        depth: int = 5,
-        learning_rate: float = 0.2,
-    ) -> None:
-        # scikit-learn takes about a second to import, and searches without trees need none
+    def __init__(self, space: GenomeSpace, seed: int, *, trees: int = 25) -> None:
+        # scikit-learn takes about a second to import
         from sklearn.ensemble import GradientBoostingRegressor
 
         self._encode = MultiHot(space)
@@ -62,13 +52,13 @@ class GradientBoostingSurrogate:
         self._members: list[Any] = [
             GradientBoostingRegressor(
                 n_estimators=trees,
-                max_depth=depth,
-                learning_rate=learning_rate,
+                max_depth=_DEPTH,
+                learning_rate=0.2,
                 subsample=0.7,
                 max_features=0.1,
                 random_state=int(member_seed),
             )
-            for member_seed in self._rng.integers(2**31, size=members)
+            for member_seed in self._rng.integers(2**31, size=_MEMBERS)
         ]
         self._error = 0.0
 
@@ -77,18 +67,18 @@ class GradientBoostingSurrogate:
         rows, observed = self._encode(genomes), np.asarray(losses, dtype=np.float64)
         fold = self._rng.permutation(len(observed)) % len(self._members)
         if len(observed) == _FEWEST:
-            fold[:] = len(self._members)  # nobody leaves any out
+            fold[:] = len(self._members)  # no member holds any back
         squares = np.zeros(len(observed))
         for number, member in enumerate(self._members):
-            left_out = fold == number
-            member.fit(rows[~left_out], observed[~left_out])
-            if left_out.any():  # not so with fewer genomes than members
-                guessed = member.predict(rows[left_out])
-                squares[left_out] = np.square(observed[left_out] - guessed)
+            held_back = fold == number
+            member.fit(rows[~held_back], observed[~held_back])
+            if held_back.any():  # with fewer genomes than members, some folds are empty
+                predicted = member.predict(rows[held_back])
+                squares[held_back] = np.square(observed[held_back] - predicted)
         self._error = float(squares.mean())
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
+        """Predict losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
         rows = self._encode(genomes)

@@ -1,7 +1,7 @@
-"""What every surrogate can do.
+"""The interface of all surrogates.
 
-Notation: n genomes of L genes. A surrogate's mean and spread are guesses: they order candidates
-and are never results.
+Notation: n genomes of L genes. A surrogate predicts a mean and a spread for each loss; predictions
+order candidates and are never results.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Surrogate(Protocol):
-    """Guesses losses; equal seeds and equal training sets give equal guesses, bit for bit."""
+    """Predicts losses; equal seeds and training sets give equal predictions, bit for bit."""
 
     @property
     def kind(self) -> str | None:
-        """What kind its guesses are of; `None`: it steps aside, and nobody should go by them.
+        """The kind that predicts; `None`: the surrogate steps aside, its predictions are not used.
 
-        A surrogate that never steps aside has the same kind all its life; one that does decides
-        so in `fit`.
+        Only `fit` may change it.
         """
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
-        """Learn from evaluated genomes `(n, L)` and their finite losses `(n,)`, n >= 2.
+        """Learn from genomes `(n, L)` and their finite losses `(n,)`, n >= 2.
 
-        They come in the order of their evaluation.
+        The genomes are in the order of their evaluation.
         """
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
@@ -41,4 +40,4 @@ class Surrogate(Protocol):
 
 
 SurrogateFactory = Callable[[GenomeSpace, int], Surrogate]
-"""Makes an untrained surrogate for a space from a seed."""
+"""Makes an untrained surrogate from a space and a seed."""

@@ -1,6 +1,6 @@
 """The write-up's surrogate: an embedding per gene and a 3-layer perceptron.
 
-Notation: n genomes of L genes; M ensemble members.
+Notation: n genomes of L genes; M ensemble members; E numbers per embedding.
 """
 
 from __future__ import annotations
@@ -19,20 +19,25 @@ from search.surrogates.interface import FloatArray
 
 __all__ = ["FitnessPredictor", "MlpSurrogate"]
 
+_EMBEDDING, _HIDDEN = 8, 32
+_STEPS = 40  # of AdamW, each over all genomes
+_LEARNING_RATE = 2e-2  # falls linearly to zero
+_WEIGHT_DECAY = 2.0
+
 
 class FitnessPredictor(nn.Module):
     r"""An ensemble of M networks: an embedding per gene and a 3-layer perceptron.
 
     .. math:: y_m(g) = w_3 \cdot \phi(W_2\, \phi(W_1 [e_1(g_1); \dots; e_L(g_L)] + b_1) + b_2) + b_3
 
-    with phi = GELU and all weights the member's own; the members are computed together. Genes
+    with phi = GELU. Each member has weights of its own; all members are computed together. Genes
     that together pick a set share one table, and their embeddings are summed.
 
     Args:
         cardinalities: options per gene, `(L,)`.
         exchangeable: the genes that pick a set.
-        members: networks in the ensemble.
-        embedding: numbers per gene.
+        members: number of networks, M.
+        embedding: numbers per gene, E.
         hidden: width of both hidden layers.
         generator: draws the initial weights.
     """
@@ -76,7 +81,7 @@ class FitnessPredictor(nn.Module):
         """Return the members' outputs for genomes `(n, L)` int64, `(M, n)`."""
         assert isinstance(self.rows, torch.Tensor)
         rows = genomes + self.rows  # (M, n, L)
-        # not `embedding`, whose backward pass is several times slower on the processor
+        # the backward pass of `embedding` is several times slower on the CPU
         embedded = self.table.index_select(0, rows.flatten())
         embedded = embedded.view(*rows.shape, -1)  # (M, n, L, E)
         if self.exchangeable:
@@ -92,44 +97,27 @@ class FitnessPredictor(nn.Module):
 
 
 class MlpSurrogate:
-    """A `FitnessPredictor` whose members each learn a bootstrap sample; the spread is theirs.
+    """A `FitnessPredictor` whose members each learn from a bootstrap sample.
+
+    The spread is the standard deviation over the members.
 
     Args:
-        space: the genomes to learn from.
+        space: of the genomes.
         seed: of the initial weights and the bootstrap.
-        members: networks in the ensemble.
-        embedding: numbers per gene.
-        hidden: width of the hidden layers.
-        steps: full-batch AdamW steps.
-        learning_rate: falls linearly to zero.
-        weight_decay: AdamW's.
+        members: number of networks.
     """
 
     kind = "mlp"
 
-    def __init__(
-        self,
-        space: GenomeSpace,
-        seed: int,
-        *,
-        members: int = 5,
-        embedding: int = 8,
-        hidden: int = 32,
-        steps: int = 40,
-        learning_rate: float = 2e-2,
-        weight_decay: float = 2.0,
-    ) -> None:
+    def __init__(self, space: GenomeSpace, seed: int, *, members: int = 5) -> None:
         self._members = members
-        self._steps = steps
-        self._learning_rate = learning_rate
-        self._weight_decay = weight_decay
         self._bootstrap = np.random.default_rng(seed)
         self._network = FitnessPredictor(
             space.cardinalities,
             exchangeable=space.exchangeable,
             members=members,
-            embedding=embedding,
-            hidden=hidden,
+            embedding=_EMBEDDING,
+            hidden=_HIDDEN,
             generator=torch.Generator().manual_seed(seed),
         )
         self._center, self._scale = 0.0, 1.0
@@ -146,20 +134,17 @@ class MlpSurrogate:
             targets = torch.as_tensor((observed - self._center) / self._scale).float()
             importance = torch.as_tensor(weights / count).float()  # (M, n)
             optimizer = torch.optim.AdamW(
-                self._network.parameters(),
-                lr=self._learning_rate,
-                weight_decay=self._weight_decay,
-                fused=True,
+                self._network.parameters(), weight_decay=_WEIGHT_DECAY, fused=True
             )
-            for step in range(self._steps):
-                optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - step / self._steps)
+            for step in range(_STEPS):
+                optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
                 optimizer.zero_grad()
                 error = self._network(inputs) - targets
                 (importance * error.square()).sum().backward()
                 optimizer.step()
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
+        """Predict losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
         with one_thread(), torch.inference_mode():

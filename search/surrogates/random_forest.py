@@ -15,23 +15,22 @@ __all__ = ["RandomForestSurrogate"]
 
 
 class RandomForestSurrogate:
-    """Regression trees on one-hot genes; the spread is that of the trees.
+    """Regression trees on one-hot genes; the spread is the standard deviation over the trees.
 
     Args:
-        space: the genomes to learn from.
-        seed: of bootstrap and feature choice.
-        trees: in the forest.
+        space: of the genomes.
+        seed: of the bootstrap and the choice of features.
     """
 
     kind = "random_forest"
 
-    def __init__(self, space: GenomeSpace, seed: int, *, trees: int = 32) -> None:
-        # scikit-learn takes about a second to import, and searches without a forest need none
+    def __init__(self, space: GenomeSpace, seed: int) -> None:
+        # scikit-learn takes about a second to import
         from sklearn.ensemble import RandomForestRegressor
 
         self._encode = MultiHot(space)
         self._forest: Any = RandomForestRegressor(
-            n_estimators=trees, max_features=1 / 3, random_state=seed, n_jobs=1
+            n_estimators=32, max_features=1 / 3, random_state=seed, n_jobs=1
         )
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
@@ -39,7 +38,7 @@ class RandomForestSurrogate:
         self._forest.fit(self._encode(genomes), np.asarray(losses, dtype=np.float64))
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
+        """Predict losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
         encoded = self._encode(genomes)

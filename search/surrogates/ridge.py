@@ -1,4 +1,4 @@
-"""Ridge regression over genomes: what each option is worth alone."""
+"""Ridge regression over genomes: the effect of each option alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["RidgeSurrogate"]
 
 
 class RidgeSurrogate:
-    """Linear regression on one-hot genes with the penalty that the evidence favours.
+    """Linear regression on one-hot genes; the penalty has the highest evidence.
 
-    Its spread is that of the posterior. What a pick is worth must not depend on the other picks;
-    where that roughly holds, it learns from far fewer genomes than the others.
+    The spread is the posterior's. Where options hardly interact, ridge regression learns from far
+    fewer genomes than the other kinds.
 
     Args:
-        space: the genomes to learn from.
-        seed: unused; nothing here is drawn.
+        space: of the genomes.
+        seed: unused; nothing is random here.
 
     Source: MacKay 1992 (Bayesian interpolation).
     """
@@ -40,13 +40,13 @@ class RidgeSurrogate:
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
         """Learn from evaluated genomes; see `Surrogate.fit`."""
         observed = np.asarray(losses, dtype=np.float64)
-        # its priors on the two variances assume values of order 1
+        # the priors on the two variances assume losses of order 1
         self._scale = float(observed.std()) or 1.0
         with one_thread():
             self._ridge.fit(self._encode(genomes).astype(np.float64), observed / self._scale)
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
-        """Guess losses; see `Surrogate.predict`."""
+        """Predict losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
         encoded = self._encode(genomes).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Optuna tunes the settings of a search; nothing outside this package knows Optuna.
+"""Optuna tunes the settings of a search; no module outside this package imports Optuna.
 
-For a problem of one's own, any study of Optuna will do:
+A problem of your own can use any Optuna study:
 
     space = SearchSpace({"population": Range(8, 48)}, SearchSettings())
 
@@ -12,12 +12,12 @@ For a problem of one's own, any study of Optuna will do:
     study.optimize(objective, n_trials=20)
     best = space.settings_of(study.best_trial)
 
-`open_tuning` has a study that is kept, resumed and pruned, of searches on one half of the data
-judged by the other. `known_genomes` takes a study over genomes as the start of a search.
+`open_tuning` opens a study that is stored, resumed and pruned; its searches read one half of the
+data and are judged by the other. `known_genomes` reads a study over genomes as a search's start.
 """
 
 from search.tuning.history import known_genomes
-from search.tuning.settings import TuningSettings, check_budget
+from search.tuning.settings import TuningSettings
 from search.tuning.space import Choices, Params, Range, SearchSpace
 from search.tuning.study import Tuning, open_tuning
 
@@ -28,7 +28,6 @@ __all__ = [
     "SearchSpace",
     "Tuning",
     "TuningSettings",
-    "check_budget",
     "known_genomes",
     "open_tuning",
 ]

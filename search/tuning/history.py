@@ -1,9 +1,9 @@
-"""A study of Optuna over genomes, read as the history of a search.
+"""An Optuna study over genomes, read as the history of a search.
 
     genomes, losses = known_genomes(study, space)
     search = Search(space, settings, start=genomes[: settings.population])
 
-The search asks for its start genomes like for all others. Their losses can be told at once:
+The search asks for its start genomes as for all others. Their losses can be told at once:
 
     asked = set(search.ask())
     for genome, loss in zip(genomes, losses):
@@ -31,8 +31,8 @@ def known_genomes(
 ) -> tuple[list[Genome], list[float]]:
     """Return the genomes that a study evaluated and their losses, the lowest first.
 
-    Each slot is a parameter of its name (`gene0`, `gene1`, ... where only the numbers of options
-    are given): an integer is the option's index, a categorical value counts by its place among
+    Each slot is a parameter of the same name (`gene0`, `gene1`, ... if only the numbers of options
+    are given). An integer is the option's index; a categorical value stands for its place among
     the choices. Genomes are in canonical form, each with its lowest loss. Only complete trials
     count.
 
@@ -41,7 +41,7 @@ def known_genomes(
         space: as for `Search`.
 
     Raises:
-        ConfigError: the study has another objective, or a trial without one of the slots.
+        ConfigError: the study has another objective, or a trial lacks a slot.
         GenomeError: an option outside the space.
     """
     if study.directions != [StudyDirection.MINIMIZE]:

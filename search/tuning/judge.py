@@ -1,4 +1,4 @@
-"""One trial: a search per seed, each at the same budget, and what the study is told of them."""
+"""One trial: a search per seed, each with the same budget, and the values reported to the study."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ERROR = "error"
 
 @dataclass(frozen=True)
 class Judge:
-    """The objective.
+    """The objective function of a study.
 
     Attributes:
-        space: what a trial may pick.
+        space: the dimensions that a trial picks.
         settings: of the study.
         problems: makes the problem for a trial's values of the library, none for the run's own.
         monitor: measures the searches.
@@ -39,16 +39,16 @@ class Judge:
     monitor: EnergyMonitor
 
     def __call__(self, trial: Trial) -> float | Sequence[float]:
-        """Return a trial's mean loss over seeds; with two objectives its mean joules too.
+        """Return the trial's mean loss over seeds; with two objectives its mean joules too.
 
         Raises:
-            TrialPruned: the pruner has seen enough.
-            WorkError: a search found nothing with a finite loss, or was not measured.
+            TrialPruned: the pruner ends the trial.
+            WorkError: a search found no finite loss, or its joules were not measured.
         """
-        for name in (SEARCHES, ERROR):
-            # a trial that is tried again comes with what it left when it failed
+        for name, empty in ((SEARCHES, []), (ERROR, None)):
+            # a repeated trial has the attributes of the failed one
             if name in trial.user_attrs:
-                trial.set_user_attr(name, [] if name == SEARCHES else None)
+                trial.set_user_attr(name, empty)
         try:
             return self._judged(trial)
         except optuna.TrialPruned:
@@ -61,48 +61,46 @@ class Judge:
         settings = self.settings
         params = self.space.suggest(trial)
         halves = self.problems(self.space.library(params))
-        found: list[ValidatedLoss] = []
-        for number, seed in enumerate(settings.seeds):
-            outcome = halves.search(
+        results: list[ValidatedLoss] = []
+        for step, seed in enumerate(settings.seeds):
+            result = halves.search(
                 self.space.settings(params),
                 settings.budget,
                 seed=seed,
                 family=settings.family,
                 monitor=self.monitor,
-                should_stop=self._watch(trial, found) if settings.pruner == "hyperband" else None,
+                should_stop=self._watch(trial, results) if settings.pruner == "hyperband" else None,
             )
-            found.append(outcome)
-            trial.set_user_attr(SEARCHES, [asdict(one) for one in found])
-            if not outcome.complete:
+            results.append(result)
+            trial.set_user_attr(SEARCHES, [asdict(result) for result in results])
+            if not result.complete:
                 raise optuna.TrialPruned
-            if outcome.loss is None:
+            if result.loss is None:
                 raise WorkError(f"no genome of seed {seed} has a finite loss")
-            if settings.pruner == "wilcoxon" and number + 1 < len(settings.seeds):
-                trial.report(outcome.loss, number)
-                if trial.should_prune():
+            if settings.pruner == "wilcoxon":
+                trial.report(result.loss, step)
+                if step + 1 < len(settings.seeds) and trial.should_prune():
                     raise optuna.TrialPruned
-        if settings.pruner == "wilcoxon":
-            trial.report(found[-1].loss or 0.0, len(found) - 1)
-        loss = fmean(one.loss for one in found if one.loss is not None)
+        loss = fmean(_losses(results))
         if settings.objectives == ("loss",):
             return loss
-        joules = [one.energy_j for one in found if one.energy_j is not None]
-        if len(joules) < len(found):
+        joules = [result.energy_j for result in results if result.energy_j is not None]
+        if len(joules) < len(results):
             raise WorkError("the joules of a search were not measured")
         return loss, fmean(joules)
 
     def _watch(
-        self, trial: Trial, found: Sequence[ValidatedLoss]
+        self, trial: Trial, results: Sequence[ValidatedLoss]
     ) -> Callable[[int, float | None], bool]:
-        """Return what Hyperband is told between the generations of the next search."""
-        losses = [one.loss for one in found if one.loss is not None]
-        begun = len(found) * self.settings.budget.whole
+        """Return a callback that reports the generations of the next search to Hyperband."""
+        losses = _losses(results)
+        begun = len(results) * self.settings.budget.whole
         seen = begun
 
         def should_stop(spent: int, loss: float | None) -> bool:
             nonlocal seen
             step = begun + spent
-            # a generation that evaluated nothing new has nothing to tell
+            # a generation without new evaluations is not reported
             if loss is None or step <= seen:
                 return False
             seen = step
@@ -110,3 +108,7 @@ class Judge:
             return trial.should_prune()
 
         return should_stop
+
+
+def _losses(results: Sequence[ValidatedLoss]) -> list[float]:
+    return [result.loss for result in results if result.loss is not None]

@@ -1,4 +1,4 @@
-"""What a study is told, and the sampler and pruner that follow.
+"""The settings of a study, and the sampler and pruner that follow from them.
 
 Sources: TPE, Bergstra et al., NeurIPS 2011, multivariate by Falkner et al., ICML 2018; Hyperband,
 Li et al., JMLR 18 (2018), as asynchronous successive halving by Li et al., MLSys 2020.
@@ -16,9 +16,9 @@ from optuna.samplers import TPESampler
 from clso.errors import ConfigError
 from search.settings import Budget
 from search.tuning.space import SearchSpace
-from search.tuning.storage import experimental
+from search.tuning.storage import quiet_optuna
 
-__all__ = ["Objective", "TuningSettings", "check_budget", "pruner_of", "sampler_of"]
+__all__ = ["Objective", "TuningSettings"]
 
 Objective = Literal["loss", "energy_j"]
 
@@ -28,15 +28,15 @@ _FIRST_RUNG = 8  # a budget of joules is first looked at after this part of a se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningSettings:
-    """What a study is told.
+    """The settings of a study.
 
     Attributes:
         family: the name of what is searched.
-        trials: settings to try, pruned ones included.
+        trials: number of trials, pruned ones included.
         seeds: of each trial's searches.
         budget: of each search.
         objectives: `loss`, or both; all are minimized.
-        pruner: none where there are two objectives.
+        pruner: `none` if there are two objectives.
         retries: of a trial that failed or whose process died.
         seed: of the sampler.
 
@@ -70,49 +70,41 @@ class TuningSettings:
                 remedy="set tune.pruner to none, or leave energy_j out of tune.objectives",
             )
 
+    def check_population(self, space: SearchSpace) -> None:
+        """Refuse a budget of evaluations that is smaller than the first generation.
 
-def check_budget(space: SearchSpace, budget: Budget) -> None:
-    """Refuse a budget that ends before anything has been bred.
+        Raises:
+            ConfigError: the largest population of the space does not fit in.
+        """
+        evaluations, largest = self.budget.evaluations, space.largest_population
+        if evaluations is not None and evaluations < largest:
+            raise ConfigError(
+                f"a budget of {evaluations} evaluations ends within the first generation of a "
+                f"population of {largest}",
+                remedy="raise tune.budget.evaluations, or lower tune.space.population",
+            )
 
-    Raises:
-        ConfigError: the largest population does not fit in.
-    """
-    most = int(space.bounds("population")[1])
-    if budget.evaluations is not None and budget.evaluations < most:
-        raise ConfigError(
-            f"a budget of {budget.evaluations} evaluations ends within the first generation of a "
-            f"population of {most}",
-            remedy="raise tune.budget.evaluations, or lower tune.space.population",
+    def new_pruner(self, space: SearchSpace) -> BasePruner:
+        """Return the pruner of a study over a space."""
+        if self.pruner == "wilcoxon":
+            with quiet_optuna():
+                return WilcoxonPruner()
+        if self.pruner == "none":
+            return NopPruner()
+        whole = self.budget.whole
+        # trials are first compared when every population has finished its first generation
+        first = space.largest_population if self.budget.evaluations else whole // _FIRST_RUNG
+        return HyperbandPruner(
+            min_resource=first, max_resource=whole * len(self.seeds), reduction_factor=_REDUCTION
         )
 
+    def new_sampler(self, n_trials: int) -> TPESampler:
+        """Return the sampler of the next trial, seeded for that trial alone.
 
-def pruner_of(space: SearchSpace, settings: TuningSettings) -> BasePruner:
-    """Return what ends trials early."""
-    if settings.pruner == "wilcoxon":
-        with experimental():
-            return WilcoxonPruner()
-    if settings.pruner == "none":
-        return NopPruner()
-    budget = settings.budget
-    # every population has its first generation behind it when trials are first compared
-    first = (
-        int(space.bounds("population")[1]) if budget.evaluations else budget.whole // _FIRST_RUNG
-    )
-    return HyperbandPruner(
-        min_resource=first,
-        max_resource=budget.whole * len(settings.seeds),
-        reduction_factor=_REDUCTION,
-    )
-
-
-def sampler_of(seed: int, before: int) -> TPESampler:
-    """Return what draws a trial's values, seeded for it alone.
-
-    Args:
-        seed: of the study.
-        before: trials so far that did not fail.
-    """
-    drawn = np.random.SeedSequence([seed, before]).generate_state(1)
-    with experimental():
-        # conditional dimensions are grouped with those that they occur with
-        return TPESampler(seed=int(drawn[0]), multivariate=True, group=True)
+        Args:
+            n_trials: the number of trials so far that did not fail.
+        """
+        seed = np.random.SeedSequence([self.seed, n_trials]).generate_state(1)
+        with quiet_optuna():
+            # conditional dimensions are grouped with the dimensions that they occur with
+            return TPESampler(seed=int(seed[0]), multivariate=True, group=True)

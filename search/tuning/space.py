@@ -1,14 +1,13 @@
-"""What may be tuned, as Optuna's users know it: named dimensions, some under a condition.
+"""The dimensions of a study, as Optuna's users know them: named, some under a condition.
 
-A dimension is named as in the configuration, below `search`: `population`, `surrogate.start`. What
-else there is (`mixture.slots`) belongs to the library and is handed to whoever makes the problem.
-The conditions are Optuna's define-by-run ones: a trial that has no surrogate has no
-`surrogate.start` either.
+A dimension is named as in the configuration, below `search`: `population`, `surrogate.start`. All
+other names (`mixture.slots`) are of the library, and go to the function that makes the problem.
+Conditions follow Optuna's define-by-run: a trial without a surrogate has no `surrogate.start`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -26,10 +25,10 @@ Params = dict[str, Scalar]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """All values from `low` to `high`, both included; whole numbers where both are.
+    """All values from `low` to `high`, both included; integers if both are integers.
 
     Raises:
-        ConfigError: there are none, or a range by factors does not begin above 0.
+        ConfigError: the range is empty, or a logarithmic one does not begin above 0.
     """
 
     low: float
@@ -46,22 +45,31 @@ class Range:
 
     @property
     def fixed(self) -> Scalar | None:
-        """The one value, if there are no others."""
+        """The only value; `None` if there are several."""
         return self.low if self.low == self.high else None
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value."""
+        return self.low, self.high
+
     def suggest(self, trial: BaseTrial, name: str) -> Scalar:
-        """Have a trial pick a value."""
+        """Let a trial pick a value."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(name, self.low, self.high, log=self.log)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the dimension as a JSON value."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Some values.
+    """A list of values.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: the list is empty.
     """
 
     values: tuple[Scalar, ...]
@@ -71,16 +79,26 @@ class Choices:
             raise ConfigError("a dimension has no values to choose from", remedy="give one")
 
     def __contains__(self, value: object) -> bool:
-        return any(type(value) is type(one) and value == one for one in self.values)
+        return any(type(value) is type(choice) and value == choice for choice in self.values)
 
     @property
     def fixed(self) -> Scalar | None:
-        """The one value, if there are no others."""
+        """The only value; `None` if there are several."""
         return self.values[0] if len(self.values) == 1 else None
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value, of numbers."""
+        numbers = [float(value) for value in self.values]
+        return min(numbers), max(numbers)
+
     def suggest(self, trial: BaseTrial, name: str) -> Scalar:
-        """Have a trial pick a value."""
+        """Let a trial pick a value."""
         return cast(Scalar, trial.suggest_categorical(name, self.values))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the dimension as a JSON value."""
+        return {"values": list(self.values)}
 
 
 Dimension = Range | Choices
@@ -88,10 +106,10 @@ Dimension = Range | Choices
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """All dimensions, and the search that has what is in none of them.
+    """All dimensions of a study, and the search that gives the values of all other settings.
 
     Attributes:
-        dimensions: by name, in the order in which they are drawn.
+        dimensions: by name, in the order in which a trial picks them.
         base: the run's own search.
 
     Raises:
@@ -102,26 +120,26 @@ class SearchSpace:
     base: SearchSettings
 
     def __post_init__(self) -> None:
-        known = set(_flat(self.base))
+        known = set(self.own)
         unknown = [name for name in self.dimensions if name not in known and not _of_library(name)]
         if unknown:
             raise ConfigError(
                 f"there is no hyperparameter {unknown[0]!r} to tune",
                 remedy="there are " + ", ".join(sorted(known)),
             )
-        smallest, _ = self.bounds("population")
-        for name, room in (("elites", smallest - 1), ("tournament_size", smallest)):
-            most = self.bounds(name)[1]
-            if most > room:
+        smallest, largest = self._bounds("population")
+        for name, limit in (("elites", smallest - 1), ("tournament_size", smallest)):
+            greatest = self._bounds(name)[1]
+            if greatest > limit:
                 raise ConfigError(
-                    f"{name} may be {most:g} where population may be {smallest:g}, "
-                    f"expected at most {room:g}",
+                    f"{name} may be {greatest:g} where population may be {smallest:g}, "
+                    f"expected at most {limit:g}",
                     remedy=f"raise tune.space.population's least value, or narrow {name}",
                 )
-        sizes, rule = self.bounds("population"), self.base.adaptive_population
-        if rule.enabled and (sizes[0] < rule.min or sizes[1] > rule.max):
+        rule = self.base.adaptive_population
+        if rule.enabled and (smallest < rule.min or largest > rule.max):
             raise ConfigError(
-                f"population may be {sizes[0]:g} to {sizes[1]:g}, and adaptive_population keeps it "
+                f"population may be {smallest:g} to {largest:g}, and adaptive_population keeps it "
                 f"between {rule.min} and {rule.max}",
                 remedy="narrow tune.space.population, or widen adaptive_population's bounds",
             )
@@ -129,43 +147,32 @@ class SearchSpace:
     @property
     def own(self) -> Params:
         """The values of the run's own search, by their names."""
-        return _flat(self.base)
+        flat: dict[str, Any] = {}
+        for name, value in self.base:
+            if name in ("surrogate", "local_search"):
+                flat |= {f"{name}.{key}": inner for key, inner in value}
+            elif not isinstance(value, Section):
+                flat[name] = value
+        return flat
 
-    def bounds(self, name: str) -> tuple[float, float]:
-        """Return the least and the greatest number that a hyperparameter may have."""
-        dimension = self.dimensions.get(name)
-        if dimension is None:
-            own = float(_flat(self.base)[name])
-            return own, own
-        if isinstance(dimension, Range):
-            return dimension.low, dimension.high
-        numbers = [float(value) for value in dimension.values]
-        return min(numbers), max(numbers)
+    @property
+    def largest_population(self) -> int:
+        """The largest population that a trial may pick."""
+        return int(self._bounds("population")[1])
 
     def suggest(self, trial: BaseTrial) -> Params:
-        """Have a trial pick every value that matters in view of those before."""
-        found: Params = {}
-        for name, dimension in self.dimensions.items():
-            if self._matters(name, found):
-                fixed = dimension.fixed
-                found[name] = dimension.suggest(trial, name) if fixed is None else fixed
-        return found
+        """Let a trial pick the value of every dimension whose condition holds."""
+        return self._values(lambda name, dimension: dimension.suggest(trial, name))
 
     def completed(self, picked: Mapping[str, Scalar]) -> Params:
-        """Return a trial's values, so far as it has them, with the fixed ones between.
+        """Return the values that a trial has picked, with the fixed values among them.
 
-        Optuna does not hear of fixed values.
+        Optuna does not know fixed values.
         """
-        found: Params = {}
-        for name, dimension in self.dimensions.items():
-            if self._matters(name, found):
-                value = picked.get(name) if dimension.fixed is None else dimension.fixed
-                if value is not None:
-                    found[name] = value
-        return found
+        return self._values(lambda name, _: picked.get(name))
 
     def own_values(self, library: Mapping[str, Scalar]) -> Params:
-        """Return the run's own values where they are in the space, for a trial to begin with.
+        """Return the run's own values that lie in the space, for the first trial.
 
         Args:
             library: the run's own values of the library's dimensions.
@@ -174,58 +181,58 @@ class SearchSpace:
         return {
             name: own[name]
             for name, dimension in self.dimensions.items()
-            if dimension.fixed is None and own.get(name) in dimension and self._matters(name, own)
+            if dimension.fixed is None and own.get(name) in dimension and self._applies(name, own)
         }
 
     def settings(self, params: Mapping[str, Scalar]) -> SearchSettings:
-        """Return the run's own search with a trial's values."""
-        plain: dict[str, Any] = self.base.model_dump()
+        """Return the run's own search with the values of a trial."""
+        fields: dict[str, Any] = self.base.model_dump()
         for name in params:
             if not _of_library(name):
                 section, _, field = name.rpartition(".")
-                (plain[section] if section else plain)[field] = params[name]
-        return SearchSettings(**plain)
+                (fields[section] if section else fields)[field] = params[name]
+        return SearchSettings(**fields)
 
     def settings_of(self, trial: BaseTrial) -> SearchSettings:
-        """Return the search of a trial: one under way, which picks its values, or an ended one."""
+        """Return the search of a trial; a running trial picks its values, an ended one has them."""
         return self.settings(self.suggest(trial))
 
     def library(self, params: Mapping[str, Scalar]) -> Params:
-        """Return the part of a trial's values that is about the library."""
+        """Return the values of the library's dimensions alone."""
         return {name: value for name, value in params.items() if _of_library(name)}
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a study must agree with to go on, as JSON values."""
+        """Return the space as a JSON value; a study continues only with an equal one."""
         return {
-            "dimensions": {name: _plain(one) for name, one in self.dimensions.items()},
+            "dimensions": {name: one.to_json() for name, one in self.dimensions.items()},
             "base": self.base.model_dump(mode="json"),
         }
 
-    def _matters(self, name: str, found: Mapping[str, Scalar]) -> bool:
+    def _values(self, pick: Callable[[str, Dimension], Scalar | None]) -> Params:
+        """Return the fixed and the picked values of all dimensions whose conditions hold."""
+        params: Params = {}
+        for name, dimension in self.dimensions.items():
+            if self._applies(name, params):
+                value = pick(name, dimension) if dimension.fixed is None else dimension.fixed
+                if value is not None:
+                    params[name] = value
+        return params
+
+    def _bounds(self, name: str) -> tuple[float, float]:
+        """Return the least and the greatest value that a numeric setting may have."""
+        dimension = self.dimensions.get(name)
+        return (float(self.own[name]),) * 2 if dimension is None else dimension.bounds
+
+    def _applies(self, name: str, params: Mapping[str, Scalar]) -> bool:
+        """Return whether the condition of a dimension holds, given the values before it."""
         if name.startswith("surrogate.") and name != "surrogate.kind":
-            kind = found.get("surrogate.kind", self.base.surrogate.kind)
+            kind = params.get("surrogate.kind", self.base.surrogate.kind)
             return kind != "none" and (kind, name) != ("mlp", "surrogate.features")
         if name.startswith("local_search.") and name != "local_search.enabled":
-            return bool(found.get("local_search.enabled", self.base.local_search.enabled))
+            return bool(params.get("local_search.enabled", self.base.local_search.enabled))
         return True
-
-
-def _plain(dimension: Dimension) -> dict[str, Any]:
-    if isinstance(dimension, Choices):
-        return {"values": list(dimension.values)}
-    return asdict(dimension)
 
 
 def _of_library(name: str) -> bool:
     section, dot, _ = name.partition(".")
     return bool(dot) and section not in SearchSettings.model_fields
-
-
-def _flat(settings: SearchSettings) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings:
-        if name in ("surrogate", "local_search"):
-            flat |= {f"{name}.{key}": inner for key, inner in value}
-        elif not isinstance(value, Section):
-            flat[name] = value
-    return flat

@@ -1,7 +1,7 @@
 """Where a study is kept: any database that SQLAlchemy opens, an SQLite file by default.
 
-A trial under way gives a sign of life every so often. One whose process was killed gives none; the
-next process that works on the study marks it as failed and puts its values into the queue again.
+A running trial writes a heartbeat to the database. The trial of a killed process writes none; the
+next process that works on the study marks the trial as failed and queues its values again.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clso.errors import ArtifactError
 
-__all__ = ["HEARTBEAT_S", "experimental", "hidden_url", "open_storage", "retry"]
+__all__ = ["HEARTBEAT_S", "hidden_url", "open_storage", "quiet_optuna", "retry"]
 
 HEARTBEAT_S = 10
-# A process that is alive but waits for disk or processor may miss some of its signs.
+# a live process that waits for disk or processor may miss some heartbeats
 _GRACE = 6
 _SQLITE_WAIT_S = 60
 
-_MISSING_DRIVER = "install the database's driver, such as psycopg2-binary for PostgreSQL"
-
 
 @contextmanager
-def experimental() -> Iterator[None]:
-    """Use parts of Optuna that it calls experimental; the pinned version has them."""
+def quiet_optuna() -> Iterator[None]:
+    """Silence what Optuna warns of and this package accepts.
+
+    The pinned version has the parts that are called experimental. PED-ANOVA warns about
+    conditions that held in few trials; the tables give the number of trials.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="Some regimes for parameter")
         yield
 
 
 def retry(retries: int | None) -> RetryHeartbeatStaleTrialCallback:
-    """Return what puts a failed trial's values into the queue again, at most so often."""
-    with experimental():
+    """Return a callback that queues a failed trial's values again; `None`: without limit."""
+    with quiet_optuna():
         return RetryHeartbeatStaleTrialCallback(max_retry=retries)
 
 
@@ -51,23 +54,25 @@ def hidden_url(url: str) -> str:
 
 @contextmanager
 def open_storage(url: str, *, retries: int, heartbeat_s: int = HEARTBEAT_S) -> Iterator[RDBStorage]:
-    """Open a study's storage, making its tables if need be, and close it in the end.
+    """Open the storage of a study, create its tables if they are missing, close it at the end.
 
     Args:
         url: as SQLAlchemy has it: `sqlite:///path`, `postgresql://user@host/name`.
         retries: of a trial whose process died.
-        heartbeat_s: between two signs of life.
+        heartbeat_s: between two heartbeats.
 
     Raises:
-        ArtifactError: it is no such URL, its driver is missing, or it cannot be opened.
+        ArtifactError: the URL is invalid, its driver is missing, or it cannot be opened.
     """
-    # told through our own console instead
+    # the reporter tells the progress instead
     optuna.logging.disable_default_handler()
     logging.getLogger("optuna").addHandler(logging.NullHandler())
+    shown = repr(url)
     try:
+        shown = hidden_url(url)
         sqlite = make_url(url).get_backend_name() == "sqlite"
         options: dict[str, Any] = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if sqlite else {}
-        with experimental():
+        with quiet_optuna():
             storage = RDBStorage(
                 url,
                 engine_kwargs=options,
@@ -77,14 +82,14 @@ def open_storage(url: str, *, retries: int, heartbeat_s: int = HEARTBEAT_S) -> I
             )
     except ImportError as error:
         raise ArtifactError(
-            f"the storage {hidden_url(url)} needs a driver that is not installed",
-            remedy=_MISSING_DRIVER,
+            f"the storage {shown} needs a driver that is not installed",
+            remedy="install the database's driver, such as psycopg2-binary for PostgreSQL",
         ) from error
     except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
         # the first line; the others repeat the statement and link to a page
         reason = str(error).partition("\n")[0]
         raise ArtifactError(
-            f"the storage {_shown(url)} cannot be opened: {reason}",
+            f"the storage {shown} cannot be opened: {reason}",
             remedy="give --storage a URL such as sqlite:///study.db or postgresql://host/name",
         ) from error
     try:
@@ -92,10 +97,3 @@ def open_storage(url: str, *, retries: int, heartbeat_s: int = HEARTBEAT_S) -> I
     finally:
         storage.remove_session()
         storage.engine.dispose()
-
-
-def _shown(url: str) -> str:
-    try:
-        return hidden_url(url)
-    except SQLAlchemyError:
-        return repr(url)

@@ -1,16 +1,16 @@
 """The study: trials of search settings, each judged by its mean loss over several seeds.
 
 A trial runs one search per seed (`search.validated`) and returns the mean of the losses on the
-blocks held back; with two objectives also the mean joules of its searches, each as if it had paid
-for all of its evaluations. Hyperband looks at a trial between generations. Its resource is what
-has been spent, not the number of generations, which small populations have many of; its value at
-the incumbent's loss l of search k is the mean of the k - 1 losses so far and l, so trials are
-compared where they have spent the same on the same seeds.
+blocks held back. With two objectives it also returns the mean joules of its searches, each charged
+with all of its evaluations. Hyperband looks at a trial between generations. Its resource is the
+budget spent, because small populations have many generations. Its value in search k is the mean of
+the k - 1 losses so far and the incumbent's loss. Trials are thus compared where they have spent
+the same on the same seeds.
 
-The sampler is seeded anew for every trial, with the number of those before it: a study that one
-process works on repeats, and one that was interrupted in good order draws as one that was not.
-Under Hyperband an interruption shows: its brackets go by the trials' numbers, and the repeated
-trial has a new one.
+The sampler is seeded anew for every trial, with the number of trials before it. A study in a
+single process can thus be repeated, and an interrupted study draws the same values as an unbroken
+one. Only under Hyperband do they differ: its brackets depend on the trials' numbers, and the
+repeated trial has a new number.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from clso.errors import ArtifactError, WorkError
 from clso.progress import SILENT, Reporter
 from search.evolution import SEARCH_VERSION
 from search.tuning.judge import ERROR, Judge
-from search.tuning.results import history_of, importance_rows, trial_row
-from search.tuning.settings import TuningSettings, check_budget, pruner_of, sampler_of
+from search.tuning.results import SingleObjective, trial_row
+from search.tuning.settings import TuningSettings
 from search.tuning.space import Params, SearchSpace
-from search.tuning.storage import HEARTBEAT_S, experimental, hidden_url, open_storage, retry
+from search.tuning.storage import HEARTBEAT_S, hidden_url, open_storage, quiet_optuna, retry
 from search.validated import Halves
 
 __all__ = ["Tuning", "open_tuning"]
 
 _IDENTITY = "clso"
-_VERSION = 1  # raised when a change of the code changes what a trial comes to
+_VERSION = 1  # raised when a change of the code changes the values of trials
 _POLL_S = 1.0
 
 
@@ -55,24 +55,24 @@ def open_tuning(
     fresh: bool = False,
     heartbeat_s: int = HEARTBEAT_S,
 ) -> Iterator[Tuning]:
-    """Open a study, or make it; what is there of it goes on.
+    """Open a study, or create it; an existing study continues with its trials.
 
     Args:
         url: of the storage, as SQLAlchemy has it.
         name: of the study.
-        space: what may be tuned.
+        space: the dimensions that a trial picks.
         settings: of the study.
         problems: makes the problem for a trial's values of the library, none for the run's own.
         monitor: measures the searches.
         own_library: the run's own values of the library's dimensions.
         fresh: delete the study first.
-        heartbeat_s: between two signs of life of a trial.
+        heartbeat_s: between two heartbeats of a trial.
 
     Raises:
         ArtifactError: the storage cannot be opened, or holds another study of this name.
         ConfigError: the budget is too small for the largest population.
     """
-    check_budget(space, settings.budget)
+    settings.check_population(space)
     own = problems({})
     identity = {
         "version": [_VERSION, SEARCH_VERSION],
@@ -92,7 +92,7 @@ def open_tuning(
             study_name=name,
             storage=storage,
             directions=["minimize"] * len(settings.objectives),
-            pruner=pruner_of(space, settings),
+            pruner=settings.new_pruner(space),
             load_if_exists=True,
         )
         _claim(study, identity, hidden_url(url))
@@ -102,22 +102,21 @@ def open_tuning(
 
 
 def _claim(study: optuna.Study, identity: dict[str, Any], place: str) -> None:
-    """Write down what the study is, or hold it against what is written."""
-    found = study.user_attrs.get(_IDENTITY)
-    if found is None and not study.get_trials(deepcopy=False):
+    """Store the identity of a new study; refuse an existing study with another identity."""
+    stored = study.user_attrs.get(_IDENTITY)
+    if stored is None and not study.get_trials(deepcopy=False):
         study.set_user_attr(_IDENTITY, identity)
-        return
-    if found != identity:
-        other = sorted(key for key in identity if (found or {}).get(key) != identity[key])
+    elif stored != identity:
+        differing = sorted(key for key in identity if (stored or {}).get(key) != identity[key])
         raise ArtifactError(
             f"{place} holds another study called {study.study_name!r}: it differs in "
-            + ", ".join(other),
+            + ", ".join(differing),
             remedy="give this one a name of its own (--set name=...), or replace it with --fresh",
         )
 
 
 class Tuning:
-    """An open study; `open_tuning` makes them."""
+    """An open study, made by `open_tuning`."""
 
     def __init__(self, study: optuna.Study, judge: Judge) -> None:
         self.study = study
@@ -127,13 +126,13 @@ class Tuning:
         self._current: int | None = None
 
     def run(self, reporter: Reporter = SILENT) -> None:
-        """Try settings until there are as many trials as asked for, whoever ran them.
+        """Run trials until the study has as many as its settings ask for.
 
-        Other processes may work on the study at the same time. An interruption puts the trial
-        under way into the queue again.
+        Other processes may work on the study at the same time; their trials count. An interrupted
+        trial is queued again.
 
         Raises:
-            WorkError: no trial came to a loss.
+            WorkError: no trial has a loss.
         """
         settings = self.settings
         with reporter.task(f"tune {settings.family}", total=settings.trials) as task:
@@ -143,20 +142,20 @@ class Tuning:
                 if ended >= settings.trials:
                     break
                 if not waiting and ended + running >= settings.trials:
-                    # others are at the last ones, or died over them
+                    # the last trials belong to other processes, which run or have died
                     time.sleep(_POLL_S)
-                    with experimental():
+                    with quiet_optuna():
                         optuna.storages.fail_stale_trials(self.study)
                     continue
-                self._try_one(ended + running)
+                self._run_trial(ended + running)
         if not self._complete():
             raise WorkError(
-                f"none of {ended} trials came to a loss: {self._last_error()}",
-                remedy="mend what it says and begin anew with --fresh, or narrow tune.space",
+                f"none of {ended} trials has a loss: {self._last_error()}",
+                remedy="correct the cause and start again with --fresh, or narrow tune.space",
             )
 
-    def _try_one(self, before: int) -> None:
-        self.study.sampler = sampler_of(self.settings.seed, before)
+    def _run_trial(self, n_trials: int) -> None:
+        self.study.sampler = self.settings.new_sampler(n_trials)
         self._current = None
         try:
             self.study.optimize(
@@ -178,61 +177,63 @@ class Tuning:
             retry(self.settings.retries)(study, trial)
 
     def _counts(self) -> tuple[int, int, int]:
-        """Return how many trials ended for good, are under way, and wait to be tried again."""
+        """Return how many trials have ended, are running and wait; a retried one counts once."""
         trials = self.study.get_trials(deepcopy=False)
-        retried = {number for one in trials for number in history_of(one)}
-        by_state = [one.state for one in trials if one.number not in retried]
-        running = by_state.count(TrialState.RUNNING)
-        waiting = by_state.count(TrialState.WAITING)
-        return len(by_state) - running - waiting, running, waiting
+        retried = {
+            number for trial in trials for number in trial.system_attrs.get("retry_history", [])
+        }
+        states = [trial.state for trial in trials if trial.number not in retried]
+        running, waiting = states.count(TrialState.RUNNING), states.count(TrialState.WAITING)
+        return len(states) - running - waiting, running, waiting
 
     def _complete(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def _note(self) -> str:
-        complete = self._complete()
-        if not complete:
+        if not self._complete():
             return ""
         if len(self.settings.objectives) > 1:
             return f"{len(self.study.best_trials)} in the Pareto set"
-        best = min(complete, key=lambda one: (one.value, one.number))
-        return f"best {best.value:.4f} (trial {best.number})"
+        return f"best {self.best.value:.4f} (trial {self.best.number})"
 
     def _last_error(self) -> str:
-        errors = [one.user_attrs.get(ERROR) for one in self.study.get_trials(deepcopy=False)]
-        return next((error for error in reversed(errors) if error), "their processes died")
+        trials = reversed(self.study.get_trials(deepcopy=False))
+        errors = (trial.user_attrs.get(ERROR) for trial in trials)
+        return next((error for error in errors if error), "their processes died")
 
     @property
     def best(self) -> FrozenTrial:
-        """The trial with the lowest loss; of several objectives, of those in the Pareto set."""
-        return min(self._complete(), key=lambda one: (one.values, one.number))
+        """The trial with the lowest loss; with two objectives, it is in the Pareto set."""
+        return min(self._complete(), key=lambda trial: (trial.values, trial.number))
 
     @property
     def best_params(self) -> Params:
-        """Its values, the fixed ones included."""
+        """The values of the best trial, the fixed ones included."""
         return self.space.completed(self.best.params)
 
     def trial_rows(self) -> list[dict[str, Any]]:
-        """Return a row per trial that has ended, by its number; see the table `trials`."""
+        """Return the rows of the table `trials`: a row per trial that has ended, by number."""
         several = len(self.settings.objectives) > 1
-        best = {one.number for one in self.study.best_trials} if several else {self.best.number}
+        best = self.study.best_trials if several else [self.best]
+        numbers = {trial.number for trial in best}
         return [
-            trial_row(one, self.space.completed(one.params), one.number in best)
-            for one in self.study.get_trials(deepcopy=False)
-            if one.state.is_finished()
+            trial_row(trial, self.space.completed(trial.params), trial.number in numbers)
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.state.is_finished()
         ]
 
     def importance_rows(self) -> list[dict[str, Any]]:
-        """Return which dimensions mattered; see the table `importances`."""
-        return importance_rows(self.study, self.settings.objectives, seed=self.settings.seed)
+        """Return the rows of the table `importances`: how much each dimension mattered."""
+        singles = SingleObjective.each(self.study, self.settings.objectives)
+        return [row for single in singles for row in single.importance_rows(self.settings.seed)]
 
     def figures(self, ranked: Sequence[str]) -> dict[str, Figure]:
         """Return Optuna's plots by their names.
 
         Args:
-            ranked: dimensions, those that matter most for the loss first.
+            ranked: dimensions, the most important for the loss first.
         """
-        # pyplot takes a second to import, which a trial need not wait for
+        # pyplot takes a second to import; a trial does not need it
         from search.tuning.figures import study_figures
 
         return study_figures(self.study, self.settings.objectives, ranked)

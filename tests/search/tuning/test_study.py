@@ -30,7 +30,7 @@ from search.tuning import (
     open_tuning,
     storage,
 )
-from search.tuning.results import importances, ped_anova
+from search.tuning.results import SingleObjective
 from search.validated import Halves
 
 SPACE = SearchSpace(
@@ -337,8 +337,9 @@ def test_importances_of_trials_that_tie_say_nothing() -> None:
         study.add_trial(
             create_trial(params={"x": number / 10}, distributions=distribution, value=value)
         )
-    assert importances(study, ped_anova(10)) == {}
-    assert importances(study, FanovaImportanceEvaluator(seed=0)) == {"x": 1.0}
+    (tied,) = SingleObjective.each(study, ["loss"])
+    assert tied.importances(tied.ped_anova) == {}
+    assert tied.importances(FanovaImportanceEvaluator(seed=0)) == {"x": 1.0}
 
 
 def test_importances_sum_to_one_and_figures_draw(finished: Path) -> None:
