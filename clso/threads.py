@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded before the controller looks for it
-import torch
 from threadpoolctl import ThreadpoolController
 
 __all__ = ["one_thread"]
@@ -19,13 +19,16 @@ def one_thread() -> Iterator[None]:
 
     The last bits of a sum depend on how it is split among threads.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch = sys.modules.get("torch")  # takes seconds to import, and has no threads before
+    before = torch.get_num_threads() if torch else None
     try:
+        if torch:
+            torch.set_num_threads(1)
         with _controller().limit(limits=1, user_api="blas"):
             yield
     finally:
-        torch.set_num_threads(before)
+        if torch:
+            torch.set_num_threads(before)
 
 
 @cache
