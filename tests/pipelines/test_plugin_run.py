@@ -60,4 +60,17 @@ def test_a_run_with_own_matrices_and_own_functions(
         assert model.distribution(inputs[0, :4]).sum() == pytest.approx(1.0)
     assert np.isfinite(list(losses.values())).all()
     invoke("pareto", smoke_yaml, "--family", "mixture", "--out", str(out), *sets)
-    assert load_run(path).pareto.num_rows
+    # the own functions are the last options of a slot; a mixture stores the table of `follow`
+    # where it picks it, and then only
+    n_functions = sum(n for _, n in run.manifest["genes"]["mixture"][0]["families"]) - 1
+    table_bytes = dataset.tokenizer.vocab_size**2 * np.dtype(np.int32).itemsize
+    rows = load_run(path).pareto.to_pylist()
+    echoing, following = (
+        [row for row in rows if option in row["genome"][:-1]]
+        for option in (n_functions - 1, n_functions)
+    )
+    assert echoing
+    assert following
+    for row in rows:
+        assert (row["stored_bytes"] > table_bytes) == (row in following)
+    assert any(row["on_front"] for row in following)

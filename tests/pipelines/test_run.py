@@ -16,8 +16,13 @@ from typer.testing import CliRunner
 
 from clso.artifacts import Run, load_run, remove, write_table
 from clso.data import Dataset
+from clso.errors import DataError
+from clso.progress import SILENT
 from pipelines.cli import app
+from pipelines.config import load_config
 from pipelines.console import _Lines
+from pipelines.context import open_context, run_identity
+from pipelines.stages.data import PREPARE
 
 
 def dataset_of(run: Run) -> Dataset:
@@ -191,6 +196,20 @@ def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
     assert same_search(smoke, resumed)
     for name in ("results", "scores", "comparisons", "baseline"):
         assert data_columns(resumed.table(name)).equals(data_columns(smoke.table(name))), name
+
+
+def test_text_that_changes_during_a_run_is_refused(tmp_path: Path, smoke_yaml: str) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("In the beginning was the word. " * 400)
+    sets = ["data.source=files", f"data.files.train={text}", "data.train_tokens=null"]
+    sets += ["data.fractions={train: 0.7, tune: 0.1, validation: 0.1, test: 0.1}"]
+    config = load_config(smoke_yaml, [*sets, "tokenizer.vocab_size=300"])
+    with open_context(config, tmp_path, SILENT) as run:
+        text.write_text("And the word was changed soon after. " * 400)
+        with pytest.raises(DataError, match=f"changed since the run {run.run_id} began"):
+            PREPARE.run(run)
+        assert run.manifest["stages"]["prepare"]["status"] == "failed"
+    assert run_identity(config)[0] != run.run_id
 
 
 def copy_of(run: Run, tmp_path: Path) -> Path:
