@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:  # torch must not be loaded before the line below
 
 # Read when torch is loaded, by the processes that tests start too; see pipelines/cli.py.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker per core already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# no test asserts a time, and other processes may have the cores
+hypothesis.settings.register_profile("clso", deadline=None)
+hypothesis.settings.load_profile("clso")
 
 
 class TokenText:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -41,22 +42,37 @@ def run_python(arguments: list[str], cwd: Path) -> str:
 
 
 @pytest.mark.parametrize("snippet", snippets())
-def test_the_snippet_runs(snippet: str, tmp_path: Path) -> None:
+def test_the_snippet_runs(
+    snippet: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "snippet.py").write_text(snippet)
-    assert run_python(["snippet.py"], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("snippet.py", run_name="__main__")
+    assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["own_problem", "ask_and_tell", "tune_own_problem"])
-def test_the_example_runs(name: str, tmp_path: Path) -> None:
-    assert run_python([str(ROOT / "examples" / f"{name}.py")], tmp_path)
+@pytest.mark.parametrize("name", ["own_problem", "tune_own_problem"])
+def test_the_example_runs(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    assert capsys.readouterr().out
 
 
 def test_an_extended_example_ends_where_a_longer_one_does(tmp_path: Path) -> None:
+    """The example has a process pool, so it runs in a process of its own."""
     example = str(ROOT / "examples" / "ask_and_tell.py")
-    run_python([example, "short", "40"], tmp_path)
-    extended = run_python([example, "short", "60"], tmp_path)
-    assert extended == run_python([example, "long", "60"], tmp_path)
+    whole = run_python([example], tmp_path)
+    run_python([example, "short", "80"], tmp_path)
+    assert run_python([example, "short", "120"], tmp_path) == whole
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from clso.artifacts import Run, load_run
@@ -11,10 +12,17 @@ from pipelines.cli import app
 
 Invoke = Callable[..., str]
 
+SHIPPED = Path(__file__).parents[2] / "configs" / "smoke.yaml"
+
 
 @pytest.fixture(scope="session")
-def smoke_yaml() -> str:
-    return str(Path(__file__).parents[2] / "configs" / "smoke.yaml")
+def smoke_yaml(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """`configs/smoke.yaml` with small splits to score; the slow tests run the file itself."""
+    path = tmp_path_factory.mktemp("configs") / "smoke.yaml"
+    sections = yaml.safe_load(SHIPPED.read_text())
+    sections["data"]["fractions"] = {"train": 0.97, "tune": 0.01, "validation": 0.01, "test": 0.01}
+    path.write_text(yaml.safe_dump(sections))
+    return str(path)
 
 
 @pytest.fixture(scope="session")
