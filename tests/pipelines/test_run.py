@@ -183,7 +183,7 @@ def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
         update(lines, completed, note)
 
     monkeypatch.setattr(_Lines, "update", interrupting)
-    statuses = []
+    statuses: list[int] = []
     while 0 not in statuses:
         # Each attempt gets further than the one before, and breaks off somewhere else.
         left = 5 + 7 * len(statuses)

@@ -161,7 +161,7 @@ def test_counting_predictions_and_sharing_evaluations_change_no_search(
 def test_a_killed_study_goes_on_where_it_stopped(
     study: Run, tiny: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    searches = []
+    searches: list[int] = []
 
     def killed(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as run_search has them
         if len(searches) == 4:

@@ -116,11 +116,12 @@ def test_meters_that_differ_are_named_row_by_row(make_run: Callable[..., Run]) -
     rows[-1] |= {"energy_source": "rapl", "estimated": False}
     run.folder.write_rows("results", rows)
     table = result_table(load_run(run.path)).select(["model", "energy"])
-    assert dict(row.cells for row in table.rows)["AdamW GPT-2"][1] == "rapl"
+    assert {row.cells[0]: row.cells[1] for row in table.rows}["AdamW GPT-2"][1] == "rapl"
 
 
 def test_a_model_that_learns_nothing_has_a_dash_for_its_training_tokens(run: Run) -> None:
-    tokens = dict(row.cells for row in result_table(run).select(["model", "train tokens"]).rows)
+    rows = result_table(run).select(["model", "train tokens"]).rows
+    tokens = {row.cells[0]: row.cells[1] for row in rows}
     assert (tokens["uniform"], tokens["unigram"]) == ("\u2014", "256,000")
 
 

@@ -119,7 +119,8 @@ def test_a_surrogate_that_sees_what_is_known_gets_there_sooner() -> None:
 
 def test_what_is_known_is_asked_once_by_a_search_and_only_where_it_is_wanted() -> None:
     for features in (False, True):
-        problem, asked = Described(), []
+        problem = Described()
+        asked: list[int] = []
         describe = problem.space.describe
         assert describe is not None
         problem.space = replace(
