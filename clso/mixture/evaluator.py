@@ -32,7 +32,7 @@ from clso.genome import Genome, GenomeSpace, Slot
 from clso.mixture.columns import Columns
 from clso.mixture.features import function_features
 from clso.mixture.history import History
-from clso.mixture.weights import BucketOrder, FloatArray, MixtureWeights
+from clso.mixture.weights import BucketOrder, MixtureWeights
 from clso.problem import Evaluation
 from clso.threads import one_thread
 
@@ -239,7 +239,7 @@ class MixtureProblem:
         order = split.orders[fidelity][genome[-1]]
         nats = self._fit(genome, fidelity).nll(split.columns[_rows(genome)], order)
         blocks = order.contexts // split.block_size
-        sums: FloatArray = np.bincount(blocks, weights=nats).astype(np.float64)
+        sums = np.bincount(blocks, weights=nats)
         return tuple(sums[:: _STRIDES[fidelity]].tolist())
 
     def _fit(

@@ -37,11 +37,11 @@ from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["ARCHITECTURE", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
+__all__ = ["FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "clso_mixture"
-ARCHITECTURE = "CrystallineMixtureForCausalLM"
+_ARCHITECTURE = "CrystallineMixtureForCausalLM"
 _ARRAYS = "model.safetensors"
 _REMEDY = "make it again with the command that made the run"
 # All that the readers raise for a damaged configuration or file.
@@ -111,7 +111,7 @@ class CrystallineMixture:
         with new_folder(path) as folder:
             config = {
                 "model_type": MODEL_TYPE,
-                "architectures": [ARCHITECTURE],
+                "architectures": [_ARCHITECTURE],
                 "n_positions": block_size,
                 "bos_token_id": tokenizer.end_token_id,
                 "eos_token_id": tokenizer.end_token_id,

@@ -25,17 +25,16 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from clso.counting import FloatArray
+from clso.mixture.arrays import Float32Array
 from clso.mixture.buckets import Bucketing
 from clso.mixture.history import History
 from clso.scoring import Int64Array
 
-__all__ = ["UNIFORM_WEIGHT", "BucketOrder", "MixtureWeights"]
+__all__ = ["BucketOrder", "MixtureWeights"]
 
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 
-UNIFORM_WEIGHT = 1.01e-4
-"""Epsilon; the uniform function's weight never falls below 1e-4."""
+_UNIFORM_WEIGHT = 1.01e-4  # epsilon; the weight of the uniform function stays above 1e-4
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ def _maximized(
     weights: Float32Array, columns: Float32Array, prior: Float32Array, total: float, steps: int
 ) -> Float32Array:
     """Take EM steps from `weights`; `prior`, `(K,)`, are contexts credited to each function."""
-    scale = np.float32(1.0 / (total * (1.0 + UNIFORM_WEIGHT)))
+    scale = np.float32(1.0 / (total * (1.0 + _UNIFORM_WEIGHT)))
     fixed = prior * scale
-    fixed[0] += np.float32(UNIFORM_WEIGHT * total) * scale
+    fixed[0] += np.float32(_UNIFORM_WEIGHT * total) * scale
     for _ in range(steps):
         # the number of contexts that each function accounts for; torch would take three times as
         # long for these small products
