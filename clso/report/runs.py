@@ -22,7 +22,7 @@ from clso.report.formats import LOSS
 from clso.report.models import Models
 from clso.report.style import styled
 from clso.report.table import Column, Table
-from clso.statistics.bootstrap import FLOORS, compare_models
+from clso.statistics.bootstrap import FLOORS, BootstrapSettings
 from clso.statistics.paired import Difference
 
 if TYPE_CHECKING:
@@ -156,13 +156,13 @@ class RunSet:
             [Column("model", text=True), *map(Column, ("difference", "interval", "over"))],
             ["Test loss, nats per token; paired bootstrap."],
         )
+        settings = BootstrapSettings(**run_a.config.get("analysis", {}))
         shared = set(run_a.results["model"].to_pylist()) & set(run_b.results["model"].to_pylist())
         for model in self.models.ordered(shared):
             scores = [
                 _renamed(run.scores, model, name) for run, name in ((run_a, "a"), (run_b, "b"))
             ]
-            options = run_a.config.get("analysis", {})
-            for row in compare_models(pa.concat_tables(scores), "a", "b", **options):
+            for row in settings.compare(pa.concat_tables(scores), "a", "b"):
                 table.add(
                     self.models.title(model),
                     LOSS.signed(row["difference"]),

@@ -1,16 +1,16 @@
 r"""Which model is better, and how sure that is: a paired bootstrap over documents or blocks.
 
 Notation: unit u (a document, or a block) has nll_u nats over n_u targets. A loss is a ratio of
-sums, :math:`\sum_u \mathrm{nll}_u / \sum_u n_u`; resampling draws units with replacement, all
+sums, :math:`\sum_u \mathrm{nll}_u / \sum_u n_u`. Resampling draws units with replacement, all
 models' scores of a unit together, and takes the percentiles of the ratio. Tokens of one document
-depend on each other, so documents are the honest unit; blocks stand beside them because a test
+depend on each other, so documents are the honest unit. Blocks stand beside them because a test
 split may hold few documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -28,9 +28,7 @@ __all__ = [
     "FLOORS",
     "BootstrapSettings",
     "ModelCost",
-    "compare_models",
     "ordered_models",
-    "summarize_scores",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -46,22 +44,14 @@ BASELINES = ("adamw", "warm_start", "hybrid")
 _RESAMPLED_AT_ONCE = 1 << 22
 
 
-class BootstrapSettings(Section):
-    """Confidence intervals by bootstrap."""
-
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
-
-
 @dataclass(frozen=True)
 class ModelCost:
-    """What making a model took; `None` = not measured, or not applicable.
+    """The cost of making a model; `None` = not measured, or not applicable.
 
     Attributes:
-        train_tokens: budget of distinct tokens that the model may learn from; `None`: it learns
-            nothing.
-        stored_bytes: compact size, beyond the tokenizer.
-        energy_j: every joule spent on it, of AdamW the winning trial's training steps alone.
+        train_tokens: distinct tokens that the model may learn from; `None`: it learns nothing.
+        stored_bytes: compact size, without the tokenizer.
+        energy_j: all joules spent on the model; for AdamW, of the winning trial's training steps.
         energy_source: the meter, such as `"nvml+rapl"`.
         estimated: whether the meter estimates.
         duration_s: wall time.
@@ -75,89 +65,118 @@ class ModelCost:
     duration_s: float | None = None
 
 
-def _bootstrap_interval(
-    nll: FloatArray, n_tokens: FloatArray, *, confidence: float, resamples: int, seed: int
-) -> Interval:
-    """Return the percentile interval of `sum(nll) / sum(n_tokens)` over resampled units.
+class BootstrapSettings(Section):
+    """Confidence intervals by bootstrap, and the tables that have them.
 
-    Args:
-        nll: nats (or a difference of nats) per unit, `(n_units,)`.
-        n_tokens: targets per unit, `(n_units,)`.
-        confidence: mass inside the interval.
-        resamples: bootstrap samples.
-        seed: the same seed draws the same units, whatever the values.
-
-    Returns:
-        The two ends; both `None` with fewer than two units, where nothing can be resampled.
+    Equal seeds draw equal units, whatever the values.
     """
-    if len(nll) < 2:
-        return None, None
 
-    def ratio(nats: FloatArray, tokens: FloatArray, axis: int = -1) -> FloatArray:
-        return np.asarray(nats.sum(axis=axis) / tokens.sum(axis=axis))
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
 
-    result = stats.bootstrap(
-        (nll, n_tokens),
-        ratio,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        confidence_level=confidence,
-        n_resamples=resamples,
-        batch=max(1, _RESAMPLED_AT_ONCE // len(nll)),
-        rng=np.random.default_rng([seed, len(nll)]),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    def interval(self, nll: FloatArray, n_tokens: FloatArray, *, seed: int) -> Interval:
+        """Return the percentile interval of `sum(nll) / sum(n_tokens)` over resampled units.
 
+        Args:
+            nll: nats (or a difference of nats) per unit, `(n_units,)`.
+            n_tokens: targets per unit, `(n_units,)`.
+            seed: of the resampling.
 
-def _per_unit(scores: pa.Table, model: str, unit: Unit) -> pa.Table:
-    chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == "test"))
-    grouped = chosen.group_by(unit).aggregate([("nll", "sum"), ("n_tokens", "sum")])
-    return grouped.sort_by(unit)
+        Returns:
+            The two ends; both `None` for a single unit, which cannot be resampled.
+        """
+        if len(nll) < 2:
+            return None, None
 
+        def ratio(nats: FloatArray, tokens: FloatArray, axis: int = -1) -> FloatArray:
+            return np.asarray(nats.sum(axis=axis) / tokens.sum(axis=axis))
 
-def compare_models(
-    scores: pa.Table,
-    model_a: str,
-    model_b: str,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Return two rows of `comparisons`, over documents and over blocks: loss of a minus b.
-
-    Raises:
-        ValueError: the two were not scored on the same test targets.
-    """
-    rows = []
-    units: tuple[Unit, ...] = ("document", "block")
-    for unit in units:
-        a, b = _per_unit(scores, model_a, unit), _per_unit(scores, model_b, unit)
-        same = a.num_rows > 0 and a.drop_columns("nll_sum").equals(b.drop_columns("nll_sum"))
-        if not same:
-            raise ValueError(f"{model_a!r} and {model_b!r} were not scored on the same targets")
-        difference = a["nll_sum"].to_numpy() - b["nll_sum"].to_numpy()
-        n_tokens = a["n_tokens_sum"].to_numpy().astype(np.float64)
-        low, high = _bootstrap_interval(
-            difference, n_tokens, confidence=confidence, resamples=resamples, seed=seed
+        result = stats.bootstrap(
+            (nll, n_tokens),
+            ratio,
+            paired=True,
+            vectorized=True,
+            method="percentile",
+            confidence_level=self.confidence,
+            n_resamples=self.resamples,
+            batch=max(1, _RESAMPLED_AT_ONCE // len(nll)),
+            rng=np.random.default_rng([seed, len(nll)]),
         )
-        rows.append(
-            {
-                "run_id": scores["run_id"][0].as_py(),
-                "seed": scores["seed"][0].as_py(),
-                "model_a": model_a,
-                "model_b": model_b,
-                "difference": float(difference.sum() / n_tokens.sum()),
-                "ci_low": low,
-                "ci_high": high,
-                "unit": unit,
-                "n_units": a.num_rows,
-                "resamples": resamples,
-                "confidence": confidence,
-            }
-        )
-    return rows
+        return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+    def compare(
+        self, scores: pa.Table, model_a: str, model_b: str, *, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Return two rows of `comparisons`, over documents and over blocks: loss of a minus b.
+
+        Raises:
+            ValueError: the two were not scored on the same test targets.
+        """
+        rows = []
+        units: tuple[Unit, ...] = ("document", "block")
+        for unit in units:
+            a, b = _per_unit(scores, model_a, unit), _per_unit(scores, model_b, unit)
+            same = a.num_rows > 0 and a.drop_columns("nll_sum").equals(b.drop_columns("nll_sum"))
+            if not same:
+                raise ValueError(f"{model_a!r} and {model_b!r} were not scored on the same targets")
+            difference = a["nll_sum"].to_numpy() - b["nll_sum"].to_numpy()
+            n_tokens = a["n_tokens_sum"].to_numpy().astype(np.float64)
+            low, high = self.interval(difference, n_tokens, seed=seed)
+            rows.append(
+                {
+                    **_origin(scores),
+                    "model_a": model_a,
+                    "model_b": model_b,
+                    "difference": float(difference.sum() / n_tokens.sum()),
+                    "ci_low": low,
+                    "ci_high": high,
+                    "unit": unit,
+                    "n_units": a.num_rows,
+                    "resamples": self.resamples,
+                    "confidence": self.confidence,
+                }
+            )
+        return rows
+
+    def summarize(
+        self,
+        scores: pa.Table,
+        costs: Mapping[str, ModelCost] | None = None,
+        *,
+        searched: Sequence[str] = (),
+        seed: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return a row of `results` for each model that was scored on the test split.
+
+        The interval is over documents. Models that were also scored on the validation split have a
+        `validation_loss`. A model without a cost has nulls for it.
+        """
+        rows = []
+        for model in ordered_models(scores["model"].unique().to_pylist(), searched):
+            test, validation = (Totals.of(scores, model, split) for split in ("test", "validation"))
+            if test is None:
+                continue
+            documents = _per_unit(scores, model, "document")
+            low, high = self.interval(
+                documents["nll_sum"].to_numpy(),
+                documents["n_tokens_sum"].to_numpy().astype(np.float64),
+                seed=seed,
+            )
+            rows.append(
+                {
+                    **_origin(scores),
+                    "model": model,
+                    "validation_loss": None if validation is None else validation.loss,
+                    "test_loss": test.loss,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "perplexity": test.perplexity,
+                    "bits_per_byte": test.bits_per_byte,
+                    "test_tokens": test.n_tokens,
+                    **asdict((costs or {}).get(model, ModelCost())),
+                }
+            )
+        return rows
 
 
 def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[str]:
@@ -168,60 +187,19 @@ def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[s
 
     Args:
         names: to be ordered.
-        searched: models of searched families, in the order of the run; the names that are neither
-            in here nor built in follow them by the alphabet.
+        searched: models of searched families, in the order of the run; names that are neither
+            among them nor built in follow in alphabetical order.
     """
     order = dict.fromkeys((*FLOORS, *_FAMILIES, *searched))
     others = sorted(set(names) - {*order, *BASELINES})
     return [name for name in (*order, *others, *BASELINES) if name in names]
 
 
-def summarize_scores(
-    scores: pa.Table,
-    costs: Mapping[str, ModelCost] | None = None,
-    *,
-    searched: Sequence[str] = (),
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Return one row of `results` per model that was scored on the test split.
+def _per_unit(scores: pa.Table, model: str, unit: Unit) -> pa.Table:
+    chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == "test"))
+    grouped = chosen.group_by(unit).aggregate([("nll", "sum"), ("n_tokens", "sum")])
+    return grouped.sort_by(unit)
 
-    The interval is over documents. `validation_loss` is there for models that were scored on
-    the validation split too. A model without a cost has nulls for it.
-    """
-    rows = []
-    for model in ordered_models(scores["model"].unique().to_pylist(), searched):
-        test, validation = (Totals.of(scores, model, split) for split in ("test", "validation"))
-        if test is None:
-            continue
-        documents = _per_unit(scores, model, "document")
-        low, high = _bootstrap_interval(
-            documents["nll_sum"].to_numpy(),
-            documents["n_tokens_sum"].to_numpy().astype(np.float64),
-            confidence=confidence,
-            resamples=resamples,
-            seed=seed,
-        )
-        cost = (costs or {}).get(model, ModelCost())
-        rows.append(
-            {
-                "run_id": scores["run_id"][0].as_py(),
-                "seed": scores["seed"][0].as_py(),
-                "model": model,
-                "validation_loss": None if validation is None else validation.loss,
-                "test_loss": test.loss,
-                "ci_low": low,
-                "ci_high": high,
-                "perplexity": test.perplexity,
-                "bits_per_byte": test.bits_per_byte,
-                "train_tokens": cost.train_tokens,
-                "test_tokens": test.n_tokens,
-                "energy_j": cost.energy_j,
-                "energy_source": cost.energy_source,
-                "estimated": cost.estimated,
-                "duration_s": cost.duration_s,
-                "stored_bytes": cost.stored_bytes,
-            }
-        )
-    return rows
+
+def _origin(scores: pa.Table) -> dict[str, Any]:
+    return {name: scores[name][0].as_py() for name in ("run_id", "seed")}

@@ -1,7 +1,7 @@
-"""Paired comparisons over seeds: mean differences, tests, and the correction for many of them.
+"""Paired comparisons over seeds: mean differences, tests, and the correction for many tests.
 
-Notation: d_1, ..., d_n are differences of two losses that share a seed. Intervals are Student's
-t over them; they say what other seeds would change, not other text.
+Notation: d_1, ..., d_n are differences of two losses with the same seed. Intervals are Student's t
+over the differences: they say what other seeds would change, not other text.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ __all__ = ["CONFIDENCE", "Difference", "FloatArray", "holm", "signed_rank"]
 FloatArray = npt.NDArray[np.float64]
 
 CONFIDENCE: Final = 0.95
-# of fewer differences, even those that all agree in sign reach no p below 0.05
+# with fewer differences p cannot be below 0.05, even if all have the same sign
 _MIN_SIGNED_RANK = 6
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean over seeds with its interval, whose ends are `None` for fewer than two seeds.
+    """A mean difference over seeds, with its interval and the p of the paired t test.
 
-    Attributes:
-        p_value: of the paired t test that the mean is 0.
+    For fewer than two seeds, all but the mean are `None`.
     """
 
     mean: float
@@ -75,12 +74,12 @@ def signed_rank(values: FloatArray) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    r"""Adjust the p of m tests so that the chance of any false alarm keeps its level.
+    r"""Adjust the p of m tests so that the chance of any false positive keeps its level.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
 
     Args:
-        p_values: `None` stays so and does not count.
+        p_values: `None` stays `None` and does not count as a test.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """

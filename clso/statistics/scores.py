@@ -1,8 +1,8 @@
-"""Scoring a split once, in pieces small enough that everything else follows from them.
+"""Scoring a split once, in pieces from which means, groups and bootstraps follow.
 
-Notation: B blocks, T positions, V tokens. A *piece* is the targets of one document in one
-block; a piece's `nll` is their summed negative log-likelihood in nats. Any mean, any grouping
-and any bootstrap is sums over pieces, so the test split is read once per model.
+Notation: B blocks, T positions, V tokens. A *piece* is the targets of one document in one block,
+and its `nll` is their summed negative log-likelihood in nats. Every loss is a ratio of sums over
+pieces, so a model reads the test split once.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ __all__ = ["Totals", "score_split"]
 
 
 class _ScoredSplit(Protocol):
-    """A split as packed blocks whose targets know their documents."""
+    """A split as packed blocks, with the document of each target."""
 
     @property
     def name(self) -> str:
-        """Which split it is."""
+        """The split's name."""
 
     @property
     def n_blocks(self) -> int:
-        """Whole blocks in the split."""
+        """The number of whole blocks."""
 
     def blocks(self, index: slice) -> tuple[Int64Array, Int64Array]:
         """Return inputs and targets, each `(B, T)`."""
@@ -43,12 +43,12 @@ class _ScoredSplit(Protocol):
 
 @dataclass(frozen=True)
 class Totals:
-    """What a model's pieces of one split sum to.
+    """The sums over a model's pieces of one split.
 
     Attributes:
         n_tokens: targets scored.
-        n_bytes: UTF-8 bytes these targets stand for; an end token stands for none.
-        nll: their summed negative log-likelihood, nats.
+        n_bytes: UTF-8 bytes of these targets; an end token has none.
+        nll: summed negative log-likelihood, nats.
     """
 
     n_tokens: int
@@ -95,11 +95,11 @@ def score_split(
     Args:
         model: its `name` goes into the rows.
         split: the blocks to score.
-        token_bytes: UTF-8 bytes each token stands for, `(V,)`.
+        token_bytes: UTF-8 bytes of each token, `(V,)`.
         run_id: goes into the rows.
         seed: goes into the rows.
         chunk: blocks per call of the model; a piece never spans two calls.
-        reporter: told of the blocks done.
+        reporter: hears of the progress.
 
     Raises:
         WorkError: the model gives a likelihood that is not a finite number.

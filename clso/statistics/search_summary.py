@@ -1,7 +1,7 @@
 """What a search did: which individuals were evaluated, which only predicted, what looked too good.
 
-A *prediction* is the surrogate's estimate of a loss. It steers the search and is never a result;
-here each stands beside the evaluation that followed, if any did.
+A *prediction* is the surrogate's estimate of a loss. It steers the search and is never a result.
+Here each prediction stands beside the later evaluation of the same model, if there is one.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["LowestPrediction", "SearchSummary", "winners_optimism"]
 
 @dataclass(frozen=True)
 class _Counts:
-    """The individuals of a search by what happened to them.
+    """The individuals of a search by their status.
 
     Attributes:
-        generations: generations recorded.
+        generations: number of generations.
         individuals: rows; an individual that survives is counted in each of its generations.
-        evaluated: scored for real, in that generation.
-        cached: scored before, so not again.
+        evaluated: scored in this generation.
+        cached: scored before, so not scored again.
         predicted: never scored, only predicted.
         failed: scored, but the loss was not a finite number.
-        screened: scored on a part of the batches, and ruled out there.
+        screened: scored on a part of the batches and then ruled out.
         tokens: targets scored, at every fidelity.
         distinct_evaluated: different models among the evaluated.
-        surrogate_generation: the first generation with a prediction; `None`: never.
+        surrogate_generation: the first generation with a prediction; `None`: there is none.
     """
 
     generations: int
@@ -51,15 +51,15 @@ class _Counts:
 
 @dataclass(frozen=True)
 class LowestPrediction:
-    """The lowest prediction, and the evaluation of its model.
+    """The lowest prediction of a search, and the evaluation of its model.
 
     Attributes:
-        predicted_loss: the lowest prediction of the whole search.
+        predicted_loss: the prediction.
         predicted_std: its spread.
-        generation: when it was made.
-        evaluated_loss: what the same model scored, then or later; `None`: it has no such loss.
-        failed: whether it has none because its evaluation gave no finite one.
-        screened: whether it has none because a part of the batches ruled it out.
+        generation: the generation of the prediction.
+        evaluated_loss: of the same model, then or later; `None`: the model has no loss.
+        failed: whether the model's evaluation gave no finite loss.
+        screened: whether a part of the batches ruled the model out.
     """
 
     predicted_loss: float
@@ -72,12 +72,12 @@ class LowestPrediction:
 
 @dataclass(frozen=True)
 class _Filtered:
-    """What a surrogate kept from being evaluated.
+    """The candidates that a surrogate filtered.
 
     Attributes:
-        generations: generations it filtered, by its kind, the most frequent first.
-        seen: new candidates that it saw, those of local search apart.
-        spared: those of them that were not scored.
+        generations: number of filtered generations by kind of surrogate, the most frequent first.
+        seen: new candidates that the surrogate ranked, without those of local search.
+        spared: ranked candidates that were not scored.
         n_random: evaluations of the random control.
         evaluation_energy_j: mean joules of an evaluation; `None`: not measured.
     """
@@ -93,9 +93,9 @@ class SearchSummary:
     """One family's search.
 
     Args:
-        evaluations: the table `evaluations`, of this family and others.
+        evaluations: the table `evaluations`, with rows of this family and others.
         family: the model family searched.
-        generations: the table `generations`; `None`: nothing is asked about the filter.
+        generations: the table `generations`; only `filtered` needs it.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class SearchSummary:
         )
 
     def filtered(self) -> _Filtered:
-        """Return what the surrogate did over all generations."""
+        """Return what the surrogate filtered over all generations."""
         rows, own = self._rows, self._generations
-        assert own is not None, "a summary without generations knows no filter"
+        assert own is not None, "the table `generations` says what was filtered"
         kinds = own["surrogate"].drop_null().value_counts().to_pylist()
         bred = rows.filter(
             pc.field("predicted_loss").is_valid() & (pc.field("origin") != "local_search")
@@ -149,7 +149,7 @@ class SearchSummary:
         )
 
     def best_loss(self, genome_hash: str | None = None) -> float | None:
-        """Return the lowest evaluated loss, of one model if it is named; `None` without one."""
+        """Return the lowest evaluated loss, of all models or of one; `None` without one."""
         rows = self._rows
         if genome_hash is not None:
             rows = rows.filter(pc.field("genome_hash") == genome_hash)
@@ -166,13 +166,12 @@ class SearchSummary:
 
     def lowest_prediction(self) -> LowestPrediction | None:
         """Return the lowest prediction and its later evaluation; `None` without predictions."""
-        rows = self._rows
-        predicted = rows.filter(pc.field("predicted_loss").is_valid())
+        predicted = self._rows.filter(pc.field("predicted_loss").is_valid())
         if predicted.num_rows == 0:
             return None
         ranked = predicted.sort_by([("predicted_loss", "ascending"), ("generation", "ascending")])
         lowest = ranked.slice(0, 1).to_pylist()[0]
-        own = rows.filter(pc.field("genome_hash") == lowest["genome_hash"])
+        own = self._rows.filter(pc.field("genome_hash") == lowest["genome_hash"])
         return LowestPrediction(
             predicted_loss=lowest["predicted_loss"],
             predicted_std=lowest["predicted_std"],
@@ -202,11 +201,11 @@ class SearchSummary:
 def winners_optimism(
     best: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float | None]]:
-    """Return, per family, the winner's losses from the search to test, and how far they rise.
+    """Return, per family, the winner's losses from the search to test, and their differences.
 
     Args:
         best: a manifest's `best`.
-        results: rows of the results table.
+        results: rows of the table `results`.
 
     Returns:
         `search_loss` (fixed batches), `validation_loss`, `test_loss`, nats per token;
@@ -219,15 +218,13 @@ def winners_optimism(
         if family not in rows or winner.get("search_loss") is None:
             continue
         search = float(winner["search_loss"])
-        losses = {name: rows[family][name] for name in ("validation_loss", "test_loss")}
+        losses = {name: rows[family][f"{name}_loss"] for name in ("validation", "test")}
         optimism[family] = {
             "search_loss": search,
-            **losses,
-            "validation_minus_search": _rise(search, losses["validation_loss"]),
-            "test_minus_search": _rise(search, losses["test_loss"]),
+            **{f"{name}_loss": loss for name, loss in losses.items()},
+            **{
+                f"{name}_minus_search": None if loss is None else loss - search
+                for name, loss in losses.items()
+            },
         }
     return optimism
-
-
-def _rise(before: float, after: float | None) -> float | None:
-    return None if after is None else after - before

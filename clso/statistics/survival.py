@@ -1,7 +1,7 @@
-r"""Times until a target is reached, of which some are known only to be longer.
+r"""Times until a target is reached; some are censored, that is, known only to be longer.
 
-Notation: n searches; the time of one that ends without reaching the target is censored there. The
-share of searches still without it is Kaplan and Meier's estimate
+Notation: n searches. A search that ends without reaching the target is censored at its end. The
+share of searches that have not reached the target is Kaplan and Meier's estimate
 
 .. math:: S(t) = \prod_{t_i \le t} (1 - d_i / n_i)
 
@@ -31,11 +31,11 @@ _EPSILON: Final = 1e-9  # products of shares such as 9/10 x 8/9 miss 1/2 by roun
 
 @dataclass(frozen=True)
 class Times:
-    """What each search spent until the target.
+    """The cost of each search until it reached the target or ended.
 
     Attributes:
-        spent: evaluations, or joules, when the target was reached or the search ended, `(n,)`.
-        reached: whether it was, `(n,)`.
+        spent: evaluations or joules, `(n,)`.
+        reached: whether the search reached the target, `(n,)`.
     """
 
     spent: npt.NDArray[np.int64] | FloatArray
@@ -48,12 +48,12 @@ class Times:
         )
 
     def survival(self) -> tuple[FloatArray, FloatArray]:
-        """Return the times at which S may fall, ascending, and S from each on; it is 1 before."""
+        """Return ascending times and S from each time on; before the first time S is 1."""
         estimate = stats.ecdf(self.censored()).sf
         return estimate.quantiles, estimate.probabilities
 
     def medians(self, counts: npt.NDArray[np.int64]) -> FloatArray:
-        """Return the median times of many samples at once, infinite where unknown.
+        """Return the median times of many samples, infinite where fewer than half arrive.
 
         Args:
             counts: how often each search is in each sample, `(n_samples, n)`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from clso.artifacts import RunFolder, load_run, write_table
 from clso.energy import DeviceEnergy, Measurement
@@ -15,9 +15,7 @@ from clso.scoring import LanguageModel
 from clso.statistics.bootstrap import (
     FLOORS,
     ModelCost,
-    compare_models,
     ordered_models,
-    summarize_scores,
 )
 from clso.statistics.scores import score_split
 from clso.statistics.search_summary import winners_optimism
@@ -51,14 +49,6 @@ def analyze_stage(families: Sequence[AnyFamily], before: Sequence[Stage]) -> Sta
     )
 
 
-class _Bootstrap(TypedDict):
-    """How intervals are drawn, the same for all of them."""
-
-    confidence: float
-    resamples: int
-    seed: int
-
-
 def _clear(folder: RunFolder) -> None:
     """Delete what an earlier analysis left, scores of other models above all."""
     for table in _TABLES:
@@ -77,11 +67,6 @@ def _work(
         costs[model.name] = _cost(model, n_tokens, measurement)
     scores = run.folder.compact("scores")
     config = run.config
-    options = _Bootstrap(
-        confidence=config.analysis.confidence,
-        resamples=config.analysis.resamples,
-        seed=config.seed,
-    )
     # Floors among themselves, and anything against uniform, decide nothing.
     pairs = [
         (model_a, model_b)
@@ -91,12 +76,14 @@ def _work(
         if model_a not in FLOORS and model_b != "uniform"
     ]
     with run.reporter.task("confidence intervals", total=1 + len(pairs)) as task:
-        results = summarize_scores(scores, costs, searched=config.families, **options)
+        results = config.analysis.summarize(
+            scores, costs, searched=config.families, seed=config.seed
+        )
         run.folder.write_rows("results", results)
         rows = []
         for done, (model_a, model_b) in enumerate(pairs, 1):
             task.update(done, f"{model_a} against {model_b}")
-            rows += compare_models(scores, model_a, model_b, **options)
+            rows += config.analysis.compare(scores, model_a, model_b, seed=config.seed)
         run.folder.write_rows("comparisons", rows)
     notes: dict[str, Any] = {"models": titles}
     notes |= {"optimism": winners_optimism(run.manifest.get("best", {}), results)}

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,25 +11,24 @@ from clso.artifacts import table_from_rows
 from clso.statistics.bootstrap import (
     BASELINES,
     FLOORS,
+    BootstrapSettings,
     ModelCost,
-    _bootstrap_interval,
-    compare_models,
     ordered_models,
-    summarize_scores,
 )
 from clso.statistics.scores import Totals
 
 ScoresOf = Callable[..., pa.Table]
-FAST: dict[str, Any] = {"resamples": 300, "seed": 3}
+FAST = BootstrapSettings(resamples=300)
+SEED = 3
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    hits = 0
+    settings, hits = BootstrapSettings(confidence=0.9, resamples=300), 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
         tokens = rng.integers(50, 200, 40).astype(float)
         nll = tokens * (2.0 + rng.normal(0, 0.5, 40))
-        low, high = _bootstrap_interval(nll, tokens, confidence=0.9, resamples=300, seed=seed)
+        low, high = settings.interval(nll, tokens, seed=seed)
         assert low is not None
         assert high is not None
         hits += low <= 2.0 <= high
@@ -39,71 +37,69 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_a_ratio_of_sums_weighs_units_by_their_tokens() -> None:
     nll, tokens = np.array([10.0, 1000.0]), np.array([10.0, 500.0])
-    low, high = _bootstrap_interval(nll, tokens, confidence=0.99, resamples=2000, seed=0)
+    low, high = BootstrapSettings(confidence=0.99, resamples=2000).interval(nll, tokens, seed=0)
     assert (low, high) == (pytest.approx(1.0), pytest.approx(2.0))
 
 
 def test_one_unit_gives_no_interval() -> None:
-    interval = _bootstrap_interval(np.ones(1), np.ones(1), confidence=0.95, resamples=100, seed=0)
+    interval = FAST.interval(np.ones(1), np.ones(1), seed=0)
     assert interval == (None, None)
 
 
 def test_equal_units_give_an_interval_without_width() -> None:
-    low, high = _bootstrap_interval(
-        np.full(30, 6.0), np.full(30, 3.0), confidence=0.95, resamples=100, seed=0
-    )
+    low, high = FAST.interval(np.full(30, 6.0), np.full(30, 3.0), seed=0)
     assert (low, high) == (2.0, 2.0)
 
 
 def test_the_same_seed_gives_the_same_interval(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 6.0, "adamw": 5.5})
-    assert compare_models(scores, "gpt", "adamw", **FAST) == compare_models(
-        scores, "gpt", "adamw", **FAST
+    assert FAST.compare(scores, "gpt", "adamw", seed=SEED) == FAST.compare(
+        scores, "gpt", "adamw", seed=SEED
     )
 
 
 def test_pairing_sees_a_difference_that_unpaired_intervals_hide(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 5.40, "adamw": 5.33}, spread=0.8)
-    apart = summarize_scores(scores, **FAST)
+    apart = FAST.summarize(scores, seed=SEED)
     assert apart[0]["ci_low"] < apart[1]["test_loss"] < apart[0]["ci_high"]
-    for row in compare_models(scores, "gpt", "adamw", **FAST):
+    for row in FAST.compare(scores, "gpt", "adamw", seed=SEED):
         assert 0.0 < row["ci_low"] < row["difference"] < row["ci_high"]
         assert row["difference"] == pytest.approx(apart[0]["test_loss"] - apart[1]["test_loss"])
 
 
 def test_a_difference_turns_its_sign_with_the_pair(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 6.0, "adamw": 5.5})
-    there = compare_models(scores, "gpt", "adamw", **FAST)[0]
-    back = compare_models(scores, "adamw", "gpt", **FAST)[0]
+    there = FAST.compare(scores, "gpt", "adamw", seed=SEED)[0]
+    back = FAST.compare(scores, "adamw", "gpt", seed=SEED)[0]
     assert back["difference"] == -there["difference"]
     assert back["ci_low"] == pytest.approx(-there["ci_high"], rel=1e-3)
 
 
 def test_documents_and_blocks_stand_beside_each_other(scores_of: ScoresOf) -> None:
-    rows = compare_models(scores_of({"gpt": 6.0, "adamw": 5.5}), "gpt", "adamw", **FAST)
+    rows = FAST.compare(scores_of({"gpt": 6.0, "adamw": 5.5}), "gpt", "adamw", seed=SEED)
     assert [(row["unit"], row["n_units"]) for row in rows] == [("document", 40), ("block", 20)]
     assert table_from_rows(rows, "comparisons").num_rows == 2
 
 
 def test_a_single_document_leaves_the_interval_unmeasured(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 6.0, "adamw": 5.5}, documents=1)
-    assert {row["ci_low"] for row in compare_models(scores, "gpt", "adamw", **FAST)} == {None}
-    assert summarize_scores(scores, **FAST)[0]["ci_high"] is None
+    assert {row["ci_low"] for row in FAST.compare(scores, "gpt", "adamw", seed=SEED)} == {None}
+    assert FAST.summarize(scores, seed=SEED)[0]["ci_high"] is None
 
 
 def test_models_scored_on_other_targets_are_not_compared(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 6.0, "adamw": 5.5})
     cut = scores.filter((pc.field("model") != "adamw") | (pc.field("document") > 3))
     with pytest.raises(ValueError, match="'gpt' and 'adamw' were not scored on the same targets"):
-        compare_models(cut, "gpt", "adamw", **FAST)
+        FAST.compare(cut, "gpt", "adamw", seed=SEED)
     with pytest.raises(ValueError, match="not scored on the same targets"):
-        compare_models(scores, "gpt", "hybrid", **FAST)
+        FAST.compare(scores, "gpt", "hybrid", seed=SEED)
 
 
 def test_a_result_is_what_the_pieces_sum_to(scores_of: ScoresOf) -> None:
     scores = scores_of({"adamw": 5.5, "unigram": 6.6, "gpt": 6.0})
     cost = ModelCost(train_tokens=1000, energy_j=3.0, energy_source="rapl", estimated=False)
-    rows = summarize_scores(scores, {"gpt": cost}, **FAST)
+    rows = FAST.summarize(scores, {"gpt": cost}, seed=SEED)
     assert table_from_rows(rows, "results").num_rows == 3
     assert [row["model"] for row in rows] == ["unigram", "gpt", "adamw"]
     for row in rows:
@@ -118,12 +114,12 @@ def test_a_result_is_what_the_pieces_sum_to(scores_of: ScoresOf) -> None:
 
 def test_a_model_without_validation_scores_has_none(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 6.0}).filter(pc.field("split") == "test")
-    assert summarize_scores(scores, **FAST)[0]["validation_loss"] is None
+    assert FAST.summarize(scores, seed=SEED)[0]["validation_loss"] is None
 
 
 def test_a_model_scored_on_validation_alone_is_no_result(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 6.0}).filter(pc.field("split") == "validation")
-    assert summarize_scores(scores, **FAST) == []
+    assert FAST.summarize(scores, seed=SEED) == []
 
 
 @given(

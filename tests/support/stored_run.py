@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from clso.artifacts import Run, RunFolder, load_run, table_from_rows
-from clso.statistics.bootstrap import ModelCost, compare_models, summarize_scores
+from clso.statistics.bootstrap import BootstrapSettings, ModelCost
 from clso.statistics.picks import Genes
 
 RUN_ID = "quick-0a1b2c3d"
@@ -240,7 +240,8 @@ def fill_run(
         "gpt": ModelCost(256_000, 220_000, 204.0, "cpu_model", True, 21.4),
         "adamw": ModelCost(256_000, 5_800_000, 550.0, "cpu_model", True, 30.0),
     }
-    folder.write_rows("results", summarize_scores(scores, costs, resamples=500, seed=SEED))
+    settings = BootstrapSettings(resamples=500)
+    folder.write_rows("results", settings.summarize(scores, costs, seed=SEED))
     pairs = [
         (a, b)
         for a, b in (
@@ -254,7 +255,7 @@ def fill_run(
     ]
     folder.write_rows(
         "comparisons",
-        [row for a, b in pairs for row in compare_models(scores, a, b, resamples=500, seed=SEED)],
+        [row for a, b in pairs for row in settings.compare(scores, a, b, seed=SEED)],
     )
     splits = {
         name: {"documents": count, "bytes": 1000 * count, "tokens": 260 * count}
