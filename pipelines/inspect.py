@@ -121,10 +121,10 @@ def runs_table(out: Path) -> Table:
     table = Table(
         f"Runs in {out}",
         [
-            Column("run", text=True),
+            "run",
             Column("stages", text=True),
             Column("best", text=True),
-            Column("test loss"),
+            "test loss",
             Column("energy", optional=1),
         ],
     )

@@ -14,7 +14,7 @@ from clso.report.formats import LOSS
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import new_figure, styled
-from clso.report.table import Column, Emphasis, Table
+from clso.report.table import Emphasis, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +49,7 @@ def _missing(run: Run) -> str:
 
 def _trials_table(baseline: pa.Table) -> Table:
     """Return AdamW's trials, the best validation loss first, trials that diverged last."""
-    columns = [Column("trial", text=True), Column("validation loss")]
-    table = Table("Lowest validation loss of each trial", columns)
+    table = Table("Lowest validation loss of each trial", ["trial", "validation loss"])
     curves = sorted(_trial_curves(baseline), key=lambda trial: trial["best"])
     for place, trial in enumerate(curves):
         emphasis: Emphasis = "best" if place == 0 else ""

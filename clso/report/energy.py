@@ -62,13 +62,7 @@ def energy_table(energy: pa.Table, title: str = "") -> Table:
     """Return a row per stage and device, in the order of the table `energy`."""
     table = Table(
         title,
-        [
-            Column("stage", text=True),
-            Column("device", text=True),
-            Column("energy"),
-            Column("time"),
-            Column("power", optional=1),
-        ],
+        ["stage", Column("device", text=True), "energy", "time", Column("power", optional=1)],
     )
     for row in energy.to_pylist():
         power = row["mean_power_w"]
@@ -174,14 +168,8 @@ def _energy_figure(energy: pa.Table) -> Figure | None:
         measured = any(row["energy_j"] is not None for row in own)
         text = ENERGY.text(left[stage]) if measured else "not measured"
         text += " (reused)" if any(row["reused"] for row in own) else ""
-        axes.annotate(
-            text,
-            (left[stage], height),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+        end = (left[stage], height)
+        axes.annotate(text, end, (4, 0), "data", "offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(stages)), stages)
     axes.margins(x=0.2)
     axes.set_xlim(left=0)

@@ -99,11 +99,15 @@ def result_table(run: Run) -> Table:
     table = Table(
         f"Run {run.run_id}",
         [
-            Column("model", text=True),
-            *map(Column, ("test loss", "perplexity", "bits/byte")),
+            "model",
+            "test loss",
+            "perplexity",
+            "bits/byte",
             Column("validation", optional=1),
             Column("train tokens", optional=2),
-            *map(Column, ("energy", "time", "stored")),
+            "energy",
+            "time",
+            "stored",
         ],
         [
             f"Test and validation loss in nats per token; below each test loss its {share}interval "
@@ -144,10 +148,7 @@ def comparison_table(run: Run) -> Table:
     confidence = f"{SHARE.text(comparisons[0]['confidence'])} " if comparisons else ""
     table = Table(
         "Differences of test losses",
-        [
-            Column("models", text=True),
-            *map(Column, ("difference", "over documents", "over blocks")),
-        ],
+        ["models", "difference", "over documents", "over blocks"],
         [f"Nats per token, {confidence}intervals, paired bootstrap."],
     )
     for names, units in pairs.items():
@@ -200,15 +201,9 @@ def _results_figure(results: pa.Table, models: Models) -> Figure | None:
             color=color,
             markerfacecolor="white" if hollow else color,
         )
-        axes.annotate(
-            LOSS.text(row["test_loss"]),
-            (row["test_loss"], height),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=8,
-        )
+        text, place = LOSS.text(row["test_loss"]), (row["test_loss"], height)
+        look: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8}
+        axes.annotate(text, place, (0, 6), "data", "offset points", **look)
     axes.set_yticks(range(len(rows)), [models.title(row["model"]) for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.2)
     axes.margins(x=0.12)

@@ -18,7 +18,7 @@ from clso.report.html import Block, Page, ReportSection
 from clso.report.models import Models
 from clso.report.results import results_section
 from clso.report.search import search_sections
-from clso.report.table import Column, Table
+from clso.report.table import Table
 from clso.statistics.search_summary import SearchSummary
 from clso.studies import study_sections
 
@@ -96,10 +96,7 @@ def _data_table(dataset: Row) -> Table:
     """Return a row per split of a data set's manifest; `targets` says what the run read."""
     table = Table(
         "",
-        [
-            Column("split", text=True),
-            *map(Column, ("documents", "tokens", "targets", "unused")),
-        ],
+        ["split", "documents", "tokens", "targets", "unused"],
         [
             "Targets are the tokens in whole blocks within the budget; the rest of a split is "
             "unused."

@@ -127,11 +127,11 @@ class RunSet:
         table = Table(
             f"Test loss over seeds {seeds}",
             [
-                Column("model", text=True),
+                "model",
                 Column("lowest", optional=1),
-                Column("mean"),
+                "mean",
                 Column("highest", optional=2),
-                Column(f"minus {rival}"),
+                f"minus {rival}",
             ],
             ["Nats per token; 95 % intervals over seeds, differences paired by seed."],
         )
@@ -153,7 +153,7 @@ class RunSet:
         run_a, run_b = self.runs
         table = Table(
             f"{run_a.run_id} minus {run_b.run_id}",
-            [Column("model", text=True), *map(Column, ("difference", "interval", "over"))],
+            ["model", "difference", "interval", "over"],
             ["Test loss, nats per token; paired bootstrap."],
         )
         settings = BootstrapSettings(**run_a.config.get("analysis", {}))
@@ -241,13 +241,12 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
                         linewidth=0.8,
                         alpha=0.5,
                     )
-                axes.annotate(
+                text, place = (
                     f"{point.train_tokens / 1000:,.0f}k",
                     (point.energy_j, point.test_loss),
-                    xytext=(4, 4),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    color=color,
+                )
+                axes.annotate(
+                    text, place, (4, 4), "data", "offset points", fontsize=7.5, color=color
                 )
         axes.set_xscale("log")
         axes.margins(x=0.1)

@@ -1,8 +1,8 @@
 """The report's sections on searches: what was scored, what looked too good, what was picked.
 
-A winner is the lowest of many losses on the same batches, so its own loss there is too low: the
-part of it that was luck does not come again. The rise of its loss also holds what the splits differ
-in; so the same rise is given for the unigram, a model that no search chose.
+The winner has the lowest of many losses on the same batches. This loss is too low: the luck in it
+does not come again on other text. The winner's loss also rises because the splits differ, so the
+report gives the same rise for the unigram, a model that no search chose.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ Row = Mapping[str, Any]
 _BEST_SHARE: Final = 0.1
 _YARDSTICK: Final = "unigram"
 _LOSS: Final = "loss, nats per token"
+_REMARK: Final[Any] = {"fontsize": 8, "color": MUTED}  # in a figure
 _STOPS: Final = {
     "generations": "all generations were run",
     "patience": "the best loss had not improved for as long as search.patience allows",
@@ -60,111 +61,96 @@ def search_sections(run: Run, results: Sequence[Row]) -> list[ReportSection]:
 def _section(
     run: Run, results: Sequence[Row], family: str, evaluations: pa.Table, generations: pa.Table
 ) -> ReportSection:
-    summary = SearchSummary(evaluations, family, generations)
-    models, counts = Models(run.manifest), summary.counts
+    summary, models = SearchSummary(evaluations, family, generations), Models(run.manifest)
     best = run.manifest.get("best", {})
     note = run.manifest.get("search", {}).get(family, {})
-    optimism = _optimism_sentence(best, results, family)
+    start = summary.counts.surrogate_generation
     predictions = Picture(
         f"predictions-{family}",
         partial(_predictions_figure, summary.pairs(), models.color(family)),
-        "Each point is a model whose loss was predicted, then evaluated; on the line the two "
-        "agree.",
+        "Each point is a model whose loss was first predicted and then evaluated; on the line both "
+        "are equal.",
         "No prediction was followed by an evaluation.",
     )
-    stopped = _stop_sentence(note.get("stop_reason"))
     return ReportSection(
         f"Search: {models.title(family)}",
         [
-            f"{_count_sentence(summary)} {stopped}",
-            _convergence(generations, family, counts.surrogate_generation, models, results),
+            f"{_count_sentence(summary)} {_stop_sentence(note.get('stop_reason'))}",
+            _convergence(generations, family, start, models, results),
             Block("heading", "What looked too good"),
             *_surrogate_sentences(summary),
             *_filter_sentences(summary, note),
-            *([] if counts.surrogate_generation is None else [predictions]),
-            "The winner's loss, from what the search saw to what counts:",
+            *([] if start is None else [predictions]),
+            "The winner's loss on the search's batches, on validation and on test:",
             Block("steps", _winner_steps(summary, results, family, best)),
-            *([optimism] if optimism else []),
+            *filter(None, [_optimism_sentence(best, results, family)]),
             Block("heading", "What the best genomes picked"),
-            _picks(run, evaluations, family),
+            _picks(run, summary, family),
         ],
         f"search-{family}",
     )
 
 
 def _convergence(
-    generations: pa.Table,
-    family: str,
-    surrogate_generation: int | None,
-    models: Models,
-    results: Sequence[Row],
+    generations: pa.Table, family: str, start: int | None, models: Models, results: Sequence[Row]
 ) -> Picture:
     floors = {
         row["model"]: row["validation_loss"]
         for row in results
         if row["model"] in FLOORS and row["validation_loss"] is not None
     }
-    draw = partial(
-        _convergence_figure,
-        generations,
-        family,
-        models,
-        surrogate_generation=surrogate_generation,
-        floors=floors,
-    )
+    options: dict[str, Any] = {"surrogate_generation": start, "floors": floors}
+    draw = partial(_convergence_figure, generations, family, models, **options)
     caption = (
         "Evaluated losses by generation, on the search's fixed batches: the best so far, and mean "
-        "and standard deviation of the generation. Predictions are not in it. A floor is drawn "
-        "where it lies near the curves (whole validation split)."
+        "and standard deviation of the generation. Predictions are not shown. A floor (on the "
+        "whole validation split) is shown if it lies near the curves."
     )
     missing = "No generation has an evaluated loss."
     return Picture(f"convergence-{family}", draw, caption, missing)
 
 
-def _picks(run: Run, evaluations: pa.Table, family: str) -> Picture:
+def _picks(run: Run, summary: SearchSummary, family: str) -> Picture:
     genes = run.manifest.get("genes", {}).get(family, [])
-    best = SearchSummary(evaluations, family).best(_BEST_SHARE)["genome"].to_pylist()
-    picks, n_best = Genes(genes).picks(best), len(best)
+    best = summary.best(_BEST_SHARE)["genome"].to_pylist()
+    picks = Genes(genes).picks(best)
     caption = (
-        f"Families of the library that the best {SHARE.text(_BEST_SHARE)} of the evaluated "
-        f"models picked ({n_best} models), gene by gene. The models descend from each other, so a "
-        "share off the tick is a hint, no test."
+        f"Families of the library that the best {SHARE.text(_BEST_SHARE)} of the evaluated models "
+        f"picked ({len(best)} models), gene by gene. The models descend from each other, so a "
+        "share away from the tick is a hint and not a test."
     )
     missing = "The manifest does not say which families the genes pick from."
     return Picture(f"families-{family}", partial(_families_figure, picks), caption, missing)
 
 
 def _count_sentence(summary: SearchSummary) -> str:
-    """Say how many individuals were really scored."""
+    """Say how many individuals were scored, and what happened to all others."""
     counts = summary.counts
     scored = counts.evaluated + counts.failed
     share = scored / counts.individuals if counts.individuals else None
-    failed = f", {COUNT.text(counts.failed)} of them without a finite loss" * bool(counts.failed)
-    screened = f"{COUNT.text(counts.screened)} ruled out on a part of the batches; " * bool(
-        counts.screened
-    )
+    failed = f", {COUNT.text(counts.failed)} of them without a finite loss"
+    screened = f" {COUNT.text(counts.screened)} were ruled out on a part of the batches."
     return (
-        f"{COUNT.text(counts.individuals)} individuals in {counts.generations} generations: "
-        f"{COUNT.text(scored)} ({SHARE.text(share)}) scored for real in their generation"
-        f"{failed}; {screened}{COUNT.text(counts.cached)} scored before and taken over; "
-        f"{COUNT.text(counts.predicted)} only predicted. "
+        f"{COUNT.text(counts.individuals)} individuals in {counts.generations} generations. "
+        f"{COUNT.text(scored)} ({SHARE.text(share)}) were scored in their generation"
+        f"{failed * (counts.failed > 0)}.{screened * (counts.screened > 0)} "
+        f"{COUNT.text(counts.cached)} were scored before and kept their loss. "
+        f"{COUNT.text(counts.predicted)} were only predicted. "
         f"Different models with a loss: {COUNT.text(counts.distinct_evaluated)}. "
         f"Tokens scored: {COUNT.text(counts.tokens)}."
     )
 
 
 def _stop_sentence(reason: str | None) -> str:
-    """Say why the search ended; empty while it is under way."""
-    if reason is None:
-        return ""
-    return f"It ended because {_STOPS.get(reason, reason)}."
+    """Say why the search ended; empty while the search is not finished."""
+    return "" if reason is None else f"It ended because {_STOPS.get(reason, reason)}."
 
 
 def _surrogate_sentences(summary: SearchSummary) -> list[str]:
     """Say when the surrogate began, how well it ranked, and how good its lowest prediction was."""
     counts = summary.counts
     if counts.surrogate_generation is None:
-        return ["The surrogate never started: every individual was scored or taken over."]
+        return ["The surrogate never started, so no individual was predicted."]
     sentences = [
         f"The surrogate started in generation {counts.surrogate_generation} "
         "(the initial population is generation 0)."
@@ -178,9 +164,8 @@ def _surrogate_sentences(summary: SearchSummary) -> list[str]:
         )
     lowest = summary.lowest_prediction()
     if lowest is not None:
-        spread = (
-            "" if lowest.predicted_std is None else f" with a spread of {lowest.predicted_std:.3f}"
-        )
+        std = lowest.predicted_std
+        spread = "" if std is None else f" with a spread of {std:.3f}"
         sentences.append(
             f"The lowest prediction of the search was {LOSS.text(lowest.predicted_loss)}"
             f"{spread}, in generation {lowest.generation}. {_fate(lowest)}"
@@ -189,7 +174,7 @@ def _surrogate_sentences(summary: SearchSummary) -> list[str]:
 
 
 def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list[str]:
-    """Say how many candidates the surrogate kept from being scored, and what its use cost.
+    """Say how many candidates were not scored because of the surrogate, and what it cost.
 
     Args:
         summary: of the search.
@@ -203,9 +188,9 @@ def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list
     )
     share = filtered.spared / filtered.seen if filtered.seen else None
     sentences = [
-        f"Generations that it filtered, by kind: {kinds}. Of the {COUNT.text(filtered.seen)} new "
-        f"candidates that it saw there, {SHARE.text(share)} were not scored; "
-        f"{COUNT.text(filtered.n_random)} evaluations were drawn at random, as its control."
+        f"Generations that the surrogate filtered, by kind: {kinds}. Of the "
+        f"{COUNT.text(filtered.seen)} new candidates that it ranked, {SHARE.text(share)} were not "
+        f"scored; {COUNT.text(filtered.n_random)} evaluations were drawn at random, as a control."
     ]
     asked, energy_j = search.get("n_predictions"), search.get("surrogate_energy_j")
     if asked and energy_j is not None and filtered.evaluation_energy_j is not None:
@@ -218,25 +203,19 @@ def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list
 
 
 def _fate(lowest: LowestPrediction) -> str:
+    """Say what became of the model with the lowest prediction."""
     if lowest.evaluated_loss is not None:
-        off = _off(lowest.evaluated_loss - lowest.predicted_loss)
-        return f"The same model evaluated to {LOSS.text(lowest.evaluated_loss)}, {off}."
+        error = lowest.evaluated_loss - lowest.predicted_loss
+        return (
+            f"The same model evaluated to {LOSS.text(lowest.evaluated_loss)}, "
+            f"{LOSS.text(abs(error))} {'higher' if error > 0 else 'lower'} than predicted."
+        )
+    reason = "That model was never evaluated"
     if lowest.failed:
-        return (
-            "That model was evaluated, but its evaluation gave no finite loss, so the figure "
-            "counts for nothing."
-        )
-    if lowest.screened:
-        return (
-            "A part of the batches ruled that model out before a whole evaluation, so the figure "
-            "counts for nothing."
-        )
-    return "That model was never evaluated, so the figure counts for nothing."
-
-
-def _off(error: float) -> str:
-    direction = "higher" if error > 0 else "lower"
-    return f"{LOSS.text(abs(error))} {direction} than promised"
+        reason = "The evaluation of that model gave no finite loss"
+    elif lowest.screened:
+        reason = "A part of the batches ruled that model out before a whole evaluation"
+    return f"{reason}, so the prediction counts for nothing."
 
 
 def _winner_steps(
@@ -245,11 +224,11 @@ def _winner_steps(
     """Follow the winner from the search's fixed batches to the test split, loss by loss."""
     model = next((row for row in results if row["model"] == family), None)
     fitness = summary.best_loss(best.get(family, {}).get("genome_hash"))
-    steps = [("search fitness (fixed validation batches)", LOSS.text(fitness))]
+    steps = [("fitness: the search's validation batches", fitness)]
     if model is not None:
-        steps.append(("whole validation split", LOSS.text(model["validation_loss"])))
-        steps.append(("test split", LOSS.text(model["test_loss"])))
-    return steps
+        steps.append(("whole validation split", model["validation_loss"]))
+        steps.append(("test split", model["test_loss"]))
+    return [(label, LOSS.text(loss)) for label, loss in steps]
 
 
 def _optimism_sentence(
@@ -272,12 +251,12 @@ def _optimism_sentence(
             f" The splits differ too: from validation to test the loss of the {_YARDSTICK}, which "
             f"no search chose, changes by {own}."
         )
-    # an older manifest does not say it, but only a model of functions is fitted again
+    # an older manifest has no `refitted_on`; only a model of functions is fitted again
     fitted = best[family].get("refitted_on", ["tune"] if "functions" in best[family] else [])
     if fitted:
         sentence += (
-            f" The kept model was fitted on {' and '.join(fitted)} too, which the searched one was "
-            "not; that lowers its later losses."
+            f" The kept model was fitted on {' and '.join(fitted)} too, the searched model was "
+            "not. That lowers the losses after the search."
         )
     return sentence
 
@@ -297,8 +276,8 @@ def _convergence_figure(
         generations: a run's table.
         family: the model family searched.
         models: colors and titles.
-        surrogate_generation: where predictions began to filter; `None`: nowhere.
-        floors: losses to compare with, drawn where they lie near the curves.
+        surrogate_generation: the first one that predictions filtered; `None`: there is none.
+        floors: losses to compare with, drawn if they lie near the curves.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -317,9 +296,9 @@ def _convergence_figure(
     marker = "o" if len(generation) <= 12 else ""
     axes.step(generation, best, where="post", color=color, marker=marker, ms=4, label="best so far")
     low, high = axes.get_ylim()
-    # a few broken models make the band so wide that its lower end, below every loss, says nothing
+    # a few broken models make the band so wide that its lower end lies far below every loss
     low = max(low, best.min() - 0.1 * (high - best.min()))
-    # a floor far off would flatten the curves; the result table has it anyway
+    # a distant floor would flatten the curves; the result table has all floors
     near = {
         name: loss
         for name, loss in (floors or {}).items()
@@ -332,26 +311,14 @@ def _convergence_figure(
     )
     for name, loss in near.items():
         axes.axhline(loss, color=models.color(name), linewidth=1.2, linestyle=":")
-        axes.annotate(
-            f"{models.title(name)} floor",
-            (0.01, loss),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            fontsize=8,
-            color=MUTED,
-        )
+        place, units = (0.01, loss), ("axes fraction", "data")
+        text = f"{models.title(name)} floor"
+        axes.annotate(text, place, (0, 2), units, "offset points", **_REMARK)
     if surrogate_generation is not None:
         axes.axvline(surrogate_generation, color=MUTED, linewidth=1, linestyle=":")
-        axes.annotate(
-            "surrogate filters from here",
-            (surrogate_generation, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            fontsize=8,
-            color=MUTED,
-        )
+        place, units = (surrogate_generation, 1.0), ("data", "axes fraction")
+        text = "surrogate filters from here"
+        axes.annotate(text, place, (0, 3), units, "offset points", **_REMARK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("generation")
     axes.set_ylabel(_LOSS)
@@ -368,26 +335,13 @@ def _predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
         return None
     predicted, evaluated = (pairs[name].to_numpy() for name in ("predicted_loss", "evaluated_loss"))
     figure, axes = new_figure(3.2, grid="both")
-    axes.scatter(
-        evaluated,
-        predicted,
-        s=16,
-        alpha=0.65,
-        color=color,
-        edgecolor="white",
-        linewidth=0.4,
-    )
+    look: dict[str, Any] = {"color": color, "edgecolor": "white", "linewidth": 0.4, "alpha": 0.65}
+    axes.scatter(evaluated, predicted, s=16, **look)
     low, high = (edge(np.concatenate([predicted, evaluated])) for edge in (np.min, np.max))
     margin = 0.05 * (high - low) or 0.05
     axes.plot([low - margin, high + margin], [low - margin, high + margin], color=MUTED, lw=1)
-    axes.annotate(
-        "too hopeful: below the line",
-        (0.98, 0.03),
-        xycoords="axes fraction",
-        ha="right",
-        fontsize=8,
-        color=MUTED,
-    )
+    place = (0.98, 0.03)
+    axes.annotate("too low: below the line", place, xycoords="axes fraction", ha="right", **_REMARK)
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(low - margin, high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -416,7 +370,7 @@ def _families_figure(picks: Sequence[Row]) -> Figure | None:
         for place, name in enumerate(names)
     }
     figure, axes = new_figure(0.9 + 0.28 * len(slots) + 0.1 * (len(names) + 1), grid="x")
-    for name in names:  # for the legend: no gene need have every family
+    for name in names:  # for the legend, since a gene may lack some families
         axes.barh(0, 0, label=name.replace("_", " "), **looks[name])
     for height, (_, group) in enumerate(reversed(slots)):
         left = chance = 0.0

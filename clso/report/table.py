@@ -6,7 +6,7 @@ A cell is a text, or a pair of a text and a note that stands below it in smaller
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["Cell", "Column", "Emphasis", "Table"]
@@ -42,21 +42,26 @@ class Row:
         return tuple((cell, "") if isinstance(cell, str) else cell for cell in self.cells)
 
 
-@dataclass
 class Table:
     """A title, columns, rows and notes.
 
-    Attributes:
+    Args:
         title: what the table shows.
-        columns: the first one names the rows.
+        columns: a header alone stands for a column of numbers; the first one, which names the rows,
+            for a column of words.
         notes: what a reader has to know to read the numbers, a sentence each.
-        rows: filled by `add`.
     """
 
-    title: str
-    columns: Sequence[Column]
-    notes: Sequence[str] = ()
-    rows: list[Row] = field(default_factory=list)
+    def __init__(
+        self, title: str, columns: Sequence[str | Column], notes: Sequence[str] = ()
+    ) -> None:
+        self.title = title
+        self.columns = [
+            Column(column, text=place == 0) if isinstance(column, str) else column
+            for place, column in enumerate(columns)
+        ]
+        self.notes = notes
+        self.rows: list[Row] = []
 
     def add(self, *cells: Cell, emphasis: Emphasis = "") -> None:
         """Append a row.
@@ -80,20 +85,27 @@ class Table:
             if row.emphasis != "group"
         ]
 
-    def select(self, headers: Iterable[str], **changes: object) -> Table:
+    def select(
+        self, headers: Iterable[str], title: str | None = None, notes: Sequence[str] | None = None
+    ) -> Table:
         """Return the table with these columns alone, in their own order.
 
         Args:
             headers: of the columns that stay.
-            changes: other attributes to replace, such as `title`.
+            title: `None`: the table's own.
+            notes: `None`: the table's own.
         """
         wanted = set(headers)
         kept = [place for place, column in enumerate(self.columns) if column.header in wanted]
-        rows = [
+        selected = Table(
+            self.title if title is None else title,
+            [self.columns[place] for place in kept],
+            self.notes if notes is None else notes,
+        )
+        selected.rows = [
             row
             if row.emphasis == "group"
-            else replace(row, cells=tuple(row.cells[i] for i in kept))
+            else replace(row, cells=tuple(row.cells[place] for place in kept))
             for row in self.rows
         ]
-        selected = replace(self, columns=[self.columns[place] for place in kept], rows=rows)
-        return replace(selected, **changes)  # type: ignore[arg-type]
+        return selected

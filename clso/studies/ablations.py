@@ -105,10 +105,7 @@ class Ablation:
         n_seeds = max((effect.n_seeds for effect in self.effects), default=0)
         table = Table(
             f"{title}, {n_seeds} seeds; base {FINE_LOSS.text(self.base_loss)}",
-            [
-                Column("level", text=True),
-                *map(Column, ("held back", "difference", "p", "searched", "energy")),
-            ],
+            ["level", "held back", "difference", "p", "searched", "energy"],
             [
                 "Nats per token. Difference: arm minus base on the held-back blocks, so a negative "
                 f"number favours the arm; below it the {SHARE.text(CONFIDENCE)} t interval over "
@@ -244,11 +241,7 @@ class Selections:
         """Return which families of the library the finalists picked, gene by gene."""
         table = Table(
             f"Families of the library that the {title}'s finalists picked",
-            [
-                Column("family", text=True),
-                *map(Column, ("picked", "chance", "")),
-                Column("similarity", optional=1),
-            ],
+            ["family", "picked", "chance", "", Column("similarity", optional=1)],
             [
                 f"Share of genes, mean over seeds; below it the {SHARE.text(CONFIDENCE)} interval "
                 "(exact binomial for one gene, t for several), in which a seed counts once.",

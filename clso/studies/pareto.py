@@ -28,7 +28,7 @@ from clso.report.formats import (
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import MUTED, new_figure, styled
-from clso.report.table import Column, Table
+from clso.report.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,10 +99,7 @@ class Front:
         """
         table = Table(
             f"Front of the {self._title}: {COUNT.text(len(self.rows))} models",
-            [
-                Column("genome", text=True),
-                *map(Column, ("loss", "stored", "operations", "energy")),
-            ],
+            ["genome", "loss", "stored", "operations", "energy"],
             [
                 "Models at even steps of the front by loss. All models are in pareto.parquet with "
                 "their genomes; this run's configuration builds a model from its genome.",

@@ -24,7 +24,7 @@ from clso.report.formats import COUNT, FINE_LOSS, SHARE
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import MUTED, new_figure, styled
-from clso.report.table import Column, Table
+from clso.report.table import Table
 from clso.statistics.paired import CONFIDENCE, Difference
 
 if TYPE_CHECKING:
@@ -127,10 +127,7 @@ class Rivals:
         """Return a row per rival, grouped by the budget."""
         table = Table(
             "The search against simpler ones, at equal numbers of evaluations",
-            [
-                Column("method", text=True),
-                *map(Column, ("search", "rival", "difference", "won", "held back")),
-            ],
+            ["method", "search", "rival", "difference", "won", "held back"],
             [
                 "Nats per token. Difference: search minus rival, so a negative number favours the "
                 f"search; below it the {SHARE.text(CONFIDENCE)} interval over seeds.",

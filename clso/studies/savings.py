@@ -211,11 +211,14 @@ class Savings:
         table = Table(
             f"Evaluations of the {title}'s search until its loss is {FINE_LOSS.text(target)}",
             [
-                Column("arm", text=True),
-                *map(Column, ("reached", "median", "share", "joules")),
+                "arm",
+                "reached",
+                "median",
+                "share",
+                "joules",
                 Column("mean", optional=1),
-                Column("p"),
-                Column("loss"),
+                "p",
+                "loss",
                 Column("predictions", optional=2),
             ],
             [

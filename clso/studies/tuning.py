@@ -236,15 +236,12 @@ class Tuning:
         }
         table = Table(
             "",
-            [
-                Column("hyperparameter", text=True),
-                *map(Column, ("tuned", "default", "in common", "variance")),
-            ],
+            ["hyperparameter", "tuned", "default", "in common", "variance"],
             [
                 "A dash: no effect with these settings, or not computed. In common: importance by "
                 "PED-ANOVA, what the best tenth of the trials, or the best five, have in common. "
                 "Variance: importance by fANOVA, for hyperparameters that every trial has. Both "
-                "are shares of one, from the complete trials alone.",
+                "are shares of one, from the complete trials alone."
             ],
         )
         for name in sorted(
@@ -263,10 +260,10 @@ class Tuning:
         """Return both arms seed by seed, and their means."""
         table = Table(
             "",
-            [Column("seed", text=True), *map(Column, ("default", "tuned", "difference"))],
+            ["seed", "default", "tuned", "difference"],
             [
                 "Loss on the second half of the validation blocks, nats per token. Difference: "
-                "tuned minus default, so a negative number favours the tuned settings.",
+                "tuned minus default, so a negative number favours the tuned settings."
             ],
         )
         losses = _by_arm(self._run.table("checks"))
@@ -306,11 +303,7 @@ def _trials_table(trials: Sequence[Row], note: str, *, best: bool = False) -> Ta
     """Return a row per trial; `best` emphasises the trials of the Pareto set."""
     table = Table(
         "",
-        [
-            Column("trial", text=True),
-            Column("state and settings", text=True, optional=1),
-            *map(Column, ("loss", "energy")),
-        ],
+        ["trial", Column("state and settings", text=True, optional=1), "loss", "energy"],
         [note],
     )
     for row in trials:

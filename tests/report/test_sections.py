@@ -64,26 +64,26 @@ def test_a_hope_that_was_evaluated_later_is_set_right(run: Run) -> None:
     rows = run.evaluations.to_pylist()
     rows[3] |= {"genome_hash": "never-scored", "evaluated_loss": 6.9}
     sentence = told(table_from_rows(rows, "evaluations"))[-1]
-    assert sentence.endswith("The same model evaluated to 6.900, 5.246 higher than promised.")
+    assert sentence.endswith("The same model evaluated to 6.900, 5.246 higher than predicted.")
 
 
 def test_a_modest_prediction_is_told_as_one(run: Run) -> None:
     rows = run.evaluations.to_pylist()
     rows[3] |= {"genome_hash": "never-scored", "evaluated_loss": 1.6}
-    assert told(table_from_rows(rows, "evaluations"))[-1].endswith("0.054 lower than promised.")
+    assert told(table_from_rows(rows, "evaluations"))[-1].endswith("0.054 lower than predicted.")
 
 
 def test_a_prediction_whose_evaluation_failed_is_told_as_one(run: Run) -> None:
     rows = run.evaluations.to_pylist()
     rows[3] |= {"genome_hash": "never-scored", "status": "failed", "evaluated_loss": None}
     sentence = told(table_from_rows(rows, "evaluations"))[-1]
-    assert "its evaluation gave no finite loss" in sentence
+    assert "The evaluation of that model gave no finite loss" in sentence
     assert "never evaluated" not in sentence
 
 
 def test_a_surrogate_that_never_started_is_said_not_to_have(run: Run) -> None:
     assert told(run.evaluations.slice(0, 5 * 16)) == [
-        "The surrogate never started: every individual was scored or taken over."
+        "The surrogate never started, so no individual was predicted."
     ]
 
 
