@@ -25,14 +25,14 @@ Row = Mapping[str, Any]
 
 
 def baseline_section(run: Run) -> ReportSection:
-    """Return AdamW's trials and what their settings tell."""
+    """Return AdamW's trials, and what the best learning rate and the warm start show."""
     baseline = run.folder.read("baseline")
     trials = _trials_table(baseline)
     sentences = (_rate_sentence(baseline), _warm_start_sentence(run.manifest))
     picture = Picture(
         "baseline",
         partial(_baseline_figure, baseline, Models(run.manifest).color("adamw")),
-        "Validation loss of each trial by tokens seen; the best one's training loss is thin.",
+        "Validation loss of each trial by tokens seen. Thin line: training loss of the best trial.",
         _missing(run),
     )
     tables = [trials] if trials.rows else []
@@ -62,10 +62,9 @@ def _trials_table(baseline: pa.Table) -> Table:
 
 
 def _rate_sentence(baseline: pa.Table) -> str:
-    """Say so if AdamW's best learning rate lies at the edge of those tried; empty otherwise.
+    """Say whether AdamW's best learning rate is the largest or the smallest tried; else empty.
 
-    The rates it is held against are those of trials that differ from the best in nothing else,
-    diverged ones included.
+    The other rates are those of trials with the same other settings, diverged trials included.
     """
     best = min(_trial_curves(baseline), key=lambda trial: trial["best"], default=None)
     if best is None:
@@ -81,14 +80,13 @@ def _rate_sentence(baseline: pa.Table) -> str:
     edge = {max(rates): "largest", min(rates): "smallest"}.get(best["lr"])
     if edge is None:
         return ""
-    return f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
+    return f"The best learning rate is the {edge} that was tried: a better rate may lie beyond."
 
 
 def _warm_start_sentence(manifest: Mapping[str, Any]) -> str:
-    """Say after how many steps AdamW from the found model has its loss from scratch.
+    """Say after how many steps AdamW from the found model reaches its loss from scratch.
 
-    Args:
-        manifest: a run's; without its note `warm_start` there is nothing to say.
+    The text is empty for a manifest without the note `warm_start`.
     """
     note = manifest.get("warm_start")
     if not note:
@@ -107,7 +105,7 @@ def _warm_start_sentence(manifest: Mapping[str, Any]) -> str:
         )
     return (
         f"From {Models(manifest).subject('gpt')} that the search found (validation loss {start}), "
-        f"AdamW {reached}; at its best it is at {ended} ({note['trial']})."
+        f"AdamW {reached}. Its best loss is {ended} ({note['trial']})."
     )
 
 
@@ -147,7 +145,7 @@ def _baseline_figure(baseline: pa.Table, color: str) -> Figure | None:
     )
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,.0f}k" if value else "0")
-    # training starts near the uniform loss, which would squeeze the trials together
+    # training starts near the uniform loss; axes with it would squeeze the trials together
     low, high = (edge([loss for trial in trials for loss in trial["loss"]]) for edge in (min, max))
     axes.set_ylim(low - 0.15 * (high - low) - 0.02, high + 0.25 * (high - low) + 0.02)
     axes.set_xlim(left=0)
@@ -158,7 +156,7 @@ def _baseline_figure(baseline: pa.Table, color: str) -> Figure | None:
 
 
 def _trial_curves(baseline: pa.Table) -> list[dict[str, Any]]:
-    """Return each trial's settings and curves, trials without a validation loss left out."""
+    """Return settings and curves of each trial that has a validation loss."""
     keys = ["lr", "schedule", "batch_size", "dropout", "passes"]
     rows = baseline.sort_by([(key, "ascending") for key in [*keys, "step"]]).to_pylist()
     trials = []

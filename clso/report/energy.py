@@ -19,10 +19,7 @@ from clso.report.table import Column, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "energy_section",
-    "energy_table",
-]
+__all__ = ["energy_section", "energy_table"]
 
 Row = Mapping[str, Any]
 
@@ -31,14 +28,14 @@ _SOURCES: Final = {
     "rapl": "rapl: the processor's own energy counter",
     "replay": "replay: a recorded log, not this machine",
     "cpu_model": (
-        "cpu_model: CPU seconds times a fixed power per busy core. An estimate; a ratio of two "
-        "such figures is a ratio of CPU time"
+        "cpu_model: CPU seconds times a fixed power per busy core. This is an estimate, so a ratio "
+        "of two such energies is a ratio of CPU time"
     ),
 }
 
 
 def energy_section(run: Run, results: Sequence[Row]) -> ReportSection:
-    """Return what every stage drew and what the models took."""
+    """Return the joules of every stage, and those of the gradient-free model beside AdamW's."""
     energy = run.folder.read("energy")
     rows, table = energy.to_pylist(), energy_table(energy)
     stages = ", ".join(f"{row.cells[0]} {row.cells[2]}" for row in table.rows)
@@ -77,7 +74,7 @@ def energy_table(energy: pa.Table, title: str = "") -> Table:
 
 
 def _source_notes(energy: Sequence[Row]) -> list[str]:
-    """Explain each meter that the figures come from."""
+    """Explain each meter."""
     sources = {
         name for row in energy if row["energy_source"] for name in row["energy_source"].split("+")
     }
@@ -101,10 +98,10 @@ def _energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Mod
     elif contender["estimated"] or rival["estimated"]:
         kind = "energy ratio, estimated in part,"
     sentences = [
-        f"Everything that made the {models.title(contender['model'])} took "
-        f"{ENERGY.text(contender['energy_j'])}, rejected evaluations and the surrogate "
-        f"included; the training steps of AdamW's winning run alone took "
-        f"{ENERGY.text(rival['energy_j'])}: {kind} {RATIO.text(ratio)}."
+        f"All work for {models.subject(contender['model'])}, with rejected evaluations and the "
+        f"surrogate, took {ENERGY.text(contender['energy_j'])}; "
+        f"the training steps of AdamW's winning run alone took {ENERGY.text(rival['energy_j'])}: "
+        f"{kind} {RATIO.text(ratio)}."
     ]
     sweep = [row for row in energy if row["stage"] == "baseline"]
     joules = [row["energy_j"] for row in sweep if row["energy_j"] is not None]
@@ -137,7 +134,7 @@ def _energy_ratio(
 
 @styled
 def _energy_figure(energy: pa.Table) -> Figure | None:
-    """Draw joules by stage, one shade per device; unmeasured stages say so."""
+    """Draw joules by stage, a color per device; a stage without joules says so."""
     rows = energy.to_pylist()
     if not any(row["energy_j"] is not None for row in rows):
         return None

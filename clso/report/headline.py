@@ -1,8 +1,7 @@
 """The result of a run in words, computed from its tables and from nothing else.
 
-The verdict is that of the tables, whichever model wins: an interval that contains zero is no
-difference, and a model that does not beat counting is said not to. Floors are held to the same
-rule: a model beats another only where the paired interval of their difference excludes zero.
+A model beats another only if the paired interval of their difference excludes zero. The same rule
+holds for floors, and for a model that loses.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Headline:
-    """One sentence, and those that a careful reader wants next."""
+    """The result in one sentence, and sentences with its details."""
 
     title: str
     details: tuple[str, ...]
@@ -36,7 +35,7 @@ class Headline:
     def of(
         cls, results: Sequence[Row], comparisons: Sequence[Row], models: Models | None = None
     ) -> Headline:
-        """Say which model wins, by how much, how sure that is, and what counting alone achieves."""
+        """Say which model wins, by how much, how sure that is, and which floors both beat."""
         by_model = {row["model"]: row for row in results}
         contender, rival = Models.contender(results), by_model.get(_RIVAL)
         floors = [by_model[name] for name in FLOORS if name in by_model]
@@ -67,9 +66,9 @@ class Headline:
 
 
 def _find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> Row | None:
-    """Return the comparison of two models, over documents if these gave an interval.
+    """Return the comparison of two models, over documents if documents give an interval.
 
-    A pair that is stored the other way round is turned.
+    A comparison that is stored as b minus a changes its sign.
     """
     by_unit = {row["unit"]: row for row in comparisons if _pair(row) == (model_a, model_b)}
     for row in comparisons:
@@ -107,24 +106,18 @@ class _Words:
         row = _find_comparison(self._comparisons, loser["model"], winner["model"])
         if row is None or row["ci_low"] is None:
             title = f"{self.capital(winner)} has the lower test loss, {scores} nats per token"
-            sure = "no interval could be computed for the difference"
         elif row["ci_low"] <= 0.0 <= row["ci_high"]:
             title = f"No difference is established: {scores} nats per token"
-            sure = f"the {_interval(row)} contains zero"
         else:
             title = f"{self.capital(winner)} wins: {scores} nats per token on the test split"
-            sure = _interval(row)
         factor = math.exp(min(abs(difference), 700.0))
-        perplexity = (
-            f"{RATIO.text(factor)} times as high"
-            if factor >= 2
-            else f"{SHARE.text(factor - 1)} higher"
-        )
+        times = f"{RATIO.text(factor)} times as high"
+        perplexity = times if factor >= 2 else f"{SHARE.text(factor - 1)} higher"
         detail = (
-            f"On the same {COUNT.text(a['test_tokens'])} test tokens {self._the(loser)} "
-            f"loses {LOSS.text(abs(difference))} nats per token more than "
-            f"{self._the(winner)} ({sure}); "
-            f"its perplexity is {perplexity}, {PERPLEXITY.text(loser['perplexity'])} against "
+            f"On the same {COUNT.text(a['test_tokens'])} test tokens, {self._the(loser)} loses "
+            f"{LOSS.text(abs(difference))} nats per token more than {self._the(winner)} "
+            f"({_interval(row)}). Its perplexity is {perplexity}: "
+            f"{PERPLEXITY.text(loser['perplexity'])} against "
             f"{PERPLEXITY.text(winner['perplexity'])}."
         )
         return title, detail
@@ -135,14 +128,13 @@ class _Words:
             return ""
         difference = hybrid["test_loss"] - rival["test_loss"]
         row = _find_comparison(self._comparisons, _HYBRID, _RIVAL)
-        sure = "no interval" if row is None or row["ci_low"] is None else _interval(row)
         share = SHARE.text(abs(math.expm1(min(difference, 700.0))))
         return (
             f"{self.capital(hybrid)}, {self._models.subject(_SEARCHED_PART)} with "
-            f"{self._the(rival)} as one more function, reaches "
-            f"{LOSS.text(hybrid['test_loss'])}: a perplexity {share} "
-            f"{'lower' if difference < 0 else 'higher'} than {self._the(rival)}'s (difference "
-            f"{LOSS.signed(difference)} nats per token, {sure})."
+            f"{self._the(rival)} as one more function, reaches {LOSS.text(hybrid['test_loss'])}. "
+            f"Its perplexity is {share} {'lower' if difference < 0 else 'higher'} than "
+            f"{self._the(rival)}'s (difference {LOSS.signed(difference)} nats per token, "
+            f"{_interval(row, signed=True)})."
         )
 
     def counting_wins(self, floor: Row, *models: Row) -> str:
@@ -156,10 +148,10 @@ class _Words:
         )
 
     def sign(self, model: Row, floor: Row) -> int:
-        """Return the sign of the model's loss minus the floor's, 0 where none is established."""
+        """Return the sign of the model's loss minus the floor's; 0: the interval contains zero."""
         row = _find_comparison(self._comparisons, model["model"], floor["model"])
         if row is None and floor["model"] == "uniform":
-            low = high = model["test_loss"] - floor["test_loss"]  # no comparison with it is stored
+            low = high = model["test_loss"] - floor["test_loss"]  # stored runs do not compare it
         elif row is None or row["ci_low"] is None:
             return 0
         else:
@@ -182,14 +174,9 @@ class _Words:
         if worst < 0:
             return f"{self.capital(model)} beats every floor; the lowest is the {label}'s, {loss}."
         row = _find_comparison(self._comparisons, model["model"], floor["model"])
-        sure = (
-            "no interval could be computed for the difference"
-            if row is None or row["ci_low"] is None
-            else f"the {_interval(row)}, contains zero"
-        )
         return (
             f"{self.capital(model)} is not distinguishable from the {label} floor: "
-            f"{LOSS.text(model['test_loss'])} against {loss} ({sure})."
+            f"{LOSS.text(model['test_loss'])} against {loss} ({_interval(row)})."
         )
 
     def _the(self, row: Row) -> str:
@@ -200,9 +187,13 @@ class _Words:
         return text[0].upper() + text[1:]
 
 
-def _interval(row: Row) -> str:
-    units = f"{COUNT.text(row['n_units'])} {row['unit']}s"
+def _interval(row: Row | None, *, signed: bool = False) -> str:
+    """Say what the interval of a difference is, and whether it contains zero."""
+    if row is None or row["ci_low"] is None:
+        return "no interval could be computed for the difference"
+    low, high = row["ci_low"], row["ci_high"]
+    zero = "; it contains zero" * (low <= 0.0 <= high)
     return (
-        f"{SHARE.text(row['confidence'])} interval "
-        f"{LOSS.interval(row['ci_low'], row['ci_high'])}, paired bootstrap over {units}"
+        f"{SHARE.text(row['confidence'])} interval {LOSS.interval(low, high, signed=signed)}, "
+        f"paired bootstrap over {COUNT.text(row['n_units'])} {row['unit']}s{zero}"
     )

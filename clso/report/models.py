@@ -1,8 +1,7 @@
 """The models of a run: their order, titles and colors.
 
-Floors and baselines are known by name. Every other model is one that a search found; models of
-families that are not built in name themselves in the manifest,
-`models = {name: {"title": ..., "family": ...}}`.
+Floors and baselines are known by name. Every other model was found by a search. The manifest has
+the titles of models of plug-in families, `models = {name: {"title": ..., "family": ...}}`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Models:
     """Order, titles and colors of the models of one or several runs.
 
     Args:
-        manifests: of the runs; without any, only what is built in is known.
+        manifests: of the runs; without manifests, only built-in models are known.
     """
 
     def __init__(self, *manifests: Mapping[str, Any]) -> None:
@@ -43,7 +42,7 @@ class Models:
         for manifest in manifests:
             families |= dict.fromkeys(manifest.get("config", {}).get("families", ()))
             self._described |= manifest.get("models", {})
-        # models of one family stand where the family stands
+        # the models of a family have the family's place
         self._order = [
             model
             for family in families
@@ -63,12 +62,12 @@ class Models:
         }
 
     def title(self, name: str) -> str:
-        """Return what a model or family is called: the manifest's word, else the plain name."""
+        """Return the title of a model or family: the manifest's, the built-in one or the name."""
         described = self._described.get(name, {}).get("title")
         return str(described or _BUILT_IN.get(name, (name, ""))[0])
 
     def subject(self, name: str) -> str:
-        """Return the title as a sentence has it, with its article."""
+        """Return the title with its article, as in a sentence."""
         title = self.title(name)
         return title if title.startswith("AdamW") else f"the {title}"
 

@@ -49,7 +49,7 @@ def results_section(run: Run) -> ReportSection:
         "Results",
         [
             "Loss in nats per token on the test split, lowest first. Every model scores the same "
-            "tokens, packed without padding, once. Floors, in grey, only count tokens.",
+            "tokens once, packed without padding. Floors, in grey, only count tokens.",
             Picture("results", draw, alt=f"Test loss by model: {losses}"),
             table.select(
                 ["model", "test loss", "perplexity", "bits/byte", "validation"],
@@ -75,8 +75,9 @@ def _differences(run: Run) -> list[str | Table | Block]:
     if not table.rows:
         return [Block("missing", "There are no two models to compare.")]
     return [
-        "Test loss of the first minus that of the second, so a negative number favours the first. "
-        "Intervals are paired bootstraps; one that contains zero establishes no difference.",
+        "Test loss of the first model minus that of the second, so a negative number favours the "
+        "first. Intervals are paired bootstraps. An interval that contains zero establishes no "
+        "difference.",
         table,
     ]
 

@@ -1,7 +1,7 @@
 """A run's report: one HTML file without outside parts, and its figures beside it.
 
-It tells what the run's tables and manifest hold. A stage that has not run is named with its
-command; nothing is filled in.
+It shows the run's tables and manifest and nothing else. A stage that has not run is named with its
+command.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
         scored = sum(counts.evaluated + counts.failed for counts in every)
         total = sum(counts.individuals for counts in every)
         share = f"{scored:,} of {total:,} individuals"
-        facts.append(("really scored", SHARE.text(scored / total), share))
+        facts.append(("individuals scored", SHARE.text(scored / total), share))
     return facts
 
 

@@ -1,14 +1,14 @@
 """Several runs side by side: means over seeds, paired differences, and loss against energy.
 
 Notation: L(m, s) is the test loss of model m in the run with seed s, in nats per token; all runs
-score the same test tokens. A seed draws the initial weights, the order of blocks, the search, and
-which documents tune is cut from and a budget takes. Intervals are Student's t over seeds.
+score the same test tokens. A seed draws the initial weights, the order of blocks, the search, the
+documents of the tune split and those of a budget. Intervals are Student's t over seeds.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RunSet"]
 
 _RIVAL = "adamw"
-# What names a run or says where it is done changes none of its losses.
+# Sections of a configuration that change no loss, and the seed.
 _NAMELESS = ("name", "seed", "runtime")
 _MARKERS = ("o", "s", "^", "D", "v")
 
@@ -43,8 +43,8 @@ class _SeedMean:
     Attributes:
         losses: L(m, s), in the order of the seeds.
         mean: over seeds.
-        against_rival: L(m, s) minus that of AdamW's GPT-2 with the same seed; `None` for AdamW
-            itself, and where a run has none.
+        against_rival: L(m, s) minus the loss of AdamW's GPT-2 with the same seed; `None` for AdamW
+            itself, and if a run has no AdamW.
     """
 
     model: str
@@ -65,7 +65,7 @@ class _BudgetPoint:
         test_loss: nats per token.
         ci_low: lower end of its interval; `None` = not computed.
         ci_high: upper end.
-        energy_j: everything spent on it; `None` = not measured.
+        energy_j: all joules spent on it; `None` = not measured.
     """
 
     text: str
@@ -136,13 +136,11 @@ class RunSet:
             ["Nats per token; 95 % intervals over seeds, differences paired by seed."],
         )
         for mean in self.seed_means():
+            over_seeds = mean.mean
             table.add(
                 self.models.title(mean.model),
                 LOSS.text(min(mean.losses)),
-                (
-                    LOSS.text(mean.mean.mean),
-                    LOSS.interval(mean.mean.low, mean.mean.high),
-                ),
+                (LOSS.text(over_seeds.mean), LOSS.interval(over_seeds.low, over_seeds.high)),
                 LOSS.text(max(mean.losses)),
                 LOSS.difference(mean.against_rival),
             )
@@ -181,19 +179,11 @@ class RunSet:
                 if row["model"] in FLOORS:
                     continue
                 label = self.models.title(row["model"])
-                # passes are AdamW's own; of the hybrid they say what its network was given
+                # only models with a network trained by AdamW have passes
                 if row["model"] in ("adamw", "warm_start", "hybrid") and passes > 1:
                     label += f", {passes} passes"
-                point = _BudgetPoint(
-                    text,
-                    label,
-                    row["model"],
-                    row["train_tokens"],
-                    row["test_loss"],
-                    row["ci_low"],
-                    row["ci_high"],
-                    row["energy_j"],
-                )
+                columns = ("model", "train_tokens", "test_loss", "ci_low", "ci_high", "energy_j")
+                point = _BudgetPoint(text, label, **{name: row[name] for name in columns})
                 points.setdefault((text, label, point.train_tokens), point)
         return list(points.values())
 
@@ -206,7 +196,7 @@ class RunSet:
 def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None) -> Figure | None:
     """Draw test loss against joules, a panel per text and a line per series.
 
-    Points without joules are left out; `None` if none is left.
+    Points without joules are left out; `None` if no point has joules.
     """
     from matplotlib.figure import Figure
 
@@ -224,30 +214,22 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
         drawn: dict[str, int] = defaultdict(int)
-        for series, line in _series(shown).items():
+        lines: dict[str, list[_BudgetPoint]] = defaultdict(list)
+        for point in sorted(shown, key=lambda point: point.train_tokens):
+            lines[point.series].append(point)
+        for series, line in lines.items():
             model = line[0].model
-            color = models.color(model)
-            marker = _MARKERS[drawn[model] % len(_MARKERS)]
+            color, marker = models.color(model), _MARKERS[drawn[model] % len(_MARKERS)]
             drawn[model] += 1
-            energies = [point.energy_j for point in line]
-            losses = [point.test_loss for point in line]
+            energies, losses = zip(*((p.energy_j, p.test_loss) for p in line), strict=True)
             axes.plot(energies, losses, color=color, marker=marker, ms=5, label=series)
             for point in line:
                 if point.ci_low is not None and point.ci_high is not None:
-                    axes.plot(
-                        [point.energy_j] * 2,
-                        [point.ci_low, point.ci_high],
-                        color=color,
-                        linewidth=0.8,
-                        alpha=0.5,
-                    )
-                text, place = (
-                    f"{point.train_tokens / 1000:,.0f}k",
-                    (point.energy_j, point.test_loss),
-                )
-                axes.annotate(
-                    text, place, (4, 4), "data", "offset points", fontsize=7.5, color=color
-                )
+                    ends = [point.ci_low, point.ci_high]
+                    axes.plot([point.energy_j] * 2, ends, color=color, linewidth=0.8, alpha=0.5)
+                tokens = f"{point.train_tokens / 1000:,.0f}k"
+                place, look = (point.energy_j, point.test_loss), {"fontsize": 7.5, "color": color}
+                axes.annotate(tokens, place, (4, 4), "data", "offset points", **look)
         axes.set_xscale("log")
         axes.margins(x=0.1)
         axes.set_xlabel("energy, joules (further left is better)")
@@ -255,13 +237,6 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
         axes.set_title(text, loc="left")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
-
-
-def _series(points: Sequence[_BudgetPoint]) -> Mapping[str, list[_BudgetPoint]]:
-    lines: dict[str, list[_BudgetPoint]] = defaultdict(list)
-    for point in sorted(points, key=lambda point: point.train_tokens):
-        lines[point.series].append(point)
-    return lines
 
 
 def _text(run: Run) -> str:
@@ -277,7 +252,7 @@ def _text(run: Run) -> str:
 
 
 def _test_targets(run: Run) -> tuple[object, ...]:
-    """Return what decides which tokens a run's test losses are over."""
+    """Return what determines the test tokens of a run."""
     dataset = run.manifest.get("dataset", {})
     return (
         dataset.get("text_sha256"),
@@ -288,7 +263,7 @@ def _test_targets(run: Run) -> tuple[object, ...]:
 
 
 def _pieces(run: Run) -> str:
-    """Return a digest of the documents and blocks that the test split is made of."""
+    """Return a digest of the documents and blocks of the test split."""
     floor = (pc.field("model") == "uniform") & (pc.field("split") == "test")
     pieces = run.scores.filter(floor).select(["document", "block", "n_tokens", "n_bytes"])
     return digest_of(

@@ -1,8 +1,8 @@
 """One look for all figures, and figures as SVG that stands alone or inside a page.
 
-The palette is Okabe and Ito's, told apart with any colour vision; no meaning hangs on colour
-alone. Text stays text, so that it can be read aloud, searched and set in the page's own font.
-Nothing depends on the clock: the same data give the same bytes.
+The palette is Okabe and Ito's, which suits any colour vision. No meaning is in colour alone. Text
+stays text, so that it can be read aloud, searched and set in the page's own font. Nothing depends
+on the clock: the same data give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table as plain text, without a look: `html` and `terminal` render it.
+"""A table as plain text, without a style: `html` and `terminal` render it.
 
 A cell is a text, or a pair of a text and a note that stands below it in smaller or fainter type.
 """

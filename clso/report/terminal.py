@@ -54,7 +54,7 @@ def print_section(console: Console, section: ReportSection) -> None:
 
 
 def _without_optional(table: Table, width: int) -> tuple[Table, int]:
-    """Return the table with as many columns as fit unwrapped, and the padding that they leave."""
+    """Return the table with the columns that fit unwrapped, and the padding between them."""
     while True:
         for padding in (1, 0):
             if sum(_natural(table)) + _gaps(table, padding) <= width:
@@ -67,7 +67,7 @@ def _without_optional(table: Table, width: int) -> tuple[Table, int]:
 
 
 def _gaps(table: Table, padding: int) -> int:
-    """Return what rich puts beside the cells: a divider between columns, padding after each."""
+    """Return the width beside the cells: a divider between columns, padding after each."""
     return len(table.columns) * (1 + padding) - 1
 
 
@@ -83,7 +83,7 @@ def _column_lines(table: Table) -> Iterator[list[str]]:
 
 
 def _fitted(table: Table, width: int) -> list[int]:
-    """Return the columns' widths, the widest narrowed until all fit or no word can be narrower."""
+    """Return the columns' widths, the widest narrowed until all fit or no word fits in less."""
     widths = _natural(table)
     words = [
         max((len(word) for line in lines for word in line.split(" ")), default=0)

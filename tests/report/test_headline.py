@@ -71,7 +71,7 @@ def test_the_hybrid_is_held_against_the_network_alone() -> None:
     results = [*FLOORS, result("mixture", 5.1), result("adamw", 5.3), result("hybrid", 5.0)]
     told = Headline.of(results, [comparison("hybrid", "adamw", -0.3, 0.1)]).details
     hybrid = next(detail for detail in told if "hybrid" in detail)
-    assert "5.000: a perplexity 26\N{NO-BREAK SPACE}% lower than AdamW GPT-2's" in hybrid
+    assert "5.000. Its perplexity is 26\N{NO-BREAK SPACE}% lower than AdamW GPT-2's" in hybrid
     assert "-0.300".replace("-", "\N{MINUS SIGN}") in hybrid
     assert "paired bootstrap over 40 documents" in hybrid
     results[-1] = result("hybrid", 5.6)

@@ -224,7 +224,7 @@ def test_a_best_rate_at_the_edge_is_disclosed(
     run: Run, moved: dict[float, float], edge: str
 ) -> None:
     assert _rate_sentence(trials(run, lr=moved)) == (
-        f"The best learning rate is the {edge} that was tried: a better one may lie beyond."
+        f"The best learning rate is the {edge} that was tried: a better rate may lie beyond."
     )
 
 

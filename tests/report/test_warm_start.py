@@ -25,7 +25,7 @@ NOTE = {
 def test_it_says_how_soon_the_loss_from_scratch_is_reached(steps: int | None, said: str) -> None:
     told = _warm_start_sentence({"warm_start": {**NOTE, "steps_to_scratch_loss": steps}})
     assert said in told
-    assert "at its best it is at 5.125 (rate 0.001)" in told
+    assert "Its best loss is 5.125 (rate 0.001)" in told
 
 
 def test_a_run_without_one_says_nothing() -> None:
