@@ -4,8 +4,12 @@
     result = run("configs/quick.yaml", {"seed": 1}, out="artifacts")
     result.results.to_pandas()
 
-What a function needs is imported when it is first asked for. `pipelines.flows` has the stages'
-commands as Prefect flows.
+Every function takes a configuration (the path of a YAML file, a mapping of sections, or a
+`RunConfig`) and overrides by dotted path, and returns the stored run. It reuses finished work and
+resumes interrupted work. It runs without Prefect; `pipelines.flows` has the stages' commands as
+Prefect flows.
+
+A function's module is imported when the function is first asked for.
 """
 
 from __future__ import annotations
@@ -14,19 +18,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.commands import (
-        ablate,
-        analyze,
-        baseline,
-        library,
-        pareto,
-        prepare,
-        rivals,
-        run,
-        savings,
-        search,
-        tune,
-    )
+    from pipelines.commands import analyze, baseline, library, prepare, run, search
+    from pipelines.studies.ablate import ablate
+    from pipelines.studies.pareto import pareto
+    from pipelines.studies.rivals import rivals
+    from pipelines.studies.savings import savings
+    from pipelines.studies.tune import tune
 
 __all__ = [
     "ablate",
@@ -42,11 +39,14 @@ __all__ = [
     "tune",
 ]
 
+_STUDIES = ("ablate", "pareto", "rivals", "savings", "tune")
+
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of several functions
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("pipelines.commands"), name)
+    home = f"pipelines.studies.{name}" if name in _STUDIES else "pipelines.commands"
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

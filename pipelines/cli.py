@@ -1,6 +1,6 @@
-"""The `clso` command: what users type, and how mistakes are told.
+"""The command `clso`.
 
-Users' mistakes exit with status 2, failures of the work with 1, an interruption with 130. Heavy
+A user's mistake exits with status 2, a failure of the work with 1, an interruption with 130. Heavy
 imports wait until a command needs them, so that `clso --help` answers at once.
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -27,8 +27,6 @@ from pipelines.options import (
     Overrides,
     RunName,
     interruptible,
-    plain,
-    tell,
 )
 from pipelines.study_commands import add_commands
 
@@ -52,7 +50,24 @@ def _add_stage_command(stage_command: StageCommand) -> None:
         fresh: Fresh = False,
         no_prefect: NoPrefect = False,
     ) -> None:
-        _execute(stage_command, config, overrides, out, fresh, no_prefect)
+        from pipelines.config import load_config
+        from pipelines.console import RichReporter, console
+
+        loaded = load_config(config, overrides or ())
+        with interruptible():
+            if no_prefect:
+                run = stage_command(loaded, out=out, fresh=fresh, reporter=RichReporter())
+            else:
+                from pipelines.prefect_env import prepare_environment
+
+                prepare_environment(out.resolve())
+                with console.status("starting Prefect"):
+                    from pipelines.flows import FLOWS, listener
+                listener.set(RichReporter())
+                run = FLOWS[stage_command.name](loaded, out=out, fresh=fresh)
+        from pipelines.inspect import show_outcome
+
+        show_outcome(run)
 
     text = f"{stage_command.help} The same command again resumes and reuses what is finished."
     app.command(stage_command.name, help=text)(command)
@@ -88,9 +103,9 @@ def _report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     from pipelines.console import console
     from pipelines.inspect import find_run
 
-    found = find_run(run, out)
-    page = Tuning(found).page() if found.has("trials") else report_page(found)
-    console.print(f"report: {page.write(found.folder)}", soft_wrap=True)
+    stored = find_run(run, out)
+    page = Tuning(stored).page() if stored.has("trials") else report_page(stored)
+    console.print(f"report: {page.write(stored.folder)}", soft_wrap=True)
 
 
 @app.command("compare")
@@ -103,8 +118,7 @@ def _compare(
     ] = None,
 ) -> None:
     """Compare runs: results side by side, paired intervals where the test text is the same."""
-    from pipelines.compare import compare_runs
-    from pipelines.inspect import find_run
+    from pipelines.inspect import compare_runs, find_run
 
     if len(set(runs)) < 2:
         raise ClsoError("compare needs two different runs", remedy="`clso ls` lists them")
@@ -135,11 +149,12 @@ def _export(
 ) -> None:
     """Copy a model of a run: a Hugging Face checkpoint, or the ARPA files of its n-grams."""
     from pipelines.console import console
-    from pipelines.export import export_arpa, export_model
     from pipelines.inspect import find_run
+    from pipelines.run_model import RunModel
 
-    write = export_arpa if form is _ExportFormat.ARPA else export_model
-    console.print(plain(write(find_run(run, out), model, to)), soft_wrap=True)
+    chosen = RunModel.find(find_run(run, out), model)
+    done = chosen.export_arpa(to) if form is _ExportFormat.ARPA else chosen.export(to)
+    console.print(done, markup=False, soft_wrap=True)
 
 
 @app.command("generate")
@@ -188,50 +203,29 @@ def _doctor(out: Out = DEFAULT_OUT) -> None:
     diagnose(out)
 
 
-def _execute(
-    command: StageCommand,
-    config_path: Path,
-    overrides: list[str] | None,
-    out: Path,
-    fresh: bool,
-    no_prefect: bool,
-) -> None:
-    from pipelines.config import load_config
-    from pipelines.console import RichReporter, console
-
-    config = load_config(config_path, overrides or ())
-    with interruptible():
-        if no_prefect:
-            run = command(config, out=out, fresh=fresh, reporter=RichReporter())
-        else:
-            from pipelines.prefect_env import prepare_environment
-
-            prepare_environment(out.resolve())
-            with console.status("starting Prefect"):
-                from pipelines.flows import FLOWS, listener
-            listener.set(RichReporter())
-            run = FLOWS[command.name](config, out=out, fresh=fresh)
-    from pipelines.inspect import show_outcome
-
-    show_outcome(run.path)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default the process's own, and exit with its status."""
-    # Read when torch is loaded: threads that wait must soon sleep, for spinning costs joules, and
-    # on a machine that is busy otherwise small products take 30 times as long.
+    # Read when torch is loaded: waiting threads must sleep soon. Spinning costs joules, and on a
+    # busy machine small products take 30 times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     # The tokenizers' own threads are wanted; unset, a later fork warns.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # What a container or a scheduler sends before it kills: end as on Ctrl-C, in good order.
+    # The signal of a container or scheduler before it kills: end in order, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(arguments)
     except ClsoError as error:
-        tell(f"[red]error:[/] {plain(str(error))}")
-        sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
     except OSError as error:
         if error.filename is None:
             raise
-        tell(f"[red]error:[/] {plain(f'{error.filename}: {error.strerror}')}")
-        sys.exit(2)
+        _fail(f"{error.filename}: {error.strerror}", 2)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    from rich.markup import escape
+
+    from pipelines.console import error_console
+
+    error_console.print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""Progress on a terminal: live bars where there is one, plain lines where there is not."""
+"""Progress: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["RichReporter", "console", "error_console"]
 console = Console(highlight=False)
 error_console = Console(stderr=True, highlight=False)
 
-# Without a terminal (a log file, CI) a line this often says that work goes on.
+# Seconds between two lines without a terminal, such as in a log file.
 _LINE_EVERY_S = 15.0
 
 
@@ -53,14 +53,14 @@ class _Lines:
 
 
 class RichReporter:
-    """Shows each piece of work as a bar, with the note that it last gave of itself."""
+    """Shows each piece of work as a bar with its last note."""
 
     def __init__(self) -> None:
         self._live: Progress | None = None
 
     @contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[ProgressTask]:
-        """Open a bar; bars opened inside it stand below it."""
+        """Open a bar; bars that are opened inside appear below it."""
         if not console.is_terminal:
             lines = _Lines(description, total)
             started = time.monotonic()

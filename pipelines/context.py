@@ -1,8 +1,7 @@
-"""A run under way: its experiment, folder, manifest and finished stages."""
+"""A run under way: experiment, folder, manifest and finished stages."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -18,7 +17,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clso.artifacts import RunFolder, load_run, write_error
-from clso.data import DatasetRecipe
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
@@ -26,7 +24,7 @@ from pipelines.config import RunConfig
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageRecord
 
-__all__ = ["RunContext", "open_context", "run_identity", "versions"]
+__all__ = ["RunContext", "versions"]
 
 _PACKAGES = (
     "clso",
@@ -53,11 +51,11 @@ class RunContext:
     """One run under way.
 
     Attributes:
-        experiment: its configuration on its data set.
+        experiment: the configuration on its data set.
         run_id: the configuration's name and a hash of configuration and data.
-        folder: where it writes.
-        manifest: what is written of it in `manifest.json`.
-        records: the stages that are finished, in this process or found so.
+        folder: the run's folder.
+        manifest: the contents of `manifest.json`.
+        records: the finished stages, by name.
     """
 
     experiment: Experiment
@@ -66,6 +64,64 @@ class RunContext:
     manifest: dict[str, Any] = field(default_factory=dict)
     records: dict[str, StageRecord] = field(default_factory=dict)
 
+    @classmethod
+    @contextmanager
+    def open(
+        cls, config: RunConfig, out: str | Path, reporter: Reporter, *, fresh: bool = False
+    ) -> Iterator[RunContext]:
+        """Open a run's folder for writing, resuming the work in it.
+
+        Args:
+            config: of the run.
+            out: the output folder.
+            reporter: shows the progress.
+            fresh: delete the run's earlier folder first; data sets and libraries, which other
+                runs share, stay.
+
+        Raises:
+            ArtifactError: the folder cannot be written, or another process works in it.
+            DataError: the text cannot be found.
+            MeterError: the configured meter does not exist here.
+        """
+        out = Path(out).resolve()
+        fingerprint = config.recipe.fingerprint
+        run_id = config.run_id(fingerprint)
+        path = out / "runs" / run_id
+        locks = out / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / f"{run_id}.lock")
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ArtifactError(
+                f"another process works in {path}",
+                remedy="wait for it to end, or write elsewhere with --out DIR",
+            ) from None
+        except OSError as error:
+            raise write_error(locks, error) from error
+        try:
+            _sweep(path, out / ".trash", fresh=fresh)
+            with config.energy.open() as monitor:
+                experiment = Experiment(config, fingerprint, out, monitor, reporter)
+                run = cls(experiment, run_id, RunFolder(path))
+                if run.folder.manifest_path.exists():
+                    run.manifest = load_run(path).manifest
+                if "uid" not in run.manifest:
+                    run.begin()
+                yield run
+        finally:
+            lock.release()
+
+    def begin(self) -> None:
+        """Write the manifest of a new folder."""
+        self.note(
+            uid=uuid.uuid4().hex,
+            run_id=self.run_id,
+            seed=self.config.seed,
+            data_fingerprint=self.experiment.data_fingerprint,
+        )
+        self.note_work()
+
     @property
     def config(self) -> RunConfig:
         """The configuration."""
@@ -73,16 +129,16 @@ class RunContext:
 
     @property
     def monitor(self) -> EnergyMonitor:
-        """What measures time and joules."""
+        """The meters of time and joules."""
         return self.experiment.monitor
 
     @property
     def reporter(self) -> Reporter:
-        """What hears of the progress."""
+        """The display of the progress."""
         return self.experiment.reporter
 
     def spent(self, stage: str) -> Measurement:
-        """Return what a stage took, with all stages that it was built on but `prepare`."""
+        """Return the cost of a stage and of all stages that it needed, except `prepare`."""
         names: dict[str, None] = {}
         waiting = [stage]
         while waiting:
@@ -97,22 +153,22 @@ class RunContext:
 
     @property
     def uid(self) -> str:
-        """Name of this very folder; a fresh start of the same run gets another."""
+        """The folder's own name; a fresh start of the same run gets another one."""
         return str(self.manifest["uid"])
 
     def note_work(self) -> None:
-        """Say in the manifest with what, and where, the work that now begins is done."""
+        """Note configuration, versions and machine of the work that begins now."""
         self.note(config=self.config.model_dump(mode="json"), versions=versions(), host=_host())
 
     def note(self, **values: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Add to the run's manifest and write it; what is kept by family keeps the others'."""
+        """Update the manifest and write it; entries by family keep those of other families."""
         for name in _BY_FAMILY & values.keys():
             values[name] = {**self.manifest.get(name, {}), **values[name]}
         self.manifest.update(values)
         self.folder.write_manifest(self.manifest)
 
     def note_stage(self, stage: str, status: str) -> None:
-        """Say in the manifest how a stage stands."""
+        """Note the status of a stage in the manifest."""
         stages = dict(self.manifest.get("stages", {}))
         stages[stage] = {
             "status": status,
@@ -121,69 +177,8 @@ class RunContext:
         self.note(stages=stages)
 
 
-def run_identity(config: RunConfig) -> tuple[str, str]:
-    """Return a run's id, and the name of its data set.
-
-    Raises:
-        DataError: the text cannot be found.
-    """
-    fingerprint = DatasetRecipe(config.data, config.tokenizer, config.seed).fingerprint
-    key = hashlib.sha256(f"{config.digest()}:{fingerprint}".encode()).hexdigest()[:10]
-    return f"{config.name}-{key}", fingerprint
-
-
-@contextmanager
-def open_context(
-    config: RunConfig, out: Path, reporter: Reporter, *, fresh: bool = False
-) -> Iterator[RunContext]:
-    """Open a run's folder for writing, resuming what is there.
-
-    Args:
-        fresh: put the run's earlier folder away first; data sets and libraries, which other
-            runs share, stay.
-
-    Raises:
-        ArtifactError: the folder cannot be written, or another process works in it.
-        DataError: the text cannot be found.
-        MeterError: the meter asked for is not there.
-    """
-    run_id, fingerprint = run_identity(config)
-    path = out / "runs" / run_id
-    locks = out / ".locks"
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{run_id}.lock")
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ArtifactError(
-            f"another process works in {path}",
-            remedy="wait for it to end, or write elsewhere with --out DIR",
-        ) from None
-    except OSError as error:
-        raise write_error(locks, error) from error
-    try:
-        _sweep(path, out / ".trash", fresh=fresh)
-        with config.energy.open() as monitor:
-            context = RunContext(
-                Experiment(config, fingerprint, out, monitor, reporter), run_id, RunFolder(path)
-            )
-            if context.folder.manifest_path.exists():
-                context.manifest = load_run(path).manifest
-            if "uid" not in context.manifest:
-                context.note(
-                    uid=uuid.uuid4().hex,
-                    run_id=run_id,
-                    seed=config.seed,
-                    data_fingerprint=fingerprint,
-                )
-                context.note_work()
-            yield context
-    finally:
-        lock.release()
-
-
 def _sweep(path: Path, trash: Path, *, fresh: bool) -> None:
-    """Delete what earlier fresh starts left, and the run's own folder for a new one.
+    """Delete the remains of earlier fresh starts, and for a new one the run's own folder.
 
     The folder is renamed first, so that an interrupted deletion leaves nothing to resume.
     """
@@ -197,14 +192,14 @@ def _sweep(path: Path, trash: Path, *, fresh: bool) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the installed version of everything that can change a result."""
-    found = {"python": platform.python_version()}
+    """Return the installed versions of all packages that can change a result."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _host() -> dict[str, Any]:

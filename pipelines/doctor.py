@@ -1,4 +1,4 @@
-"""`clso doctor`: what this machine can do, and what to do about what it cannot."""
+"""The command `clso doctor`: the abilities of this machine, and remedies for what is missing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A configuration on its data set: what libraries, problems and models follow from.
+"""A configuration on its data set: the base of libraries, problems and models.
 
-An `Experiment` knows no run: nothing here depends on what a search has found. Studies make many
-of them, one per configuration that they compare (`Experiment.varied`).
+An `Experiment` knows no run: nothing here depends on the result of a search. Studies make many
+experiments, one per configuration that they compare (`Experiment.varied`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from clso.artifacts import write_error
-from clso.data import Dataset, DatasetRecipe, TokenSplit
+from clso.data import Dataset, TokenSplit
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError
 from clso.progress import Reporter
 from pipelines.config import RunConfig
+
+if TYPE_CHECKING:  # loads torch
+    from clso.gpt import GptShape
 
 __all__ = ["Experiment"]
 
@@ -31,10 +35,10 @@ class Experiment:
 
     Attributes:
         config: the configuration.
-        data_fingerprint: names the data set before it is built.
+        data_fingerprint: the name of the data set, known before it is built.
         out: the output folder (`artifacts/`).
         monitor: measures time and joules.
-        reporter: hears of the progress.
+        reporter: shows the progress.
     """
 
     config: RunConfig
@@ -45,10 +49,10 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data set, which the stage `prepare` has built; opened once.
+        """The data set that the stage `prepare` has built; opened once.
 
         Raises:
-            ArtifactError: it is not there, or damaged.
+            ArtifactError: the data set is missing or damaged.
             DataError: a split has less than one block.
         """
         path = self.datasets / self.data_fingerprint
@@ -59,7 +63,7 @@ class Experiment:
         """All four splits, `train` and `tune` cut to `data.train_tokens`.
 
         Raises:
-            DataError: the data set has fewer tokens than that.
+            DataError: the data set has fewer tokens.
         """
         return self.dataset.budget(self.config.data.train_tokens)
 
@@ -75,20 +79,20 @@ class Experiment:
 
     @property
     def workers(self) -> int:
-        """Genomes that are evaluated at once."""
+        """Number of genomes that are evaluated at once."""
         return self.config.runtime.workers or os.cpu_count() or 1
 
     @property
     def threads(self) -> int:
-        """Cores that AdamW uses."""
+        """Number of cores that AdamW uses."""
         return self.config.runtime.threads or os.cpu_count() or 1
 
     @property
     def device(self) -> str:
-        """Where models live: on a GPU if there is one and the configuration does not decline it.
+        """`cuda` or `cpu`: the GPU, if torch finds one and `runtime.device` allows it.
 
         Raises:
-            ConfigError: a GPU is asked for, and torch finds none.
+            ConfigError: the configuration asks for a GPU, and torch finds none.
         """
         import torch
 
@@ -102,18 +106,24 @@ class Experiment:
             return "cuda" if torch.cuda.is_available() else "cpu"
         return device
 
+    @property
+    def gpt_shape(self) -> GptShape:
+        """The shape that crystalline GPT and AdamW's GPT-2 share."""
+        from clso.gpt import GptShape
+
+        return GptShape(
+            **self.config.model.model_dump(),
+            block_size=self.config.data.block_size,
+            vocab_size=self.dataset.vocab_size,
+        )
+
     def varied(self, config: RunConfig) -> Experiment:
         """Return the experiment of another configuration with the same folders and meters.
 
-        The text is read again only if the configuration takes another one.
+        The text is read again only if data, tokenizer or seed differ.
         """
-        same_text = all(
-            getattr(config, name) == getattr(self.config, name)
-            for name in ("data", "tokenizer", "seed")
-        )
-        if not same_text:
-            recipe = DatasetRecipe(config.data, config.tokenizer, config.seed)
-            return replace(self, config=config, data_fingerprint=recipe.fingerprint)
+        if config.recipe != self.config.recipe:
+            return replace(self, config=config, data_fingerprint=config.recipe.fingerprint)
         other = replace(self, config=config)
         for name in ("dataset", "budget"):
             if name in self.__dict__:
@@ -122,7 +132,7 @@ class Experiment:
 
     @contextmanager
     def lock(self, path: Path) -> Iterator[None]:
-        """Hold a lock that other processes respect, waiting for it if need be.
+        """Wait for a lock between processes, and hold it.
 
         Raises:
             ArtifactError: the folder cannot be written.

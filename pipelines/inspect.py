@@ -1,30 +1,31 @@
-"""Looking at stored runs: find, list, show, compare."""
+"""Stored runs on a terminal: find, list, show and compare."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 
 from rich.markup import escape
 
-from clso.artifacts import Run, load_run, load_runs
+from clso.artifacts import Run, atomic_write_bytes, load_run, load_runs
 from clso.errors import ArtifactError
 from clso.report.energy import energy_table
 from clso.report.formats import ENERGY, LOSS
 from clso.report.html import ReportSection
 from clso.report.models import Models
 from clso.report.results import comparison_table, result_table
+from clso.report.runs import RunSet
+from clso.report.style import figure_svg
 from clso.report.table import Column, Table
 from clso.report.terminal import TerminalTable, print_section
 from clso.studies import study_sections
 from clso.studies.tuning import Tuning
 from pipelines.console import console
-from pipelines.families import FAMILIES
 
 __all__ = [
-    "find_model",
+    "compare_runs",
     "find_run",
-    "is_plugin_model",
     "runs_table",
     "show_outcome",
     "show_run",
@@ -33,12 +34,12 @@ __all__ = [
 
 
 def find_run(name: str, out: Path) -> Run:
-    """Open a run by its id, its folder, its configuration's name, the start of its id, or `latest`.
+    """Open a run by its id, the start of its id, its folder, its configuration's name or `latest`.
 
-    A configuration's name means its newest run.
+    The name of a configuration stands for its newest run.
 
     Raises:
-        ArtifactError: no run or more than one answers to the name, or it is damaged.
+        ArtifactError: no run or several match the name, or the run is damaged.
     """
     runs = Run.folders(out / "runs")
     if name == "latest":
@@ -60,60 +61,11 @@ def find_run(name: str, out: Path) -> Run:
     raise ArtifactError(f"there is no run {name!r} in {out}", remedy="`clso ls` lists the runs")
 
 
-def find_model(run: Run, name: str | None) -> Path:
-    """Return the folder of one of a run's models.
-
-    Args:
-        run: where to look.
-        name: the folder's name; `None`: the model with the lowest validation loss.
-
-    Raises:
-        ArtifactError: the run has no such model, or it is not known which one is the best.
-    """
-    homes = {
-        path.name: path
-        for path in run.path.glob("models/*")
-        if (path / "model.safetensors").exists() or is_plugin_model(run, path.name)
-    }
-    if name is None and len(homes) > 1:
-        name = _best_model(run, homes)
-    elif name is None and homes:
-        (name,) = homes
-    if name not in homes:
-        raise ArtifactError(
-            f"run {run.run_id} has no model{'' if name is None else f' {name!r}'}",
-            remedy=f"it has {', '.join(sorted(homes))}"
-            if homes
-            else "run its search or baseline first",
-        )
-    return homes[name]
-
-
-def is_plugin_model(run: Run, name: str) -> bool:
-    """Return whether a model is that of a family of another package, which alone can open it."""
-    return name in run.config.get("families", ()) and not FAMILIES.is_builtin(name)
-
-
-def _best_model(run: Run, names: Collection[str]) -> str:
-    rows = run.results.to_pylist() if run.has("results") else []
-    losses: dict[str, float] = {
-        row["model"]: row["validation_loss"]
-        for row in rows
-        if row["model"] in names and row["validation_loss"] is not None
-    }
-    if not losses:
-        raise ArtifactError(
-            f"run {run.run_id} has no results yet that say which of its models is the best",
-            remedy=f"name one with --model: it has {', '.join(sorted(names))}",
-        )
-    return min(losses, key=losses.__getitem__)
-
-
 def runs_table(out: Path) -> Table:
     """Return the runs of an output folder as a table, the newest first.
 
     Raises:
-        ArtifactError: there are none.
+        ArtifactError: there is no run.
     """
     runs = load_runs(out).to_pylist()
     if not runs:
@@ -166,9 +118,8 @@ def show_sections(sections: Iterable[ReportSection]) -> None:
         print_section(console, section)
 
 
-def show_outcome(path: Path) -> None:
-    """Print what a command has made: the result table, or the stages so far."""
-    run = load_run(path)
+def show_outcome(run: Run) -> None:
+    """Print the outcome of a command: the result table, or the finished stages."""
     if run.has("results"):
         console.print(TerminalTable(result_table(run)))
         console.print(f"report: {run.folder.report_path}", soft_wrap=True)
@@ -176,3 +127,47 @@ def show_outcome(path: Path) -> None:
         stages = run.manifest.get("stages", {})
         done = ", ".join(name for name, stage in stages.items() if stage["status"] == "done")
         console.print(f"{run.run_id}: {done} done\n{run.path}", soft_wrap=True)
+
+
+def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
+    """Print the results of runs, with paired differences where the test tokens are the same.
+
+    Runs that differ in their seed alone have one summary table instead of a table per pair.
+
+    Args:
+        runs: two or more.
+        figure: file for a figure of loss against energy, as SVG.
+
+    Raises:
+        ArtifactError: a run has no results yet, or the figure cannot be written.
+    """
+    for run in runs:
+        console.print(TerminalTable(result_table(run)))
+    groups = [group for group in RunSet(runs).groups_of_seeds() if group.same_targets()]
+    for group in groups:
+        console.print(TerminalTable(group.seeds_table()))
+    summed_up = {
+        frozenset((a.run_id, b.run_id)) for group in groups for a in group.runs for b in group.runs
+    }
+    for run_a, run_b in combinations(runs, 2):
+        if {run_a.run_id, run_b.run_id} not in summed_up:
+            pair = RunSet([run_a, run_b])
+            if pair.same_targets():
+                console.print(TerminalTable(pair.differences_table()))
+            else:
+                title = escape(f"{run_a.run_id} minus {run_b.run_id}")
+                console.print(f"{title}: other test tokens, so their losses cannot be paired")
+    if figure is not None:
+        _draw(runs, figure)
+
+
+def _draw(runs: list[Run], path: Path) -> None:
+    drawn = RunSet(runs).budgets_figure()
+    if drawn is None:
+        raise ArtifactError(
+            "no run has measured joules, so there is no loss against energy to draw",
+            remedy="leave --figure out, or run with an energy.meter",
+        )
+    alt = "Test loss against energy, a line per model over budgets of training tokens"
+    atomic_write_bytes(path, figure_svg(drawn, "budgets", alt).encode())
+    console.print(f"figure: {path}", soft_wrap=True)

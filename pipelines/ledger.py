@@ -1,12 +1,11 @@
-"""What a stage has cost over all its attempts, and whether its outcome is there to be reused.
+"""The cost of a stage over all its attempts, and the decision whether its outcome is reused.
 
-A finished stage leaves a *marker*: the key of its outcome, the keys of the stages that it was
-built on, and the files that make it up. It is reused only while all of that still holds, so a
-stage that is done anew, or a file that is gone, sends everything built on it back to work.
+A finished stage leaves a *marker* with the key of its outcome, the keys of the stages that it was
+built on, and its files. The outcome is reused only while all of them are unchanged. So every stage
+that is built on a repeated stage, or on a missing file, is repeated too.
 
-A stage may be interrupted and taken up again, even by `kill -9`. Its joules are those of every
-attempt, so a running attempt writes down every second what it has used; what a killed one used
-after that is the most that can be missing.
+A stage may be interrupted, even by `kill -9`, and resumed. Its joules are those of all attempts. A
+running attempt stores its joules every second, so at most the last second of a killed one is lost.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _BEAT_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """What a stage's work hands back.
+    """The outcome of a stage's work.
 
     Attributes:
-        outputs: the files that make it up.
-        notes: what the run's manifest is to say of it.
-        key: names the outcome; equal keys mean equal outcomes. By default no two are equal.
+        outputs: its files.
+        notes: its entries in the run's manifest.
+        key: the name of the outcome. Equal keys mean equal outcomes; by default no keys are equal.
     """
 
     outputs: tuple[Path, ...]
@@ -50,7 +49,7 @@ class StageRecord:
 
     Attributes:
         needs: the stages that it was built on.
-        owner: the run folder whose joules these are.
+        owner: the `uid` of the run folder that did the work.
         measurement: over all attempts.
     """
 
@@ -63,12 +62,12 @@ class StageRecord:
 
 
 class StageLedger:
-    """One stage's account.
+    """The record of one stage.
 
     Args:
         stage: the stage's name.
-        root: the folder of its outcome; the marker stands in `root/stages`.
-        begun: the file in which unfinished attempts are kept.
+        root: the folder of its outcome; the marker is in `root/stages`.
+        begun: the file of unfinished attempts.
         needs: the keys of the stages that it is built on.
     """
 
@@ -80,7 +79,7 @@ class StageLedger:
         self._needs = dict(needs)
 
     def finished(self) -> StageRecord | None:
-        """Return the record of a finished stage, `None` if there is work to do.
+        """Return the record of the finished stage; `None` if it is not finished.
 
         Raises:
             ArtifactError: the marker is damaged.
@@ -108,15 +107,15 @@ class StageLedger:
             ) from error
 
     def resumable(self) -> bool:
-        """Return whether an attempt on the same foundations was left unfinished."""
+        """Return whether there is an unfinished attempt on the same foundations."""
         return self._begun.exists() and self._read_begun()["needs"] == self._needs
 
     @contextmanager
     def attempt(self, monitor: EnergyMonitor) -> Iterator[list[Measurement]]:
-        """Measure the block as one attempt, adding it to those that were left unfinished.
+        """Measure the block as one attempt, after the unfinished ones.
 
         Yields:
-            What all attempts took, this one last; complete when the block has ended.
+            The measurements of all attempts; this attempt is added when the block has ended.
         """
         earlier: list[Measurement] = []
         started = 1
@@ -129,7 +128,7 @@ class StageLedger:
         with monitor.window() as window:
 
             def beat() -> None:
-                # The work goes on with a full disk until it writes something itself.
+                # On a full disk the work continues until it writes something itself.
                 with suppress(ArtifactError):
                     self._save([*earlier, window.so_far()], started)
 
@@ -149,7 +148,7 @@ class StageLedger:
         owner: str,
         versions: Mapping[str, str],
     ) -> None:
-        """Mark the stage done; its outputs must be on disk.
+        """Write the marker; the outputs must be on disk.
 
         Raises:
             ArtifactError: the marker cannot be written.

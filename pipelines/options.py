@@ -1,4 +1,4 @@
-"""What the commands share: their options, and how they end."""
+"""The options that several commands have, and the end of an interrupted one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ __all__ = [
     "Overrides",
     "RunName",
     "interruptible",
-    "plain",
-    "tell",
 ]
 
 Config = Annotated[Path, typer.Argument(help="A YAML file, such as configs/quick.yaml.")]
@@ -30,7 +28,7 @@ Overrides = Annotated[
 
 
 def _folder(text: str | Path) -> Path:
-    # the default comes as a path, what is typed as a text
+    # the default is a path, a typed value a text
     if not str(text).strip():
         raise typer.BadParameter("the folder has no name")
     return Path(text)
@@ -53,23 +51,12 @@ DEFAULT_OUT = Path("artifacts")
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """End with status 130 on Ctrl-C, and say how to go on."""
+    """Exit with status 130 on Ctrl-C, and say how to continue."""
     try:
         yield
     except KeyboardInterrupt:
-        tell("interrupted; the same command takes up where this one stopped")
+        from pipelines.console import error_console
+
+        text = "interrupted; the same command takes up where this one stopped"
+        error_console.print(text, soft_wrap=True)
         raise typer.Exit(130) from None
-
-
-def plain(text: str) -> str:
-    """Return a text whose square brackets are no markup."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def tell(text: str) -> None:
-    """Write a line to standard error."""
-    from pipelines.console import error_console
-
-    error_console.print(text, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Prefect's settings for a quiet, offline run; must be applied before `import prefect`.
 
-Prefect reads its settings once, at import, from the environment. Whatever the user has set
-stays: with `PREFECT_API_URL` the flows report to that server instead of an embedded one.
+Prefect reads its settings once, at import, from the environment. The user's own settings stay:
+with `PREFECT_API_URL` the flows report to that server instead of an embedded one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["prepare_environment"]
 
 
 def prepare_environment(out: Path) -> None:
-    """Point Prefect's home below the output folder and switch its network calls off.
+    """Put Prefect's home below the output folder and switch its network calls off.
 
     Raises:
         ArtifactError: the output folder cannot be written.

@@ -1,4 +1,4 @@
-"""One stage of a run: what it is built on, its work, what it leaves, and how it is reused.
+"""One stage of a run: its foundations, work, outcome and reuse.
 
 Order, commands, clearing and reuse follow from the list of stages (`pipelines.stages`). A stage's
 marker (`pipelines.ledger`) alone decides on reuse.
@@ -34,16 +34,15 @@ class Stage:
     Attributes:
         name: in markers, in the manifest and in the table `energy`.
         command: the shortest command that runs it.
-        work: does it; called when there is nothing to reuse.
-        needs: the stages that it is built on, which may depend on the configuration; if one of
-            them is done anew, so is this one. `None`: all stages before it.
-        wanted: whether a run of this configuration has it.
+        work: does the work; called if there is nothing to reuse.
+        needs: the stages that it is built on, which may depend on the configuration. If one of
+            them is repeated, so is this stage. `None`: all stages before it.
+        wanted: whether a run of this configuration has the stage.
         home: the folder of an outcome that runs share, named by its contents; `None`: the outcome
             is the run's own.
-        clear: deletes what an earlier outcome left in the run's folder, before work begins anew.
-        model: returns the model that the stage has made, with what making it took; `None`: it
-            makes none for the result table.
-        conclude: called each time the stage is done, reused or not.
+        clear: deletes the files of an earlier outcome in the run's folder, before new work.
+        model: returns the stage's model and its cost; `None`: there is no model.
+        conclude: called each time the stage is finished or reused.
     """
 
     name: str
@@ -57,11 +56,11 @@ class Stage:
     conclude: Callable[[RunContext], None] = lambda run: None
 
     def built_on(self, config: RunConfig) -> tuple[str, ...] | None:
-        """Return the names of the stages that it is built on; `None`: all before it."""
+        """Return the names of the stages that it is built on; `None`: all stages before it."""
         return self.needs(config) if callable(self.needs) else self.needs
 
     def run(self, run: RunContext) -> None:
-        """Do the work unless it is done; its time and joules go into its account."""
+        """Do or reuse the work, and record its time and joules."""
         if self.home is None:
             record = self._run_or_reuse(run, self._own_ledger(run))
         else:
@@ -72,7 +71,7 @@ class Stage:
                 begun=home.parent / f".{home.name}.{self.name}.json",
                 needs={},
             )
-            # Of two runs that want the same, one makes it and the other reuses it.
+            # Of two runs that need the same outcome, one makes it and the other reuses it.
             with run.experiment.lock(home.parent / f".{home.name}.{self.name}.lock"):
                 record = self._run_or_reuse(run, ledger)
         run.records[self.name] = record
@@ -100,7 +99,7 @@ class Stage:
                 task.update(1, "finished before, reused")
             return record
         if not ledger.resumable():
-            # What an earlier outcome of other foundations left must not be taken up.
+            # Files of an outcome on other foundations must not be resumed.
             self.clear(run.folder)
         run.note_work()
         run.note_stage(self.name, "running")
@@ -110,7 +109,7 @@ class Stage:
             ledger.finish(outcome, attempts, owner=run.uid, versions=versions())
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            # The failure is what matters; a full disk must not hide it behind its own.
+            # A full disk must not hide the first error behind another one.
             with suppress(ArtifactError):
                 run.note_stage(self.name, status)
             raise

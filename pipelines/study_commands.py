@@ -1,4 +1,4 @@
-"""The commands that study the search: each runs many searches and says what came of them."""
+"""The commands that study the search: each runs many searches and prints the outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines import commands
+import pipelines
 from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
 
 if TYPE_CHECKING:
@@ -16,52 +16,89 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
-_Families = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--family",
-        metavar="FAMILY",
-        help="Search this one only; may be given again. By default all of the configuration.",
-    ),
-]
-_Seeds = Annotated[
-    int | None,
-    typer.Option("--seeds", min=2, help="Searches of each arm, instead of the configuration's."),
-]
-_Budget = Annotated[
-    int | None,
-    typer.Option(
-        "--evaluations", min=1, metavar="N", help="Of each search, instead of the configuration's."
-    ),
-]
-
 
 def add_commands(app: typer.Typer) -> None:
     """Add every study to the command line."""
-    for command in (_rivals, _tune, _ablate, _savings, _pareto):
-        app.command(command.__name__.removeprefix("_"))(command)
+    app.command("rivals")(_rivals)
+    app.command("tune")(_tune)
+    for study, text in _ARMS_HELP.items():
+        app.command(study, help=text)(_arms_command(study))
+    app.command("pareto")(_pareto)
 
 
-def _studied(
-    study: Callable[..., Run],
+_ARMS_HELP = {
+    "ablate": "Change one thing about the search at a time, and say what each change is worth.\n\n"
+    "The configuration's section `ablate` lists the changes. The same command again resumes and "
+    "reuses what is finished.",
+    "savings": "Count the evaluations and joules that a surrogate saves a search for the same "
+    "loss.\n\nThe section `savings`, if there is one, lists the ways to save that are compared: "
+    "surrogates, acquisitions, ladders, adaptive populations. The same command again resumes and "
+    "reuses what is finished.",
+}
+
+
+def _arms_command(study: str) -> Callable[..., None]:
+    def command(
+        config: Config,
+        overrides: Overrides = None,
+        family: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--family",
+                metavar="FAMILY",
+                help="Search this family only; may be given again. By default all of the "
+                "configuration.",
+            ),
+        ] = None,
+        seeds: Annotated[
+            int | None,
+            typer.Option(
+                "--seeds", min=2, help="Searches of each arm, instead of the configuration's."
+            ),
+        ] = None,
+        evaluations: Annotated[
+            int | None,
+            typer.Option(
+                "--evaluations",
+                min=1,
+                metavar="N",
+                help="Budget of each search, instead of the configuration's.",
+            ),
+        ] = None,
+        out: Out = DEFAULT_OUT,
+    ) -> None:
+        chosen = {"families": family or (), "seeds": seeds, "evaluations": evaluations}
+        run = _run_study(study, config, overrides, out, **chosen)
+        _show(run, "ablations" if study == "ablate" else "savings")
+
+    return command
+
+
+def _run_study(
+    name: str,
     config: Path,
     overrides: list[str] | None,
     out: Path,
     **options: Any,  # noqa: ANN401 - the study's own
 ) -> Run:
-    """Run a study of a configuration and show its progress."""
+    """Run the study of a configuration, and show its progress."""
     from pipelines.config import load_config
     from pipelines.console import RichReporter
 
     with interruptible():
         loaded = load_config(config, overrides or ())
+        # this imports the study, which takes seconds, so mistakes are reported before
+        study: Callable[..., Run] = getattr(pipelines, name)
         return study(loaded, out=out, reporter=RichReporter(), **options)
 
 
-def _tell(text: str) -> None:
+def _show(run: Run, study: str, family: str | None = None) -> None:
+    from clso.studies import study_sections
     from pipelines.console import console
+    from pipelines.inspect import show_sections
 
-    console.print(text, soft_wrap=True)
+    show_sections(study_sections(run, study, family))
+    console.print(str(run.path), soft_wrap=True)
 
 
 def _rivals(
@@ -72,7 +109,7 @@ def _rivals(
         typer.Option(
             "--family",
             metavar="FAMILY",
-            help="Whose search; by default the first whose genomes pick sets.",
+            help="The model family; by default the first whose genomes pick sets.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="Searches of each kind.")] = 10,
@@ -82,21 +119,18 @@ def _rivals(
             "--evaluations",
             min=1,
             metavar="N",
-            help="Compare after so many; may be given again. By default 100, 150, 300, 600, "
-            "1,200 and as many as greedy selection takes.",
+            help="A budget to compare at; may be given again. By default 100, 150, 300, 600, "
+            "1,200 and as many as greedy selection needs.",
         ),
     ] = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Compare the mixture's search with random search, greedy selection and all at once.
+    """Compare a search with random search, greedy selection and all functions at once.
 
     The same command again resumes and reuses what is finished.
     """
-    from clso.studies import study_sections
-    from pipelines.inspect import show_sections
-
-    run = _studied(
-        commands.rivals,
+    run = _run_study(
+        "rivals",
         config,
         overrides,
         out,
@@ -104,8 +138,7 @@ def _rivals(
         seeds=seeds,
         evaluations=evaluations or (),
     )
-    show_sections(study_sections(run, "rivals"))
-    _tell(f"{run.path}")
+    _show(run, "rivals")
 
 
 def _pareto(
@@ -116,7 +149,7 @@ def _pareto(
         typer.Option(
             "--family",
             metavar="FAMILY",
-            help="Whose front; by default the last family's that counts what its models cost.",
+            help="The model family; by default the last that counts the costs of its models.",
         ),
     ] = None,
     objectives: Annotated[
@@ -135,15 +168,12 @@ def _pareto(
 ) -> None:
     """Search for the models that are best for their size and work: a Pareto front.
 
-    Joules per token are measured for its models afterwards; no search reads them.
+    Joules per token are measured for these models afterwards; no search reads them.
 
     The same command again resumes and reuses what is finished.
     """
-    from clso.studies import study_sections
-    from pipelines.inspect import show_sections
-
-    run = _studied(
-        commands.pareto,
+    run = _run_study(
+        "pareto",
         config,
         overrides,
         out,
@@ -152,8 +182,7 @@ def _pareto(
         population=population,
         generations=generations,
     )
-    show_sections(study_sections(run, "pareto", family))
-    _tell(f"{run.path}")
+    _show(run, "pareto", family)
 
 
 def _tune(
@@ -167,83 +196,22 @@ def _tune(
         typer.Option(
             "--storage",
             metavar="URL",
-            help="Optuna's, such as postgresql://host/name; by default an SQLite file beside the "
-            "results.",
+            help="Optuna's storage, such as postgresql://host/name; by default an SQLite file "
+            "beside the results.",
         ),
     ] = None,
     out: Out = DEFAULT_OUT,
     fresh: Fresh = False,
 ) -> None:
-    """Tune a search's hyperparameters with Optuna, and check what it found on other seeds.
+    """Tune a search's hyperparameters with Optuna, and check the best on other seeds.
 
-    The same command again goes on with the study; started more than once at a time, the processes
-    share it.
+    The same command again continues the study. Several processes at a time share it.
     """
     from clso.studies.tuning import Tuning
+    from pipelines.console import console
     from pipelines.inspect import show_sections
 
-    run = _studied(
-        commands.tune, config, overrides, out, trials=trials, storage=storage, fresh=fresh
-    )
+    run = _run_study("tune", config, overrides, out, trials=trials, storage=storage, fresh=fresh)
     show_sections(Tuning(run).sections())
-    _tell(f"report: {run.folder.report_path}")
-    _tell(f"tuned configuration: {run.path / 'best.yaml'}")
-
-
-def _ablate(
-    config: Config,
-    overrides: Overrides = None,
-    family: _Families = None,
-    seeds: _Seeds = None,
-    evaluations: _Budget = None,
-    out: Out = DEFAULT_OUT,
-) -> None:
-    """Change one thing about the search at a time, and say what each is worth.
-
-    What is changed stands in the configuration's section `ablate`. The same command again resumes
-    and reuses what is finished.
-    """
-    from clso.studies import study_sections
-    from pipelines.inspect import show_sections
-
-    run = _studied(
-        commands.ablate,
-        config,
-        overrides,
-        out,
-        families=family or (),
-        seeds=seeds,
-        evaluations=evaluations,
-    )
-    show_sections(study_sections(run, "ablations"))
-    _tell(f"{run.path}")
-
-
-def _savings(
-    config: Config,
-    overrides: Overrides = None,
-    family: _Families = None,
-    seeds: _Seeds = None,
-    evaluations: _Budget = None,
-    out: Out = DEFAULT_OUT,
-) -> None:
-    """Count the evaluations and joules that a surrogate saves a search for the same loss.
-
-    Which ways to save are compared (surrogates, acquisitions, ladders, adaptive populations)
-    stands in the section `savings`, if there is one. The same command again resumes and reuses
-    what is finished.
-    """
-    from clso.studies import study_sections
-    from pipelines.inspect import show_sections
-
-    run = _studied(
-        commands.savings,
-        config,
-        overrides,
-        out,
-        families=family or (),
-        seeds=seeds,
-        evaluations=evaluations,
-    )
-    show_sections(study_sections(run, "savings"))
-    _tell(f"{run.path}")
+    console.print(f"report: {run.folder.report_path}", soft_wrap=True)
+    console.print(f"tuned configuration: {run.path / 'best.yaml'}", soft_wrap=True)

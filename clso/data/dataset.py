@@ -87,6 +87,16 @@ class TokenSplit:
         tokens = self.stream.rows(self._starts(index), self.block_size + 1)
         return tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
+    def spread_blocks(self, tokens: int | None) -> tuple[Int64Array, Int64Array]:
+        """Return inputs and targets of blocks spread evenly over the view.
+
+        Args:
+            tokens: targets at least, as far as there are so many; `None`: all blocks.
+        """
+        wanted = self.n_blocks if tokens is None else -(-tokens // self.block_size)
+        count = min(wanted, self.n_blocks)
+        return self.blocks(np.arange(count, dtype=np.int64) * self.n_blocks // max(count, 1))
+
     def tokens(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return t_start .. t_{stop-1} of the stream, `(stop - start,)`, as stored.
 

@@ -94,6 +94,15 @@ class MixtureWeights:
     shared: FloatArray
     table: FloatArray
 
+    def with_share(self, share: float) -> MixtureWeights:
+        """Return the weights of K + 1 functions, the last with a fixed share, 0 to 1."""
+
+        def joined(own: FloatArray) -> FloatArray:
+            last = np.full((*own.shape[:-1], 1), share)
+            return np.concatenate([own * (1.0 - share), last], axis=-1)
+
+        return MixtureWeights(joined(self.shared), joined(self.table))
+
     @classmethod
     def fit(
         cls, columns: Float32Array, order: BucketOrder, *, smoothing: float, steps: int

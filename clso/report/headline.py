@@ -19,7 +19,6 @@ __all__ = ["Headline"]
 
 _RIVAL = "adamw"
 _HYBRID = "hybrid"
-_SEARCHED_PART = "mixture"  # of the hybrid; the other part is the rival
 
 Row = Mapping[str, Any]
 
@@ -130,7 +129,7 @@ class _Words:
         row = _find_comparison(self._comparisons, _HYBRID, _RIVAL)
         share = SHARE.text(abs(math.expm1(min(difference, 700.0))))
         return (
-            f"{self.capital(hybrid)}, {self._models.subject(_SEARCHED_PART)} with "
+            f"{self.capital(hybrid)}, {self._models.subject(self._models.hybrid_family)} with "
             f"{self._the(rival)} as one more function, reaches {LOSS.text(hybrid['test_loss'])}. "
             f"Its perplexity is {share} {'lower' if difference < 0 else 'higher'} than "
             f"{self._the(rival)}'s (difference {LOSS.signed(difference)} nats per token, "

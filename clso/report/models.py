@@ -34,14 +34,19 @@ class Models:
 
     Args:
         manifests: of the runs; without manifests, only built-in models are known.
+
+    Attributes:
+        hybrid_family: the model family that the hybrid adds AdamW's network to.
     """
 
     def __init__(self, *manifests: Mapping[str, Any]) -> None:
         self._described: dict[str, Mapping[str, Any]] = {}
+        self.hybrid_family = "mixture"
         families: dict[str, None] = {}
         for manifest in manifests:
             families |= dict.fromkeys(manifest.get("config", {}).get("families", ()))
             self._described |= manifest.get("models", {})
+            self.hybrid_family = manifest.get("hybrid", {}).get("family", self.hybrid_family)
         # the models of a family have the family's place
         self._order = [
             model

@@ -1,4 +1,4 @@
-"""The sections `ablate` and `savings`, and the arms that follow from them.
+"""The sections `ablate` and `savings`, and their arms.
 
 An *arm* is the run's configuration with some values replaced; its overrides map dotted paths to
 values, `{gpt.library.size: 32}`. Arms are made before any work.
@@ -6,7 +6,6 @@ values, `{gpt.library.size: 32}`. Arms are made before any work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AblateSettings",
     "Arm",
-    "FactorSettings",
     "SavingsSettings",
     "ablation_arms",
     "savings_arms",
@@ -34,7 +32,7 @@ Overrides = dict[str, Any]
 
 
 def _names(value: object) -> object:
-    """Take numbers for names, and refuse what YAML reads as a truth value."""
+    """Convert numbers to names, and refuse truth values, which YAML makes of `on` and `no`."""
     if not isinstance(value, dict):
         return value
     for name in value:
@@ -48,24 +46,28 @@ def _names(value: object) -> object:
     return named
 
 
+def _name(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 Named = BeforeValidator(_names)
 
 
-class FactorSettings(Section):
+class _FactorSettings(Section):
     """One thing that varies, in named levels.
 
     Attributes:
-        base: the level that the others are held against.
-        levels: overrides by name; an empty level is the configuration as it stands.
-        family: the search that it concerns; `None`: each.
+        base: the level that the others are compared with.
+        levels: overrides by name; a level without overrides is the unchanged configuration.
+        family: the only family that has the factor; `None`: all have it.
     """
 
-    base: Annotated[str, BeforeValidator(lambda value: _plain(value))]
+    base: Annotated[str, BeforeValidator(_name)]
     levels: Annotated[dict[str, Overrides], Named, Field(min_length=2)]
     family: FamilyName | None = None
 
     @model_validator(mode="after")
-    def _base_is_a_level(self) -> FactorSettings:
+    def _base_is_a_level(self) -> _FactorSettings:
         if self.base not in self.levels:
             raise ValueError(
                 f"base is {self.base!r}, expected one of the levels {', '.join(self.levels)}"
@@ -73,44 +75,41 @@ class FactorSettings(Section):
         return self
 
 
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 class AblateSettings(Section):
     """A grid of searches around a base: `clso ablate`.
 
     Attributes:
-        evaluations: budget of each search; one with `search.patience` may end sooner.
+        evaluations: budget of each search; a search with `search.patience` may end before.
         seeds: searches of each arm, from the run's own seed upwards.
         design: `one_at_a_time`: each factor varies while the others stay at their base;
             `product`: every combination of levels.
-        factors: by name, in the order in which they are shown.
+        factors: by name, in the order of the tables.
     """
 
     evaluations: Count
     seeds: Seeds = 5
     design: Literal["one_at_a_time", "product"] = "one_at_a_time"
-    factors: Annotated[dict[str, FactorSettings], Named, Field(min_length=1)]
+    factors: Annotated[dict[str, _FactorSettings], Named, Field(min_length=1)]
 
 
-# What decides how often and how wholly a search evaluates; the operators are not among it, so that
-# a surrogate is not praised for a better mutation rate.
+# Sections that decide on the number and fidelity of evaluations. Operators are not among them, so
+# that a better mutation rate does not count as the merit of a surrogate.
 _SPARING = ("surrogate", "fidelity", "adaptive_population")
+_COMPARED = ("gaussian_process", "ridge", "random_forest", "mlp")
 
 
 class SavingsSettings(Section):
-    """Searches that differ in how they spare evaluations: `clso savings`.
+    """Searches that differ in their way to save evaluations: `clso savings`.
 
     Attributes:
         evaluations: budget of each search.
         seeds: searches of each arm, from the run's own seed upwards.
         reference: the arm whose median loss at its budget is the target.
-        beyond_target: whether searches go on to their budget once they are at the lowest loss of
-            any search of the reference; they need not for the count, and if they do, the losses
-            that they end with are compared too.
-        arms: by name; paths begin at the search's section, `surrogate.kind`. An arm with a
-            `family` concerns that one only.
+        beyond_target: whether searches use their whole budget. Otherwise they end at the lowest
+            loss of the reference's searches, which is enough for the count. With it, the final
+            losses are compared too.
+        arms: by name; paths begin at the search's section, `surrogate.kind`. Only the family that
+            an arm names as `family` has the arm.
     """
 
     evaluations: Count = 300
@@ -120,15 +119,12 @@ class SavingsSettings(Section):
     arms: Annotated[dict[str, Overrides], Named, Field(min_length=2)] = Field(
         default={
             "unfiltered": {"surrogate.kind": "none"},
-            "gaussian_process": {"surrogate.kind": "gaussian_process"},
-            "ridge": {"surrogate.kind": "ridge"},
-            "random_forest": {"surrogate.kind": "random_forest"},
-            "mlp": {"surrogate.kind": "mlp"},
+            **{kind: {"surrogate.kind": kind} for kind in _COMPARED},
         }
     )
 
     @model_validator(mode="after")
-    def _one_search_apart_from_what_spares(self) -> SavingsSettings:
+    def _arms_differ_only_in_saving(self) -> SavingsSettings:
         if self.reference not in self.arms:
             raise ValueError(
                 f"reference is {self.reference!r}, expected one of the arms {', '.join(self.arms)}"
@@ -161,9 +157,9 @@ class Arm:
 
     Attributes:
         name: unique in the study.
-        config: the run's, with the arm's overrides and without the studies' sections.
-        factor: what differs from the base, several joined by `+`; `None`: nothing does.
-        level: the levels that it has instead.
+        config: the run's, with the arm's overrides and without the sections of the studies.
+        factor: names of the factors that differ from the base, joined by `+`; `None`: no factor.
+        level: the levels of these factors, joined by `+`.
     """
 
     name: str
@@ -176,10 +172,15 @@ def ablation_arms(config: RunConfig, family: str) -> list[Arm]:
     """Return the base, then every other arm of the section `ablate`.
 
     Raises:
-        ConfigError: there is no such section, no factor concerns the family, or an override
-            does not exist or is out of its range.
+        ConfigError: there is no such section, the family has no factor, or an override has an
+            unknown path or a wrong value.
     """
-    grid = _grid(config)
+    grid = config.ablate
+    if grid is None:
+        raise ConfigError(
+            "the configuration has no section `ablate`, which says what is varied",
+            remedy="see configs/ablate.yaml",
+        )
     factors = {
         name: factor for name, factor in grid.factors.items() if factor.family in (None, family)
     }
@@ -199,12 +200,16 @@ def ablation_arms(config: RunConfig, family: str) -> list[Arm]:
             {**base, name: level} for name, factor in factors.items() for level in factor.levels
         ]
     arms = []
-    for levels in [base, *(one for one in chosen if one != base)]:
+    for levels in [base, *(levels for levels in chosen if levels != base)]:
         changed = [name for name in factors if levels[name] != base[name]]
+        arm = _without_studies(config)
+        for name, level in levels.items():
+            where = f"ablate.factors.{name}.levels.{level}"
+            arm = arm.with_overrides(factors[name].levels[level], where=where)
         arms.append(
             Arm(
                 name=", ".join(f"{name}={levels[name]}" for name in changed) or "base",
-                config=_with_levels(config, grid, levels),
+                config=arm,
                 factor=_JOINT.join(changed) or None,
                 level=_JOINT.join(levels[name] for name in changed) or None,
             )
@@ -212,48 +217,27 @@ def ablation_arms(config: RunConfig, family: str) -> list[Arm]:
     return arms
 
 
-def savings_arms(config: RunConfig, family: str, section: str = "search") -> list[Arm]:
+def savings_arms(config: RunConfig, family: str) -> list[Arm]:
     """Return the reference, then every other arm of the section `savings`.
 
-    Args:
-        config: of the run.
-        family: the name of the family that is searched.
-        section: dotted path of the section that sets its search.
-
     Raises:
-        ConfigError: an override does not exist or is out of its range.
+        ConfigError: an override has an unknown path or a wrong value.
     """
     savings = config.savings or SavingsSettings()
-    chosen = {savings.reference: savings.arms[savings.reference], **savings.arms}
+    section = FAMILIES.get(family).search_path(config)
+    arms = {savings.reference: savings.arms[savings.reference], **savings.arms}
     return [
         Arm(
             name,
-            _bare(config).with_overrides(
+            _without_studies(config).with_overrides(
                 {f"{section}.{path}": value for path, value in arm.items() if path != "family"},
                 where=f"savings.arms.{name}",
             ),
         )
-        for name, arm in chosen.items()
+        for name, arm in arms.items()
         if arm.get("family") in (None, family)
     ]
 
 
-def _grid(config: RunConfig) -> AblateSettings:
-    if config.ablate is None:
-        raise ConfigError(
-            "the configuration has no section `ablate`, which says what is varied",
-            remedy="see configs/ablate.yaml",
-        )
-    return config.ablate
-
-
-def _with_levels(config: RunConfig, grid: AblateSettings, levels: Mapping[str, str]) -> RunConfig:
-    arm = _bare(config)
-    for name, level in levels.items():
-        overrides: dict[str, Any] = grid.factors[name].levels[level]
-        arm = arm.with_overrides(overrides, where=f"ablate.factors.{name}.levels.{level}")
-    return arm
-
-
-def _bare(config: RunConfig) -> RunConfig:
+def _without_studies(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"ablate": None, "savings": None})

@@ -1,4 +1,4 @@
-"""Reads a YAML configuration, applies `a.b=c` overrides and reports every mistake at once."""
+"""Reading configurations: YAML files with overrides, every mistake reported at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from clso.errors import ConfigError
-from pipelines.config.run import RunConfig, assign, validated
+from pipelines.config.run import RunConfig, assign
 
 __all__ = ["ConfigSource", "load_config", "read_config"]
 
@@ -19,7 +19,7 @@ ConfigSource = str | Path | Mapping[str, Any] | RunConfig
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which plain YAML lets the last one win."""
+    """A SafeLoader that refuses a repeated key; plain YAML would take the last value."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -38,7 +38,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read one run's configuration.
+    """Read a configuration as the command line gives it.
 
     Args:
         path: a YAML file; its stem is the run's name unless the file has `name`.
@@ -48,16 +48,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file is missing, no YAML or no mapping, an override is malformed, or
             any field is wrong; all wrong fields are listed, each with its dotted path.
     """
-    path = Path(path)
-    values = _read_yaml(path)
-    values.setdefault("name", path.stem)
+    values = _read_yaml(Path(path))
     for override in overrides:
         _apply(values, override)
-    return validated(values, str(path), "correct the file, or the --set that gave the value")
+    return RunConfig.parsed(values, str(path), "correct the file, or the --set that gave the value")
 
 
 def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """Return the configuration that a caller gives in one of several forms.
+    """Read a configuration as Python callers give it.
 
     Args:
         source: a YAML file, a mapping of sections, or a configuration. A mapping without `name`
@@ -65,7 +63,7 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
         overrides: values that replace others, by dotted path.
 
     Raises:
-        ConfigError: something of another type, or as for `load_config`.
+        ConfigError: an argument of another type, or as for `load_config`.
     """
     if overrides is not None and not (
         isinstance(overrides, Mapping) and all(isinstance(path, str) for path in overrides)
@@ -81,7 +79,6 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
         values.setdefault("name", "run")
     elif isinstance(source, str | Path):
         values, where = _read_yaml(Path(source)), str(source)
-        values.setdefault("name", Path(source).stem)
     else:
         raise ConfigError(
             f"the configuration is a {type(source).__name__}, expected the path of a YAML file, "
@@ -90,11 +87,11 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
         )
     for path, value in (overrides or {}).items():
         assign(values, path.split("."), value, f"overrides: {path}")
-    return validated(values, where, "correct the value there, or in the overrides")
+    return RunConfig.parsed(values, where, "correct the value there, or in the overrides")
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy whose mappings are dictionaries, so that overrides leave the caller's alone."""
+    """Return a copy with dictionaries, so that overrides do not change the caller's values."""
     return {
         key: _nested(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
@@ -126,12 +123,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{where} is not valid YAML: {problem}", remedy="correct the file there"
         ) from error
     if values is None:
-        return {}
+        values = {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(
             f"{path} does not hold named sections, expected e.g. 'seed: 0'",
             remedy="see configs/quick.yaml for what a configuration looks like",
         )
+    values.setdefault("name", path.stem)
     return values
 
 

@@ -1,19 +1,20 @@
-"""The configuration of a run: the settings of all its parts, each beside what it is for.
+"""The configuration of a run, composed of the settings of all parts.
 
-Every field is checked on its own and against its neighbours when the file is read, so that a
-run never fails late for a value that was wrong from the start.
+Every field is checked, alone and against other fields, when the configuration is read. So a run
+never fails late because of a wrong value.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from clso.baseline.settings import BaselineSettings
-from clso.data import DataSettings, EvaluationSettings, TokenizerSettings
+from clso.data import DatasetRecipe, DataSettings, EvaluationSettings, TokenizerSettings
 from clso.digest import digest_of
 from clso.energy.settings import EnergySettings
 from clso.errors import ConfigError
@@ -22,15 +23,15 @@ from clso.mixture.settings import MixtureSettings
 from clso.section import Section, Threads, mistakes
 from clso.statistics.bootstrap import BootstrapSettings
 from pipelines.config.arms import AblateSettings, SavingsSettings
-from pipelines.config.tune import TuneSettings
-from pipelines.families import FAMILIES, FamilyName, FamilySettings
+from pipelines.config.tune import SectionSpace, TuneSettings, TuneSpace
+from pipelines.families import FAMILIES, AnyFamily, FamilyName, FamilySettings
 from search.settings import SearchSettings
 
-__all__ = ["RunConfig", "RuntimeSettings", "assign", "validated"]
+__all__ = ["RunConfig", "assign"]
 
 
-class RuntimeSettings(Section):
-    """Where work runs; nothing here changes a loss on one kind of processor.
+class _RuntimeSettings(Section):
+    """Workers, threads and device; none of them changes a loss on one kind of processor.
 
     Attributes:
         workers: genomes evaluated at once; `None`: one per core.
@@ -42,11 +43,11 @@ class RuntimeSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class SearchedGptSettings(FamilySettings, GptSettings):
+class _GptFamilySettings(FamilySettings, GptSettings):
     """The crystalline GPT family, checked against the shape that the run gives it."""
 
     def misfits(self, config: RunConfig) -> list[str]:
-        """Return the matrix families that there are not in the width of `model`."""
+        """Return the matrix families that do not exist in the width of `model`."""
         return [
             f"gpt.library.families.{index}: {misfit}"
             for index, family in enumerate(self.library.families)
@@ -54,7 +55,7 @@ class SearchedGptSettings(FamilySettings, GptSettings):
         ]
 
 
-class SearchedMixtureSettings(FamilySettings, MixtureSettings):
+class _MixtureFamilySettings(FamilySettings, MixtureSettings):
     """The crystalline mixture family and its search.
 
     Attributes:
@@ -64,7 +65,7 @@ class SearchedMixtureSettings(FamilySettings, MixtureSettings):
     search: SearchSettings | None = None
 
     def misfits(self, config: RunConfig) -> list[str]:
-        """Say so if the network that mixtures may pick is not searched."""
+        """Return a sentence if mixtures may pick the crystalline GPT and no search finds one."""
         if self.crystalline_gpt and "gpt" not in config.families:
             return ["mixture.crystalline_gpt asks for a found crystalline GPT; add gpt to families"]
         return []
@@ -79,20 +80,20 @@ class RunConfig(Section):
     data: DataSettings = DataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     model: ModelSettings = ModelSettings()
-    gpt: SearchedGptSettings = SearchedGptSettings()
-    mixture: SearchedMixtureSettings = SearchedMixtureSettings()
+    gpt: _GptFamilySettings = _GptFamilySettings()
+    mixture: _MixtureFamilySettings = _MixtureFamilySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings = SearchSettings()
     baseline: BaselineSettings = BaselineSettings()
     energy: EnergySettings = EnergySettings()
     analysis: BootstrapSettings = BootstrapSettings()
-    runtime: RuntimeSettings = RuntimeSettings()
+    runtime: _RuntimeSettings = _RuntimeSettings()
     ablate: AblateSettings | None = None
     savings: SavingsSettings | None = None
     tune: TuneSettings | None = None
 
     def __new__(cls, **values: Any) -> RunConfig:  # noqa: ANN401 - values of any field
-        """Make an instance of the class with the sections of plug-in families in the values."""
+        """Make an instance of the class that has the sections of the plug-in families."""
         return super().__new__(_schema_of(values, cls))
 
     @model_validator(mode="wrap")
@@ -115,21 +116,77 @@ class RunConfig(Section):
             raise ValueError("; ".join(misfits))
         return self
 
+    @classmethod
+    def parsed(cls, values: dict[str, Any], where: str, remedy: str) -> Self:
+        """Return the configuration that nested values describe.
+
+        Args:
+            values: by section, as YAML has them.
+            where: the source of the values, for messages.
+            remedy: what to do about mistakes, for messages.
+
+        Raises:
+            ConfigError: some values are wrong; all are listed, each with its dotted path.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = mistakes(error, _schema_of(values, cls))
+            count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+            raise ConfigError(
+                "\n  - ".join([f"{where}: {count} in the configuration", *lines]), remedy=remedy
+            ) from error
+
+    @property
+    def recipe(self) -> DatasetRecipe:
+        """The recipe of the data set."""
+        return DatasetRecipe(self.data, self.tokenizer, self.seed)
+
     def digest(self) -> str:
         """Return 64 hexadecimal digits of everything that can change a result.
 
         `runtime` is left out: workers and threads change how long a run takes. So are the
-        studies: they add tables to a run or are about other runs, and change none of its own.
+        studies: they add tables to a run or compare other runs, and change none of its own.
         """
         apart = {"runtime", "name", "ablate", "savings", "tune"}
         return digest_of(self.model_dump(mode="json", exclude=apart))
+
+    def run_id(self, data_fingerprint: str) -> str:
+        """Return the run's id on a data set: its name and a hash of configuration and data."""
+        key = hashlib.sha256(f"{self.digest()}:{data_fingerprint}".encode()).hexdigest()[:10]
+        return f"{self.name}-{key}"
+
+    def searched_families(
+        self, names: Sequence[str] = (), *, asked_by: str = "--family"
+    ) -> list[AnyFamily]:
+        """Return the model families of the run, built-in ones first.
+
+        Args:
+            names: of the families to return; none: all.
+            asked_by: the option or key that gave the names, for messages.
+
+        Raises:
+            ConfigError: the run does not have one of the names.
+        """
+        for name in names:
+            if name not in self.families:
+                raise ConfigError(
+                    f"{asked_by} is {name}, but families has only {', '.join(self.families)}",
+                    remedy=f"--set families=[{name}]",
+                )
+        wanted = names or self.families
+        return [
+            FAMILIES.get(name)
+            for name in FAMILIES.names()
+            if name in self.families and name in wanted
+        ]
 
     def with_overrides(self, overrides: Mapping[str, Any], *, where: str) -> RunConfig:
         """Return the configuration with some values replaced.
 
         Args:
-            overrides: by dotted path; values as plain as YAML gives them.
-            where: what gave the overrides, for messages.
+            overrides: by dotted path, with values as YAML has them.
+            where: the source of the overrides, for messages.
 
         Raises:
             ConfigError: a path that does not exist, or a value that is wrong.
@@ -137,11 +194,11 @@ class RunConfig(Section):
         values = self.model_dump()
         for path, value in overrides.items():
             assign(values, path.split("."), value, f"{where}: {path}")
-        return validated(values, where, "correct the override")
+        return RunConfig.parsed(values, where, "correct the override")
 
 
 def _schema_of(values: Mapping[str, Any], base: type[RunConfig]) -> type[RunConfig]:
-    """Return the configuration's class with the sections of plug-in families that values have.
+    """Return the class of a configuration with the sections of its plug-in families.
 
     Raises:
         ConfigError: a plug-in cannot be loaded, or has the name of another section.
@@ -153,7 +210,7 @@ def _schema_of(values: Mapping[str, Any], base: type[RunConfig]) -> type[RunConf
         if FAMILIES.is_builtin(name) or not (name in searched or name in values):
             continue
         settings = FAMILIES.get(name).settings
-        if name in RunConfig.model_fields:
+        if name in _TAKEN:
             raise ConfigError(
                 f"the family {name!r} of {FAMILIES.origin(name)} has the name of a section",
                 remedy="rename its entry point",
@@ -166,39 +223,32 @@ def _schema_of(values: Mapping[str, Any], base: type[RunConfig]) -> type[RunConf
 @lru_cache(maxsize=16)
 def _extended(sections: tuple[tuple[str, type[FamilySettings]], ...]) -> type[RunConfig]:
     fields: dict[str, Any] = {}
+    spaces: dict[str, Any] = {}
     for name, settings in sections:
         needed = any(field.is_required() for field in settings.model_fields.values())
         fields[name] = (settings, ... if needed else settings())
+        space = SectionSpace.over(settings)
+        spaces[name] = (space, space())
+    tune_space = create_model("TuneSpace", __base__=TuneSpace, **spaces)
+    tune = create_model("TuneSettings", __base__=TuneSettings, space=(tune_space, tune_space()))
+    fields["tune"] = (Annotated[tune | None, BeforeValidator(_values_of)], None)
     return create_model("RunConfig", __base__=RunConfig, **fields)
 
 
-def validated(values: dict[str, Any], where: str, remedy: str) -> RunConfig:
-    """Return the configuration that nested values describe.
+def _values_of(settings: object) -> object:
+    """Return the values of settings, so that a class with more fields can take them."""
+    return settings.model_dump() if isinstance(settings, TuneSettings) else settings
 
-    Args:
-        values: plain ones, by section.
-        where: what gave the values, for messages.
-        remedy: what to do about mistakes, for messages.
 
-    Raises:
-        ConfigError: some values are wrong; all are listed, each with its dotted path.
-    """
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        lines = mistakes(error, _schema_of(values, RunConfig))
-        count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-        raise ConfigError(
-            f"{where}: {count} in the configuration\n" + "\n".join(f"  - {line}" for line in lines),
-            remedy=remedy,
-        ) from error
+# sections, and the keys of `tune.space`
+_TAKEN = {*RunConfig.model_fields, *TuneSpace.model_fields, *SearchSettings.model_fields}
 
 
 def assign(values: dict[str, Any], keys: Sequence[str], value: object, where: str) -> None:
     """Set the value at a path in nested values, in place.
 
     Raises:
-        ConfigError: the path goes through a value that is no section.
+        ConfigError: the path leads through a value that is no section.
     """
     section = values
     for depth, key in enumerate(keys[:-1]):

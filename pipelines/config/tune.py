@@ -1,4 +1,4 @@
-"""The section `tune`: what Optuna may change of a search, at which budget, judged by what."""
+"""The section `tune`: the dimensions of a study with Optuna, its budget and objectives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -20,8 +21,7 @@ from search.surrogates.factory import OWN_SURROGATES
 
 __all__ = [
     "FunctionGroup",
-    "LocalSearchSpace",
-    "SurrogateSpace",
+    "SectionSpace",
     "TuneDimension",
     "TuneSettings",
     "TuneSpace",
@@ -42,15 +42,15 @@ _WILCOXON_SEEDS = 5
 
 
 class TuneDimension(Section):
-    """One hyperparameter's values: a range, a list to choose from, or a single fixed value.
+    """The values of one hyperparameter: a range, a list to choose from, or one fixed value.
 
     In YAML `{low: 8, high: 64, log: true}`, `[uniform, two_point]` or `0.75`.
 
     Attributes:
         low: the least value, included.
-        high: the greatest, included.
-        log: whether the range is searched by factors rather than by differences.
-        choices: the values to choose from; one alone is fixed.
+        high: the greatest value, included.
+        log: whether the range is searched by factors instead of differences.
+        choices: the values to choose from; a single value is fixed.
     """
 
     low: int | float | None = None
@@ -90,15 +90,27 @@ def _every(section: type[Section], field: str) -> TuneDimension:
     return TuneDimension(choices=get_args(section.model_fields[field].annotation))
 
 
-class _Space(Section):
-    """Dimensions that are named after the fields of another section, and keep its ranges."""
+class SectionSpace(Section):
+    """Dimensions with the names of another section's fields, and with the ranges of these.
+
+    Attributes:
+        tuned: the class of the other section.
+    """
 
     tuned: ClassVar[type[Section]]
+
+    @classmethod
+    def over(cls, section: type[Section]) -> type[SectionSpace]:
+        """Return a space with a dimension, by default left out, for each field of a section."""
+        dimensions: dict[str, Any] = {name: (Dimension, None) for name in section.model_fields}
+        space = create_model(f"{section.__name__}Space", __base__=SectionSpace, **dimensions)
+        space.tuned = section
+        return space
 
     @model_validator(mode="before")
     @classmethod
     def _fixed_truth_values(cls, values: object) -> object:
-        # a section refuses truth values for what is none; here they are fixed dimensions
+        # a section refuses truth values for other fields; here they are fixed dimensions
         if not isinstance(values, dict):
             return values
         return {key: [value] if isinstance(value, bool) else value for key, value in values.items()}
@@ -114,14 +126,14 @@ class _Space(Section):
 
 
 def _typed(dimension: TuneDimension, adapter: TypeAdapter[Any]) -> TuneDimension:
-    """Return a dimension whose values are what the field takes."""
+    """Return the dimension with its values converted to the type of the field."""
     kind = adapter.json_schema().get("type")
     if dimension.choices is None and kind not in ("integer", "number"):
         raise ValueError("it is no number, so it has no range; expected a list of values")
     try:
         if dimension.choices is not None:
             for choice in dimension.choices:
-                # YAML reads `on` as true, which would pass for the number 1
+                # YAML reads `on` as true, which pydantic would take for the number 1
                 if isinstance(choice, bool) and kind != "boolean":
                     raise ValueError(f"{str(choice).lower()} is not a value of it")
             typed = tuple(adapter.validate_python(choice) for choice in dimension.choices)
@@ -133,8 +145,8 @@ def _typed(dimension: TuneDimension, adapter: TypeAdapter[Any]) -> TuneDimension
     return dimension.model_copy(update=dict(zip(("low", "high"), ends, strict=True)))
 
 
-class SurrogateSpace(_Space):
-    """The surrogate's; all but `kind` only matter, and are only drawn, where there is one."""
+class _SurrogateSpace(SectionSpace):
+    """Dimensions of the surrogate; all but `kind` are drawn only with a surrogate."""
 
     tuned = SurrogateSettings
 
@@ -148,8 +160,8 @@ class SurrogateSpace(_Space):
     distinct_steps: Dimension = TuneDimension(choices=(True, False))
 
 
-class LocalSearchSpace(_Space):
-    """Local search's; all but `enabled` are only drawn where it is."""
+class _LocalSearchSpace(SectionSpace):
+    """Dimensions of local search; all but `enabled` are drawn only if it is enabled."""
 
     tuned = LocalSearchSettings
 
@@ -158,13 +170,15 @@ class LocalSearchSpace(_Space):
     neighbours: Dimension = _range(1, 16, log=True)
 
 
-class TuneSpace(_Space):
-    """What may be tuned; `null` leaves a dimension out, as the run's own search has it.
+class TuneSpace(SectionSpace):
+    """The dimensions that may be tuned; `null` leaves one out: the run's own value stays.
+
+    A plug-in family adds a field of its own name, with a dimension for each field of its section.
 
     Attributes:
-        slots: functions that a mixture may pick, out of the same library.
-        groups: lists of `mixture.library` whose functions are kept or left out as a whole.
-        shares: shares of families in `gpt.library`, by their names.
+        slots: number of functions that a mixture may pick.
+        groups: lists of `mixture.library` that are kept or left out as a whole.
+        shares: shares of matrix families in `gpt.library`, by their names.
     """
 
     tuned = SearchSettings
@@ -175,8 +189,8 @@ class TuneSpace(_Space):
     crossover_rate: Dimension = _range(0.2, 1.0)
     tournament_size: Dimension = _range(2, 6)
     elites: Dimension = _range(0, 4)
-    surrogate: SurrogateSpace = SurrogateSpace()
-    local_search: LocalSearchSpace = LocalSearchSpace()
+    surrogate: _SurrogateSpace = _SurrogateSpace()
+    local_search: _LocalSearchSpace = _LocalSearchSpace()
     slots: Dimension = None
     groups: tuple[FunctionGroup, ...] = ()
     shares: dict[str, TuneDimension] = Field(default_factory=dict)
@@ -198,17 +212,17 @@ class TuneSettings(Section):
     """A study of the evolution's hyperparameters, for one model family.
 
     Attributes:
-        family: whose search is tuned; `None`: the only one in `families`.
-        trials: settings tried, pruned ones included.
-        seeds: searches per trial, with the run's seed and those that follow.
-        check_seeds: searches of the best settings and of the run's own, with the seeds after.
+        family: the family whose search is tuned; `None`: the only one in `families`.
+        trials: settings to try, pruned ones included.
+        seeds: searches per trial, with the run's seed and the seeds after it.
+        check_seeds: searches of the best settings and of the run's own, with further seeds.
         budget: of every search.
-        objectives: what is minimized; with both, the Pareto set is what a study finds.
+        objectives: to minimize; the outcome for two is their Pareto set.
         pruner: `hyperband` between generations, `wilcoxon` between seeds; `None`: hyperband for
             one objective, none for two.
-        retries: times that a trial is tried again that failed or whose process died.
-        storage: of the study, an SQLAlchemy URL; `None`: an SQLite file in the study's folder.
-        space: what may be tuned.
+        retries: attempts after a trial failed or its process died.
+        storage: an SQLAlchemy URL; `None`: an SQLite file in the study's folder.
+        space: the dimensions.
     """
 
     family: FamilyName | None = None

@@ -1,4 +1,4 @@
-"""Model families: what a run can search. Built-in are `gpt` and `mixture`; plug-ins add more.
+"""Model families. Built-in are `gpt` and `mixture`; plug-ins add more.
 
 A plug-in is an instance of a subclass of `ModelFamily` that an installed package names in the
 entry-point group `clso.model_families`; the entry point has the family's own name.
@@ -30,7 +30,7 @@ def _check(name: str, family: object) -> None:
         raise TypeError(f"the family's own name is {own!r}, expected that of its entry point")
 
 
-# what the built-in families import takes seconds, and a configuration is checked without it
+# entry points, because the families' imports take seconds and a configuration needs none
 FAMILIES: Registry[AnyFamily] = Registry(
     _GROUP,
     {

@@ -1,11 +1,11 @@
-"""What a model family offers to runs and studies.
+"""The interface of a model family to runs and studies.
 
-A family is a subclass of `ModelFamily`; its five abstract methods make it work in `clso run`,
-`tune`, `ablate`, `savings` and the report. What else it can do (counted costs for `clso pareto`, a
-library whose size is tuned) has a default that says that it cannot.
+A family is a subclass of `ModelFamily`. Its five abstract methods are enough for `clso run`,
+`tune`, `ablate`, `savings` and the report. All other methods have defaults; some defaults say that
+the family lacks a feature, such as counted costs for `clso pareto`.
 
-Notation: a *genome* is a tuple of integers; the *foundations* are the stages that make what a
-problem is built on; a *finalist* is one of the best genomes of a search.
+Notation: a *genome* is a tuple of integers; the *foundations* are the stages that a problem is
+built on; a *finalist* is one of the best genomes of a search.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clso.scoring import LanguageModel
 from clso.section import Section
 from clso.statistics.picks import Genes, Similarity
 
-if TYPE_CHECKING:  # a configuration is checked without all that a run under way needs
+if TYPE_CHECKING:  # a configuration is checked without the libraries that a run needs
     from pipelines.config import RunConfig
     from pipelines.config.tune import TuneDimension, TuneSpace
     from pipelines.context import RunContext
@@ -47,20 +47,21 @@ class FamilySettings(Section):
     """The section of a family, at the top of the configuration under the family's name."""
 
     def misfits(self, config: RunConfig) -> list[str]:
-        """Return what does not fit the other sections, a sentence each; asked of searched ones."""
+        """Return a sentence for each value of a searched family that contradicts other sections."""
         del config
         return []
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """Methods of a family's own that `clso rivals` compares with a search.
+    """A family's own methods that `clso rivals` compares with a search.
 
     Attributes:
-        methods: by name; given the searched problem and the most evaluations, a method yields its
-            standings.
-        held_back: problems that judge what a method finds, where it is not the half held back.
-        identity: fingerprints of what the methods read besides, by name.
+        methods: by name. A method takes the searched problem and the most evaluations, and yields
+            its standings.
+        held_back: problems that judge the genomes of a method, by its name; by default the half
+            that is held back.
+        identity: fingerprints of other inputs of the methods, by name.
     """
 
     methods: Mapping[str, Callable[[WatchedProblem, int | None], Iterator[Standing]]] = field(
@@ -71,21 +72,19 @@ class Rivals:
 
 
 class ModelFamily(Protocol[P]):
-    """A kind of model that genomes describe, `P` being its problem.
+    """A kind of model that genomes describe; `P` is the type of its problem.
 
     Attributes:
-        name: the word for it in `families`; also names its model, its rows and its folders.
-        title: what tables and the report call its model.
-        settings: its own section of the configuration, which stands there under `name`; `None`: it
-            has none.
-        foundations: stages that make what its problem is built on, besides `prepare`.
-        continued: stages that go on from the model that its search has found.
+        name: the family's name in `families`, which is also that of its model, rows and folders.
+        title: the name of its model in tables and in the report.
+        settings: the class of its section, which has the family's name; `None`: there is none.
+        foundations: the stages that its problem is built on, besides `prepare`.
+        continued: the stages that use the model of its search.
         search_stage: the stored name of its search; empty: `name`.
-        own_search: dotted path of the section that replaces `search` for this family where it is
-            given; `None`: there is none.
-        tuned_fields: fields of `tune.space` that vary this family's library.
-        picks_sets: whether genomes have exchangeable slots, which settings of the surrogate are
-            about.
+        own_search: dotted path of an optional section that replaces `search` for this family.
+        tuned_fields: fields of `tune.space` that vary its library, besides the field of its name.
+        picks_sets: whether genomes have exchangeable slots. Only then settings of the surrogate
+            that concern sets are tuned.
     """
 
     name: str
@@ -98,20 +97,21 @@ class ModelFamily(Protocol[P]):
     tuned_fields: frozenset[str] = frozenset()
     picks_sets: bool = False
 
-    # ----- what every family has to say
+    # ----- every family must define these
 
     @abstractmethod
     def problem(self, experiment: Experiment) -> P:
-        """Return the problem: which genomes there are, and what each one's loss is.
+        """Return the problem: the space of genomes, and their losses.
 
-        `prepare` and the foundations are done.
+        `prepare` and the foundations are finished.
         """
 
     @abstractmethod
     def halves(self, experiment: Experiment) -> Halves[P]:
         """Return the problem on the first half of the validation blocks, and on the second.
 
-        Studies search the first and judge by the second. `prepare` and the foundations are done.
+        Studies search on the first half and judge on the second. `prepare` and the foundations
+        are finished.
 
         Raises:
             DataError: too little validation text for two halves.
@@ -121,7 +121,7 @@ class ModelFamily(Protocol[P]):
     def models(
         self, experiment: Experiment, problem: P, genomes: Sequence[Genome]
     ) -> Iterator[LanguageModel]:
-        """Build the models that genomes stand for, one after the other, each called `name`."""
+        """Yield the models of genomes, built one at a time, each with the family's `name`."""
 
     @abstractmethod
     def save(self, model: LanguageModel, experiment: Experiment, folder: Path) -> None:
@@ -129,23 +129,28 @@ class ModelFamily(Protocol[P]):
 
     @abstractmethod
     def load(self, folder: Path) -> LanguageModel:
-        """Open a model that `save` wrote; one that is a `GenerativeModel` continues texts.
+        """Open a model that `save` wrote; a `GenerativeModel` continues texts in `clso generate`.
 
         Raises:
-            ArtifactError: it is missing or damaged.
+            ArtifactError: the model is missing or damaged.
         """
 
-    # ----- how its search is set
+    # ----- the search
+
+    def prepare(self, run: RunContext) -> None:
+        """Run the stages that the problem is built on, and reuse finished ones."""
+        # Late: stages import families.
+        from pipelines.stages.data import PREPARE
+
+        for stage in (PREPARE, *self.foundations):
+            stage.run(run)
 
     def sections(self) -> tuple[str, ...]:
-        """Return the sections of the configuration that a genome's loss follows from.
-
-        Besides `seed`, `data` and `tokenizer`, which are the same for all families.
-        """
+        """Return the sections that a genome's loss follows from, besides those of the data."""
         return () if self.settings is None else (self.name,)
 
     def key(self, config: RunConfig) -> str:
-        """Return a digest of all that a genome's loss follows from."""
+        """Return a digest of all values that a genome's loss follows from."""
         values = config.model_dump(mode="json")
         return digest_of(
             {name: values[name] for name in ("seed", "data", "tokenizer", *self.sections())}
@@ -168,28 +173,25 @@ class ModelFamily(Protocol[P]):
         return settings
 
     def searched_problem(self, run: RunContext) -> P:
-        """Return the problem of a run's own search, which may use what earlier stages found."""
+        """Return the problem of a run's own search, which may use results of earlier stages."""
         return self.problem(run.experiment)
 
-    # ----- what is told of its genomes
+    # ----- descriptions of genomes
 
     def genes(self, problem: P) -> list[dict[str, Any]]:
-        """Describe its genes and the kinds of their options, as `Genes.describe` does.
-
-        By default every option is a kind of its own.
-        """
+        """Describe genes and the kinds of their options; by default each option is a kind."""
         return Genes.describe(
             (slot.name, [str(option) for option in range(slot.cardinality)])
             for slot in problem.space.slots
         )
 
     def similarity(self, problem: P) -> Similarity | None:
-        """Return how alike some options of a gene are, on average over pairs; `None`: unknown."""
+        """Return a function for the mean similarity of some options of a gene; `None`: unknown."""
         del problem
         return None
 
     def describe(self, problem: P, genome: Genome) -> dict[str, Any]:
-        """Return what the manifest says of a finalist besides genome and losses."""
+        """Return the manifest's entries about a finalist, besides genome and losses."""
         del problem, genome
         return {}
 
@@ -198,23 +200,23 @@ class ModelFamily(Protocol[P]):
     def keep(
         self, run: RunContext, problem: P, finalists: Sequence[Finalist]
     ) -> list[ScoredFinalist]:
-        """Score finalists on all of validation and save the best one's model.
+        """Score finalists on all of validation and save the model of the best one.
 
-        A single finalist leaves nothing to choose: it is not scored here, since the analysis
-        scores its model with all others.
+        A single finalist is not scored here: nothing is to choose, and the analysis scores all
+        models.
 
         Args:
             run: of the search.
-            problem: that was searched.
-            finalists: best first by the loss that was searched.
+            problem: the searched problem.
+            finalists: best searched loss first.
 
         Returns:
-            Finalists with their losses; the lowest is the saved one's.
+            Finalists with their losses; the saved model has the lowest.
 
         Raises:
             WorkError: no finalist has a finite loss.
         """
-        # Late, because it loads torch, and a configuration is checked without.
+        # Late: it loads torch, and a configuration is checked without torch.
         from pipelines.stages.search import best_finalist, scored_finalists
 
         experiment = run.experiment
@@ -235,7 +237,7 @@ class ModelFamily(Protocol[P]):
         """Return the problem with counted costs of its models, for `clso pareto`.
 
         Raises:
-            ConfigError: the family counts none.
+            ConfigError: the family does not count them.
         """
         raise ConfigError(
             f"the family {self.name} does not count what its models cost, so it has no front",
@@ -243,23 +245,35 @@ class ModelFamily(Protocol[P]):
         )
 
     def library(self, config: RunConfig) -> Params:
-        """Return the configuration's own values of all that `clso tune` may vary of a library."""
-        del config
-        return {}
+        """Return the run's own values of all that `clso tune` may vary besides the search.
+
+        By default these are the single values of the family's section, as `toy.temperatures`.
+        """
+        own = {} if self.settings is None else getattr(config, self.name).model_dump()
+        return {
+            f"{self.name}.{field}": value
+            for field, value in own.items()
+            if isinstance(value, bool | int | float | str)
+        }
 
     def dimensions(self, config: RunConfig, space: TuneSpace) -> Mapping[str, TuneDimension]:
-        """Return what `tune.space` varies of this library, by the names in `library`.
+        """Return the dimensions that `tune.space` has for this family, by the names in `library`.
+
+        By default these are the fields of `tune.space.<name>`, which are those of its section.
 
         Raises:
-            ConfigError: the library has nothing of that kind.
+            ConfigError: the library has no such value.
         """
-        del config, space
-        return {}
+        del config
+        return {
+            f"{self.name}.{field}": dimension
+            for field, dimension in getattr(space, self.name, ())
+            if dimension is not None
+        }
 
     def with_library(self, config: RunConfig, params: Params) -> RunConfig:
         """Return the configuration with a trial's values of `library`."""
-        assert not params, f"the library of {self.name} has nothing to tune"
-        return config
+        return config.with_overrides(params, where="tune.space") if params else config
 
     def _check_there(self, names: Iterable[str], config: RunConfig) -> None:
         own = self.library(config)
@@ -272,18 +286,12 @@ class ModelFamily(Protocol[P]):
                 )
 
     def variants(self, experiment: Experiment) -> Callable[[Params], Halves[P]]:
-        """Return a function that gives the halves for a trial's values of `library`.
-
-        What the variants share may be loaded once.
-        """
+        """Return a function from a trial's values of `library` to the two halves of the problem."""
         return lambda params: self.halves(
             experiment.varied(self.with_library(experiment.config, params))
         )
 
     def rivals(self, experiment: Experiment) -> Rivals:
-        """Return what only this family's models allow, for `clso rivals`.
-
-        Methods without randomness that find models otherwise than by a search of genomes.
-        """
+        """Return this family's own methods, without randomness, for `clso rivals`."""
         del experiment
         return Rivals()

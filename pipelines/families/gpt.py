@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from clso.data import TokenSplit
 from clso.errors import ConfigError
 from clso.floors import Unigram
 from clso.genome import Genome
-from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
+from clso.gpt import CrystallineGpt, GptFrame, GptProblem
 from clso.gpt.export import save_checkpoint, to_gpt2
 from clso.library import BasisLibrary
 from clso.library import similarity as cosines
@@ -23,13 +23,8 @@ from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.families.base import Halves, ModelFamily, Params
-from pipelines.stages.gpt_library import (
-    LIBRARY,
-    generate_library,
-    open_library,
-    residual_layout,
-)
-from pipelines.stages.warm_start import WARM_START
+from pipelines.stages.gpt_library import LIBRARY, GptLibrary
+from pipelines.stages.warm_start import warm_start_stage
 
 if TYPE_CHECKING:
     from pipelines.config.tune import TuneDimension, TuneSpace
@@ -43,15 +38,15 @@ class _GptFamily(ModelFamily[GptProblem]):
     name = "gpt"
     title = "crystalline GPT"
     foundations = (LIBRARY,)
-    continued = (WARM_START,)
     search_stage = "search"
+    continued = (warm_start_stage(name, search_stage),)
     tuned_fields = frozenset({"shares"})
 
     def problem(self, experiment: Experiment) -> GptProblem:
         return self._problem(experiment, experiment.dataset.splits["validation"])
 
     def halves(self, experiment: Experiment) -> Halves[GptProblem]:
-        return self._halves(experiment, open_library(experiment))
+        return self._halves(experiment, GptLibrary(experiment).load())
 
     def models(
         self, experiment: Experiment, problem: GptProblem, genomes: Sequence[Genome]
@@ -83,8 +78,8 @@ class _GptFamily(ModelFamily[GptProblem]):
         return similarity
 
     def found(self, run: RunContext) -> CrystallineGpt:
-        """Return the model rebuilt from the genome that the search found, and the library."""
-        return self._built(run, open_library(run.experiment), ("train", "tune"))
+        """Return the model of the genome that the search found, rebuilt from the library."""
+        return self._built(run, GptLibrary(run.experiment).load(), ("train", "tune"))
 
     def costed(self, experiment: Experiment, problem: GptProblem) -> CostedProblem:
         del experiment
@@ -110,16 +105,23 @@ class _GptFamily(ModelFamily[GptProblem]):
             family["share"] = params.get(_SHARE + family["family"], family["share"])
         return type(config).model_validate(values)
 
-    def variants(self, experiment: Experiment) -> _Variants:
-        return _Variants(self, experiment)
+    def variants(self, experiment: Experiment) -> Callable[[Params], Halves[GptProblem]]:
+        """Return a function that draws the matrices again in a trial's shares."""
+
+        def variant(params: Params) -> Halves[GptProblem]:
+            varied = experiment.varied(self.with_library(experiment.config, params))
+            library = GptLibrary(varied)
+            return self._halves(varied, library.generate() if params else library.load())
+
+        return variant
 
     def as_function(self, run: RunContext) -> AdamwGpt2:
-        """Return the found genome's model as it follows from the split `train` alone.
+        """Return the found genome's model, computed from the split `train` alone.
 
-        A mixture asks it on tune and validation like its other functions, so that its weight is
-        not fitted on text that it has seen.
+        A mixture uses it on tune and validation like its other functions, so its weight must not
+        be fitted on text that the model has seen.
         """
-        model = self._built(run, generate_library(run.experiment, ("train",)), ("train",))
+        model = self._built(run, GptLibrary(run.experiment).generate(("train",)), ("train",))
         end_token_id = run.experiment.dataset.tokenizer.end_token_id
         return AdamwGpt2(to_gpt2(model, end_token_id=end_token_id), self.name)
 
@@ -135,10 +137,9 @@ class _GptFamily(ModelFamily[GptProblem]):
 
     def _halves(self, experiment: Experiment, library: BasisLibrary) -> Halves[GptProblem]:
         validation = experiment.dataset.splits["validation"]
-        middle = validation.n_blocks // 2
+        total, middle = validation.n_blocks, validation.n_blocks // 2
         first = _Half("the first half of validation", validation, 0, middle)
-        rest = validation.n_blocks - middle
-        second = _Half("the second half of validation", validation, middle, rest)
+        second = _Half("the second half of validation", validation, middle, total - middle)
         return (
             self._problem(experiment, first, library),
             self._problem(experiment, second, library),
@@ -150,11 +151,11 @@ class _GptFamily(ModelFamily[GptProblem]):
         blocks: TokenSplit | _Half,
         library: BasisLibrary | None = None,
     ) -> GptProblem:
-        """Return the problem on fixed batches of blocks; by default with the stored library."""
+        """Return the problem on fixed batches of the blocks; by default with the stored library."""
         config = experiment.config
         inputs, targets = config.evaluation.fixed_batches(blocks, config.seed)
         return GptProblem(
-            open_library(experiment) if library is None else library,
+            GptLibrary(experiment).load() if library is None else library,
             _frame(experiment),
             inputs,
             targets,
@@ -168,25 +169,8 @@ GPT = _GptFamily()
 
 
 @dataclass(frozen=True)
-class _Variants:
-    """Draws the matrices again in the shares of a trial, which takes a fraction of a second."""
-
-    family: _GptFamily
-    experiment: Experiment
-
-    def __call__(self, params: Params) -> Halves[GptProblem]:
-        experiment = self.experiment.varied(
-            self.family.with_library(self.experiment.config, params)
-        )
-        library = (
-            generate_library(experiment, ("train", "tune")) if params else open_library(experiment)
-        )
-        return self.family._halves(experiment, library)
-
-
-@dataclass(frozen=True)
 class _Half:
-    """Some blocks of a split in a row, as `fixed_batches` draws from them."""
+    """Consecutive blocks of a split, which `fixed_batches` draws from."""
 
     name: str
     split: TokenSplit
@@ -202,24 +186,22 @@ def _library_slot(gene: str) -> str:
 
 
 def _frame(experiment: Experiment, counted: Sequence[str] = ("train", "tune")) -> GptFrame:
-    """Return what a crystalline GPT has besides its genome's matrices.
+    """Return the parts of a crystalline GPT that its genome does not pick.
 
     Args:
         experiment: shape and data set.
-        counted: the splits that its unigram, if it has one, is counted on.
+        counted: the splits that the unigram bias, if there is one, is counted on.
     """
     config = experiment.config
     vocab_size = experiment.dataset.vocab_size
     bias = positions = None
     if config.gpt.spectral.enabled:
-        positions = residual_layout(config).positions()
+        positions = GptLibrary(experiment).layout.positions()
     elif config.gpt.unigram_bias:
         splits = [experiment.budget[split] for split in counted]
         bias = Unigram.fit(splits, vocab_size).log_p
     return GptFrame(
-        GptShape(
-            **config.model.model_dump(), block_size=config.data.block_size, vocab_size=vocab_size
-        ),
+        experiment.gpt_shape,
         seed=config.seed,
         log_unigram=bias,
         positions=positions,

@@ -1,8 +1,8 @@
-"""What `clso rivals` holds a search of mixtures against: EM on all functions at once.
+"""The mixture's own methods in `clso rivals`: EM on all functions at once.
 
-It is charged by its columns and steps, in evaluations of genomes with all slots filled. The
-heaviest functions are taken after ever more steps, since few steps leave the weights near where
-they began; all at once, the reference, has the steps of a final model.
+Their cost is that of their columns and steps, in evaluations of genomes with all slots filled. The
+method of the heaviest functions tries growing numbers of steps, since few steps leave the weights
+near their start. The reference, all functions at once, has the steps of a final model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGER = tuple(2**power for power in range(7))  # EM on all functions, in steps
 
 @dataclass(frozen=True)
 class AllAtOnce:
-    """Methods that weigh all functions at once.
+    """Methods that fit weights of all functions at once.
 
     Attributes:
         searched: mixtures of K functions on the first half of validation.
@@ -45,10 +45,10 @@ class AllAtOnce:
             yield replace(standing, evaluations=math.ceil(cost))
 
     def take_heaviest(self, watched: WatchedProblem, limit: int | None) -> Iterator[Standing]:
-        """Fit the functions again that have the largest weights among all."""
+        """Fit mixtures of the functions with the largest weights."""
         slots = len(watched.space.exchangeable)
         for longer in _LONGER:
-            # shared weights only, which an evaluation takes half of its steps for
+            # shared weights only, which take half of the steps of an evaluation
             spent = math.ceil(self.cost * longer / 2)
             if limit is not None and spent >= limit:
                 return

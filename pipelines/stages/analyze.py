@@ -1,4 +1,4 @@
-"""The analysis: test is read once per model, then everything follows from the stored scores."""
+"""The analysis: each model scores test once; everything else follows from the stored scores."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def analyze_stage(families: Sequence[AnyFamily], before: Sequence[Stage]) -> Sta
     """Return the stage that scores the models of a run.
 
     Args:
-        families: those of the run, for the names that their models have in tables.
+        families: of the run, whose models have titles.
         before: all other stages of the run.
     """
     titles = {family.name: {"title": family.title, "family": family.name} for family in families}
@@ -50,7 +50,7 @@ def analyze_stage(families: Sequence[AnyFamily], before: Sequence[Stage]) -> Sta
 
 
 def _clear(folder: RunFolder) -> None:
-    """Delete what an earlier analysis left, scores of other models above all."""
+    """Delete the tables of an earlier analysis, above all the scores of other models."""
     for table in _TABLES:
         folder.remove_table(table)
 
@@ -67,7 +67,7 @@ def _work(
         costs[model.name] = _cost(model, n_tokens, measurement)
     scores = run.folder.compact("scores")
     config = run.config
-    # Floors among themselves, and anything against uniform, decide nothing.
+    # Pairs of floors, and pairs with the uniform model, decide nothing.
     pairs = [
         (model_a, model_b)
         for model_a, model_b in combinations(
@@ -91,7 +91,7 @@ def _work(
 
 
 def _models(run: RunContext, stages: Sequence[Stage]) -> Iterator[ModelAndCost]:
-    """Yield every model with what making it took, one in memory at a time."""
+    """Yield every model with its cost, one in memory at a time."""
     budget, vocab_size = run.experiment.budget, run.experiment.dataset.vocab_size
     splits = (budget["train"], budget["tune"])
     fits: tuple[Callable[[], LanguageModel], ...] = (
@@ -140,7 +140,7 @@ def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelC
 
 
 def _conclude(run: RunContext) -> None:
-    """Write the energy of all stages, and the report; both follow from what is stored."""
+    """Write the energy of all stages, and the report."""
     rows = []
     for stage, record in run.records.items():
         duration_s = record.measurement.duration_s

@@ -1,4 +1,4 @@
-"""The AdamW baseline: a sweep at equal tokens, the winner kept with what it alone took."""
+"""The AdamW baseline: a sweep at equal tokens; the winner is kept with its own cost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from pathlib import Path
 from clso.artifacts import RunFolder, remove
 from clso.baseline import AdamwGpt2, Sweep, TrialResult
 from clso.energy import Measurement
-from clso.gpt import GptShape
 from pipelines.context import RunContext
-from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
 
-__all__ = ["BASELINE", "gpt_shape", "winner"]
+__all__ = ["BASELINE", "winner"]
 
 
 def _clear(folder: RunFolder) -> None:
-    """Delete what an earlier sweep left."""
+    """Delete the files of an earlier sweep."""
     folder.remove_table("baseline")
     remove(_checkpoint(folder))
     remove(_state(folder))
@@ -47,7 +45,7 @@ def _work(run: RunContext) -> StageOutcome:
     def store(number: int, trial: TrialResult) -> None:
         sink.append("baseline", number, trial.table_rows(**columns))
 
-    result = sweep.from_scratch(gpt_shape(experiment), threads=experiment.threads, on_result=store)
+    result = sweep.from_scratch(experiment.gpt_shape, threads=experiment.threads, on_result=store)
     run.folder.compact("baseline")
     notes = {
         "baseline": {
@@ -67,24 +65,14 @@ def _work(run: RunContext) -> StageOutcome:
 
 
 def winner(run: RunContext) -> tuple[AdamwGpt2, Measurement]:
-    """Load the baseline with the cost of its winning trial's steps alone.
+    """Load the baseline with the cost of the winning trial's training steps alone.
 
-    Its validations and the rest of the sweep are left out, in AdamW's favour; the energy of the
-    whole stage stands beside it.
+    The cost leaves out validations and the other trials, in AdamW's favour. The table `energy` has
+    the whole stage.
     """
     record = run.manifest["baseline"]["winner"]["training"]
     model = AdamwGpt2.load(_checkpoint(run.folder), device=run.experiment.device)
     return model, Measurement.from_record(record)
-
-
-def gpt_shape(experiment: Experiment) -> GptShape:
-    """Return the shape that crystalline GPT and AdamW's GPT-2 share."""
-    config = experiment.config
-    return GptShape(
-        **config.model.model_dump(),
-        block_size=config.data.block_size,
-        vocab_size=experiment.dataset.vocab_size,
-    )
 
 
 def _state(folder: RunFolder) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clso.data import SPLITS, DatasetRecipe, TokenSplit
+from clso.data import SPLITS, TokenSplit
 from clso.digest import digest_of
 from clso.errors import DataError
 from pipelines.context import RunContext
@@ -13,10 +13,9 @@ __all__ = ["PREPARE"]
 
 
 def _work(run: RunContext) -> StageOutcome:
-    """Build the data set; its key is what is in it, so the same text made again is the same."""
-    experiment, config = run.experiment, run.config
-    recipe = DatasetRecipe(config.data, config.tokenizer, config.seed)
-    dataset = recipe.prepare(experiment.datasets, run.reporter)
+    """Build the data set; its key follows from its contents alone."""
+    experiment = run.experiment
+    dataset = run.config.recipe.prepare(experiment.datasets, run.reporter)
     if dataset.path.name != experiment.data_fingerprint:
         raise DataError(
             f"the text has changed since the run {run.run_id} began",
@@ -32,7 +31,7 @@ def _work(run: RunContext) -> StageOutcome:
 
 
 def _conclude(run: RunContext) -> None:
-    """Note what the run uses of the data set, which may be too small for what it asks."""
+    """Note the tokens that the run uses; the data set may have too few."""
     run.note(
         dataset={
             **run.experiment.dataset.manifest,

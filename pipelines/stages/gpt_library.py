@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -13,104 +12,109 @@ from clso.digest import digest_of
 from clso.library import BasisLibrary, ResidualLayout
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.spectral_library import with_spectral
-from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
 
-__all__ = ["LIBRARY", "generate_library", "open_library", "residual_layout"]
+__all__ = ["LIBRARY", "GptLibrary"]
 
 # Raised whenever a change of code changes the matrices that a configuration stands for.
 _VERSION = 1
 
 
 def _work(run: RunContext) -> StageOutcome:
-    """Generate and store the library; its key is what is in it."""
-    home = _home(run.experiment)
+    """Generate and store the library; the stage's key is the fingerprint of its matrices."""
+    stored = GptLibrary(run.experiment)
     with run.reporter.task("library", total=1) as task:
-        library = generate_library(run.experiment, ("train", "tune"))
+        library = stored.generate()
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            stored.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise write_error(home, error) from error
-        path = home / "library.parquet"
-        library.save(path)
+            raise write_error(stored.home, error) from error
+        library.save(stored.path)
         task.update(1, f"{library.size} entries for each of {len(library)} slots")
-    return StageOutcome((path,), key=library.fingerprint)
+    return StageOutcome((stored.path,), key=library.fingerprint)
 
 
-def _home(experiment: Experiment) -> Path:
-    config = experiment.config
-    key = digest_of(
-        {
+LIBRARY = Stage(
+    name="library",
+    command="library",
+    work=_work,
+    needs=("prepare",),
+    home=lambda experiment: GptLibrary(experiment).home,
+)
+
+
+class GptLibrary:
+    """The matrices of an experiment's crystalline GPTs, and their stored file."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+
+    @property
+    def home(self) -> Path:
+        """The folder of the library, named by all settings that its matrices follow from."""
+        config = self._experiment.config
+        key = {
             "version": _VERSION,
             "n_embd": config.model.n_embd,
             "seed": config.seed,
             "library": config.gpt.library.model_dump(mode="json"),
-            # what is drawn from a seed alone is the same whatever the data
-            **(_spectral_key(experiment) if config.gpt.spectral.enabled else {}),
         }
-    )
-    return experiment.libraries / key[:16]
+        # matrices that are drawn from a seed alone are the same for all data
+        if config.gpt.spectral.enabled:
+            key |= {
+                "spectral": config.gpt.spectral.model_dump(mode="json"),
+                "n_head": config.model.n_head,
+                "data": self._experiment.data_fingerprint,
+                "train_tokens": config.data.train_tokens,
+                "block_size": config.data.block_size,
+            }
+        return self._experiment.libraries / digest_of(key)[:16]
 
+    @property
+    def path(self) -> Path:
+        """The stored library."""
+        return self.home / "library.parquet"
 
-def _spectral_key(experiment: Experiment) -> dict[str, Any]:
-    config = experiment.config
-    return {
-        "spectral": config.gpt.spectral.model_dump(mode="json"),
-        "n_head": config.model.n_head,
-        "data": experiment.data_fingerprint,
-        "train_tokens": config.data.train_tokens,
-        "block_size": config.data.block_size,
-    }
-
-
-LIBRARY = Stage(name="library", command="library", work=_work, needs=("prepare",), home=_home)
-
-
-def residual_layout(config: RunConfig) -> ResidualLayout:
-    """Return which coordinates the spectral entries use for what."""
-    spectral = config.gpt.spectral
-    return ResidualLayout(
-        config.model.n_embd, spectral.recent_width, spectral.topic_width, config.data.block_size
-    )
-
-
-def open_library(experiment: Experiment) -> BasisLibrary:
-    """Load the library."""
-    return BasisLibrary.load(_home(experiment) / "library.parquet")
-
-
-def generate_library(experiment: Experiment, counted: Sequence[str]) -> BasisLibrary:
-    """Return the library whose derived entries follow from these splits of the budget."""
-    config = experiment.config
-    # matrices this small take a second thread's joules and none of the time
-    with threadpool_limits(1):
-        library = BasisLibrary.generate(
-            config.model.n_embd,
-            config.gpt.library.size,
-            config.gpt.library.families,
-            config.gpt.library.gain,
-            config.seed,
+    @property
+    def layout(self) -> ResidualLayout:
+        """The use that spectral entries make of each coordinate."""
+        config = self._experiment.config
+        spectral = config.gpt.spectral
+        return ResidualLayout(
+            config.model.n_embd, spectral.recent_width, spectral.topic_width, config.data.block_size
         )
-        if not config.gpt.spectral.enabled:
-            return library
-        return _with_spectral(experiment, library, counted)
 
+    def load(self) -> BasisLibrary:
+        """Load the stored library."""
+        return BasisLibrary.load(self.path)
 
-def _with_spectral(
-    experiment: Experiment, library: BasisLibrary, counted: Sequence[str]
-) -> BasisLibrary:
-    config = experiment.config
-    spectral = config.gpt.spectral
-    factors = SpectralFactors.fit(
-        [experiment.budget[split] for split in counted],
-        experiment.dataset.vocab_size,
-        residual_layout(config),
-        recent_reach=spectral.recent_reach,
-        topic_reach=spectral.topic_reach,
-        seed=config.seed,
-        source=experiment.data_fingerprint,
-    )
-    return with_spectral(library, factors, spectral, n_head=config.model.n_head, seed=config.seed)
+    def generate(self, counted: Sequence[str] = ("train", "tune")) -> BasisLibrary:
+        """Return the library, its spectral entries computed from some splits of the budget."""
+        config = self._experiment.config
+        # matrices this small take a second thread's joules and none of the time
+        with threadpool_limits(1):
+            library = BasisLibrary.generate(
+                config.model.n_embd,
+                config.gpt.library.size,
+                config.gpt.library.families,
+                config.gpt.library.gain,
+                config.seed,
+            )
+            spectral = config.gpt.spectral
+            if not spectral.enabled:
+                return library
+            factors = SpectralFactors.fit(
+                [self._experiment.budget[split] for split in counted],
+                self._experiment.dataset.vocab_size,
+                self.layout,
+                recent_reach=spectral.recent_reach,
+                topic_reach=spectral.topic_reach,
+                seed=config.seed,
+                source=self._experiment.data_fingerprint,
+            )
+            return with_spectral(
+                library, factors, spectral, n_head=config.model.n_head, seed=config.seed
+            )

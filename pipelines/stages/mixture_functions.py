@@ -1,28 +1,30 @@
-"""The stage `functions`: basis functions fitted on train, asked once for every target."""
+"""The stage `functions`: basis functions fitted on train, and their columns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import write_error
-from clso.data import TokenSplit
 from clso.digest import digest_of
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.costed import FunctionCost
 from clso.mixture.evaluator import SplitColumns
+from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
 from clso.mixture.specification import Arrays, fit_functions
+from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
+from clso.threads import one_thread
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
 
-__all__ = ["FUNCTIONS", "FunctionLibrary", "spread_blocks"]
+__all__ = ["FUNCTIONS", "FunctionLibrary"]
 
 # Raised whenever a change of code changes the columns and costs of basis functions.
 _VERSION = 2
@@ -33,25 +35,19 @@ def _work(run: RunContext) -> StageOutcome:
     """Fit the functions on train alone and store their columns of tune and validation."""
     experiment = run.experiment
     library = FunctionLibrary(experiment)
-    home, splits, vocab_size = library.home, experiment.budget, experiment.dataset.vocab_size
-    grid = run.config.mixture.library
-    names = grid.function_names()
+    home, names = library.home, library.names
+    train, vocab_size = experiment.budget["train"], experiment.dataset.vocab_size
     with run.reporter.task("token classes", total=1) as task:
         maps = fit_class_maps(
-            [splits["train"]],
+            [train],
             vocab_size,
-            grid.needed_class_maps(),
+            run.config.mixture.library.needed_class_maps(),
             seed=run.config.seed,
             token_texts=experiment.dataset.tokenizer.token_texts,
         )
         task.update(1, ", ".join(maps))
     functions = fit_functions(
-        names,
-        [splits["train"]],
-        vocab_size,
-        maps,
-        workspace=home.parent,
-        reporter=run.reporter,
+        names, [train], vocab_size, maps, workspace=home.parent, reporter=run.reporter
     )
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -84,14 +80,14 @@ def _columns_file(split: str) -> str:
 
 
 class FunctionLibrary:
-    """The basis functions of an experiment, as the stage has stored them."""
+    """The basis functions of an experiment, and their stored columns."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
 
     @property
     def home(self) -> Path:
-        """The folder of columns and class maps, named by what they follow from."""
+        """The folder of columns and class maps, named by all settings that they follow from."""
         config = self._experiment.config
         key = digest_of(
             {
@@ -106,14 +102,18 @@ class FunctionLibrary:
         )
         return self._experiment.libraries / f"mixture-{key[:16]}"
 
-    def history(self) -> HistoryCounts:
-        """Count on train what buckets are made of."""
-        return HistoryCounts.fit(
-            [self._experiment.budget["train"]], self._experiment.dataset.vocab_size
-        )
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the functions, in the order of their columns."""
+        return self._experiment.config.mixture.library.function_names()
+
+    def history(self, splits: Sequence[str] = ("train",)) -> HistoryCounts:
+        """Count the features of contexts that buckets are made of."""
+        streams = [self._experiment.budget[split] for split in splits]
+        return HistoryCounts.fit(streams, self._experiment.dataset.vocab_size)
 
     def scored(self) -> dict[str, SplitColumns]:
-        """Load the columns of tune and validation, with the features that make buckets."""
+        """Load the columns of tune and validation, with the features of their contexts."""
         history = self.history()
         return {
             name: SplitColumns(
@@ -124,7 +124,7 @@ class FunctionLibrary:
         }
 
     def costs(self) -> tuple[FunctionCost, ...]:
-        """Load what the functions cost as fitted on train, in the order of the columns."""
+        """Load the costs of the functions as fitted on train, in the order of the columns."""
         return FunctionCost.load(self.home / _COSTS)
 
     def class_maps(self) -> Arrays:
@@ -134,8 +134,46 @@ class FunctionLibrary:
 
     def searched_blocks(self, name: str) -> tuple[Int64Array, Int64Array]:
         """Return inputs and targets that genomes are scored on, spread evenly over a split."""
-        split = self._experiment.budget[name]
-        return split.blocks(spread_blocks(split, self._experiment.config.mixture.search_tokens))
+        tokens = self._experiment.config.mixture.search_tokens
+        return self._experiment.budget[name].spread_blocks(tokens)
+
+    def fit(
+        self,
+        names: Iterable[str],
+        splits: Sequence[str],
+        networks: Sequence[Neural] = (),
+        reporter: Reporter = SILENT,
+    ) -> tuple[dict[str, BasisFunction], HistoryCounts]:
+        """Fit functions and the counts of contexts on some splits; networks stay as they are."""
+        functions: dict[str, BasisFunction] = {network.name: network for network in networks}
+        counted = [name for name in names if name not in functions]
+        fitted = fit_functions(
+            counted,
+            [self._experiment.budget[split] for split in splits],
+            self._experiment.dataset.vocab_size,
+            self.class_maps(),
+            workspace=self.home.parent,
+            reporter=reporter,
+        )
+        return functions | dict(zip(counted, fitted, strict=True)), self.history(splits)
+
+    def columns(
+        self,
+        functions: Iterable[BasisFunction],
+        blocks: tuple[Int64Array, Int64Array],
+        split: str,
+        reporter: Reporter = SILENT,
+    ) -> Columns:
+        """Return columns of functions for inputs and targets, both `(B, T)`."""
+        # their sums decide on genomes, so they must not depend on the number of cores
+        with one_thread():
+            return Columns.of(
+                list(functions),
+                *blocks,
+                self._experiment.dataset.vocab_size,
+                split=split,
+                reporter=reporter,
+            )
 
 
 FUNCTIONS = Stage(
@@ -145,10 +183,3 @@ FUNCTIONS = Stage(
     needs=("prepare",),
     home=lambda experiment: FunctionLibrary(experiment).home,
 )
-
-
-def spread_blocks(split: TokenSplit, tokens: int | None) -> Int64Array:
-    """Return blocks with at least so many targets, spread evenly over a split; `None`: all."""
-    wanted = split.n_blocks if tokens is None else -(-tokens // split.block_size)
-    count = min(wanted, split.n_blocks)
-    return np.arange(count, dtype=np.int64) * split.n_blocks // max(count, 1)

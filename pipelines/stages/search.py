@@ -1,4 +1,4 @@
-"""The search of a model family: evolve genomes, score the finalists, keep the best one's model."""
+"""The stage of a family's search: find genomes, score the finalists, keep the best model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TABLES = ("evaluations", "generations")
 
 
 def search_stage(family: AnyFamily) -> Stage:
-    """Return the stage that searches a family and makes its model."""
+    """Return the stage that searches the genomes of a family and makes its model."""
     name = family.search_stage or family.name
     return Stage(
         name=name,
@@ -50,7 +50,7 @@ def search_stage(family: AnyFamily) -> Stage:
 
 
 def _clear(family: str, folder: RunFolder) -> None:
-    """Delete what an earlier search left."""
+    """Delete the files of an earlier search."""
     for table in _TABLES:
         folder.remove_family(table, family)
     remove(folder.model(family))
@@ -81,7 +81,7 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
         monitor=run.monitor,
         reporter=run.reporter,
     )
-    result.best  # noqa: B018 - raises, and says why, when every evaluation failed
+    result.best  # noqa: B018 - raises if every evaluation failed
     scored = family.keep(run, problem, result.finalists)
     for table in _TABLES:
         folder.compact(table, name)
@@ -124,15 +124,15 @@ def scored_finalists(
 ) -> list[ScoredFinalist]:
     """Return finalists with their losses on all of validation, the best first.
 
-    A single finalist leaves nothing to choose; the analysis scores it with all other models.
+    A single finalist has no loss here: nothing is to choose, and the analysis scores all models.
 
     Args:
         experiment: the data set.
         finalists: of a search.
-        models: theirs, in the same order.
+        models: of the finalists, in the same order.
 
     Raises:
-        WorkError: none of the losses is finite.
+        WorkError: no loss is finite.
     """
     if len(finalists) == 1:
         return [(finalists[0], None)]
@@ -153,7 +153,7 @@ def scored_finalists(
 
 
 def _mean_nll(model: LanguageModel, split: TokenSplit, workers: int, reporter: Reporter) -> float:
-    """Return nats per token over a whole split, scored by so many threads of one core each."""
+    """Return nats per token of a whole split; each worker is a thread on one core."""
     starts = range(0, split.n_blocks, _BLOCKS_AT_ONCE)
 
     def score(start: int) -> float:

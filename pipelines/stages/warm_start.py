@@ -1,7 +1,8 @@
-"""AdamW from the found crystalline GPT: how far, and how soon, its gradients take that."""
+"""AdamW that starts from the crystalline GPT of the search, instead of random weights."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from clso.artifacts import RunFolder, remove
@@ -11,20 +12,20 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import ModelAndCost, Stage
 
-__all__ = ["WARM_START"]
+__all__ = ["warm_start_stage"]
 
 _NAME = "warm_start"
 
 
 def _clear(folder: RunFolder) -> None:
-    """Delete what an earlier warm start left."""
+    """Delete the files of an earlier warm start."""
     folder.remove_table(_NAME)
     remove(folder.model(_NAME))
     remove(folder.state / _NAME)
 
 
-def _work(run: RunContext) -> StageOutcome:
-    """Train on from the found model, and note how soon it is where AdamW ended from scratch."""
+def _work(family: str, search: str, run: RunContext) -> StageOutcome:
+    """Train the found model, and note after how many steps it reaches the baseline's loss."""
     config, folder, experiment = run.config, run.folder, run.experiment
     splits = experiment.budget
     scratch = run.manifest["baseline"]["winner"]
@@ -34,14 +35,14 @@ def _work(run: RunContext) -> StageOutcome:
         settings=config.baseline,
         tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
-        fingerprint=f"{experiment.data_fingerprint} {run.records['search'].key}",
+        fingerprint=f"{experiment.data_fingerprint} {run.records[search].key}",
         state=folder.state / _NAME,
         checkpoint=folder.model(_NAME),
         monitor=run.monitor,
         device=experiment.device,
         reporter=run.reporter,
     )
-    result = sweep.from_checkpoint(folder.model("gpt"), Trial(**scratch["settings"]))
+    result = sweep.from_checkpoint(folder.model(family), Trial(**scratch["settings"]))
     columns = {"run_id": run.run_id, "seed": config.seed, "passes": config.baseline.passes}
     rows = [row for trial in result.trials for row in trial.table_rows(**columns)]
     folder.write_rows(_NAME, rows)
@@ -61,19 +62,26 @@ def _work(run: RunContext) -> StageOutcome:
     return StageOutcome((folder.table(_NAME), folder.model(_NAME) / "model.safetensors"), notes)
 
 
-def _model(run: RunContext) -> ModelAndCost:
-    """Load the model that was trained on, with the cost of its best trial's steps."""
+def _model(search: str, run: RunContext) -> ModelAndCost:
+    """Load the trained model, with the cost of the search and of the best trial's steps."""
     trained = Measurement.from_record(run.manifest[_NAME]["training"])
     model = AdamwGpt2.load(run.folder.model(_NAME), name=_NAME, device=run.experiment.device)
-    return model, Measurement.total([run.spent("search"), trained])
+    return model, Measurement.total([run.spent(search), trained])
 
 
-WARM_START = Stage(
-    name=_NAME,
-    command="analyze",
-    work=_work,
-    needs=("prepare", "search", "baseline"),
-    wanted=lambda config: config.baseline.enabled and config.baseline.warm_start.enabled,
-    clear=_clear,
-    model=_model,
-)
+def warm_start_stage(family: str, search: str) -> Stage:
+    """Return the stage that trains the model of a search.
+
+    Args:
+        family: the name of the model family, whose models are GPT-2 checkpoints.
+        search: the name of its search's stage.
+    """
+    return Stage(
+        name=_NAME,
+        command="analyze",
+        work=partial(_work, family, search),
+        needs=("prepare", search, "baseline"),
+        wanted=lambda config: config.baseline.enabled and config.baseline.warm_start.enabled,
+        clear=_clear,
+        model=partial(_model, search),
+    )

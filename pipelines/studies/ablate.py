@@ -1,73 +1,71 @@
-"""The study `clso ablate`: what each choice of a search is worth, arm by arm around a base."""
+"""The study `clso ablate`: the worth of each choice of a search, changed one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from clso.artifacts import Run, load_run, table_from_rows
+from clso.artifacts import Run, table_from_rows
 from clso.progress import SILENT, Reporter
-from clso.studies import study_sections
 from clso.studies.ablations import Selections
-from pipelines.config import Arm, RunConfig, ablation_arms
-from pipelines.context import open_context
+from pipelines.config import Arm, ConfigSource, ablation_arms, read_config
+from pipelines.context import RunContext
 from pipelines.stages.data import PREPARE
-from pipelines.studies.arms import ArmSearches, chosen_families
-from pipelines.studies.engine import JudgedSearch, Row
+from pipelines.studies.arms import ArmSearches
+from pipelines.studies.engine import JudgedSearch, Row, with_figures
 
 __all__ = ["ablate"]
 
 
 def ablate(
-    config: RunConfig,
-    out: Path,
-    reporter: Reporter = SILENT,
+    config: ConfigSource,
+    overrides: Mapping[str, Any] | None = None,
     *,
+    out: str | Path = "artifacts",
     families: Sequence[str] = (),
     seeds: int | None = None,
     evaluations: int | None = None,
+    reporter: Reporter = SILENT,
 ) -> Run:
-    """Search with every arm and seed; write tables, figures and the manifest's note.
+    """Change one thing about the search at a time, and measure the worth of each change.
 
     Args:
-        config: the base; its section `ablate` is the grid.
-        out: the output folder.
-        reporter: hears of the progress.
-        families: names of those to search; none: all of the configuration.
-        seeds: searches of each arm; `None`: as many as `ablate.seeds`.
-        evaluations: budget of each; `None`: `ablate.evaluations`.
+        config, overrides, out, reporter: as for `pipelines.run`; the section `ablate` is the grid.
+        families: names of the families to search; none: all of the configuration.
+        seeds: searches of each arm, in place of `ablate.seeds`.
+        evaluations: budget of each search, in place of `ablate.evaluations`.
+
+    Returns:
+        The run, with the tables `ablations` and `selections`.
 
     Raises:
         ConfigError: the grid is missing or wrong, or two of its arms are the same search.
+        ClsoError: the work cannot be done.
     """
-    chosen = chosen_families(config, families)
-    arms = {family.name: ablation_arms(config, family.name) for family in chosen}
+    config = read_config(config, overrides)
+    arms = {
+        family: ablation_arms(config, family.name) for family in config.searched_families(families)
+    }
     grid = config.ablate
     assert grid is not None, "there are no arms without a grid"
     count, budget = seeds or grid.seeds, evaluations or grid.evaluations
-    with open_context(config, out, reporter) as run:
+    with RunContext.open(config, out, reporter) as run:
         PREPARE.run(run)
-        for family in chosen:
+        for family, own in arms.items():
             searches = ArmSearches(run, "ablations", family, budget, _columns, patient=True)
-            searches.check_different(arms[family.name])
-            table = searches.table(arms[family.name], range(config.seed, config.seed + count))
-            base = searches.problem(arms[family.name][0])
-            selected = [
-                {"run_id": run.run_id, "seed": config.seed, "family": family.name, **row}
-                for row in Selections.rows_of(
-                    table, family.name, searches.genes, family.similarity(base.searched)
-                )
-            ]
-            # first, so that a reader who sees the searches sees these too
-            selections = table_from_rows(selected, "selections")
+            searches.check_different(own)
+            table = searches.table(own, range(config.seed, config.seed + count))
+            similarity = family.similarity(searches.problem(own[0]).searched)
+            identity = {"run_id": run.run_id, "seed": config.seed, "family": family.name}
+            selected = Selections.rows_of(table, family.name, searches.genes, similarity)
+            selections = table_from_rows([{**identity, **row} for row in selected], "selections")
+            # before the searches, so that a reader of the searches finds the selections too
             run.folder.replace_family("selections", family.name, selections)
             run.folder.replace_family("ablations", family.name, table)
             note = {"seeds": count, "evaluations": budget, "grid": grid.model_dump()}
             run.note(ablations={family.name: note})
-        studied = load_run(run.folder.path)
-        for section in study_sections(studied, "ablations"):
-            section.write_figures(run.folder.figures)
-    return studied
+        return with_figures(run, "ablations")
 
 
 def _columns(arm: Arm, search: JudgedSearch) -> Row:

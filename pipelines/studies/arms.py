@@ -1,8 +1,8 @@
-"""The searches of `clso ablate` and `clso savings`: arm by arm and seed by seed.
+"""The searches of `clso ablate` and `clso savings`: one for each arm and seed.
 
-Arms that solve the same problem share its evaluations, and each is charged as if it had computed
-its own. A search lasts as long as its budget. It may end sooner in two ways: by its arm's
-`search.patience`, where the study allows it, and where its loss is at the study's floor.
+Arms of the same problem share its evaluations, but each arm pays for all evaluations that it used.
+A search ends when its budget is spent. It may end before for two reasons: the arm's
+`search.patience`, if the study allows it, or a loss at the study's floor.
 """
 
 from __future__ import annotations
@@ -18,26 +18,15 @@ from clso.errors import ConfigError
 from pipelines.config import Arm, RunConfig
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
-from pipelines.stages import families_of, run_foundations
-from pipelines.studies.engine import JudgedSearch, Part, Row, Study, family_of, judged_search
+from pipelines.studies.engine import JudgedSearch, Part, Row, Study
 from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
 from search.validated import Halves
 
-__all__ = ["ArmSearches", "chosen_families"]
+__all__ = ["ArmSearches"]
 
-# Raised whenever a change of code changes what a stored part would hold.
+# Raised whenever a change of code changes the rows of a part.
 _VERSION = 2
-
-
-def chosen_families(config: RunConfig, names: Sequence[str]) -> list[AnyFamily]:
-    """Return the families that a study searches: those named, or all of the configuration.
-
-    Raises:
-        ConfigError: the configuration does not have one.
-    """
-    chosen = [family_of(config, name) for name in names]
-    return [family for family in families_of(config) if not chosen or family in chosen]
 
 
 class ArmSearches:
@@ -45,10 +34,10 @@ class ArmSearches:
 
     Args:
         run: the run that is studied.
-        study: its name, and that of the table that its rows are of.
+        study: the name of the study's table.
         family: the family that is searched.
         evaluations: budget of each search.
-        columns: returns what the table has of a search besides arm, losses and costs.
+        columns: returns the columns of a search besides arm, losses and costs.
         patient: whether a search may end by its arm's `search.patience`.
     """
 
@@ -73,38 +62,38 @@ class ArmSearches:
     def table(
         self, arms: Sequence[Arm], seeds: Sequence[int], *, floor: float | None = None
     ) -> pa.Table:
-        """Return the rows of all arms and seeds, searching what is not stored.
+        """Return the rows of all arms and seeds, running the searches that are not stored.
 
         Args:
             arms: to search.
             seeds: of the searches of each arm.
-            floor: a search ends after the generation that brings its loss to it or below.
+            floor: a search ends after the first generation whose best loss is not above it.
         """
         keys = [self._family.key(arm.config) for arm in arms]
-        # arms of the same problem one after the other, since one problem is open at a time
+        # arms of the same problem follow each other, since one problem is open at a time
         order = sorted(range(len(arms)), key=lambda index: keys.index(keys[index]))
         tables = {index: self._arm_table(arms[index], seeds, floor) for index in order}
         return pa.concat_tables([tables[index] for index in range(len(arms))])
 
     def problem(self, arm: Arm) -> Halves:
-        """Return what an arm searches, opened unless it was the last to be asked for."""
+        """Return the problem of an arm; the last one stays open."""
         key = self._family.key(arm.config)
         if self._open is None or self._open[0] != key:
-            self._open = None  # one at a time: a library's dense matrices fill the memory
+            self._open = None  # one at a time: the dense matrices of a library need much memory
             self._open = key, _open_arm(self._study.run, arm.config, self._family)
         return self._open[1]
 
     def settings(self, arm: Arm) -> SearchSettings:
-        """Return an arm's search, which lasts as long as the study says."""
+        """Return an arm's search settings, with the study's budget."""
         settings = self._family.search_settings(arm.config)
         patience = settings.patience if self._patient else None
         return settings.lasting(self._evaluations, patience=patience)
 
     def check_different(self, arms: Sequence[Arm]) -> None:
-        """Refuse two arms that are the same search.
+        """Check that no two arms are the same search.
 
         Raises:
-            ConfigError: they are.
+            ConfigError: two arms are.
         """
         seen: dict[tuple[str, str], str] = {}
         for arm in arms:
@@ -133,7 +122,7 @@ class ArmSearches:
         run = self._study.run
 
         def rows(seed: int) -> list[Row]:
-            search = judged_search(
+            search = JudgedSearch.run(
                 run, halves, settings, seed=seed, family=self._family.name, floor=floor
             )
             names = {
@@ -152,14 +141,14 @@ class ArmSearches:
 
 
 def _open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> Halves:
-    """Return an arm's problem, after making what it is built on, which runs share.
+    """Return an arm's problem, after running the stages that it is built on.
 
     Raises:
         DataError: too little validation text for two halves.
     """
-    # the arm's stages are noted apart from the run's own manifest
+    # the arm's stages have a manifest of their own
     folder = RunFolder(run.folder.state / "arms" / family.key(config)[:16])
     manifest = {"run_id": run.run_id, "uid": run.uid}
     arm = RunContext(run.experiment.varied(config), run.run_id, folder, manifest)
-    run_foundations(arm, family)
+    family.prepare(arm)
     return Halves(*family.halves(arm.experiment))

@@ -1,12 +1,11 @@
-"""The engine of studies: parts that are stored once computed, and searches judged on unseen blocks.
+"""The engine of studies: stored parts, and searches that are judged on held-back blocks.
 
-A study asks the same of several arms, methods or models, mostly once per seed. The rows of one
-answer are a *part*, stored as soon as they are there, in a folder that is named by a digest of all
-that the rows follow from. What is stored is reused, and what is missing is computed, whatever else
-the study has.
+A study computes rows for several arms, methods or models, mostly once per seed. The rows of one
+computation are a *part*. It is stored at once, in a folder named by a digest of everything that
+the rows follow from. Stored parts are reused; missing parts are computed.
 
-Searches see the first half of the validation blocks that genomes are scored on. What they find is
-judged by the second half, which none of them sees. The test split is not read.
+Searches read the first half of the validation blocks. The genomes that they find are judged on the
+second half, which no search reads. The test split is not read.
 """
 
 from __future__ import annotations
@@ -19,14 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Parts, read_table, remove
+from clso.artifacts import Parts, Run, load_run, read_table, remove
 from clso.digest import digest_of
 from clso.energy import Measurement
-from clso.errors import ConfigError, WorkError
-from pipelines.config import RunConfig
+from clso.errors import WorkError
+from clso.studies import study_sections
 from pipelines.context import RunContext
-from pipelines.families import AnyFamily
-from pipelines.stages import families_of
 from search.records import MemorySink
 from search.result import SearchResult
 from search.run import run_search
@@ -35,7 +32,7 @@ from search.surrogates import metered, surrogate_factory
 from search.validated import Halves
 from search.watched import Standing, WatchedProblem
 
-__all__ = ["JudgedSearch", "Part", "Row", "Study", "family_of", "judged_search"]
+__all__ = ["JudgedSearch", "Part", "Row", "Study", "with_figures"]
 
 Row = dict[str, Any]
 
@@ -45,10 +42,10 @@ class Part:
     """A piece of a study, stored on its own.
 
     Attributes:
-        folder: its name in the run's folder of states; parts of several numbers share it.
-        number: in the folder, such as a seed.
+        folder: a name in the run's folder of states, the same for parts with other numbers.
+        number: of the part in the folder, such as a seed.
         rows: computes the rows; called if they are not stored.
-        label: what the progress says of it.
+        label: name of the part in the progress.
     """
 
     folder: str
@@ -63,8 +60,8 @@ class Study:
 
     Attributes:
         run: the run that is studied.
-        table: of the rows; it names their schema.
-        version: raised whenever a change of code changes what a stored part would hold.
+        table: of the rows, which names their schema.
+        version: raised whenever a change of code changes the rows of a part.
     """
 
     run: RunContext
@@ -72,7 +69,7 @@ class Study:
     version: int | Sequence[int]
 
     def key(self, **values: Any) -> str:  # noqa: ANN401 - any JSON value
-        """Return 16 hexadecimal digits of what rows follow from."""
+        """Return 16 hexadecimal digits of all values that the rows follow from."""
         return digest_of({"version": self.version, **values})[:16]
 
     def path(self, part: Part) -> Path:
@@ -83,10 +80,10 @@ class Study:
         return Parts(self.run.folder.state / part.folder, self.table)
 
     def rows(self, title: str, parts: Sequence[Part]) -> pa.Table:
-        """Return the rows of all parts, computing what is not stored.
+        """Return the rows of all parts, computing the missing ones.
 
         Args:
-            title: what the progress calls the parts together.
+            title: name of all parts together in the progress.
             parts: in the order of their rows; their table has the column `loss`.
         """
         tables = []
@@ -97,15 +94,15 @@ class Study:
                     self._parts(part).write(part.number, part.rows())
                 tables.append(read_table(path, self.table))
                 loss = tables[-1]["loss"][-1].as_py()
-                said = "no finite loss" if loss is None else f"{loss:.4f}"
-                task.update(len(tables), f"{part.label}: {said}")
+                shown = "no finite loss" if loss is None else f"{loss:.4f}"
+                task.update(len(tables), f"{part.label}: {shown}")
         return pa.concat_tables(tables)
 
     def clean(self, prefix: str, kept: Collection[str]) -> None:
-        """Delete the folders of a prefix that other settings have left.
+        """Delete the folders that other settings have left.
 
         Args:
-            prefix: of the folders' names, before a hyphen.
+            prefix: of their names, before a hyphen.
             kept: names of the folders that stay.
         """
         for folder in self.run.folder.state.glob(f"{prefix}-*"):
@@ -115,23 +112,72 @@ class Study:
 
 @dataclass(frozen=True)
 class JudgedSearch:
-    """A search of one half of the validation blocks, and its best genome's loss on the other.
+    """A search on one half of the validation blocks, judged on the other half.
 
-    Evaluations, tokens and joules are those of all genomes that the search asked for, from when
-    they were computed, so that searches that share evaluations compare.
+    Evaluations, tokens and joules count every genome that the search asked for, also if another
+    search had evaluated it before. So searches that share evaluations can be compared.
 
     Attributes:
         result: of the search.
-        watched: the problem, with all that the search evaluated.
-        surrogate_costs: what each fit and each prediction of the surrogate took, after how many
-            evaluations.
-        held_back_loss: of the best genome, on the half that the search did not see.
+        watched: the problem, with the evaluations of the search.
+        surrogate_costs: the cost of each fit and prediction of the surrogate, with the number of
+            evaluations before it.
+        held_back_loss: the best genome's loss on the half that the search did not read.
     """
 
     result: SearchResult
     watched: WatchedProblem
     surrogate_costs: list[tuple[int, Measurement]]
     held_back_loss: float
+
+    @classmethod
+    def run(
+        cls,
+        run: RunContext,
+        halves: Halves,
+        settings: SearchSettings,
+        *,
+        seed: int,
+        family: str,
+        floor: float | None = None,
+    ) -> JudgedSearch:
+        """Search on one half of the validation blocks, and judge the best genome on the other.
+
+        The search ends after the first generation whose best loss is not above `floor`.
+
+        Raises:
+            WorkError: the best genome has no finite loss on the half that was held back.
+        """
+        watched = WatchedProblem(halves.searched, halves.known_of(halves.searched))
+        surrogate_costs: list[tuple[int, Measurement]] = []
+        factory = surrogate_factory(settings.surrogate)
+
+        def note_cost(cost: Measurement) -> None:
+            surrogate_costs.append((watched.spent, cost))
+
+        def at_floor() -> bool:
+            loss = watched.standings[-1].loss if watched.standings else None
+            return floor is not None and loss is not None and loss <= floor
+
+        result = run_search(
+            watched,
+            settings,
+            seed=seed,
+            family=family,
+            run_id=run.run_id,
+            sink=MemorySink(),
+            monitor=run.monitor,
+            should_stop=at_floor,
+            surrogate=None if factory is None else metered(factory, run.monitor, note_cost),
+        )
+        held_back_loss = halves.judged(result.best.canonical)
+        if held_back_loss is None:
+            raise WorkError(
+                f"genome {result.best.canonical} has a finite loss on the first half of the "
+                "validation blocks, but none on the second",
+                remedy="the library makes models overflow: lower gpt.library.gain",
+            )
+        return cls(result, watched, surrogate_costs, held_back_loss)
 
     def energy_j_at(self, standing: Standing) -> float | None:
         """Return the joules up to a standing, the surrogate's included; `None`: not measured."""
@@ -156,79 +202,9 @@ class JudgedSearch:
         }
 
 
-def judged_search(
-    run: RunContext,
-    halves: Halves,
-    settings: SearchSettings,
-    *,
-    seed: int,
-    family: str,
-    floor: float | None = None,
-) -> JudgedSearch:
-    """Search one half of the validation blocks and judge the best genome by the other.
-
-    Args:
-        run: the run that is studied.
-        halves: the problem.
-        settings: of the search.
-        seed: of the search.
-        family: the name of what is searched.
-        floor: the search ends after the generation that brings its loss to it or below.
-
-    Raises:
-        WorkError: the best genome has no finite loss on the half that was held back.
-    """
-    watched = WatchedProblem(halves.searched, halves.known_of(halves.searched))
-
-    def at_floor() -> bool:
-        loss = watched.standings[-1].loss if watched.standings else None
-        return floor is not None and loss is not None and loss <= floor
-
-    surrogate_costs: list[tuple[int, Measurement]] = []
-    make_surrogate = surrogate_factory(settings.surrogate)
-    if make_surrogate is not None:
-        make_surrogate = metered(
-            make_surrogate,
-            run.monitor,
-            lambda cost: surrogate_costs.append((watched.spent, cost)),
-        )
-    result = run_search(
-        watched,
-        settings,
-        seed=seed,
-        family=family,
-        run_id=run.run_id,
-        sink=MemorySink(),
-        monitor=run.monitor,
-        should_stop=at_floor,
-        surrogate=make_surrogate,
-    )
-    best = result.best.canonical
-    held_back_loss = halves.judged(best)
-    if held_back_loss is None:
-        raise WorkError(
-            f"genome {best} has a finite loss on the first half of the validation blocks, but none "
-            "on the second",
-            remedy="the library makes models overflow: lower gpt.library.gain",
-        )
-    return JudgedSearch(result, watched, surrogate_costs, held_back_loss)
-
-
-def family_of(config: RunConfig, name: str, *, asked_by: str = "--family") -> AnyFamily:
-    """Return a family of a run by its name.
-
-    Args:
-        config: of the run.
-        name: of the family.
-        asked_by: what gave the name, for messages.
-
-    Raises:
-        ConfigError: the run does not have it.
-    """
-    for family in families_of(config):
-        if family.name == name:
-            return family
-    raise ConfigError(
-        f"{asked_by} is {name}, but families has only {', '.join(config.families)}",
-        remedy=f"--set families=[{name}]",
-    )
+def with_figures(run: RunContext, study: str, family: str | None = None) -> Run:
+    """Return the stored run, after writing the figures of a study, named by its table."""
+    studied = load_run(run.folder.path)
+    for section in study_sections(studied, study, family):
+        section.write_figures(run.folder.figures)
+    return studied

@@ -1,151 +1,161 @@
-"""The study `clso pareto`: which models are the best for what they store and what a token takes?
+"""The study `clso pareto`: the best models for their bytes and operations.
 
-Selection reads measured losses and counted costs. Joules are measured once the search has ended,
-for the models of the front: each is built and scores the same blocks of validation on one thread.
-The test split is not read.
+Selection reads measured losses and counted costs. Joules are measured after the search, for the
+models of the front: each is built and scores the same blocks of validation on one thread. The test
+split is not read.
 
-A row's genome is the model: the family builds it again, by the run's configuration, from the
-matrices or functions that it picks. A mixture is built as the search knew it, its functions
-counted on train alone and its weights fitted on the searched blocks of tune with the steps of an
-evaluation; `stored_bytes` and the loss are those of that very model. The found GPT, which
-`mixture.crystalline_gpt` lets mixtures pick, is not among the functions here.
+The genome of a row defines the model: the family builds it again from the run's configuration. A
+mixture is built as the search scores it; `stored_bytes` and the loss are those of this model. The
+crystalline GPT that `mixture.crystalline_gpt` adds is not among the functions here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from clso.artifacts import Run, load_run, table_from_rows
+from clso.artifacts import Run, table_from_rows
 from clso.energy import Measurement
 from clso.genome import genome_hash
-from clso.problem import Problem
+from clso.problem import CostedProblem, Problem
 from clso.progress import SILENT, Reporter
-from clso.studies import study_sections
 from clso.threads import one_thread
-from pipelines.config import RunConfig
-from pipelines.context import RunContext, open_context
+from pipelines.config import ConfigSource, RunConfig, read_config
+from pipelines.context import RunContext
 from pipelines.families import AnyFamily, ModelFamily
-from pipelines.stages import families_of, run_foundations
-from pipelines.stages.mixture_functions import spread_blocks
-from pipelines.studies.engine import Part, Row, Study, family_of
+from pipelines.studies.engine import Part, Row, Study, with_figures
 from search.pareto import run_pareto
 from search.pareto_result import ParetoMember, ParetoResult, check_objectives
 from search.records import FolderSink, Records
-from search.settings import ParetoSettings
+from search.settings import ParetoSettings, SearchSettings
 
 __all__ = ["pareto"]
 
-# Raised whenever a change of code changes what a stored part would hold.
+# Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
 # Validation targets that every model of the front scores, spread evenly; all, if there are fewer.
 _SCORED_TOKENS = 65_536
 
 
 def pareto(
-    config: RunConfig,
-    out: Path,
-    reporter: Reporter = SILENT,
+    config: ConfigSource,
+    overrides: Mapping[str, Any] | None = None,
     *,
+    out: str | Path = "artifacts",
     family: str | None = None,
     objectives: Sequence[str] = ("loss", "stored_bytes", "flops"),
     population: int = 40,
     generations: int = 15,
+    reporter: Reporter = SILENT,
 ) -> Run:
-    """Search for a family's front, measure its models; write tables, figures and the note.
-
-    The same call again resumes what is unfinished and reuses what is finished.
+    """Search for the models that are best for their size and work: a Pareto front.
 
     Args:
-        config: data set, library or functions, and rates of crossover and mutation.
-        out: the output folder.
-        reporter: hears of the progress.
-        family: the name of the one whose front is searched for; `None`: the last that counts what
-            its models cost, of the built-in ones the mixture.
-        objectives: of `search.pareto_result`.
+        config, overrides, out, reporter: as for `pipelines.run`.
+        family: name of the model family; `None`: the last one that counts the costs of its models.
+        objectives: to minimise: `loss`, `stored_bytes`, `flops`.
         population: models of a generation.
-        generations: of the search, the initial population included.
+        generations: of NSGA-II, the first one included.
+
+    Returns:
+        The run, with the tables `pareto` and `pareto_generations`.
 
     Raises:
-        ConfigError: objectives that make no front, or a family that the run does not have or that
-            does not count what its models cost.
+        ConfigError: the objectives make no front, or the family does not count costs.
         WorkError: every evaluation failed.
     """
+    config = read_config(config, overrides)
     objectives = check_objectives(objectives)
-    searched = _last_with_costs(config) if family is None else family_of(config, family)
-    with open_context(config, out, reporter) as run:
-        run_foundations(run, searched)
+    searched = _family(config, family)
+    with RunContext.open(config, out, reporter) as run:
+        searched.prepare(run)
         problem = searched.problem(run.experiment)
         costed = searched.costed(run.experiment, problem)
-        rates = searched.search_settings(config)
-        settings = ParetoSettings(
-            population=population,
-            generations=generations,
-            crossover=rates.crossover,
-            crossover_rate=rates.crossover_rate,
-            mutation_rate=rates.mutation_rate,
-        )
+        settings = _settings(searched.search_settings(config), population, generations)
         study = Study(run, "pareto", _VERSION)
-        key = study.key(
-            problem=costed.fingerprint, settings=settings.model_dump(), objectives=list(objectives)
-        )
-        prefix = f"pareto-{searched.name}"
-        name = f"{prefix}-{key}"
-        study.clean(prefix, [name])
-        folder = run.folder.state / name
-        sink = FolderSink(folder)
-        result = run_pareto(
-            costed,
-            settings,
-            objectives,
-            Records(run.run_id, config.seed, searched.name, sink, folder / "search.json"),
-            monitor=run.monitor,
-            reporter=reporter,
-        )
-        front = _measured(study, searched, problem, result, f"{name}/front")
+        result, folder = _search(study, searched, costed, settings, objectives)
+        front = _measured(study, searched, problem, result, f"{folder.name}/front")
         others = [
             _row(run, searched.name, member) for member in result.members if not member.on_front
         ]
-        # first, so that a reader who sees the tables sees the note too
-        bounds = list(zip(*(result.bounds or ()), strict=True))
+        bounds = map(list, zip(*(result.bounds or ()), strict=True))
         note = {
             "objectives": list(objectives),
             "search": settings.model_dump(),
             "stop_reason": result.stop_reason,
-            "bounds": dict(zip(objectives, map(list, bounds), strict=True)),
+            "bounds": dict(zip(objectives, bounds, strict=True)),
             "scored_on": f"{front[0]['tokens']:,} targets of validation, on one thread",
         }
+        # before the tables, so that a reader of the tables finds the note too
         run.note(pareto={searched.name: note})
-        members = table_from_rows([*front, *others], "pareto")
-        run.folder.replace_family("pareto", searched.name, members)
-        generation_rows = sink.table("pareto_generations")
-        run.folder.replace_family("pareto_generations", searched.name, generation_rows)
-        studied = load_run(run.folder.path)
-        for section in study_sections(studied, "pareto", searched.name):
-            section.write_figures(run.folder.figures)
-    return studied
+        tables = {
+            "pareto": table_from_rows([*front, *others], "pareto"),
+            "pareto_generations": FolderSink(folder).table("pareto_generations"),
+        }
+        for name, table in tables.items():
+            run.folder.replace_family(name, searched.name, table)
+        return with_figures(run, "pareto", searched.name)
 
 
-def _last_with_costs(config: RunConfig) -> AnyFamily:
-    families = families_of(config)
+def _settings(rates: SearchSettings, population: int, generations: int) -> ParetoSettings:
+    return ParetoSettings(
+        population=population,
+        generations=generations,
+        crossover=rates.crossover,
+        crossover_rate=rates.crossover_rate,
+        mutation_rate=rates.mutation_rate,
+    )
+
+
+def _family(config: RunConfig, name: str | None) -> AnyFamily:
+    families = config.searched_families([] if name is None else [name])
     counted = [family for family in families if type(family).costed is not ModelFamily.costed]
     return (counted or families)[-1]
+
+
+def _search(
+    study: Study,
+    family: AnyFamily,
+    problem: CostedProblem,
+    settings: ParetoSettings,
+    objectives: Sequence[str],
+) -> tuple[ParetoResult, Path]:
+    """Run or resume the search, and return its result and its folder."""
+    run = study.run
+    key = study.key(
+        problem=problem.fingerprint, settings=settings.model_dump(), objectives=list(objectives)
+    )
+    prefix = f"pareto-{family.name}"
+    folder = run.folder.state / f"{prefix}-{key}"
+    study.clean(prefix, [folder.name])
+    result = run_pareto(
+        problem,
+        settings,
+        objectives,
+        Records(
+            run.run_id, run.config.seed, family.name, FolderSink(folder), folder / "search.json"
+        ),
+        monitor=run.monitor,
+        reporter=run.reporter,
+    )
+    return result, folder
 
 
 def _measured(
     study: Study, family: AnyFamily, problem: Problem, result: ParetoResult, folder: str
 ) -> list[Row]:
-    """Return the front's rows, each model built, scored and stored unless it was before."""
+    """Return the rows of the front; models without a stored row are built and scored."""
     run = study.run
     validation = run.experiment.dataset.splits["validation"]
-    inputs, targets = validation.blocks(spread_blocks(validation, _SCORED_TOKENS))
+    inputs, targets = validation.spread_blocks(_SCORED_TOKENS)
 
     def rows(member: ParetoMember) -> list[Row]:
         model = next(models)
         assert model.stored_bytes == member.cost.stored_bytes, "costs are not the model's"
         with one_thread():
-            # what a model prepares when it is first asked is no cost of a token
+            # the preparations of a first call are no cost of a token
             model.token_nll(inputs[:1], targets[:1])
             with run.monitor.window() as window:
                 nll = model.token_nll(inputs, targets)
@@ -169,7 +179,7 @@ def _measured(
         for part, member in zip(parts, result.front, strict=True)
         if not study.path(part).exists()
     ]
-    # built one after the other, in the order in which `rows` takes them
+    # built one at a time, in the order in which `rows` takes them
     models = family.models(run.experiment, problem, missing)
     measured: list[Row] = study.rows("the front's models", parts).to_pylist()
     return measured

@@ -1,11 +1,10 @@
-"""The study `clso rivals`: does a search of sets beat simpler ones at equal cost?
+"""The study `clso rivals`: a search of sets against simpler methods at equal cost.
 
-All methods see the first half of the validation blocks; the second half is read once a method has
-ended, for the loss that it did not select by. The library and the number of slots are the same for
-all. What is finished of a study is reused, seed by seed and method by method. The test split is
-not read.
+All methods read the first half of the validation blocks, and have the same library and number of
+slots. The second half is read when a method has ended. Rows are stored for each method and seed.
+The test split is not read.
 
-A family may add methods that only its models allow (`ModelFamily.rivals`).
+A family may add methods of its own (`ModelFamily.rivals`).
 """
 
 from __future__ import annotations
@@ -14,22 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Run, load_run, write_table
+from clso.artifacts import Run, write_table
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from clso.progress import SILENT, Reporter
-from clso.studies import study_sections
 from clso.studies.rivals import METHODS
-from pipelines.config import RunConfig
-from pipelines.context import open_context
+from pipelines.config import ConfigSource, RunConfig, read_config
+from pipelines.context import RunContext
 from pipelines.families import AnyFamily
 from pipelines.families.base import Rivals
-from pipelines.stages import families_of, run_foundations
-from pipelines.studies.engine import Part, Row, Study, family_of
+from pipelines.studies.engine import Part, Row, Study, with_figures
 from search.evolution import SEARCH_VERSION
 from search.records import MemorySink
 from search.rivals import greedy_forward, random_search
@@ -40,83 +38,59 @@ from search.watched import Standing, WatchedProblem, improvements
 
 __all__ = ["rivals"]
 
-# Raised whenever a change of code changes what a stored part would hold.
+# Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
 _BUDGETS = (100, 150, 300, 600, 1200)
 
 
 def rivals(
-    config: RunConfig,
-    out: Path,
-    reporter: Reporter = SILENT,
+    config: ConfigSource,
+    overrides: Mapping[str, Any] | None = None,
     *,
+    out: str | Path = "artifacts",
     family: str | None = None,
     seeds: int = 10,
     evaluations: Sequence[int] = (),
+    reporter: Reporter = SILENT,
 ) -> Run:
-    """Run every method for every seed; write `rivals.parquet`, figure and the manifest's note.
+    """Compare a search with random search, greedy selection and the family's own methods.
 
     Args:
-        config: the run whose data set, library and search settings are compared.
-        out: the output folder.
-        reporter: hears of the progress.
-        family: the name of the one that is searched; `None`: the first whose genomes pick sets.
-        seeds: of the methods, from the run's own upwards.
-        evaluations: the budgets to compare at; none: 100, 150, 300, 600, 1,200 and as many as
-            greedy forward selection takes to complete.
+        config, overrides, out, reporter: as for `pipelines.run`.
+        family: name of the model family; `None`: the first whose genomes pick sets.
+        seeds: searches of each kind, from the run's own seed upwards.
+        evaluations: budgets to compare at; none: 100, 150, 300, 600, 1,200 and as many as greedy
+            forward selection needs.
+
+    Returns:
+        The run, with the table `rivals`.
 
     Raises:
         ConfigError: the genomes of the family pick no sets.
+        ClsoError: the work cannot be done.
     """
-    searched = _chosen(config, family)
-    with open_context(config, out, reporter) as run:
-        run_foundations(run, searched)
-        halves = Halves(*searched.halves(run.experiment))
-        space = halves.searched.space
-        own = searched.rivals(run.experiment)
-        settings = searched.search_settings(config)
+    config = read_config(config, overrides)
+    searched = _family(config, family)
+    with RunContext.open(config, out, reporter) as run:
+        searched.prepare(run)
         methods = _Methods(
             Study(run, "rivals", [_VERSION, SEARCH_VERSION]),
             searched,
-            halves,
-            own,
-            settings,
+            Halves(*searched.halves(run.experiment)),
+            searched.rivals(run.experiment),
+            searched.search_settings(config),
             max(evaluations, default=None),
         )
-        every = range(config.seed, config.seed + seeds)
-        tables = [methods.table("greedy", every)]
-        completion = max(tables[0]["evaluations"].to_pylist())
-        if methods.limit is None:
-            # the others get as many evaluations as greedy selection took
-            methods.limit = completion
-        # a family's own methods have no randomness: one seed stands for all
-        tables += [methods.table(name, every[:1]) for name in own.methods]
-        tables += [methods.table(name, every) for name in ("search", "random")]
-        budgets = sorted(evaluations) or [
-            *(budget for budget in _BUDGETS if budget < completion),
-            completion,
-        ]
-        write_table(run.folder.table("rivals"), pa.concat_tables(tables), "rivals")
-        run.note(
-            rivals={
-                "family": searched.name,
-                "seeds": seeds,
-                "evaluations": budgets,
-                "slots": len(space.exchangeable),
-                "functions": space.slots[space.exchangeable[0]].cardinality - 1,
-                "searched_on": "first half of the validation blocks",
-                "held_back": "second half of the validation blocks",
-                "search": settings.model_dump(mode="json"),
-            }
-        )
-        studied = load_run(run.folder.path)
-        for section in study_sections(studied, "rivals"):
-            section.write_figures(run.folder.figures)
-    return studied
+        table, completion = methods.compared(range(config.seed, config.seed + seeds))
+        write_table(run.folder.table("rivals"), table, "rivals")
+        smaller = [budget for budget in _BUDGETS if budget < completion]
+        budgets = sorted(evaluations) or [*smaller, completion]
+        run.note(rivals={"seeds": seeds, "evaluations": budgets, **methods.description()})
+        return with_figures(run, "rivals")
 
 
-def _chosen(config: RunConfig, name: str | None) -> AnyFamily:
-    families = families_of(config) if name is None else [family_of(config, name)]
+def _family(config: RunConfig, name: str | None) -> AnyFamily:
+    families = config.searched_families([] if name is None else [name])
     for family in families:
         if family.picks_sets:
             return family
@@ -132,12 +106,12 @@ class _Methods:
     """The methods of a study on one problem.
 
     Attributes:
-        study: stores their rows.
-        family: the family searched.
+        study: stores the rows.
+        family: the family that is searched.
         halves: the problem.
         own: the family's own methods.
         settings: of the genetic algorithm.
-        limit: evaluations at most; `None`: until a method ends by itself.
+        limit: the most evaluations; `None`: as many as greedy selection needs.
     """
 
     study: Study
@@ -148,14 +122,14 @@ class _Methods:
     limit: int | None
 
     def __post_init__(self) -> None:
-        # the study says how long a search lasts
-        asked = self.settings.replaced(
+        # the study sets the length of a search
+        search = self.settings.replaced(
             generations=1, patience=None, max_evaluations=None, finalists=1
         )
         key = self.study.key(
             searched=self.halves.searched.fingerprint,
             held_back=self.halves.held_back.fingerprint,
-            search=asked.model_dump(mode="json"),
+            search=search.model_dump(mode="json"),
             limit=self.limit,
             **self.own.identity,
         )
@@ -163,8 +137,31 @@ class _Methods:
         self.study.clean("rivals", [self._folder])
         self._known: dict[Genome, Evaluation] = {}
 
-    def table(self, method: str, seeds: Sequence[int]) -> pa.Table:
-        """Return a method's rows for all seeds, running what is not stored."""
+    def compared(self, seeds: Sequence[int]) -> tuple[pa.Table, int]:
+        """Return the rows of all methods, and the evaluations that greedy selection needs."""
+        tables = [self._table("greedy", seeds)]
+        completion = max(tables[0]["evaluations"].to_pylist())
+        if self.limit is None:
+            self.limit = completion
+        # a family's own methods have no randomness: one seed is enough
+        tables += [self._table(name, seeds[:1]) for name in self.own.methods]
+        tables += [self._table(name, seeds) for name in ("search", "random")]
+        return pa.concat_tables(tables), completion
+
+    def description(self) -> dict[str, Any]:
+        """Return the entries of the manifest about the problem and the search."""
+        space = self.halves.searched.space
+        return {
+            "family": self.family.name,
+            "slots": len(space.exchangeable),
+            "functions": space.slots[space.exchangeable[0]].cardinality - 1,
+            "searched_on": "first half of the validation blocks",
+            "held_back": "second half of the validation blocks",
+            "search": self.settings.model_dump(mode="json"),
+        }
+
+    def _table(self, method: str, seeds: Sequence[int]) -> pa.Table:
+        """Return a method's rows for all seeds, running it where rows are not stored."""
         folder = f"{self._folder}/{method}"
         return self.study.rows(
             METHODS.get(method, method),

@@ -1,73 +1,78 @@
-"""The study `clso savings`: how many evaluations and joules a way to search saves."""
+"""The study `clso savings`: the evaluations and joules that a way to search saves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Run, load_run, read_table
+from clso.artifacts import Run, read_table
 from clso.progress import SILENT, Reporter
-from clso.studies import study_sections
 from clso.studies.savings import Savings
-from pipelines.config import Arm, RunConfig, savings_arms
+from pipelines.config import Arm, ConfigSource, read_config, savings_arms
 from pipelines.config.arms import SavingsSettings
-from pipelines.context import open_context
+from pipelines.context import RunContext
 from pipelines.stages.data import PREPARE
-from pipelines.studies.arms import ArmSearches, chosen_families
-from pipelines.studies.engine import JudgedSearch, Row
+from pipelines.studies.arms import ArmSearches
+from pipelines.studies.engine import JudgedSearch, Row, with_figures
 from search.watched import improvements
 
 __all__ = ["savings"]
 
 
 def savings(
-    config: RunConfig,
-    out: Path,
-    reporter: Reporter = SILENT,
+    config: ConfigSource,
+    overrides: Mapping[str, Any] | None = None,
     *,
+    out: str | Path = "artifacts",
     families: Sequence[str] = (),
     seeds: int | None = None,
     evaluations: int | None = None,
+    reporter: Reporter = SILENT,
 ) -> Run:
-    """Search with every arm and seed; write table, figures and the manifest's note.
+    """Count the evaluations and joules that a surrogate saves a search for the same loss.
 
     Args:
-        config: the run whose searches are studied; its section `savings` has the arms.
-        out: the output folder.
-        reporter: hears of the progress.
-        families: names of those to search; none: all of the configuration.
-        seeds: searches of each arm; `None`: as many as `savings.seeds`.
-        evaluations: budget of each; `None`: `savings.evaluations`.
+        config, overrides, out, reporter: as for `pipelines.run`; the section `savings` has the
+            arms.
+        families: names of the families to search; none: all of the configuration.
+        seeds: searches of each arm, in place of `savings.seeds`.
+        evaluations: budget of each search, in place of `savings.evaluations`.
+
+    Returns:
+        The run, with the table `savings`.
 
     Raises:
         ConfigError: an arm's override is wrong, or two arms are the same search.
+        ClsoError: the work cannot be done.
     """
+    config = read_config(config, overrides)
     settings = config.savings or SavingsSettings()
-    chosen = chosen_families(config, families)
-    arms = {family.name: savings_arms(config, family.name) for family in chosen}
+    arms = {
+        family: savings_arms(config, family.name) for family in config.searched_families(families)
+    }
     count, budget = seeds or settings.seeds, evaluations or settings.evaluations
-    drawn = range(config.seed, config.seed + count)
-    with open_context(config, out, reporter) as run:
+    seeds_searched = range(config.seed, config.seed + count)
+    with RunContext.open(config, out, reporter) as run:
         if run.folder.table("savings").exists():
             # a table of other columns is refused now, not after hours of searches
             read_table(run.folder.table("savings"), "savings")
         PREPARE.run(run)
-        for family in chosen:
-            reference_arm, *others = arms[family.name]
+        for family, own in arms.items():
             searches = ArmSearches(run, "savings", family, budget, _columns)
-            searches.check_different(arms[family.name])
-            reference = searches.table([reference_arm], drawn)
+            searches.check_different(own)
+            reference = searches.table(own[:1], seeds_searched)
             bounds = Savings(
                 reference,
                 family.name,
-                reference_arm.name,
+                settings.reference,
                 budget,
                 beyond_target=settings.beyond_target,
             )
             floor = None if settings.beyond_target else bounds.floor
-            tables = [reference, searches.table(others, drawn, floor=floor)]
+            tables = [reference, searches.table(own[1:], seeds_searched, floor=floor)]
             run.folder.replace_family("savings", family.name, pa.concat_tables(tables))
             note = {
                 "seeds": count,
@@ -75,16 +80,10 @@ def savings(
                 "reference": settings.reference,
                 "target": bounds.target,
                 "beyond_target": settings.beyond_target,
-                "arms": {
-                    arm.name: searches.settings(arm).model_dump(mode="json")
-                    for arm in arms[family.name]
-                },
+                "arms": {arm.name: searches.settings(arm).model_dump(mode="json") for arm in own},
             }
             run.note(savings={family.name: note})
-        studied = load_run(run.folder.path)
-        for section in study_sections(studied, "savings"):
-            section.write_figures(run.folder.figures)
-    return studied
+        return with_figures(run, "savings")
 
 
 def _columns(arm: Arm, search: JudgedSearch) -> Row:

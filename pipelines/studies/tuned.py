@@ -1,8 +1,9 @@
-"""From a configuration to what is tuned of it, and from a trial back to a configuration."""
+"""From a configuration to the dimensions of a study, and from a trial to a configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,117 +14,170 @@ from pipelines.config import RunConfig
 from pipelines.config.tune import TuneDimension, TuneSettings
 from pipelines.experiment import Experiment
 from pipelines.families import AnyFamily
-from pipelines.stages import families_of
-from search.settings import Budget, SearchSettings
-from search.tuning import Choices, Params, Range, SearchSpace
+from search.settings import SearchSettings
+from search.tuning import Choices, Params, Range, SearchSpace, TuningSettings
 from search.validated import Halves
 
-__all__ = ["TunedProblems", "search_space", "tuned_config", "tuned_yaml"]
+__all__ = ["TunedProblems", "TunedSearch"]
 
-_OF_LIBRARIES = ("slots", "groups", "shares")
-# without slots that pick a set they change nothing
+# they change nothing without slots that pick a set
 _OF_SETS = ("surrogate.features", "surrogate.distinct_steps")
 
 
-def search_space(config: RunConfig, tune: TuneSettings, family: AnyFamily) -> SearchSpace:
-    """Return the dimensions of a family's search, and those of its library.
+@dataclass(frozen=True)
+class TunedSearch:
+    """The search that a study tunes.
 
-    Raises:
-        ConfigError: a dimension of another family's library, or that this library lacks.
+    Attributes:
+        config: of the run; its section `tune` describes the study.
+        family: the model family that is searched.
     """
-    dimensions: dict[str, Range | Choices] = {}
-    space = tune.space
-    for name in _OF_LIBRARIES:
-        if getattr(space, name) and name not in family.tuned_fields:
+
+    config: RunConfig
+    family: AnyFamily
+
+    @classmethod
+    def of(cls, config: RunConfig) -> TunedSearch:
+        """Return the search of `tune.family`, or of the only family of the run.
+
+        Raises:
+            ConfigError: the run does not have the family, or has several.
+        """
+        family = None if config.tune is None else config.tune.family
+        if family is None and len(config.families) > 1:
             raise ConfigError(
-                f"tune.space.{name} is of another library, but this study tunes the {family.name}'s"
+                f"families are {', '.join(config.families)}, and a study tunes one of them",
+                remedy=f"--set tune.family={config.families[-1]}",
             )
-    for name in type(space).model_fields:
-        section = getattr(space, name)
-        if name in ("surrogate", "local_search"):
-            for inner in type(section).model_fields:
-                _add(dimensions, f"{name}.{inner}", getattr(section, inner))
-        elif name not in _OF_LIBRARIES:
-            _add(dimensions, name, section)
-    for name, dimension in family.dimensions(config, space).items():
-        _add(dimensions, name, dimension)
-    if not family.picks_sets:
-        for name in _OF_SETS:
-            dimensions.pop(name, None)
-    if not dimensions:
-        raise ConfigError("tune.space leaves every dimension out", remedy="leave one in")
-    return SearchSpace(dimensions, family.search_settings(config))
+        names = [] if family is None else [family]
+        return cls(config, config.searched_families(names, asked_by="tune.family")[0])
+
+    @property
+    def asked(self) -> TuneSettings:
+        """The section `tune`, or its defaults."""
+        return self.config.tune or TuneSettings()
+
+    def settings(self, trials: int | None = None) -> TuningSettings:
+        """Return the settings of the study, with another number of trials if given.
+
+        Raises:
+            ConfigError: the study needs joules, and there is no meter.
+        """
+        asked, seed = self.asked, self.config.seed
+        joules = asked.budget.energy_j is not None or "energy_j" in asked.objectives
+        if joules and self.config.energy.meter == "none":
+            raise ConfigError(
+                "the study weighs joules, but energy.meter is none",
+                remedy="set energy.meter to auto, or leave joules out of tune",
+            )
+        return TuningSettings(
+            family=self.family.name,
+            trials=trials or asked.trials,
+            seeds=tuple(seed + number for number in range(asked.seeds)),
+            budget=asked.budget,
+            objectives=asked.objectives,
+            pruner=asked.pruner or ("none" if len(asked.objectives) > 1 else "hyperband"),
+            retries=asked.retries,
+            seed=seed,
+        )
+
+    def space(self) -> SearchSpace:
+        """Return the dimensions of the search, and those of the family's library.
+
+        Raises:
+            ConfigError: a dimension is of another family, or this library lacks it.
+        """
+        space = self.asked.space
+        dimensions: dict[str, TuneDimension | None] = {}
+        for name, value in space:
+            field = type(space).model_fields[name]
+            if name in ("surrogate", "local_search"):
+                dimensions |= {f"{name}.{inner}": dimension for inner, dimension in value}
+            elif name in SearchSettings.model_fields:
+                dimensions[name] = value
+            elif name not in (self.family.name, *self.family.tuned_fields) and (
+                value != field.get_default(call_default_factory=True)
+            ):
+                raise ConfigError(
+                    f"tune.space.{name} is of another library, but this study tunes the "
+                    f"{self.family.name}'s"
+                )
+        dimensions |= self.family.dimensions(self.config, space)
+        if not self.family.picks_sets:
+            dimensions = {name: dimensions[name] for name in dimensions if name not in _OF_SETS}
+        searched = {
+            name: _searched(dimension)
+            for name, dimension in dimensions.items()
+            if dimension is not None
+        }
+        if not searched:
+            raise ConfigError("tune.space leaves every dimension out", remedy="leave one in")
+        return SearchSpace(searched, self.family.search_settings(self.config))
+
+    def best_config(self, library: Params, settings: SearchSettings) -> RunConfig:
+        """Return the configuration with a trial's library and search; the rest is the run's own.
+
+        A budget of evaluations becomes the search's. A run has no budget of joules: its search
+        ends as the run's own does.
+        """
+        config, own = self.config, self.family.own_search
+        section = settings.model_dump()
+        if self.asked.budget.evaluations is not None:
+            lasting = self.asked.budget.settings(settings)
+            section = lasting.replaced(finalists=settings.finalists).model_dump()
+        overrides: dict[str, Any] = {"name": f"{config.name[:58]}-tuned", "tune": None}
+        if own is None:
+            # the other families keep the search that they had
+            for other in config.searched_families():
+                if other.own_search is not None:
+                    overrides[other.own_search] = other.search_settings(config).model_dump()
+        overrides[own or "search"] = section
+        return self.family.with_library(config, library).with_overrides(overrides, where="tune")
+
+    def best_yaml(self, library: Params, settings: SearchSettings, trial: int) -> str:
+        """Return the tuned configuration as a file for `clso run`, with a comment on its origin."""
+        budget = self.asked.budget
+        spent = (
+            f"{budget.evaluations} evaluations"
+            if budget.evaluations is not None
+            else f"{budget.energy_j:g} joules, which a run does not know: "
+            "it ends as the untuned one"
+        )
+        values = self.best_config(library, settings).model_dump(mode="json", exclude={"tune"})
+        return (
+            f"# Purpose: the settings that the study {self.config.name!r} found best (trial "
+            f"{trial}), tuned at\n"
+            f"#          {spent}.\n"
+            "# Time:    as the configuration that was tuned.\n"
+            "# Command: clso run best.yaml\n"
+            + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=96)
+        )
 
 
-def _add(found: dict[str, Range | Choices], name: str, dimension: TuneDimension | None) -> None:
-    if dimension is None:
-        return
+def _searched(dimension: TuneDimension) -> Range | Choices:
     if dimension.choices is not None:
-        found[name] = Choices(dimension.choices)
-    else:
-        assert dimension.low is not None
-        assert dimension.high is not None
-        found[name] = Range(dimension.low, dimension.high, dimension.log)
+        return Choices(dimension.choices)
+    assert dimension.low is not None
+    assert dimension.high is not None
+    return Range(dimension.low, dimension.high, dimension.log)
 
 
 class TunedProblems:
-    """Makes the problem for a trial's values of the library; nothing is fitted again.
+    """Makes the problem of a trial's library; nothing is fitted again.
 
-    Evaluations are shared by all trials whose library is the same.
+    Trials with the same library share its evaluations.
 
     Args:
-        experiment: that is tuned; what the family's problem is built on must be there.
+        experiment: that is tuned; the foundations of the family are finished.
         family: whose search is tuned.
     """
 
     def __init__(self, experiment: Experiment, family: AnyFamily) -> None:
         variant = family.variants(experiment)
         known: Any = {}
-        # some libraries at a time: each holds its columns or matrices
+        # a few libraries at a time: each holds its columns or matrices
         self._made = lru_cache(maxsize=4)(lambda library: Halves(*variant(dict(library)), known))
 
     def __call__(self, library: Mapping[str, Any]) -> Halves:
         """Return the problem on both halves of the validation blocks."""
         return self._made(tuple(sorted(library.items())))
-
-
-def tuned_config(
-    config: RunConfig,
-    family: AnyFamily,
-    library: Params,
-    settings: SearchSettings,
-    budget: Budget,
-) -> RunConfig:
-    """Return the configuration with a trial's library and search; the rest is the run's own.
-
-    A budget of evaluations becomes the search's. One of joules has no place in a run, whose search
-    ends as the run's own does.
-    """
-    section = settings.model_dump()
-    if budget.evaluations is not None:
-        section = budget.settings(settings).replaced(finalists=settings.finalists).model_dump()
-    overrides: dict[str, Any] = {"name": f"{config.name[:58]}-tuned", "tune": None}
-    if family.own_search is None:
-        # a family without a search of its own goes on with the one that it had
-        for other in families_of(config):
-            if other.own_search is not None:
-                overrides[other.own_search] = other.search_settings(config).model_dump()
-    overrides[family.own_search or "search"] = section
-    return family.with_library(config, library).with_overrides(overrides, where="tune")
-
-
-def tuned_yaml(config: RunConfig, study: str, trial: int, budget: Budget) -> str:
-    """Return a configuration as a file for `clso run`, complete and with its purpose."""
-    spent = (
-        f"{budget.evaluations} evaluations"
-        if budget.evaluations is not None
-        else f"{budget.energy_j:g} joules, which a run does not know: it ends as the untuned one"
-    )
-    values = config.model_dump(mode="json", exclude={"tune"})
-    return (
-        f"# Purpose: the settings that the study {study!r} found best (trial {trial}), tuned at\n"
-        f"#          {spent}.\n"
-        "# Time:    as the configuration that was tuned.\n"
-        "# Command: clso run best.yaml\n"
-        + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=96)
-    )

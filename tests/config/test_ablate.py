@@ -61,7 +61,7 @@ def test_studies_do_not_change_which_run_it_is(tmp_path: Path) -> None:
 
 def test_surrogates_are_compared_in_the_search_that_the_family_has(tmp_path: Path) -> None:
     own = load(tmp_path, "families: [gpt, mixture]\nmixture: {search: {population: 7}}")
-    for arm in savings_arms(own, "mixture", "mixture.search"):
+    for arm in savings_arms(own, "mixture"):
         assert arm.config.mixture.search is not None
         assert arm.config.mixture.search.population == 7
     kinds = [arm.config.search.surrogate.kind for arm in savings_arms(own, "gpt")]

@@ -17,7 +17,7 @@ from clso.errors import ConfigError
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.weights import MixtureWeights
 from pipelines.cli import app
-from pipelines.stages.hybrid import best_share, with_share
+from pipelines.stages.hybrid import best_share
 
 SETS = (
     "families=[mixture]",
@@ -136,7 +136,7 @@ def test_a_killed_search_goes_on_and_both_families_share_the_tables(
 def test_the_hybrids_weights_are_what_the_network_leaves_to_the_mixture() -> None:
     rng = np.random.default_rng(0)
     own = rng.dirichlet(np.ones(5), 7)
-    joined = with_share(MixtureWeights(own.mean(axis=0), own), 0.3)
+    joined = MixtureWeights(own.mean(axis=0), own).with_share(0.3)
     assert joined.table.shape == (7, 6)
     assert np.allclose(joined.table.sum(axis=1), 1.0, atol=1e-12)
     assert np.isclose(joined.shared.sum(), 1.0, atol=1e-12)

@@ -16,9 +16,8 @@ from clso.progress import SILENT
 from clso.report.run import report_page
 from pipelines.cli import app, main
 from pipelines.config import load_config
-from pipelines.context import open_context
+from pipelines.context import RunContext
 from pipelines.families import FAMILIES
-from pipelines.stages.mixture_functions import spread_blocks
 from pipelines.studies import pareto
 
 Invoke = Callable[..., str]
@@ -109,13 +108,13 @@ def test_a_rows_genome_is_the_model(study: Run, smoke_yaml: str) -> None:
     validation = dataset.splits["validation"]
     for family in map(FAMILIES.get, ("gpt", "mixture")):
         front = [row for row in rows(study, family.name) if row["on_front"]]
-        with open_context(config, out, SILENT) as context:
+        with RunContext.open(config, out, SILENT) as context:
             problem = family.problem(context.experiment)
             genomes = [tuple(row["genome"]) for row in front]
             models = family.models(context.experiment, problem, genomes)
             for row, model in zip(front, models, strict=True):
                 assert model.stored_bytes == row["stored_bytes"]
-                inputs, targets = validation.blocks(spread_blocks(validation, row["tokens"]))
+                inputs, targets = validation.spread_blocks(row["tokens"])
                 nll = model.token_nll(inputs, targets).mean()
                 assert nll == pytest.approx(row["validation_loss"], abs=1e-6)
 

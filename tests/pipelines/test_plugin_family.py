@@ -1,5 +1,6 @@
 """A model family of another package: `clso run` and the studies work on it as on CLSO's own."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,10 @@ from clso.artifacts import Run, load_run
 from clso.errors import ConfigError
 from pipelines.cli import main
 from pipelines.config import RunConfig, load_config
+from pipelines.config.tune import TuneSettings
 from pipelines.studies import pareto
+from pipelines.studies.tuned import TunedSearch
+from search.tuning import Choices
 
 Invoke = Callable[..., str]
 
@@ -127,7 +131,8 @@ tune:
   seeds: 1
   check_seeds: 2
   budget: {evaluations: 10}
-  space: {population: [4, 5], elites: [0, 1], tournament_size: [2, 3], surrogate: {kind: [none]}}
+  space: {population: [4, 5], elites: [0, 1], tournament_size: [2, 3], surrogate: {kind: [none]},
+          toy: {temperatures: [2, 4, 6]}}
 """
 GROUP = "clso.model_families"
 
@@ -203,9 +208,36 @@ def test_a_study_tunes_its_search(toy_run: Run, toy_yaml: str, out: Path, invoke
     del toy_run  # its data set lies there already
     invoke("tune", toy_yaml, "--out", str(out))
     study = load_run(out / "studies" / "toyrun")
-    assert study.table("trials").num_rows == 2
+    trials = study.table("trials").to_pylist()
+    assert len(trials) == 2
+    picked = [json.loads(row["params"])["toy.temperatures"] for row in trials]
+    assert picked[0] == 4, "the first trial has the configuration's own value"
+    assert set(picked) <= {2, 4, 6}
+    (best,) = [json.loads(row["params"]) for row in trials if row["is_best"]]
     tuned = load_config(study.path / "best.yaml")
-    assert tuned.model_dump()["toy"] == {"temperatures": 4}
+    assert tuned.model_dump()["toy"] == {"temperatures": best["toy.temperatures"]}
+
+
+def test_the_values_of_its_own_section_are_dimensions_to_tune(toy_yaml: str) -> None:
+    config = load_config(toy_yaml)
+    family = pipelines.families.FAMILIES.get("toy")
+    dimensions = TunedSearch(config, family).space().dimensions
+    assert dimensions["toy.temperatures"] == Choices((2, 4, 6))
+    assert family.with_library(config, {"toy.temperatures": 6}).model_dump()["toy"] == {
+        "temperatures": 6
+    }
+    for space, told in (
+        ("{temperatures: [0, 4]}", r"toy\.temperatures: 0: input should be greater"),
+        ("{temperature: [2, 4]}", "toy.temperature: unknown key; did you mean 'temperatures'"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            load_config(toy_yaml, [f"tune.space.toy={space}"])
+    plain = RunConfig(name="mine", families=("toy",), tune=TuneSettings(trials=7))
+    assert plain.tune is not None
+    assert plain.tune.trials == 7
+    other = load_config(toy_yaml, ["families=[gpt, toy]", "tune.family=gpt", "ablate=null"])
+    with pytest.raises(ConfigError, match=r"tune\.space\.toy is of another library"):
+        TunedSearch.of(other).space()
 
 
 def test_its_model_continues_a_text_and_is_not_exported(
@@ -249,7 +281,7 @@ def test_a_front_is_that_of_the_last_family_that_counts_costs(
     toy_yaml: str, families: str, searched: str
 ) -> None:
     config = load_config(toy_yaml, [f"families=[{families}]", "savings=null", "ablate=null"])
-    assert pareto._last_with_costs(config).name == searched
+    assert pareto._family(config, None).name == searched
 
 
 def test_its_settings_are_checked_and_belong_to_the_run_s_identity(toy_yaml: str) -> None:

@@ -21,7 +21,7 @@ from clso.progress import SILENT
 from pipelines.cli import app
 from pipelines.config import load_config
 from pipelines.console import _Lines
-from pipelines.context import open_context, run_identity
+from pipelines.context import RunContext
 from pipelines.stages.data import PREPARE
 
 
@@ -204,12 +204,12 @@ def test_text_that_changes_during_a_run_is_refused(tmp_path: Path, smoke_yaml: s
     sets = ["data.source=files", f"data.files.train={text}", "data.train_tokens=null"]
     sets += ["data.fractions={train: 0.7, tune: 0.1, validation: 0.1, test: 0.1}"]
     config = load_config(smoke_yaml, [*sets, "tokenizer.vocab_size=300"])
-    with open_context(config, tmp_path, SILENT) as run:
+    with RunContext.open(config, tmp_path, SILENT) as run:
         text.write_text("And the word was changed soon after. " * 400)
         with pytest.raises(DataError, match=f"changed since the run {run.run_id} began"):
             PREPARE.run(run)
         assert run.manifest["stages"]["prepare"]["status"] == "failed"
-    assert run_identity(config)[0] != run.run_id
+    assert config.run_id(config.recipe.fingerprint) != run.run_id
 
 
 def copy_of(run: Run, tmp_path: Path) -> Path:

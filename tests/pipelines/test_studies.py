@@ -14,7 +14,7 @@ from clso.progress import SILENT
 from clso.report.run import report_page
 from pipelines.cli import main
 from pipelines.config import Arm, RunConfig, ablation_arms, load_config
-from pipelines.context import RunContext, open_context
+from pipelines.context import RunContext
 from pipelines.families import FAMILIES
 from pipelines.studies import engine
 from pipelines.studies.arms import ArmSearches
@@ -115,7 +115,7 @@ def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: s
     config = load_config(tiny)
     base = ablation_arms(config, family)[0]
     settings = base.config.search.lasting(14)
-    with open_context(config, study.path.parents[1], SILENT) as context:
+    with RunContext.open(config, study.path.parents[1], SILENT) as context:
         problem = halves_of(context, base.config, family)
         for row in rows_of(study, "ablations", family=family, arm="base"):
             plain = run_search(
@@ -134,7 +134,7 @@ def test_the_base_is_a_plain_search_bit_for_bit(study: Run, tiny: str, family: s
 
 def test_the_first_half_is_searched_and_the_second_held_back(study: Run, tiny: str) -> None:
     config = load_config(tiny)
-    with open_context(config, study.path.parents[1], SILENT) as context:
+    with RunContext.open(config, study.path.parents[1], SILENT) as context:
         for family in ("gpt", "mixture"):
             problem = halves_of(context, config, family)
             assert problem.searched.fingerprint != problem.held_back.fingerprint
@@ -146,7 +146,7 @@ def test_counting_predictions_and_sharing_evaluations_change_no_search(
     config = load_config(tiny)
     arm = next(one for one in ablation_arms(config, "mixture") if one.name == "surrogate=ridge")
     settings = arm.config.search.lasting(14)
-    with open_context(config, study.path.parents[1], SILENT) as context:
+    with RunContext.open(config, study.path.parents[1], SILENT) as context:
         problem = WatchedProblem(halves_of(context, arm.config, "mixture").searched)
         plain = run_search(
             problem, settings, seed=1, family="mixture", run_id="plain", sink=MemorySink()

@@ -16,8 +16,8 @@ from clso.studies.tuning import Check
 from pipelines.cli import main
 from pipelines.config import load_config
 from pipelines.families.gpt import GPT
-from pipelines.studies.tuned import search_space, tuned_config
-from search.settings import Budget, SearchSettings
+from pipelines.studies.tuned import TunedSearch
+from search.settings import SearchSettings
 from search.tuning import Choices
 from search.validated import Halves, ValidatedLoss
 
@@ -212,8 +212,9 @@ def test_the_gpts_search_and_shares_are_tuned_for_two_objectives(
 
 
 def test_a_mixture_without_a_search_of_its_own_keeps_the_one_it_had(smoke_yaml: str) -> None:
-    config = load_config(smoke_yaml, ["families=[gpt, mixture]"])
-    tuned = tuned_config(config, GPT, {}, SearchSettings(), Budget(evaluations=9))
+    budget = "tune.budget.evaluations=9"
+    config = load_config(smoke_yaml, ["families=[gpt, mixture]", budget])
+    tuned = TunedSearch(config, GPT).best_config({}, SearchSettings())
     assert tuned.mixture.search == config.search
     assert tuned.search.max_evaluations == 9
     assert yaml.safe_load(yaml.safe_dump(tuned.model_dump(mode="json")))["name"] == "smoke-tuned"
@@ -222,11 +223,9 @@ def test_a_mixture_without_a_search_of_its_own_keeps_the_one_it_had(smoke_yaml: 
 def test_shares_are_not_tuned_where_matrices_are_fitted_to_the_data(smoke_yaml: str) -> None:
     shares = "tune.space.shares={block_sparse: [1, 2]}"
     config = load_config(smoke_yaml, [shares])
-    assert config.tune is not None
-    space = search_space(config, config.tune, GPT)
+    space = TunedSearch(config, GPT).space()
     assert space.dimensions["gpt.library.block_sparse"] == Choices((1.0, 2.0))
     assert GPT.library(config)["gpt.library.block_sparse"] == 1.0
     fitted = load_config(smoke_yaml, [shares, "gpt.spectral.enabled=true"])
-    assert fitted.tune is not None
     with pytest.raises(ConfigError, match="another library in every trial"):
-        search_space(fitted, fitted.tune, GPT)
+        TunedSearch(fitted, GPT).space()
