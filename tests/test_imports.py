@@ -40,7 +40,7 @@ def test_parquet_is_written_in_one_place() -> None:
         for path in modules_importing("pyarrow.parquet")
         if any(name in (ROOT / path).read_text() for name in ("pq.write", "ParquetWriter"))
     }
-    assert writers == {"clso/artifacts/store.py"}
+    assert writers == {"clso/artifacts/tables.py"}
 
 
 @pytest.mark.parametrize(
