@@ -99,12 +99,12 @@ def _show(run: RunName, out: Out = DEFAULT_OUT) -> None:
 def _report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Write a run's HTML report and figures again, or a study's report, named by its folder."""
     from clso.report.run import report_page
-    from clso.studies.tuning import Tuning
+    from clso.studies.tuning import TuningReport
     from pipelines.console import console
     from pipelines.inspect import find_run
 
     stored = find_run(run, out)
-    page = Tuning(stored).page() if stored.has("trials") else report_page(stored)
+    page = TuningReport(stored).page() if stored.has("trials") else report_page(stored)
     console.print(f"report: {page.write(stored.folder)}", soft_wrap=True)
 
 

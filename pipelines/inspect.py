@@ -20,7 +20,7 @@ from clso.report.style import figure_svg
 from clso.report.table import Column, Table
 from clso.report.terminal import TerminalTable, print_section
 from clso.studies import study_sections
-from clso.studies.tuning import Tuning
+from clso.studies.tuning import TuningReport
 from pipelines.console import console
 
 __all__ = [
@@ -109,7 +109,7 @@ def show_run(run: Run) -> None:
         console.print(TerminalTable(comparison_table(run)))
     if run.has("energy"):
         console.print(TerminalTable(energy_table(run.energy, "Energy by stage")))
-    show_sections(Tuning(run).sections() if run.has("trials") else study_sections(run))
+    show_sections(TuningReport(run).sections() if run.has("trials") else study_sections(run))
 
 
 def show_sections(sections: Iterable[ReportSection]) -> None:

@@ -207,11 +207,11 @@ def _tune(
 
     The same command again continues the study. Several processes at a time share it.
     """
-    from clso.studies.tuning import Tuning
+    from clso.studies.tuning import TuningReport
     from pipelines.console import console
     from pipelines.inspect import show_sections
 
     run = _run_study("tune", config, overrides, out, trials=trials, storage=storage, fresh=fresh)
-    show_sections(Tuning(run).sections())
+    show_sections(TuningReport(run).sections())
     console.print(f"report: {run.folder.report_path}", soft_wrap=True)
     console.print(f"tuned configuration: {run.path / 'best.yaml'}", soft_wrap=True)

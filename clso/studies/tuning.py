@@ -24,7 +24,7 @@ from clso.report.html import Block, Page, Picture, ReportSection
 from clso.report.table import Column, Table
 from clso.statistics.paired import CONFIDENCE, Difference
 
-__all__ = ["FIGURES", "Check", "Tuning"]
+__all__ = ["FIGURES", "Check", "TuningReport"]
 
 FIGURES: Final = {
     "history": "Loss of each complete trial, and the lowest so far; pruned trials have none.",
@@ -114,7 +114,7 @@ class Check:
         return f"{gap} nats per token {side} the default"
 
 
-class Tuning:
+class TuningReport:
     """A finished study.
 
     Args:

@@ -19,8 +19,7 @@ from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove,
 from clso.errors import ArtifactError
 from clso.progress import SILENT, Reporter
 from clso.report.style import figure_svg
-from clso.studies.tuning import FIGURES
-from clso.studies.tuning import Tuning as TuningReport
+from clso.studies.tuning import FIGURES, TuningReport
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
