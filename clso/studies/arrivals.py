@@ -53,13 +53,13 @@ class Arrivals:
 
     def best_losses(self, grid: np.ndarray) -> FloatArray:
         """Return the best losses after these numbers of evaluations, `(n_seeds, n_numbers)`."""
-        places = [np.searchsorted(row["steps"], grid, side="right") - 1 for row in self.rows]
-        return np.array(
-            [
-                np.take(row["step_losses"], place, mode="clip")  # the first loss before any
-                for row, place in zip(self.rows, places, strict=True)
-            ]
-        )
+
+        def losses(row: Row) -> FloatArray:
+            places = np.searchsorted(row["steps"], grid, side="right") - 1
+            best: FloatArray = np.asarray(row["step_losses"])[places.clip(min=0)]
+            return best
+
+        return np.array([losses(row) for row in self.rows])
 
     def evaluations(self, target: float) -> Times:
         """Return after how many evaluations each search reached a loss, or ended above it."""

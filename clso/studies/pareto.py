@@ -156,23 +156,18 @@ class Front:
             for name, column in _COSTS.items()
             if name in objectives
         }
-        savings = [
+        savings = ", or with ".join(
             f"{SHARE.text(share)} of its {_OBJECTIVES[name]}"
             for name, share in shares.items()
             if share < _WORTH_SAYING
-        ]
-        saved = (
-            f" Within {SHARE.text(_NEAR)} of that loss, there are models with "
-            f"{', or with '.join(savings)}."
-            if savings
-            else ""
         )
+        saved = f" Within {SHARE.text(_NEAR)} of that loss, there are models with {savings}."
         return (
             f"Of {COUNT.text(n_evaluated)} evaluated models, {COUNT.text(len(rows))} are "
             f"beaten by no other in {named} at once: the front. The lowest loss, "
             f"{FINE_LOSS.text(best['loss'])}, takes "
             f"{BYTES.text(best['stored_bytes'])} and {COUNT.text(best['flops_per_token'])} "
-            f"operations per token.{saved}"
+            f"operations per token.{saved if savings else ''}"
         )
 
     def _energy_sentence(self) -> str:

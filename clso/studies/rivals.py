@@ -172,9 +172,8 @@ class Rivals:
             grid = np.unique(np.geomspace(start, max(last, start + 1), 400).astype(int))
             losses = np.array([[_loss_at(curve, at) for at in grid] for curve in curves])[..., 0]
             low, median, high = losses.min(axis=0), np.median(losses, axis=0), losses.max(axis=0)
-            axes.fill_between(
-                grid, low, high, step="post", color=look["color"], alpha=0.18, linewidth=0
-            )
+            band = {"color": look["color"], "alpha": 0.18, "linewidth": 0}
+            axes.fill_between(grid, low, high, step="post", **band)
             axes.step(grid, median, where="post", linewidth=1.6, **look)
             if method != "greedy":
                 shown += [float(median.max()), float(low.min())]

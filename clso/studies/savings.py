@@ -319,17 +319,12 @@ class Savings:
     @classmethod
     def section(cls, run: Run, family: str, note: Mapping[str, Any]) -> ReportSection:
         """Return the section on a family that `clso savings` has searched."""
-        reference, budget, beyond_target = (
+        reference, budget, beyond = (
             note[name] for name in ("reference", "evaluations", "beyond_target")
         )
-        savings = cls(run.savings, family, reference, budget, beyond_target=beyond_target)
+        savings = cls(run.savings, family, reference, budget, beyond_target=beyond)
         title = Models(run.manifest).title(family)
-        ended = (
-            ""
-            if beyond_target
-            else f" A search of another arm ends when it reaches the lowest final loss of "
-            f"{reference}."
-        )
+        ended = f" Searches of other arms end at the lowest final loss of {reference}."
         return ReportSection(
             f"What the {title}'s search can save",
             [
@@ -337,7 +332,7 @@ class Savings:
                 f"{note['seeds']} seeds, up to {budget} evaluations each. All arms have the same "
                 "operators and the same de-duplication: a genome is evaluated whole at most once. "
                 f"The target is the median loss of {reference} at the end of its budget. A search "
-                f"that does not reach the target is censored at its end.{ended}",
+                f"that does not reach the target is censored at its end.{ended * (not beyond)}",
                 Picture(
                     f"arrivals-{family}",
                     savings.arrivals_figure,
