@@ -23,12 +23,7 @@ _COLUMNS = 2048
 
 
 class TiledCrossEntropy:
-    """The loss of a linear softmax readout and its two gradients; exact, in float32.
-
-    Args:
-        vocab_size: V.
-        device: of h and W.
-    """
+    """The loss of a linear softmax readout of V tokens and its two gradients; exact, in float32."""
 
     def __init__(self, vocab_size: int, *, device: str | torch.device = "cpu") -> None:
         self.vocab_size = vocab_size
@@ -45,11 +40,8 @@ class TiledCrossEntropy:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean loss in nats (float64, a scalar) and dloss/dh, `(n, d)`.
 
-        Args:
-            hidden: h `(n, d)` float32.
-            weight: W `(V, d)` float32.
-            targets: `(n,)` int64, each in 0 to V - 1.
-            weight_gradient: `(V, d)` float32, overwritten with dloss/dW.
+        h `(n, d)` and W `(V, d)` are float32, the targets `(n,)` int64 from 0 to V - 1.
+        `weight_gradient`, `(V, d)` float32, is overwritten with dloss/dW.
         """
         hidden, n = hidden.detach(), hidden.shape[0]
         hidden_gradient = torch.empty_like(hidden)

@@ -53,12 +53,7 @@ class Blocks(Protocol):
 
 
 class AdamwGpt2:
-    """A GPT-2 that scores tokens; a `clso.scoring.LanguageModel`.
-
-    Args:
-        model: a GPT-2, its head tied to the embedding or not.
-        name: the model's name in tables.
-    """
+    """A GPT-2, its head tied or not, that scores tokens; a `clso.scoring.LanguageModel`."""
 
     def __init__(self, model: GPT2LMHeadModel, name: str = "adamw") -> None:
         self.name = name
@@ -79,13 +74,6 @@ class AdamwGpt2:
 
         Its activation is `gelu_pytorch_tanh`, the same function as GPT-2's `gelu_new` in one kernel
         of PyTorch instead of eight.
-
-        Args:
-            shape: layers, heads, width, block and vocabulary.
-            dropout: on embeddings, attention and residuals.
-            end_token_id: begins and ends texts.
-            seed: of the initial weights.
-            device: of the model.
         """
         config = GPT2Config(
             vocab_size=shape.vocab_size,
@@ -125,12 +113,6 @@ class AdamwGpt2:
         A branch that adds nothing gets inner weights as GPT-2 initialises them, and a zero outer
         matrix. The residual stream becomes 16 times as large throughout; LayerNorm divides by this
         factor again, up to its epsilon.
-
-        Args:
-            path: a folder with a GPT-2 whose head is not tied to its embedding.
-            dropout: on embeddings, attention and residuals.
-            seed: of the inner weights.
-            device: of the model.
 
         Raises:
             ArtifactError: there is no GPT-2 checkpoint, or it is damaged.

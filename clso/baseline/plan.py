@@ -64,14 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The steps of one trial; a pure function of the arguments.
-
-    Args:
-        trial: rate, schedule, batch size.
-        settings: passes, warm-up, evaluation points.
-        n_blocks: N.
-        seed: orders the blocks.
-    """
+    """The steps of one trial; a pure function of the arguments. `seed` orders the blocks."""
 
     trial: Trial
     settings: BaselineSettings

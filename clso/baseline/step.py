@@ -19,10 +19,9 @@ _BETAS = (0.9, 0.95)
 
 
 class TrainingStep:
-    """A GPT-2 with its optimizer.
+    """A GPT-2, updated in place, with its optimizer.
 
     Args:
-        model: a GPT-2, its head tied to the embedding or not; updated in place.
         weight_decay: of matrices and embeddings, not of vectors.
         grad_clip: largest norm of the whole gradient.
     """
@@ -49,12 +48,7 @@ class TrainingStep:
         )
 
     def gradients(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:
-        """Set every parameter's `grad`; return the mean loss in nats.
-
-        Args:
-            inputs: `(B, T)` int64.
-            targets: `(B, T)` int64.
-        """
+        """Set every parameter's `grad` from blocks `(B, T)`; return the mean loss in nats."""
         embedding, readout = self._embedding, self._readout
         if readout.grad is None:
             readout.grad = torch.empty_like(readout)

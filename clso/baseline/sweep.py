@@ -79,7 +79,6 @@ class Sweep:
     evaluation.
 
     Attributes:
-        train: the splits to train on.
         validation: chooses step and trial.
         settings: the grids, and the settings that all trials share.
         tokenizer: saved with the checkpoint; its end token begins and ends texts.
@@ -89,7 +88,6 @@ class Sweep:
         checkpoint: the folder for the best model.
         monitor: measures steps and validation of each trial.
         device: `cpu` or `cuda`.
-        reporter: gets every logged step.
     """
 
     train: Sequence[Blocks]
@@ -116,10 +114,8 @@ class Sweep:
         All trials start from the same weights. Trials of equal batch size see the blocks in the
         same order.
 
-        Args:
-            shape: of the GPT-2, the same as that of the crystalline GPT.
-            threads: number of cores; `None` leaves PyTorch's number.
-            on_result: called after each trial with its number and result.
+        `threads`: `None` leaves PyTorch's number. `on_result` gets number and result of
+        each trial.
 
         Raises:
             ArtifactError: a stored result is damaged, or a file cannot be written.
@@ -165,9 +161,8 @@ class Sweep:
     def from_checkpoint(self, found: Path, like: Trial) -> SweepResult:
         """Train a crystalline GPT further, once per rate of `settings.warm_start`.
 
-        Args:
-            found: the folder with the GPT-2 to start from; its head is not tied.
-            like: gives schedule, batch size and dropout.
+        `found` is the folder of a GPT-2 whose head is not tied. `like` gives schedule, batch size
+        and dropout.
 
         Raises:
             ArtifactError: the checkpoint or a stored result is damaged, or a file cannot be
@@ -196,12 +191,7 @@ class Sweep:
 class _Trials:
     """The trials of a sweep from one start.
 
-    Attributes:
-        sweep: data, folders and meters.
-        settings: of each trial.
-        identity: JSON values that results depend on, besides the plan of the trial.
-        new_model: makes the model that a trial starts from.
-        results: of all trials so far.
+    Results depend on the plan of the trial and on `identity`, JSON values.
     """
 
     sweep: Sweep

@@ -105,12 +105,8 @@ def train_trial(
 
     Args:
         model: as initialised; a resumed trial overwrites its weights.
-        plan: steps, rates and order of the blocks.
         train: the splits to train on, `plan.n_blocks` blocks together.
-        validation: the split that is scored at every evaluation point.
         state: a file of this trial alone.
-        monitor: measures steps and validation separately.
-        reporter: gets every logged step.
 
     Raises:
         ArtifactError: the state is damaged or cannot be written.
@@ -130,37 +126,31 @@ def train_trial(
         return _Training(model, plan, train, validation, state, monitor).run(task)
 
 
+@dataclass
 class _Training:
     """A trial in progress; the arguments are those of `train_trial`."""
 
-    def __init__(
-        self,
-        model: GPT2LMHeadModel,
-        plan: TrainingPlan,
-        train: Sequence[Blocks],
-        validation: Blocks,
-        state: Path,
-        monitor: EnergyMonitor,
-    ) -> None:
-        self._model = model
-        self._plan = plan
-        self._train = tuple(train)
-        self._starts = np.cumsum([0, *(split.n_blocks for split in train)])
-        assert self._starts[-1] == plan.n_blocks
-        self._validation = validation
-        self._state = state
-        self._monitor = monitor
-        self._device = model.transformer.wte.weight.device
-        settings = plan.settings
-        self._step = TrainingStep(
-            model, weight_decay=settings.weight_decay, grad_clip=settings.grad_clip
+    model: GPT2LMHeadModel
+    plan: TrainingPlan
+    train: Sequence[Blocks]
+    validation: Blocks
+    state: Path
+    monitor: EnergyMonitor
+
+    def __post_init__(self) -> None:
+        self.starts = np.cumsum([0, *(split.n_blocks for split in self.train)])
+        assert self.starts[-1] == self.plan.n_blocks
+        self.device = self.model.transformer.wte.weight.device
+        settings = self.plan.settings
+        self.step = TrainingStep(
+            self.model, weight_decay=settings.weight_decay, grad_clip=settings.grad_clip
         )
-        self._best: dict[str, torch.Tensor] = {}
-        self._progress = Progress()
+        self.best: dict[str, torch.Tensor] = {}
+        self.progress = Progress()
 
     def run(self, task: ProgressTask) -> TrialResult:
         self._resume()
-        progress, plan = self._progress, self._plan
+        progress, plan = self.progress, self.plan
         if progress.step < plan.n_steps and not progress.diverged:
             batches = plan.batches(after=progress.step)
             for stop in sorted(step for step in plan.eval_steps if step > progress.step):
@@ -175,7 +165,7 @@ class _Training:
                 row["train_loss"] = row["validation_loss"] = None
             progress.best_loss = progress.best_step = None
         else:
-            self._load(self._best)
+            self._load(self.best)
         return TrialResult(
             trial=plan.trial,
             loss=progress.best_loss,
@@ -189,14 +179,14 @@ class _Training:
     def _train_until(
         self, stop: int, batches: Iterator[tuple[int, Int64Array]], task: ProgressTask
     ) -> None:
-        progress, plan = self._progress, self._plan
+        progress, plan = self.progress, self.plan
         losses: list[float] = []
-        self._model.train()
+        self.model.train()
         with self._window("training") as window:
             for step, index in batches:
                 if plan.trial.dropout:
                     torch.manual_seed(plan.dropout_seed(step))
-                loss = self._step(*self._read(index), plan.lr(step))
+                loss = self.step(*self._read(index), plan.lr(step))
                 progress.step = step
                 progress.diverged = not math.isfinite(loss)
                 losses.append(loss)
@@ -209,9 +199,9 @@ class _Training:
                     return
 
     def _evaluate(self, task: ProgressTask) -> None:
-        progress = self._progress
+        progress = self.progress
         with self._window("validation"):
-            loss = AdamwGpt2(self._model).mean_nll(self._validation)
+            loss = AdamwGpt2(self.model).mean_nll(self.validation)
         total = Measurement.total([progress.training, progress.validation])
         row = progress.rows[-1]
         row.update(_measured(total))
@@ -221,30 +211,30 @@ class _Training:
         row["validation_loss"] = loss
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step = loss, progress.step
-            self._best = {
+            self.best = {
                 name: parameter.detach().clone()
-                for name, parameter in self._model.named_parameters()
+                for name, parameter in self.model.named_parameters()
             }
         task.update(progress.step, f"validation {loss:.3f}")
 
     @contextmanager
     def _window(self, part: str) -> Iterator[Window]:
         """Add time and energy of the block to one part of the progress, when it ends."""
-        with self._monitor.window() as window:
+        with self.monitor.window() as window:
             yield window
-        before = getattr(self._progress, part)
-        setattr(self._progress, part, Measurement.total([before, window.measurement]))
+        before = getattr(self.progress, part)
+        setattr(self.progress, part, Measurement.total([before, window.measurement]))
 
     def _log(self, window: Window, train_loss: float | None) -> None:
         """Add a row; duration and energy are those of the trial so far, with validation."""
-        progress, plan = self._progress, self._plan
+        progress, plan = self.progress, self.plan
         parts = (progress.training, progress.validation, window.so_far())
         passes, within = divmod(progress.step, plan.steps_per_pass)
         seen = passes * plan.n_blocks + min(within * plan.trial.batch_size, plan.n_blocks)
         progress.rows.append(
             {
                 "step": progress.step,
-                "tokens": seen * self._validation.block_size,
+                "tokens": seen * self.validation.block_size,
                 "train_loss": train_loss,
                 "validation_loss": None,
                 **_measured(Measurement.total(parts)),
@@ -253,48 +243,45 @@ class _Training:
 
     def _read(self, index: Int64Array) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs and targets of blocks, numbered over all training splits, `(B, T)`."""
-        split_of_block = np.searchsorted(self._starts, index, side="right") - 1
-        shape = (len(index), self._validation.block_size)
+        split_of_block = np.searchsorted(self.starts, index, side="right") - 1
+        shape = (len(index), self.validation.block_size)
         inputs, targets = np.empty(shape, np.int64), np.empty(shape, np.int64)
         for split in np.unique(split_of_block):
             rows = split_of_block == split
-            local_index = index[rows] - self._starts[split]
-            inputs[rows], targets[rows] = self._train[split].blocks(local_index)
-        return (
-            torch.from_numpy(inputs).to(self._device),
-            torch.from_numpy(targets).to(self._device),
-        )
+            local_index = index[rows] - self.starts[split]
+            inputs[rows], targets[rows] = self.train[split].blocks(local_index)
+        return torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device)
 
     def _load(self, weights: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self._model.named_parameters():
+            for name, parameter in self.model.named_parameters():
                 parameter.copy_(weights[name])
 
     def _write_state(self) -> None:
-        tensors = {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for name, parameter in self._model.named_parameters():
+        tensors = {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for name, parameter in self.model.named_parameters():
             tensors[f"model.{name}"] = parameter
-        for index, moments in self._step.optimizer.state_dict()["state"].items():
+        for index, moments in self.step.optimizer.state_dict()["state"].items():
             for name, tensor in moments.items():
                 tensors[f"optimizer.{index}.{name}"] = tensor
-        self._progress.save(self._state, tensors)
+        self.progress.save(self.state, tensors)
 
     def _resume(self) -> None:
-        stored = Progress.load(self._state, self._device)
+        stored = Progress.load(self.state, self.device)
         if stored is None:
             return
-        self._progress, tensors = stored
+        self.progress, tensors = stored
         groups: dict[str, dict[str, torch.Tensor]] = {"best": {}, "model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             group, _, name_in_group = name.partition(".")
             groups[group][name_in_group] = tensor
-        self._best = groups["best"]
+        self.best = groups["best"]
         self._load(groups["model"])
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in groups["optimizer"].items():
             index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = tensor
-        optimizer = self._step.optimizer
+        optimizer = self.step.optimizer
         optimizer.load_state_dict(
             {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
         )

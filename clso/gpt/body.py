@@ -38,13 +38,10 @@ class State(NamedTuple):
         return cls(embedded, _layer_norm(embedded))
 
     def step(self, slot: str, weight: torch.Tensor, *, n_head: int, length: int) -> State:
-        """Return the state after one more matrix.
+        """Return the state after the matrix of the next slot, `(in, out)`.
 
-        Args:
-            slot: the next of `clso.library.SLOTS`, in their order, layer after layer.
-            weight: the slot's matrix, `(in, out)`.
-            n_head: attention heads.
-            length: T, positions per block.
+        Slots come in the order of `clso.library.SLOTS`, layer after layer. `length` is T, positions
+        per block.
         """
         residual, branch = self
         if slot == "attn_qkv":

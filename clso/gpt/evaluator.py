@@ -49,11 +49,8 @@ class GptProblem:
     """Crystalline GPTs on fixed batches; a problem both `Extendable` and `CostedProblem`.
 
     Args:
-        library: the matrices.
         frame: shape, embeddings and readout, on the device to compute on.
-        inputs: `(n_batches, batch_size, T)` int64, the same for all genomes.
-        targets: of the same shape.
-        share_layers: one gene per slot for all layers, or one per layer and slot.
+        inputs: `(n_batches, batch_size, T)` int64, as the targets; the same for all genomes.
         monitor: measures each call of `evaluate`; `None`: time only.
         workers: threads that score batches; on a GPU one is used.
 
@@ -119,14 +116,10 @@ class GptProblem:
         return self._genomes.cost(self.space.canonical(genome))
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
-        """Score genomes on the first batches, in the order given.
+        """Score raw or canonical genomes, in order, on the first share `fidelity` of the batches.
 
         Time and joules of the call are split equally among the genomes, which all see the same
         tokens. A genome that occurs twice is computed once.
-
-        Args:
-            genomes: raw or canonical, from `space`.
-            fidelity: one of `fidelities`, the share of the batches that is used.
 
         Raises:
             GenomeError: a genome that is not of this space.

@@ -30,10 +30,6 @@ def to_gpt2(model: CrystallineGpt, *, end_token_id: int) -> GPT2LMHeadModel:
 
     A unigram bias becomes the last column of an untied head. The last coordinate of the final
     LayerNorm multiplies it: weight 0, bias 1.
-
-    Args:
-        model: the model to export.
-        end_token_id: begins and ends texts.
     """
     frame, shape = model.frame, model.frame.shape
     gpt2 = GPT2LMHeadModel(

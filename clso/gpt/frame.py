@@ -65,12 +65,10 @@ class GptFrame:
     """The parts of a model that no gene picks.
 
     Args:
-        shape: the model's size.
         seed: of wte and wpe.
         log_unigram: `(V,)` finite log-probabilities (or any logit bias); `None`: tied readout.
         positions: wpe `(T, d)` for models whose wte and readout are library entries; `None`: wte,
             wpe and readout are the frame's.
-        device: of the tensors.
 
     Attributes:
         wte: `(V, d)`, without rows where genes pick the embedding.

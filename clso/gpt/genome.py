@@ -44,8 +44,6 @@ class GptGenomes:
     """The genomes of all models over one library.
 
     Args:
-        library: the matrices.
-        frame: the parts of a model that no gene picks.
         share_layers: one gene per slot for all layers, or one per layer and slot.
 
     Attributes:

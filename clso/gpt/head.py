@@ -25,11 +25,7 @@ _SMALLEST_SUM = 1e-20
 
 
 class TiledHead:
-    """A readout matrix that gives the loss of targets.
-
-    Args:
-        weight: W `(V, d)` float32.
-    """
+    """A readout matrix W, `(V, d)` float32, that gives the loss of targets."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         if weight.ndim != 2 or weight.dtype != torch.float32:
@@ -48,12 +44,8 @@ class TiledHead:
 
         Exponentials are float32, sums over tiles and positions float64. The value of a position
         depends only on its chunk of `ROWS` positions. There are no gradients: call it in inference
-        mode if W is a parameter.
-
-        Args:
-            hidden: h `(n, d)` float32.
-            targets: `(n,)` int64, each in 0 to V - 1.
-            scratch: from `scratch()`.
+        mode if W is a parameter. h is `(n, d)` float32, the targets are `(n,)` int64 from 0 to
+        V - 1; `scratch` comes from `scratch()`.
         """
         scratch = self.scratch() if scratch is None else scratch
         parts = []

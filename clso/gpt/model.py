@@ -26,17 +26,14 @@ class CrystallineGpt:
     A `clso.scoring.LanguageModel`.
 
     Args:
-        library: the matrices.
         genome: of the space of `GptGenomes`.
         frame: positions, and embedding and readout where the library has none.
-        share_layers: one gene per slot for all layers, or one per layer and slot.
 
     Attributes:
         matrices: the library entries of the body, in the order of a forward pass, 4 L.
         entries: all library entries in use, embedding and readout after the body's.
         weights: the dense matrices of the body, `(in, out)` float32 each.
         wte: the embedding, `(V, d)`.
-        head: the readout.
 
     Raises:
         ConfigError: library and frame do not fit; see `GptGenomes`.

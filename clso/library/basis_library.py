@@ -84,11 +84,8 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         sizes share each entry whose family is the same in both.
 
         Args:
-            n_embd: width d.
-            size: N, entries per slot.
             families: the entries of each slot are divided among them in order, by shares.
             gain: standard deviation of a matrix's outputs for inputs of unit variance.
-            seed: of all random draws.
 
         Raises:
             ConfigError: there are fewer entries than families, or a parameter does not fit.

@@ -80,14 +80,7 @@ class SpectralFactors:
     ) -> Self:
         """Count pairs of tokens and decompose the three matrices, on one thread.
 
-        Args:
-            splits: the training text; no pair spans two splits.
-            vocab_size: V.
-            layout: how many coordinates each matrix gets.
-            recent_reach: R of recent, at least 2.
-            topic_reach: R of topic, at least 2.
-            seed: of the test vectors of the decompositions.
-            source: the name of the splits.
+        No pair spans two splits. Both reaches are at least 2.
 
         Raises:
             DataError: no pair occurs.

@@ -13,14 +13,9 @@ __all__ = ["DenseCache"]
 
 
 class DenseCache:
-    """Dense matrices of a library, bounded in bytes; the least recently used are dropped first.
+    """Dense matrices of a library, within `max_bytes`; the least recently used are dropped first.
 
-    Safe to use from several threads.
-
-    Args:
-        library: the matrices.
-        max_bytes: the bound; a single matrix above it is returned but not kept.
-        device: of the tensors.
+    A single matrix above the bound is returned but not kept. Safe to use from several threads.
     """
 
     def __init__(

@@ -45,9 +45,6 @@ class _HeadEntry(DerivedEntry):
     """A matrix of two heads: the first carries the recent tokens, the second the topic.
 
     Arrays: `starts`, `widths` `(h,)` int32, the coordinates of each head. Parameters: `n_head`.
-
-    Attributes:
-        parameter_names: of the parameters that `dense` reads.
     """
 
     parameter_names: ClassVar[frozenset[str]]
@@ -99,12 +96,7 @@ class RecencyAttention(_HeadEntry):
 
     @classmethod
     def of(cls, layout: ResidualLayout, n_head: int, rates: Sequence[float]) -> Self:
-        """Return the heads for recent and topic; other heads are zero.
-
-        Args:
-            layout: which coordinates the heads read.
-            n_head: H.
-            rates: the decay of the first and of the second head.
+        """Return the heads for recent and topic, each with its decay; other heads are zero.
 
         Raises:
             ConfigError: fewer than two heads, or heads narrower than what they carry.

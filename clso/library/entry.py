@@ -272,7 +272,7 @@ def norm_scale(squared_norm: float, shape: Shape, gain: float) -> float:
 
 
 def similarity(entries: Sequence[LibraryEntry]) -> npt.NDArray[np.float64]:
-    r"""Return the cosines between matrices as vectors of their elements.
+    r"""Return the cosines between N matrices as vectors of their elements, `(N, N)` float64.
 
     .. math:: S_{ij} = \langle W_i, W_j \rangle_F / (\|W_i\|_F \|W_j\|_F)
 
@@ -282,13 +282,8 @@ def similarity(entries: Sequence[LibraryEntry]) -> npt.NDArray[np.float64]:
     :math:`(in \cdot out)^{-1/2}` in general, :math:`max(in, out)^{-1/2}` for circulants. Larger
     cosines mean common structure. The row and column of a zero matrix are NaN.
 
-    Subspaces are not compared, because most families have full rank.
-
-    Args:
-        entries: N matrices of one shape, such as the entries of a slot.
-
-    Returns:
-        `(N, N)` float64, symmetric; the diagonal is exactly 1.
+    S is symmetric, and its diagonal exactly 1. Subspaces are not compared, because most families
+    have full rank.
 
     Raises:
         ValueError: the matrices have several shapes.

@@ -23,10 +23,7 @@ FactorShapes = tuple[tuple[int, ...], tuple[int, ...]]
 class FactorPair(LibraryEntry):
     """A matrix of two factors, whose shapes follow from a divisor of both sides of the matrix.
 
-    Arrays: both factors, float32. Parameters: the divisor, at least 2.
-
-    Attributes:
-        divisor: name of the parameter.
+    Arrays: both factors, float32. Parameters: the divisor, at least 2; `divisor` is its name.
     """
 
     divisor: ClassVar[str]

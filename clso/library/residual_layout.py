@@ -34,13 +34,11 @@ _LARGEST_POSITION = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ResidualLayout:
-    """The division of d coordinates.
+    """The division of d coordinates, for blocks of `block_size` positions.
 
     Args:
-        n_embd: d.
         recent: coordinates for the recent tokens.
         topic: coordinates for the topic; near gets the others.
-        block_size: T, positions.
 
     Raises:
         ConfigError: no coordinate is left for the current token.

@@ -40,13 +40,6 @@ def with_spectral(
 ) -> BasisLibrary:
     """Return a library with derived entries after its own, and with the two token slots.
 
-    Args:
-        library: the drawn entries.
-        factors: of the training tokens, for the library's width.
-        spec: how many entries, and the ranges of their parameters.
-        n_head: heads of the models.
-        seed: of all random draws.
-
     Raises:
         ConfigError: the factors have another width, or the heads cannot carry the layout.
     """

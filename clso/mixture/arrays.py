@@ -24,12 +24,7 @@ def narrow(values: npt.NDArray[Any]) -> UnsignedArray:
 def stored_array(
     arrays: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...] | None = None
 ) -> npt.NDArray[Any]:
-    """Return a stored array by its name.
-
-    Args:
-        arrays: all stored arrays.
-        name: the name of the array.
-        shape: the expected shape; `None`: unsigned integers, `(n,)` for any n.
+    """Return a stored array; `shape` `None`: unsigned integers, `(n,)` for any n.
 
     Raises:
         ArtifactError: the array is missing, or has another shape or type.

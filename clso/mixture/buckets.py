@@ -43,11 +43,7 @@ BUCKETINGS: Final[tuple[BucketingName, ...]] = get_args(BucketingName)
 
 
 class Bucketing:
-    """A division of contexts into buckets.
-
-    Args:
-        name: one of `BUCKETINGS`; `none` has one bucket.
-    """
+    """A division of contexts into buckets, by a name of `BUCKETINGS`; `none` has one bucket."""
 
     def __init__(self, name: str) -> None:
         names = [] if name == "none" else name.split("*")

@@ -81,19 +81,11 @@ def fit_class_maps(
     seed: int,
     token_texts: Sequence[bytes] | None = None,
 ) -> dict[str, UnsignedArray]:
-    """Return the class maps with some names.
+    """Return class maps by name, each `(V,)` in the smallest unsigned type.
 
     The same text, seed and names give the same maps; a map does not depend on the other names.
-
-    Args:
-        streams: the text whose neighbours are counted.
-        vocab_size: V.
-        names: the names of the maps, as the text of this module describes them.
-        seed: seeds the random starts of the clusterings.
-        token_texts: the bytes that each token stands for, V of them; `shape` needs them.
-
-    Returns:
-        The maps by name, `(V,)` in the smallest unsigned type.
+    The text of this module describes the names. `shape` needs `token_texts`, the bytes that each of
+    the V tokens stands for.
 
     Raises:
         ConfigError: a name is wrong, `shape` has no token texts, or their number is not V.

@@ -34,13 +34,8 @@ def cluster(
     """Return the cluster of each vector by k-means, `(n,)` from 0; a cluster may stay empty.
 
     The centres are fitted to the vectors with the largest weights. Then every vector joins the
-    nearest centre.
-
-    Args:
-        vectors: `(n, d)`.
-        weights: the weight of each vector in its centre, `(n,)`, above 0.
-        n_clusters: C; at most n clusters are used.
-        rng: draws the vectors that the centres start from.
+    nearest centre. The vectors are `(n, d)`, their weights `(n,)` and above 0. At most n clusters
+    are used.
 
     Source: Lloyd 1982.
     """
@@ -83,12 +78,8 @@ def exchange(
         + 2 \log p(c \mid \mathrm{shape}(x))
 
     with p(c' | c) from the classes before the sweep; notation in `clso.mixture.neighbours`.
-
-    Args:
-        labels: the class of each seen token at the start, `(n,)`.
-        n_classes: C.
-        neighbours: the counts of each side.
-        log_prior: returns log p(c | shape) for given labels; `None`: shapes are not used.
+    `labels` are the classes at the start, `(n,)`. `log_prior` returns log p(c | shape) for given
+    labels; `None`: shapes are not used.
 
     Source: Dhillon, Mallela and Kumar 2003 (clustering by information); Clark 2003 (with the
     shapes of words).

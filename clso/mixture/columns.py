@@ -59,15 +59,7 @@ class Columns:
         split: str,
         reporter: Reporter = SILENT,
     ) -> Self:
-        """Compute the probability of every target under every function.
-
-        Args:
-            functions: the library.
-            inputs: `(B, T)`.
-            targets: the next tokens, `(B, T)`.
-            vocab_size: V.
-            split: the name of the split, for the reporter.
-            reporter: shows how many functions are done.
+        """Compute the probability of every target of blocks `(B, T)` under every function.
 
         Raises:
             WorkError: a function of another package does not return distributions.

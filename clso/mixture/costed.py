@@ -36,7 +36,6 @@ class FunctionCost:
     """The cost of one function.
 
     Attributes:
-        name: of the function.
         flops_per_token: see `clso.mixture.function.CountedFunction`.
         arrays: bytes of each array by name; among functions that are fitted together, equal names
             mean one shared array.
@@ -92,16 +91,9 @@ class CostedMixtures:
     """A mixture problem with the costs of its models; a `clso.problem.CostedProblem`.
 
     Args:
-        problem: scores genomes.
         costs: of the problem's functions, in their order.
         history: counts that the buckets are computed from, made on the text of the functions.
         block_size: T, the tokens of a block.
-
-    Attributes:
-        mixtures: the problem.
-        space: of the problem.
-        fidelities: of the problem.
-        fingerprint: 64 hexadecimal digits of the problem and the costs.
 
     Raises:
         ValueError: costs of other functions.

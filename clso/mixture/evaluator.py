@@ -67,7 +67,6 @@ class _Split:
     """One split as losses read it: its columns, and the order of its contexts per bucketing.
 
     Attributes:
-        fingerprint: of the columns.
         columns: `(N + 1, n)`, the uniform function first.
         orders: per fidelity, the order under each bucketing.
     """
@@ -85,7 +84,7 @@ class _Split:
 
 
 class MixtureProblem:
-    """Mixtures over a library of functions; a `clso.problem.Problem`.
+    """Mixtures over a library of N functions; a `clso.problem.Problem`.
 
     Args:
         tune: the split that weights are fitted on.
@@ -93,12 +92,9 @@ class MixtureProblem:
         slots: K, the functions that a genome may pick.
         bucketings: options of the last gene, names of `clso.mixture.buckets`.
         smoothing: alpha of `clso.mixture.weights`.
-        steps: EM steps.
         monitor: measures each call of `evaluate`; `None`: time only.
 
     Attributes:
-        names: of the N functions.
-        families: of the N functions.
         space: K exchangeable slots and the bucketing.
         fidelities: shares of the blocks of both splits.
         fingerprint: 64 hexadecimal digits of columns, buckets and the way weights are fitted.
@@ -166,9 +162,7 @@ class MixtureProblem:
     def weights(self, genome: Sequence[int], *, steps: int | None = None) -> MixtureWeights:
         """Fit a genome's weights on tune; the uniform function comes first, then its picks.
 
-        Args:
-            genome: raw or canonical.
-            steps: EM steps; `None`: as many as an evaluation takes.
+        `steps` `None`: as many EM steps as an evaluation takes.
         """
         canonical = self.space.canonical(genome)
         with one_thread():
@@ -182,11 +176,7 @@ class MixtureProblem:
     def heaviest(self, count: int, *, steps: int | None = None) -> tuple[int, ...]:
         """Return the functions with the largest shared weights among all, ascending, from 1.
 
-        Among functions that are alike, several can be heavy.
-
-        Args:
-            count: number of functions; K must be N.
-            steps: EM steps; `None`: as many as an evaluation takes.
+        Among functions that are alike, several can be heavy. K must be N; `steps` as for `weights`.
         """
         shared = self.weights(self.all_functions()[0], steps=steps).shared[1:]
         chosen = np.argsort(-shared, kind="stable")[:count] + 1
@@ -195,9 +185,7 @@ class MixtureProblem:
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Score genomes, in the order given; a genome that occurs twice is computed once.
 
-        Args:
-            genomes: raw or canonical, from `space`.
-            fidelity: one of `fidelities`; every fourth, second or single block is used.
+        Genomes may be raw or canonical. A fidelity uses every fourth, every second or every block.
 
         Raises:
             GenomeError: a genome that is not of this space.

@@ -29,12 +29,7 @@ _ROUNDING = 1e-9
 def function_features(
     probabilities: npt.NDArray[np.float32], *, coordinates: int = _COORDINATES
 ) -> npt.NDArray[np.float64]:
-    """Return the features of functions, `(N, min(N, coordinates))`.
-
-    Args:
-        probabilities: of the targets, `(N, n)`.
-        coordinates: d.
-    """
+    """Return `(N, min(N, coordinates))` features from the targets' probabilities, `(N, n)`."""
     logs = np.maximum(probabilities, _LOWEST, dtype=np.float64)
     np.log(logs, out=logs)
     logs -= logs.mean(axis=0)

@@ -62,11 +62,7 @@ class CountedFunction(BasisFunction, Protocol):
 
 
 class Neural:
-    """A network's softmax as a basis function: a crystalline GPT, or AdamW's GPT-2 in the hybrid.
-
-    Args:
-        model: the network.
-    """
+    """The softmax of a network as a function: the crystalline GPT, in the hybrid AdamW's GPT-2."""
 
     family = "neural"
 

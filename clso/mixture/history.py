@@ -51,7 +51,6 @@ class HistoryCounts:
     """How often each context of 1, 2 and 3 tokens occurs in a text with a token after it.
 
     Args:
-        vocab_size: V.
         keys: for each length, the distinct contexts as numbers in base V, the last token as the
             highest digit, sorted.
         counts: for each length, how often each context occurs.

@@ -66,9 +66,7 @@ class CrystallineMixture:
         name: `mixture` or `hybrid`.
         functions: the picked functions; the uniform function is added before them.
         weights: of the uniform function and the picked functions, in this order.
-        bucketing: which contexts share weights.
         history: counts that the buckets are computed from.
-        vocab_size: V.
 
     Raises:
         ValueError: weights for another number of functions or buckets.
@@ -100,10 +98,8 @@ class CrystallineMixture:
     def save(self, path: Path, tokenizer: Tokenizer, *, block_size: int) -> None:
         """Write the model and its tokenizer to a folder; an existing folder is replaced.
 
-        Args:
-            path: the folder; written beside its target, then renamed.
-            tokenizer: saved with the model.
-            block_size: T, the longest context.
+        The folder is written beside its target, then renamed. T, `block_size`, is the longest
+        context.
 
         Raises:
             ArtifactError: the folder cannot be written.
@@ -121,11 +117,7 @@ class CrystallineMixture:
             atomic_write_json(folder / "config.json", config)
 
     def write_arrays(self, folder: Path) -> dict[str, Any]:
-        """Write arrays and networks into an existing folder.
-
-        Returns:
-            The JSON values by name that `config.json` must have to load them.
-        """
+        """Write arrays and networks into a folder; return the values that `config.json` needs."""
         store: Arrays = {}
         functions = []
         for function in self.functions[1:]:

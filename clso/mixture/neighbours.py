@@ -51,11 +51,8 @@ class NeighbourCounts(NamedTuple):
     ) -> NeighbourCounts:
         """Count the pairs of a text; no pair spans two streams.
 
-        Args:
-            streams: the text.
-            seen: the tokens that occur in it, sorted, `(n,)`.
-            vocab_size: V.
-            offset: the distance from x to y, 1 or more.
+        `seen` are its distinct tokens, sorted, `(n,)`; `offset`, 1 or more, is the distance from x
+        to y.
         """
         keys, counts = count_pairs(streams, vocab_size, offsets=(offset,))
         number = np.zeros(vocab_size, dtype=np.int64)
@@ -73,9 +70,7 @@ class NeighbourCounts(NamedTuple):
 
         .. math:: \log p(c' \mid c) = \log \frac{n(c, c') + 5 \, p(c')}{n(c) + 5}
 
-        Args:
-            labels: the class of each seen token, `(n,)`.
-            n_classes: C.
+        `labels` has the class of each seen token, `(n,)`.
         """
         keys = labels[self.first] * n_classes + labels[self.second]
         counts = np.bincount(keys, self.counts, n_classes * n_classes)
@@ -106,10 +101,7 @@ def neighbour_vectors(
     .. math:: \max(\mathrm{PMI}(x, y), 0) \, \frac{n(x, y)}{n(x, y) + 2}, \qquad
         \mathrm{PMI}(x, y) = \log \frac{n(x, y)}{n(x) \, p(y)}
 
-    Args:
-        neighbours: the counts of each offset.
-        counts: how often each seen token occurs, `(n,)`, above 0.
-        rng: draws the start of the decomposition.
+    `counts` has n(x) of each seen token, `(n,)`, above 0.
 
     Source: Levy and Goldberg 2014 (PMI); Halko, Martinsson and Tropp 2011, algorithm 4.4.
     """

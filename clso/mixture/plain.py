@@ -87,12 +87,7 @@ class PlainFunction(ABC):
         return probability
 
     def check(self, inputs: Int64Array, targets: Int64Array, scored: FloatArray) -> None:
-        """Check at some positions that distributions are proper and that `scored` agrees.
-
-        Args:
-            inputs: `(B, T)`.
-            targets: `(B, T)`.
-            scored: the result of `target_probabilities`, `(B, T)`.
+        """Check at some positions that distributions are proper and agree with `scored`, `(B, T)`.
 
         Raises:
             WorkError: a distribution is not `(V,)`, is negative somewhere, does not sum to 1, or

@@ -55,10 +55,7 @@ class TokenShapes:
     .. math:: p(c \mid h_k) = \frac{n(c, h_k) + 10 \, p(c \mid h_{k+1})}{n(h_k) + 10}
 
     from the coarsest shape to the finest, with p(c | h_5) = p(c). n(c, h_k) counts the distinct
-    tokens of class c and shape h_k.
-
-    Args:
-        token_texts: the bytes that each token stands for, V of them.
+    tokens of class c and shape h_k. `token_texts` has the bytes of each of the V tokens.
 
     Attributes:
         numberings: the four numberings, finest first.
@@ -88,10 +85,7 @@ class TokenShapes:
     def likeliest_classes(self, seen: Int64Array, labels: Int64Array, n_classes: int) -> Int64Array:
         """Return the class with the largest p(c | h_1) for each token, `(V,)`.
 
-        Args:
-            seen: the seen tokens, `(n,)`.
-            labels: their classes, `(n,)`.
-            n_classes: C.
+        `labels` are the classes of the seen tokens, `(n,)`.
         """
         likeliest = self._by_shape(seen, labels, n_classes, left_out=0).argmax(axis=1)
         return np.asarray(likeliest[self.numberings[0]])

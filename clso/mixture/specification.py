@@ -86,12 +86,7 @@ _KINDS: Registry[_FunctionKind] = Registry(
 
 @dataclass(frozen=True)
 class FunctionSpec:
-    """A parsed function name.
-
-    Attributes:
-        settings: of the kind's own type.
-        kind: fits and loads the function.
-    """
+    """A parsed function name: its settings, and the kind that fits and loads the function."""
 
     settings: FunctionSettings
     kind: _FunctionKind
@@ -119,11 +114,7 @@ class FunctionSpec:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], arrays: Arrays) -> CountedFunction:
-        """Build a stored count, pointer, constant or plain function again.
-
-        Args:
-            spec: from the function's `spec`.
-            arrays: from its `to_arrays`.
+        """Build a stored count, pointer, constant or plain function from `spec` and `to_arrays`.
 
         Raises:
             ArtifactError: an array is missing or does not fit, or the name is not a function's.
@@ -152,10 +143,8 @@ def fit_functions(
     Args:
         names: as `FunctionSpec.parse` reads them.
         streams: the text; no context spans two streams.
-        vocab_size: V.
         class_maps: the class of each token, `(V,)` integers per name.
         workspace: a folder for temporary files when the text is large.
-        reporter: shows the progress of counting.
 
     Raises:
         ConfigError: a name is wrong, or its class map is missing or not `(V,)`.

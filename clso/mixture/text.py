@@ -49,12 +49,10 @@ class FittingText:
 
     Args:
         streams: the text; no count spans two streams.
-        vocab_size: V.
         class_maps: the class of each token, `(V,)` integers from 0, by the name of the map.
         wanted: all functions that are fitted on the text.
         workspace: a folder for temporary files when the text is large; `None`: all in memory.
         memory_bytes: the working memory for sorting n-grams.
-        reporter: shows the progress of counting.
     """
 
     def __init__(
@@ -115,10 +113,8 @@ class FittingText:
             p(c' \mid c) = \frac{n(c, c') + m \, p(c')}{n(c) + m}, \qquad
             m = 10, \epsilon = 10^{-4}
 
-        Args:
-            first: the class map of the earlier token, with C classes.
-            second: the class map of the later token, with C' classes.
-            offset: the distance of the two tokens; 1: neighbours.
+        `first` is the class map of the earlier token, with C classes, `second` that of the later
+        one, with C' classes; at `offset` 1 they are neighbours.
         """
         return self.once(
             ("lift", first, second, offset),
@@ -126,11 +122,7 @@ class FittingText:
         )
 
     def successors(self, name: str) -> tuple[Int64Array, npt.NDArray[np.uint32]]:
-        """Return how often each class of a map follows each token.
-
-        Returns:
-            The distinct pairs as sorted keys `x * C + c`, `(n_pairs,)`, and their counts.
-        """
+        """Return the pairs of a token x and a next class c, sorted keys `x * C + c`, and counts."""
         return self.once(("successors", name), lambda: self._count_successors(self.class_map(name)))
 
     def once(self, key: Hashable, count: Callable[[], T]) -> T:

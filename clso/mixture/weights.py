@@ -112,7 +112,6 @@ class MixtureWeights:
         Args:
             columns: the targets' probabilities, `(K, n)` float32. Row 0 is the uniform function,
                 so that no target has probability 0.
-            order: the buckets of the n contexts.
             smoothing: alpha, in contexts.
             steps: EM steps for the shared weights, and again for each bucket.
         """

@@ -49,7 +49,6 @@ def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = No
 
     Args:
         function: its pattern is `kn()`, `kn(1)`, `kn(1,2)`, ...
-        path: the file.
         words: the text of each token, `(V,)`; `None`: `t0`, `t1`, ...
 
     Raises:

@@ -27,11 +27,7 @@ _MOST_TOKENS: Final = (1 << 32) - 1
 
 
 class Corpus:
-    """All tokens of a text, and the class maps that they may be seen through.
-
-    Args:
-        text: the streams with their class maps, and where large arrays may be kept.
-        class_names: the class maps that the counts need.
+    """All tokens of a text, and the class maps `class_names` that they may be seen through.
 
     Raises:
         ConfigError: a class map is missing, or is not a class for each token.

@@ -34,12 +34,7 @@ _ONES_AND_TWOS = np.array([0, 1, 1 << _HALF, 0])
 
 
 class CountTable:
-    """The counts after all contexts of one level.
-
-    Args:
-        rows: the symbols that follow each context.
-        counts: c(h, y) of each entry of `rows`, `(n_entries,)`, 1 or more.
-    """
+    """The counts c(h, y) after all contexts of a level, 1 or more; one per entry of `rows`."""
 
     def __init__(self, rows: Rows, counts: UnsignedArray) -> None:
         self.rows = rows
@@ -51,10 +46,7 @@ class CountTable:
     ) -> CountTable:
         """Return the table that has the contexts of all parts, one part after another.
 
-        Args:
-            parts: number of contexts and keys of each part, as in `Rows.from_parts`, and the
-                count of each key.
-            alphabet: the number of symbols.
+        A part is its number of contexts, its keys as in `Rows.from_parts`, and a count per key.
         """
         all_counts: list[UnsignedArray] = [np.empty(0, np.uint8)]
 
@@ -96,12 +88,7 @@ class CountTable:
         return np.asarray(sums[starts[1:]] - sums[starts[:-1]])
 
     def discounted(self, entries: Int64Array | slice, totals: FloatArray | float) -> FloatArray:
-        """Return (c(h, y) - D) / c(h) of entries, `(n,)`.
-
-        Args:
-            entries: their entry numbers.
-            totals: c(h) of each entry, or the one c(h) of all entries.
-        """
+        """Return (c(h, y) - D) / c(h) of entries by number, `(n,)`; `totals` has c(h)."""
         counts = self.counts[entries]
         return np.asarray((counts - self.discounts[np.minimum(counts, 3)]) / totals)
 

@@ -50,8 +50,6 @@ class _Part(NamedTuple):
     """The positions whose context has a number from `low` to `high` (exclusive).
 
     Attributes:
-        low: the first context number.
-        high: the end of the context numbers.
         pieces: ranges of positions (start, stop, indices); `indices` are the chosen positions,
             counted from start.
     """
@@ -83,10 +81,8 @@ class Context:
     Without further arguments this is the empty prefix, with one context for all positions.
 
     Args:
-        corpus: the text.
         ids: the number of the context at each position, `(N,)`, undefined where the context
             would reach over the start of the stream; `None`: all positions have context 0.
-        n_contexts: the number of distinct contexts.
         span: the largest offset of the prefix.
     """
 
@@ -151,10 +147,8 @@ class Context:
         .. math:: c(h, y) = |\{x : c(h x, y) > 0\}|
 
         for a shorter context h, a symbol x of the last element and a predicted symbol y.
-
-        Args:
-            raw: the counts after the contexts of this prefix.
-            rows: the table that leads from the shorter contexts to them (`extended`).
+        `raw` are the counts after the contexts of this prefix; `rows` leads to these contexts from
+        the shorter ones (`extended`).
 
         Source: Kneser and Ney 1995.
         """

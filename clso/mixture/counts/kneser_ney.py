@@ -50,8 +50,6 @@ class KneserNey:
     """A model of the next token by the counts of one pattern.
 
     Args:
-        pattern: the elements of the context, and the class target.
-        vocab_size: V.
         tables: the pattern's contexts, counts and class maps, among others; kept, not copied.
 
     Attributes:
@@ -140,13 +138,7 @@ class KneserNey:
     def probabilities_at(
         self, inputs: Int64Array, positions: Int64Array, targets: Int64Array
     ) -> FloatArray:
-        """Return p(targets) at chosen positions, `(n,)`.
-
-        Args:
-            inputs: blocks, `(B, T)`.
-            positions: indices into `inputs.reshape(-1)`, `(n,)`.
-            targets: the token after each of these positions, `(n,)`.
-        """
+        """Return p(targets) at `positions`, `(n,)` indices into `inputs.reshape(-1)`."""
         symbols = self._symbols(self.pattern.target, targets)
         probability: FloatArray = self.base[symbols]
         for level, active, rows in self.walk(inputs, positions):
@@ -191,9 +183,7 @@ class KneserNey:
     ) -> Iterator[tuple[int, Int64Array, Int64Array]]:
         """Follow the contexts of positions from short to long, as far as they occur in the text.
 
-        Args:
-            inputs: blocks, `(B, T)`.
-            positions: indices into `inputs.reshape(-1)`, `(n,)`.
+        `positions` are indices into `inputs.reshape(-1)`, `(n,)`.
 
         Yields:
             A level k = 1, 2, ...; the indices into `positions` whose context of length k occurs;
@@ -240,11 +230,7 @@ class KneserNey:
 
     @classmethod
     def from_arrays(cls, spec: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Rebuild the stored function, equal to the last bit.
-
-        Args:
-            spec: what `spec` returned.
-            arrays: what `to_arrays` returned, of this function and perhaps of others.
+        """Rebuild the stored function, equal to the last bit; `arrays` may hold more than its own.
 
         Raises:
             ArtifactError: an array is missing, or does not fit the others.

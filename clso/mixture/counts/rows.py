@@ -49,10 +49,8 @@ class Rows:
     def from_parts(cls, parts: Iterable[tuple[int, KeyArray]], alphabet: int) -> Rows:
         """Return the table that has the rows of all parts, one part after another.
 
-        Args:
-            parts: for each part, the number of its rows, and its entries as increasing keys
-                `row << symbol_bits(alphabet) | symbol`, where row 0 is the first of the part.
-            alphabet: the number of symbols.
+        A part is its number of rows and its entries, as increasing keys
+        `row << symbol_bits(alphabet) | symbol`, where row 0 is the first of the part.
         """
         bits = symbol_bits(alphabet)
         degrees: list[UnsignedArray] = [np.empty(0, np.uint8)]

@@ -122,13 +122,7 @@ class _Counter:
     def count(
         self, prefix: tuple[Element, ...], context: Context, patterns: Sequence[Pattern]
     ) -> None:
-        """Count after a prefix, then after all longer prefixes.
-
-        Args:
-            prefix: the first elements of all patterns.
-            context: the contexts of the prefix.
-            patterns: every pattern that begins with the prefix.
-        """
+        """Count after a prefix, then after longer ones; `patterns` are all that begin with it."""
         tables, length = self._tables, len(prefix)
         for target in dict.fromkeys(pattern.target for pattern in patterns):
             pattern = Pattern(prefix, target)

@@ -36,7 +36,6 @@ class BlockFunction(ABC):
     """A basis function of the tokens of the block so far; it scores a view of blocks at a time.
 
     Args:
-        settings: the parsed name.
         unigram: p(y), `(V,)`; kept, not copied.
     """
 

@@ -35,9 +35,7 @@ def _rarity(unigram: FloatArray, idf: float) -> FloatArray:
 class Cache(Pointer):
     r"""A recency cache: :math:`w(t, s) = \lambda^{t - s} \, p(x_s)^{-\mathrm{idf}}`.
 
-    Args:
-        settings: half-life and idf.
-        unigram: p, `(V,)`.
+    p is the unigram, `(V,)`.
 
     Source: Kuhn and De Mori 1990 (cache); Clarkson and Robinson 1997 (decay).
     """
@@ -79,7 +77,6 @@ class Gated(Pointer):
         \mathrm{lift}(c(x_s) \mid c(x_t))^{\mathrm{power}}
 
     Args:
-        settings: class map, half-life, idf and power.
         unigram: p, `(V,)`.
         classes: c, `(V,)`.
         lift: the lift of neighbouring classes, `(C, C)`; see `FittingText.lift`.

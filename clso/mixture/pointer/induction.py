@@ -21,9 +21,7 @@ class Induction(Pointer):
 
     .. math:: w(t, s) = \lambda^{t - s} \, [x_{s-n} .. x_{s-1} = x_{t-n+1} .. x_t]
 
-    Args:
-        settings: n and decay.
-        unigram: the prediction where the last n tokens are new in the block, `(V,)`.
+    Where the last n tokens are new in the block, the unigram predicts, `(V,)`.
 
     Source: Olsson et al. 2022, "In-context learning and induction heads" (the mechanism).
     """

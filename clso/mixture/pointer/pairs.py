@@ -38,12 +38,7 @@ class Pairs(NamedTuple):
 
 
 class BlockView:
-    """Some blocks with the token after each position, and pairs that several pointers look up.
-
-    Args:
-        inputs: tokens, `(B, T)`.
-        targets: the token after each position, `(B, T)`.
-    """
+    """Blocks `(B, T)`, the token after each position, and pairs that several pointers look up."""
 
     def __init__(self, inputs: Int64Array, targets: Int64Array) -> None:
         self.inputs = inputs
@@ -61,11 +56,9 @@ class BlockView:
 
     @classmethod
     def match_lengths(cls, inputs: Int64Array, longest: int) -> npt.NDArray[np.int8]:
-        """Return the largest n for which the last n tokens occurred earlier in the block.
+        """Return the largest n up to `longest` whose last n tokens occurred before, `(B, T)`.
 
-        Args:
-            inputs: blocks, `(B, T)`; the result has the same shape.
-            longest: the largest n that is tried.
+        Before means earlier in the block.
         """
         lengths = np.zeros(inputs.shape, dtype=np.int8)
         for blocks, view in cls.cut(inputs, inputs):

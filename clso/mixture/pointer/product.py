@@ -50,8 +50,6 @@ class Product(BlockFunction):
         p(c \mid c') = \frac{n(c', c) + 10 \, u(c)}{n(c') + 10}, \qquad \kappa = 40
 
     Args:
-        settings: class maps and A.
-        unigram: p(y), `(V,)`.
         classes: the map a, `(V,)`.
         via: the map b, `(V,)`.
         successors: keys and counts of n(x, c), as `FittingText.successors` returns them.
