@@ -31,13 +31,9 @@ def save_gpt2(
     path: Path,
     descriptions: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write model and tokenizer to a folder; an existing folder is replaced.
+    """Write model and tokenizer (`None`: no tokenizer) to a folder; an existing folder is replaced.
 
-    Args:
-        model: the model to save.
-        tokenizer: saved in the same folder; `None` saves no tokenizer.
-        path: the folder; a temporary folder beside it is written first, then renamed.
-        descriptions: further files, by name: their JSON values.
+    `descriptions` are the JSON values of further files, by name.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -96,11 +92,7 @@ def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
 
 
 def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
-    """Open a folder with a GPT-2 checkpoint; the network is not used.
-
-    Args:
-        path: the folder.
-        remedy: how to make the checkpoint, for the second line of an error.
+    """Open a folder with a GPT-2 checkpoint, without the network; `remedy` says how to make it.
 
     Raises:
         ArtifactError: there is no checkpoint, or it is damaged.

@@ -84,8 +84,7 @@ def count_pairs(
 ) -> tuple[Int64Array, Int64Array]:
     """Count the pairs of tokens at the given distances, by default the pairs of neighbours.
 
-    Returns:
-        The distinct pairs as sorted keys `x * V + y`, `(n_pairs,)`, and their counts.
+    The result is the distinct pairs as sorted keys `x * V + y`, `(n_pairs,)`, and their counts.
     """
     if vocab_size > _LARGEST_VOCABULARY:
         raise ValueError(f"vocab_size {vocab_size} is too large to number its pairs")

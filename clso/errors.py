@@ -18,12 +18,8 @@ __all__ = [
 class ClsoError(Exception):
     """An error that the user can correct; the command line prints it without a traceback.
 
-    Attributes:
-        exit_status: of the command line: 2 for a user's mistake, 1 for a failure of the work.
-
-    Args:
-        message: what was wrong, where, and what was expected.
-        remedy: what to do, as an instruction.
+    `message` says what was wrong, where, and what was expected; `remedy` what to do, as an
+    instruction. `exit_status` of the command line is 2 for a user's mistake, 1 for failed work.
     """
 
     exit_status: ClassVar[int] = 2

@@ -30,11 +30,7 @@ __all__ = ["Bigram", "Uniform", "Unigram"]
 
 
 class Uniform:
-    """All tokens have equal probability: `p(y) = 1 / V`.
-
-    Args:
-        vocab_size: V.
-    """
+    """All tokens have equal probability: `p(y) = 1 / V`."""
 
     name = "uniform"
     family = "constant"
@@ -74,11 +70,7 @@ class Uniform:
 class Unigram:
     """The smoothed frequency of a token, in every context.
 
-    Args:
-        p: the distribution, `(V,)`, every token above 0; kept, not copied.
-
-    Attributes:
-        log_p: its logarithm, `(V,)`.
+    `p` is the distribution, `(V,)`, every token above 0, and is not copied; `log_p` is its log.
     """
 
     name = "unigram"
@@ -169,7 +161,6 @@ class Bigram:
     Args:
         keys: the distinct pairs `x * V + y`, sorted, `(n_pairs,)`.
         counts: how often each occurs, `(n_pairs,)`.
-        vocab_size: V.
 
     Source: Chen and Goodman 1999, section 3.
     """

@@ -69,16 +69,10 @@ class Sampling:
         n_positions: int,
         end_token_id: int,
     ) -> Iterator[int]:
-        """Yield the tokens that continue a prompt, up to the end token or `max_tokens`.
+        """Yield the tokens that continue a prompt, up to `max_tokens` or the end token (left out).
 
-        The same settings and arguments give the same tokens.
-
-        Args:
-            model: gives the distributions.
-            prompt: its tokens. An empty prompt means the beginning of a document: the model sees
-                the end token alone.
-            n_positions: how many of the last tokens the model sees.
-            end_token_id: ends the text and is not yielded.
+        The model sees the last `n_positions` tokens, and for an empty prompt (the beginning of a
+        document) the end token alone. The same settings and arguments give the same tokens.
         """
         rng = np.random.default_rng(self.seed)
         history = list(prompt) or [end_token_id]
@@ -117,11 +111,9 @@ class Sampling:
 
 
 def decoded(tokens: Iterable[int], token_texts: Sequence[bytes]) -> Iterator[str]:
-    """Yield the text of tokens as they come. A character is yielded with its last byte.
+    """Yield the text of tokens as they come; `token_texts` are the UTF-8 bytes of all V tokens.
 
-    Args:
-        tokens: byte-level tokens; several tokens may share one character.
-        token_texts: the UTF-8 bytes of each token, V of them.
+    Several tokens may share one character, which is yielded with its last byte.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for token in tokens:

@@ -41,16 +41,12 @@ class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-cal
     """The `config.json` of a mixture; `clso.mixture.model` writes it.
 
     Attributes:
-        format_version: of the folder.
         name: `mixture` or `hybrid`.
-        vocab_size: V.
         n_positions: the longest context.
         bucketing: which contexts share weights.
         functions: specification and array names of each basis function.
         history: array names of the bucket counts.
         weights: array names of the weights.
-        bos_token_id: begins texts.
-        eos_token_id: ends texts.
     """
 
     model_type = MODEL_TYPE
@@ -67,12 +63,7 @@ class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-cal
 
 
 class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
-    """A crystalline mixture or hybrid that `transformers` runs and generates with.
-
-    Args:
-        config: of the folder that the mixture was loaded from.
-        mixture: gives the distributions.
-    """
+    """A crystalline mixture or hybrid that `transformers` runs and generates with."""
 
     config_class = CrystallineMixtureConfig
     base_model_prefix = ""
@@ -95,13 +86,10 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         subfolder: str = "",
         **options: object,
     ) -> Self:
-        """Open a folder that a run or `save_pretrained` wrote.
+        """Open a folder that a run or `save_pretrained` wrote; names on the Hub are not looked up.
 
-        Args:
-            pretrained_model_name_or_path: the folder; names on the Hub are not looked up.
-            config: the folder's configuration, if it was read before.
-            subfolder: of that folder.
-            options: options on tensors (`dtype`, `device_map`, ...) have no effect on counts.
+        `config` is the folder's configuration, if it was read before; `subfolder` is in the folder.
+        Options on tensors (`dtype`, `device_map`, ...) have no effect on counts.
 
         Raises:
             ArtifactError: the mixture is missing, damaged, or of another version.
@@ -121,9 +109,8 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> None:
         """Write the model to a folder and keep its other files; the tokenizer is saved apart.
 
-        Args:
-            save_directory: created if it does not exist.
-            options: options on tensors (`max_shard_size`, ...) have no effect on counts.
+        The folder is made if it is missing. Options on tensors (`max_shard_size`, ...) have no
+        effect on counts.
 
         Raises:
             ValueError: `push_to_hub` is set; call the method of that name instead.

@@ -23,13 +23,7 @@ _REMEDY = "make it again with the command that made the run"
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model with its tokenizer.
-
-    Attributes:
-        model: gives the distribution of the next token.
-        tokenizer: the tokenizer of the data that the model was made from.
-        n_positions: T, the longest context that the model was made for.
-    """
+    """A model, the tokenizer of its data, and `n_positions`, its longest context T."""
 
     model: GenerativeModel
     tokenizer: Tokenizer

@@ -115,12 +115,9 @@ def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
 
 
 def validate_as(section: type[S], values: object, tag: str) -> S:
-    """Validate values as a section that was chosen by one of them, such as a plug-in's name.
+    """Validate plain values as a section that one of them chose, such as a plug-in's name.
 
-    Args:
-        section: the chosen section.
-        values: plain values by name.
-        tag: begins the location of every mistake.
+    `tag` begins the location of every mistake.
 
     Raises:
         ValidationError: values are wrong. A field's validator may pass the error on; then the

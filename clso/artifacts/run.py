@@ -36,12 +36,7 @@ __all__ = ["Run", "RunFolder", "load_run"]
 
 @dataclass(frozen=True)
 class _PartSink:
-    """Stores a search's records, one part per generation.
-
-    Args:
-        folder: the run's folder.
-        family: the model family of the search, which names the folder of its parts.
-    """
+    """Stores the records of one family's search, one part per generation."""
 
     folder: RunFolder
     family: str
@@ -148,12 +143,7 @@ class RunFolder:
 
 
 class _Table(cached_property[pa.Table]):
-    """A table of a run, read when it is first used.
-
-    Args:
-        command: makes the table.
-        rows: says what one row is.
-    """
+    """A table of a run, read when first used; `command` makes it, `rows` says what a row is."""
 
     def __init__(self, command: str, rows: str) -> None:
         super().__init__(lambda run: run.table(self.attrname))

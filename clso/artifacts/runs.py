@@ -22,14 +22,12 @@ _IDENTITY = ("run_id", "seed", "model")
 def load_runs(out: str | Path) -> pa.Table:
     """Return a row per stored run, the oldest first.
 
-    The columns are `run_id`, `name`, `seed`, `status`, `error`, `stages`, `path`; then the
-    configuration with dotted names (`search.population`), lists as JSON; then the results of each
-    model (`mixture.test_loss`, in nats per token; `mixture.energy_j`). A value that a run lacks is
-    null. `status` is `finished`, `unfinished` (there are no results, or a stage is not done) or
+    `out` is the output folder (`artifacts`), or the folder of the runs in it. The columns are
+    `run_id`, `name`, `seed`, `status`, `error`, `stages`, `path`; then the configuration with
+    dotted names (`search.population`), lists as JSON; then the results of each model
+    (`mixture.test_loss`, in nats per token; `mixture.energy_j`). A value that a run lacks is null.
+    `status` is `finished`, `unfinished` (there are no results, or a stage is not done) or
     `damaged`, with the reason in `error`. A folder without a manifest is not a run.
-
-    Args:
-        out: the output folder (`artifacts`), or the folder of the runs in it.
     """
     root = Path(out)
     rows = [_row(path) for path in Run.folders(root / "runs" if (root / "runs").is_dir() else root)]

@@ -120,14 +120,10 @@ def read_table(path: Path, schema_name: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class Parts:
-    """A growing table: the files `part-00007.parquet` of one folder, one per generation.
+    """A growing table: files `part-00007.parquet` in a folder or below it, one per generation.
 
     Writing a part again replaces it, so a resumed search repeats its last generation without
     harm. `compact` turns the folder into one file when the stage ends.
-
-    Args:
-        folder: of the parts, also in folders of their own below it.
-        schema_name: the schema of all parts.
     """
 
     folder: Path
@@ -160,14 +156,10 @@ class Parts:
         return pa.concat_tables(tables) if tables else schema(self.schema_name).empty_table()
 
     def compact(self, target: Path, beside: pa.Table | None = None) -> pa.Table:
-        """Turn the parts into one file, then remove their folder; return the table.
+        """Turn the parts into the file `target`, which is replaced, then remove their folder.
 
-        After an interruption at any point it may be called again: without parts, the target
-        stays as it is.
-
-        Args:
-            target: the file; it is replaced.
-            beside: rows that come before the rows of the parts.
+        The returned table has the rows of `beside` before those of the parts. After an
+        interruption at any point it may be called again: without parts, the target stays as it is.
 
         Raises:
             ArtifactError: as for `read_table` and `write_table`.

@@ -33,10 +33,9 @@ class EvaluationSettings(Section):
     batches: Count = 10
 
     def fixed_batches(self, split: _Blocks, seed: int) -> tuple[Int64Array, Int64Array]:
-        """Draw blocks without replacement, once for all individuals (common random numbers).
+        """Draw inputs and targets, each `(batches, batch_size, T)`, once for all individuals.
 
-        Returns:
-            Inputs and targets, each `(batches, batch_size, T)`.
+        Blocks are drawn without replacement (common random numbers).
 
         Raises:
             DataError: the split has too few blocks.

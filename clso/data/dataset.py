@@ -41,7 +41,6 @@ class TokenSplit:
 
     Attributes:
         name: one of `SPLITS`.
-        stream: the split's tokens.
         document_ids: of its documents in order, `(n,)`.
         document_starts: position in the stream at which each document starts, `(n,)`.
         block_size: T, targets per block.
@@ -90,8 +89,7 @@ class TokenSplit:
     def spread_blocks(self, tokens: int | None) -> tuple[Int64Array, Int64Array]:
         """Return inputs and targets of blocks spread evenly over the view.
 
-        Args:
-            tokens: targets at least, as far as there are so many; `None`: all blocks.
+        They have at least `tokens` targets, if there are so many; `None`: all blocks.
         """
         wanted = self.n_blocks if tokens is None else -(-tokens // self.block_size)
         count = min(wanted, self.n_blocks)
@@ -151,9 +149,7 @@ class Dataset:
     """A prepared data set; `DatasetRecipe.prepare` builds it, `Dataset.load` opens it again.
 
     Attributes:
-        path: its folder.
         manifest: source of the text, digests and counts (`manifest.json`).
-        tokenizer: the vocabulary.
         splits: a `TokenSplit` per name in `SPLITS`, with all its whole blocks.
     """
 
@@ -215,11 +211,8 @@ class Dataset:
     def budget(self, train_tokens: int | None) -> dict[str, TokenSplit]:
         """Return the splits, with train and tune together cut to a budget of distinct tokens.
 
-        Both are cut in proportion to their sizes, to whole blocks. Validation and test stay as
-        they are.
-
-        Args:
-            train_tokens: targets of train plus tune at most; `None`: all of them.
+        Both are cut in proportion to their sizes, to whole blocks with at most `train_tokens`
+        targets together; `None`: they are not cut. Validation and test stay as they are.
 
         Raises:
             DataError: train and tune have fewer tokens, or the budget is less than two blocks.

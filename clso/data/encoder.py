@@ -32,11 +32,7 @@ TokenArray = npt.NDArray[np.uint32]
 
 
 class StreamEncoder:
-    """Turns runs of text into tokens, an end token after every extent.
-
-    Args:
-        tokenizer: a byte-level BPE with GPT-2's pre-tokenization.
-    """
+    """Makes tokens of a byte-level BPE with GPT-2's pre-tokenization, an end token per extent."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -50,11 +46,7 @@ class StreamEncoder:
         self._lengths = np.ones(1, np.int64)
 
     def encode(self, runs: Sequence[TextRun]) -> tuple[TokenArray, Int64Array]:
-        """Tokenize a batch of runs.
-
-        Returns:
-            The tokens, `(n,)`, and their number per run, `(len(runs),)`, end tokens included.
-        """
+        """Return the tokens, `(n,)`, and how many each run has, `(len(runs),)`, with end tokens."""
         text = b"".join(run.text for run in runs)
         run_starts = np.cumsum([0, *(len(run.text) for run in runs)])
         mask = boundary_mask(np.frombuffer(text, np.uint8))

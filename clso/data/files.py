@@ -48,15 +48,11 @@ _DAMAGE = (
 class FileReader:
     """Streams the documents of files.
 
-    `.jsonl`, `.ndjson`, `.json` (an object per line) and `.parquet` hold a document per row, or
-    per run of rows that agree in `document_fields`, joined by line ends. Other files are UTF-8
-    text: one document, or one per article if the text starts with a WikiText heading. `.gz`,
-    `.bz2`, `.xz` and `.zst` are unpacked while reading; each member of a `.zip` is a file.
-
-    Args:
-        text_field: the field of a row that holds text.
-        document_fields: equal in all rows of a document; empty: one document per row.
-        find_articles: look for WikiText headings in plain text.
+    `.jsonl`, `.ndjson`, `.json` (an object per line) and `.parquet` hold a document per row, in
+    its field `text_field`. With `document_fields`, a document is a run of rows that agree in
+    them, joined by line ends. Other files are UTF-8 text: one document, or with `find_articles`
+    one per article if the text starts with a WikiText heading. `.gz`, `.bz2`, `.xz` and `.zst`
+    are unpacked while reading; each member of a `.zip` is a file.
     """
 
     text_field: str

@@ -63,9 +63,7 @@ def hub_is_reachable(timeout_s: float = _PROBE_TIMEOUT_S) -> bool:
 class HubCorpus:
     """A dataset of the Hugging Face hub; lines of a WikiText are joined to articles.
 
-    Args:
-        settings: the dataset.
-        cache_dir: the client's folder; `HF_DATASETS_CACHE` and `HF_HOME` take precedence.
+    `HF_DATASETS_CACHE` and `HF_HOME` take precedence over `cache_dir`, the client's folder.
     """
 
     class Settings(Section):

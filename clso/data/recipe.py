@@ -46,13 +46,7 @@ _SPLIT_STREAM = 0x5911  # separates this random stream from other uses of the sa
 
 @dataclass(frozen=True)
 class DatasetRecipe:
-    """Everything that decides the content of a data set.
-
-    Args:
-        data: source of the text, and its division.
-        tokenizer: the vocabulary.
-        seed: draws the split of each document.
-    """
+    """Everything that decides the content of a data set; `seed` draws each document's split."""
 
     data: DataSettings
     tokenizer: TokenizerSettings
@@ -72,11 +66,7 @@ class DatasetRecipe:
         return _Build(self, self.data.corpus(Path()), SILENT).fingerprint
 
     def prepare(self, root: Path, reporter: Reporter = SILENT) -> Dataset:
-        """Open the data set, building it first if it does not exist.
-
-        Args:
-            root: the folder of data sets; this one is `root / fingerprint`.
-            reporter: receives the progress.
+        """Open the data set `root / fingerprint`, building it first if it does not exist.
 
         Raises:
             DataError: the text cannot be read, or a split has less than one block.

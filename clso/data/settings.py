@@ -56,10 +56,7 @@ class DataSettings(Section):
         return self
 
     def corpus(self, hub_cache: Path) -> Corpus:
-        """Return the source of the text.
-
-        Args:
-            hub_cache: the folder in which the hub's client keeps its files.
+        """Return the source of the text; the hub's client keeps its files in `hub_cache`.
 
         Raises:
             DataError: a file or a package is missing.

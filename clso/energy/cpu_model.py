@@ -17,11 +17,8 @@ __all__ = ["CpuModelMeter"]
 class CpuModelMeter:
     """E = power_w * (CPU seconds of this process and of its finished children).
 
-    Other processes and the machine's idle power do not count. A child process counts once it has
-    ended and this process has waited for it.
-
-    Args:
-        power_w: watts per busy core.
+    `power_w` is in watts per busy core. Other processes and the machine's idle power do not count.
+    A child process counts once it has ended and this process has waited for it.
 
     Raises:
         MeterError: `power_w` is not a positive, finite number.

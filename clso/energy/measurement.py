@@ -108,13 +108,10 @@ class Measurement:
         return cls(duration_s=sum(part.duration_s for part in parts), devices=tuple(totals))
 
     def split(self, weights: Sequence[float]) -> list[Measurement]:
-        r"""Divide a measurement among pieces of work that were measured together.
+        r"""Divide a measurement among n pieces of work that were measured together.
 
-        Piece i gets :math:`w_i / \sum_j w_j` of the seconds and joules. If all weights are 0,
-        the pieces get equal shares.
-
-        Args:
-            weights: the size of each piece, such as its number of tokens, `(n,)`, >= 0.
+        Piece i of size :math:`w_i \ge 0`, such as its number of tokens, gets
+        :math:`w_i / \sum_j w_j` of the seconds and joules; if all weights are 0, an equal share.
         """
         total = sum(weights)
         fractions = [weight / total if total else 1 / len(weights) for weight in weights]

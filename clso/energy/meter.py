@@ -43,11 +43,9 @@ class Meter(Protocol):
 
 
 class Sampler:
-    """Calls a function periodically on its own thread, until closed.
+    """Calls a function every `period_s` seconds on its own thread, until closed.
 
-    Args:
-        sample: the function; its `MeterError` is ignored, because the next reading raises it again.
-        period_s: seconds between two calls.
+    A `MeterError` of the function is ignored, because the next reading raises it again.
     """
 
     def __init__(self, sample: Callable[[], object], period_s: float) -> None:

@@ -62,10 +62,8 @@ class Window:
 class EnergyMonitor:
     """Measures windows of work on any thread; windows may nest and overlap.
 
-    As a context manager it frees the meters' resources when the block ends.
-
-    Args:
-        meters: one per device; without meters, only durations are measured.
+    Each device has one meter; without meters, only durations are measured. As a context manager it
+    frees the meters' resources when the block ends.
 
     Raises:
         ValueError: a device has two meters, so its energy would count twice.

@@ -25,11 +25,7 @@ _REMEDY = "use energy.meter=auto or energy.meter=cpu_model"
 
 
 class NvmlMeter:
-    """The energy counter of one GPU.
-
-    Args:
-        index: the GPU's number in NVML's order (that of the PCI bus).
-        handle: NVML's handle of the GPU.
+    """The energy counter of the GPU with number `index` in NVML's order (that of the PCI bus).
 
     Raises:
         MeterError: the GPU has no such counter.

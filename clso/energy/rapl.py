@@ -27,12 +27,9 @@ _PERMISSION_REMEDY = (
 
 
 class RaplMeter:
-    """The counter of one zone, without its wrap-arounds.
+    """The counter of a zone's folder, without its wrap-arounds; its joules are those of `device`.
 
-    Args:
-        zone: the folder with `energy_uj` and `max_energy_range_uj`.
-        device: the name under which its joules are recorded.
-        read_every_s: seconds between the readings that watch for a wrap-around.
+    A thread reads it every `read_every_s` seconds, so that no wrap-around is missed.
 
     Raises:
         MeterError: the counter is missing or may not be read.

@@ -23,7 +23,6 @@ class ReplayMeter:
     """The energy of one device as recorded, linear between readings.
 
     Args:
-        device: the recorded device.
         elapsed_s: times of the readings, `(n,)`, increasing, n >= 2.
         energy_j: cumulative joules, `(n,)`, not decreasing.
         clock: returns the seconds since the replay began.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from clso.artifacts import Run
-from clso.report.formats import LOSS
+from clso.report.formats import LOSS, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import new_figure, styled
@@ -93,16 +93,13 @@ def _warm_start_sentence(manifest: Mapping[str, Any]) -> str:
         return ""
     scratch, start = LOSS.text(note["scratch_loss"]), LOSS.text(note["start_loss"])
     ended = LOSS.text(note["validation_loss"])
-    steps, n_steps = note["steps_to_scratch_loss"], note["n_steps"]
+    steps, budget = note["steps_to_scratch_loss"], counted(note["n_steps"], "step")
     if steps is None:
-        reached = f"does not reach the {scratch} of its best run from scratch in {n_steps:,} steps"
+        reached = f"does not reach the {scratch} of its best run from scratch in {budget}"
     elif steps == 0:
         reached = f"begins below the {scratch} of its best run from scratch"
     else:
-        reached = (
-            f"reaches the {scratch} of its best run from scratch within {steps:,} of {n_steps:,} "
-            "steps"
-        )
+        reached = f"reaches the {scratch} of its best run from scratch within {steps:,} of {budget}"
     return (
         f"From {Models(manifest).subject('gpt')} that the search found (validation loss {start}), "
         f"AdamW {reached}. Its best loss is {ended} ({note['trial']})."

@@ -28,6 +28,7 @@ __all__ = [
     "SHARE",
     "LossFormat",
     "NumberFormat",
+    "counted",
     "format_source",
 ]
 
@@ -76,6 +77,11 @@ class LossFormat:
             return NOT_MEASURED, ""
         interval = self.interval(difference.low, difference.high, signed=True)
         return self.signed(difference.mean), interval
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun, which has an s unless the number is one: `1 seed`."""
+    return f"{COUNT.text(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def format_source(source: str | None, estimated: bool | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clso.report.formats import COUNT, LOSS, PERPLEXITY, RATIO, SHARE
+from clso.report.formats import LOSS, PERPLEXITY, RATIO, SHARE, counted
 from clso.report.models import Models
 from clso.statistics.bootstrap import FLOORS
 
@@ -113,7 +113,7 @@ class _Words:
         times = f"{RATIO.text(factor)} times as high"
         perplexity = times if factor >= 2 else f"{SHARE.text(factor - 1)} higher"
         detail = (
-            f"On the same {COUNT.text(a['test_tokens'])} test tokens, {self._the(loser)} loses "
+            f"On the same {counted(a['test_tokens'], 'test token')}, {self._the(loser)} loses "
             f"{LOSS.text(abs(difference))} nats per token more than {self._the(winner)} "
             f"({_interval(row)}). Its perplexity is {perplexity}: "
             f"{PERPLEXITY.text(loser['perplexity'])} against "
@@ -194,5 +194,5 @@ def _interval(row: Row | None, *, signed: bool = False) -> str:
     zero = "; it contains zero" * (low <= 0.0 <= high)
     return (
         f"{SHARE.text(row['confidence'])} interval {LOSS.interval(low, high, signed=signed)}, "
-        f"paired bootstrap over {COUNT.text(row['n_units'])} {row['unit']}s{zero}"
+        f"paired bootstrap over {counted(row['n_units'], row['unit'])}{zero}"
     )

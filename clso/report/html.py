@@ -72,12 +72,7 @@ class ReportSection:
 
     @classmethod
     def of_settings(cls, run: Run, pairs: Sequence[tuple[str, str]] = ()) -> ReportSection:
-        """Return the section on a run's seed, host, versions and configuration.
-
-        Args:
-            run: where the manifest is from.
-            pairs: more labels and values, which come first.
-        """
+        """Return the section on `pairs`, then a run's seed, host, versions and configuration."""
         manifest = run.manifest
         versions = ", ".join(
             f"{name} {version}" for name, version in manifest.get("versions", {}).items()
@@ -106,16 +101,10 @@ class ReportSection:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page.
+    """A whole page; `title` is the browser's.
 
-    Attributes:
-        title: the browser's.
-        over: the line over the headline.
-        headline: the result in one sentence.
-        leads: sentences below it.
-        facts: label, value and remark of the figures at the top.
-        sections: the rest.
-        foot: the last line.
+    `over` stands over the headline, `leads` are sentences below it. `facts` are label, value and
+    remark of the figures at the top. `foot` is the last line.
     """
 
     title: str

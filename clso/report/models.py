@@ -32,11 +32,8 @@ _BUILT_IN: Final = {
 class Models:
     """Order, titles and colors of the models of one or several runs.
 
-    Args:
-        manifests: of the runs; without manifests, only built-in models are known.
-
-    Attributes:
-        hybrid_family: the model family that the hybrid adds AdamW's network to.
+    Without manifests, only built-in models are known. The hybrid adds AdamW's network to the model
+    of `hybrid_family`.
     """
 
     def __init__(self, *manifests: Mapping[str, Any]) -> None:

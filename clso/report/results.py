@@ -18,6 +18,7 @@ from clso.report.formats import (
     NOT_MEASURED,
     PERPLEXITY,
     SHARE,
+    counted,
     format_source,
 )
 from clso.report.html import Block, Picture, ReportSection
@@ -166,7 +167,7 @@ def comparison_table(run: Run) -> Table:
 def _interval(row: Row | None) -> Cell:
     if row is None:
         return NOT_MEASURED
-    units = f"{COUNT.text(row['n_units'])} {row['unit']}{'s' if row['n_units'] != 1 else ''}"
+    units = counted(row["n_units"], row["unit"])
     return LOSS.interval(row["ci_low"], row["ci_high"], signed=True), units
 
 

@@ -12,7 +12,16 @@ from typing import Any
 from clso.artifacts import Run
 from clso.report.baseline import baseline_section
 from clso.report.energy import energy_section
-from clso.report.formats import BYTES, COUNT, ENERGY, LOSS, PERPLEXITY, SHARE, format_source
+from clso.report.formats import (
+    BYTES,
+    COUNT,
+    ENERGY,
+    LOSS,
+    PERPLEXITY,
+    SHARE,
+    counted,
+    format_source,
+)
 from clso.report.headline import Headline
 from clso.report.html import Block, Page, ReportSection
 from clso.report.models import Models
@@ -79,7 +88,7 @@ def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
         every = [SearchSummary(run.evaluations, family).counts for family in families]
         scored = sum(counts.evaluated + counts.failed for counts in every)
         total = sum(counts.individuals for counts in every)
-        share = f"{scored:,} of {total:,} individuals"
+        share = f"{scored:,} of {counted(total, 'individual')}"
         facts.append(("individuals scored", SHARE.text(scored / total), share))
     return facts
 

@@ -42,7 +42,6 @@ class _SeedMean:
 
     Attributes:
         losses: L(m, s), in the order of the seeds.
-        mean: over seeds.
         against_rival: L(m, s) minus the loss of AdamW's GPT-2 with the same seed; `None` for AdamW
             itself, and if a run has no AdamW.
     """
@@ -60,11 +59,9 @@ class _BudgetPoint:
     Attributes:
         text: names the test text; only losses on the same text can be compared.
         series: the model, and for AdamW its passes over the data.
-        model: the model's name.
         train_tokens: distinct tokens to learn from.
-        test_loss: nats per token.
-        ci_low: lower end of its interval; `None` = not computed.
-        ci_high: upper end.
+        test_loss: nats per token; `ci_low` and `ci_high` are the ends of its interval, `None` = not
+            computed.
         energy_j: all joules spent on it; `None` = not measured.
     """
 
@@ -79,11 +76,7 @@ class _BudgetPoint:
 
 
 class RunSet:
-    """Several runs that are compared.
-
-    Args:
-        runs: in the order in which they are shown.
-    """
+    """Several runs that are compared, in the order in which they are shown."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs

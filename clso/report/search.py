@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import COUNT, ENERGY, LOSS, SHARE
+from clso.report.formats import COUNT, ENERGY, LOSS, SHARE, counted
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import INK, MUTED, PALETTE, new_figure, styled
@@ -116,8 +116,8 @@ def _picks(run: Run, summary: SearchSummary, family: str) -> Picture:
     picks = Genes(genes).picks(best)
     caption = (
         f"Families of the library that the best {SHARE.text(_BEST_SHARE)} of the evaluated models "
-        f"picked ({len(best)} models), gene by gene. The models descend from each other, so a "
-        "share away from the tick is a hint and not a test."
+        f"picked ({counted(len(best), 'model')}), gene by gene. The models descend from "
+        "each other, so a share away from the tick is a hint and not a test."
     )
     missing = "The manifest does not say which families the genes pick from."
     return Picture(f"families-{family}", partial(_families_figure, picks), caption, missing)
@@ -129,13 +129,14 @@ def _count_sentence(summary: SearchSummary) -> str:
     scored = counts.evaluated + counts.failed
     share = scored / counts.individuals if counts.individuals else None
     failed = f", {COUNT.text(counts.failed)} of them without a finite loss"
-    screened = f" {COUNT.text(counts.screened)} were ruled out on a part of the batches."
+    screened = f" Ruled out on a part of the batches: {COUNT.text(counts.screened)}."
     return (
-        f"{COUNT.text(counts.individuals)} individuals in {counts.generations} generations. "
-        f"{COUNT.text(scored)} ({SHARE.text(share)}) were scored in their generation"
+        f"{counted(counts.individuals, 'individual')} in "
+        f"{counted(counts.generations, 'generation')}. "
+        f"Scored in their generation: {COUNT.text(scored)} ({SHARE.text(share)})"
         f"{failed * (counts.failed > 0)}.{screened * (counts.screened > 0)} "
-        f"{COUNT.text(counts.cached)} were scored before and kept their loss. "
-        f"{COUNT.text(counts.predicted)} were only predicted. "
+        f"Scored before, with the same loss again: {COUNT.text(counts.cached)}. "
+        f"Only predicted: {COUNT.text(counts.predicted)}. "
         f"Different models with a loss: {COUNT.text(counts.distinct_evaluated)}. "
         f"Tokens scored: {COUNT.text(counts.tokens)}."
     )
@@ -174,12 +175,7 @@ def _surrogate_sentences(summary: SearchSummary) -> list[str]:
 
 
 def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list[str]:
-    """Say how many candidates were not scored because of the surrogate, and what it cost.
-
-    Args:
-        summary: of the search.
-        search: the manifest's note on the search.
-    """
+    """Say how many candidates were not scored because of the surrogate, and what it cost."""
     filtered = summary.filtered()
     if not filtered.generations:
         return []
@@ -189,13 +185,13 @@ def _filter_sentences(summary: SearchSummary, search: Mapping[str, Any]) -> list
     share = filtered.spared / filtered.seen if filtered.seen else None
     sentences = [
         f"Generations that the surrogate filtered, by kind: {kinds}. Of the "
-        f"{COUNT.text(filtered.seen)} new candidates that it ranked, {SHARE.text(share)} were not "
-        f"scored; {COUNT.text(filtered.n_random)} evaluations were drawn at random, as a control."
+        f"{counted(filtered.seen, 'new candidate')} that it ranked, {SHARE.text(share)} were not "
+        f"scored. Evaluations drawn at random, as a control: {COUNT.text(filtered.n_random)}."
     ]
     asked, energy_j = search.get("n_predictions"), search.get("surrogate_energy_j")
     if asked and energy_j is not None and filtered.evaluation_energy_j is not None:
         sentences.append(
-            f"It was asked for {COUNT.text(asked)} predictions: "
+            f"It was asked for {counted(asked, 'prediction')}: "
             f"{ENERGY.text(energy_j / asked)} each, fitting included. An evaluation took "
             f"{ENERGY.text(filtered.evaluation_energy_j)}."
         )
@@ -270,14 +266,9 @@ def _convergence_figure(
     surrogate_generation: int | None = None,
     floors: Mapping[str, float] | None = None,
 ) -> Figure | None:
-    """Draw the best and mean evaluated loss by generation.
+    """Draw the best and mean evaluated loss by generation, and floors that lie near the curves.
 
-    Args:
-        generations: a run's table.
-        family: the model family searched.
-        models: colors and titles.
-        surrogate_generation: the first one that predictions filtered; `None`: there is none.
-        floors: losses to compare with, drawn if they lie near the curves.
+    Predictions filtered from `surrogate_generation` on; `None`: never.
     """
     from matplotlib.ticker import MaxNLocator
 

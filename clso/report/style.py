@@ -87,9 +87,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def new_figure(height: float = 3.0, *, grid: str = "y") -> tuple[Figure, Axes]:
     """Return an empty figure, narrow enough for a phone, and its axes; call it where `styled`.
 
-    Args:
-        height: inches; the width is 4.8.
-        grid: the axis with grid lines: `"x"`, `"y"` or `"both"`.
+    Heights are in inches (the width is 4.8); `grid` is the axis with lines: `x`, `y` or `both`.
     """
     # not through pyplot: a library leaves the user's open figures and backend alone
     from matplotlib.figure import Figure
@@ -113,12 +111,7 @@ def interval_figure(
 ) -> tuple[Figure, Axes, list[float]]:
     """Return a figure with a value and its interval on each line, its axes and the lines' heights.
 
-    Args:
-        lines: group and name of each line; the lines of a group follow each other.
-        values: a dot each.
-        ends: lower and upper end of each interval.
-        color: of dots and intervals.
-        label: of the dots in a legend.
+    `lines` are pairs of group and name, those of a group together; `label` is for the legend.
     """
     ticks: list[tuple[float, str, str]] = []
     heights = []
@@ -143,12 +136,9 @@ def interval_figure(
 
 @styled
 def figure_svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an SVG element.
+    """Return a figure as an SVG element; its ids begin with `name`, which is unique in the page.
 
-    Args:
-        figure: what to draw.
-        name: unique in the page; element ids begin with it.
-        description: the figure in words, read aloud by a screen reader.
+    `description` is the figure in words, read aloud by a screen reader.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

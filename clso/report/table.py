@@ -43,13 +43,9 @@ class Row:
 
 
 class Table:
-    """A title, columns, rows and notes.
+    """A title, columns, rows, and notes: what a reader has to know, a sentence each.
 
-    Args:
-        title: what the table shows.
-        columns: a header alone stands for a column of numbers; the first one, which names the rows,
-            for a column of words.
-        notes: what a reader has to know to read the numbers, a sentence each.
+    A column given as a header alone has numbers; the first one, which names the rows, has words.
     """
 
     def __init__(
@@ -90,10 +86,7 @@ class Table:
     ) -> Table:
         """Return the table with these columns alone, in their own order.
 
-        Args:
-            headers: of the columns that stay.
-            title: `None`: the table's own.
-            notes: `None`: the table's own.
+        `None` as title or notes: the table's own.
         """
         wanted = set(headers)
         kept = [place for place, column in enumerate(self.columns) if column.header in wanted]

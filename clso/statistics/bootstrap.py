@@ -77,13 +77,8 @@ class BootstrapSettings(Section):
     def interval(self, nll: FloatArray, n_tokens: FloatArray, *, seed: int) -> Interval:
         """Return the percentile interval of `sum(nll) / sum(n_tokens)` over resampled units.
 
-        Args:
-            nll: nats (or a difference of nats) per unit, `(n_units,)`.
-            n_tokens: targets per unit, `(n_units,)`.
-            seed: of the resampling.
-
-        Returns:
-            The two ends; both `None` for a single unit, which cannot be resampled.
+        Both arrays are `(n_units,)`; `nll` holds nats or differences of nats. Both ends are `None`
+        for a single unit, which cannot be resampled.
         """
         if len(nll) < 2:
             return None, None
@@ -182,13 +177,8 @@ class BootstrapSettings(Section):
 def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[str]:
     """Return model names in the order of the result table.
 
-    Floors come first, then the built-in families in a fixed order, then other searched models,
-    then baselines.
-
-    Args:
-        names: to be ordered.
-        searched: models of searched families, in the order of the run; names that are neither
-            among them nor built in follow in alphabetical order.
+    Floors come first, then the built-in families in a fixed order, then the `searched` models in
+    the order of the run, then others by alphabet, then baselines.
     """
     order = dict.fromkeys((*FLOORS, *_FAMILIES, *searched))
     others = sorted(set(names) - {*order, *BASELINES})

@@ -78,8 +78,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
 
-    Args:
-        p_values: `None` stays `None` and does not count as a test.
+    `None` stays `None` and does not count as a test.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """

@@ -42,12 +42,9 @@ Similarity = Callable[[str, Sequence[int]], float | None]
 
 @dataclass(frozen=True)
 class _Gene:
-    """Genes in a row that pick from one library.
+    """Genes in a row, at the places `genes` of a genome, that pick from one library.
 
-    Attributes:
-        slot: their name.
-        entries: family of each option, `(n_options,)`.
-        genes: their places in a genome.
+    `slot` is their name; `entries` has the family of each option, `(n_options,)`.
     """
 
     slot: str
@@ -71,11 +68,7 @@ class _Gene:
 
 
 class Genes:
-    """The described genes of a model family.
-
-    Args:
-        described: the manifest's description of them, as `describe` makes it.
-    """
+    """The genes of a model family as the manifest describes them (see `describe`)."""
 
     def __init__(self, described: Iterable[Mapping[str, Any]]) -> None:
         self._genes: list[_Gene] = []
@@ -90,9 +83,8 @@ class Genes:
     def describe(genes: Iterable[tuple[str, Sequence[str]]], *, repeats: int = 1) -> list[Row]:
         """Describe genes for a manifest: each a slot's name and the family of every entry.
 
-        Args:
-            genes: the first genes of the genome, in its order; later ones may be left out.
-            repeats: how many genes in a row each description stands for.
+        They are the first genes of a genome, in its order; later ones may be left out. Each
+        description stands for `repeats` genes in a row.
         """
         return [
             {
@@ -125,9 +117,8 @@ class Genes:
     def selections(self, searches: pa.Table, similarity: Similarity | None = None) -> list[Row]:
         """Return, per gene and family of the library, how often the finalists picked it.
 
-        Args:
-            searches: rows of the table `ablations`, one per seed.
-            similarity: of entries of the library; `None`: unknown.
+        `searches` are rows of the table `ablations`, one per seed. `similarity` is of the library's
+        entries; `None`: unknown.
         """
         finalists = [
             np.asarray(row["finalists"], dtype=np.int64).reshape(row["n_finalists"], -1)
@@ -186,14 +177,10 @@ def _binomial_interval(successes: float, n: int) -> tuple[float, float]:
 
 
 def mean_similarity(cosines: FloatArray) -> float | None:
-    """Return the mean absolute cosine over all pairs of different matrices.
+    """Return the mean absolute cosine over all pairs of N matrices, from their `(N, N)` cosines.
 
-    Args:
-        cosines: between N matrices, `(N, N)`; NaN for a zero matrix, which has no direction and is
-            left out.
-
-    Returns:
-        `None` for fewer than two matrices that are not zero.
+    A zero matrix has no direction: its cosines are NaN and are left out. `None` for fewer than two
+    matrices that are not zero.
     """
     pairs = cosines[np.triu_indices(len(cosines), 1)]
     known = pairs[~np.isnan(pairs)]

@@ -92,14 +92,8 @@ def score_split(
 ) -> pa.Table:
     """Score every target of a split and return the table `scores`, one row per piece.
 
-    Args:
-        model: its `name` goes into the rows.
-        split: the blocks to score.
-        token_bytes: UTF-8 bytes of each token, `(V,)`.
-        run_id: goes into the rows.
-        seed: goes into the rows.
-        chunk: blocks per call of the model; a piece never spans two calls.
-        reporter: hears of the progress.
+    `token_bytes` are the UTF-8 bytes of each token, `(V,)`. The model scores `chunk` blocks per
+    call; a piece never spans two calls.
 
     Raises:
         WorkError: the model gives a likelihood that is not a finite number.

@@ -25,7 +25,6 @@ class _Counts:
     """The individuals of a search by their status.
 
     Attributes:
-        generations: number of generations.
         individuals: rows; an individual that survives is counted in each of its generations.
         evaluated: scored in this generation.
         cached: scored before, so not scored again.
@@ -54,9 +53,7 @@ class LowestPrediction:
     """The lowest prediction of a search, and the evaluation of its model.
 
     Attributes:
-        predicted_loss: the prediction.
-        predicted_std: its spread.
-        generation: the generation of the prediction.
+        predicted_std: the spread of the prediction.
         evaluated_loss: of the same model, then or later; `None`: the model has no loss.
         failed: whether the model's evaluation gave no finite loss.
         screened: whether a part of the batches ruled the model out.
@@ -90,13 +87,7 @@ class _Filtered:
 
 
 class SearchSummary:
-    """One family's search.
-
-    Args:
-        evaluations: the table `evaluations`, with rows of this family and others.
-        family: the model family searched.
-        generations: the table `generations`; only `filtered` needs it.
-    """
+    """One family's search, from tables of all families; only `filtered` needs `generations`."""
 
     def __init__(
         self, evaluations: pa.Table, family: str, generations: pa.Table | None = None
@@ -203,14 +194,9 @@ def winners_optimism(
 ) -> dict[str, dict[str, float | None]]:
     """Return, per family, the winner's losses from the search to test, and their differences.
 
-    Args:
-        best: a manifest's `best`.
-        results: rows of the table `results`.
-
-    Returns:
-        `search_loss` (fixed batches), `validation_loss`, `test_loss`, nats per token;
-        `validation_minus_search`, `test_minus_search`; `None` = not measured. Families without a
-        result are left out.
+    `best` is a manifest's. A family has `search_loss` (fixed batches), `validation_loss`,
+    `test_loss`, nats per token; `validation_minus_search`, `test_minus_search`; `None` = not
+    measured. Families without a result are left out.
     """
     rows = {row["model"]: row for row in results}
     optimism = {}

@@ -31,12 +31,7 @@ _EPSILON: Final = 1e-9  # products of shares such as 9/10 x 8/9 miss 1/2 by roun
 
 @dataclass(frozen=True)
 class Times:
-    """The cost of each search until it reached the target or ended.
-
-    Attributes:
-        spent: evaluations or joules, `(n,)`.
-        reached: whether the search reached the target, `(n,)`.
-    """
+    """Evaluations or joules, `(n,)`, until each search `reached` the target or ended."""
 
     spent: npt.NDArray[np.int64] | FloatArray
     reached: npt.NDArray[np.bool_]
@@ -55,8 +50,7 @@ class Times:
     def medians(self, counts: npt.NDArray[np.int64]) -> FloatArray:
         """Return the median times of many samples, infinite where fewer than half arrive.
 
-        Args:
-            counts: how often each search is in each sample, `(n_samples, n)`.
+        `counts` says how often each search is in each sample, `(n_samples, n)`.
         """
         events = np.unique(self.spent[self.reached])
         if not len(events):

@@ -25,10 +25,7 @@ def study_sections(
 ) -> list[ReportSection]:
     """Return a section for every study that a run has and every family that it searched.
 
-    Args:
-        run: has the studies' tables, and their notes in its manifest.
-        study: the name of one study's table, such as `"savings"`; `None`: all studies.
-        family: the name of one model family; `None`: all families.
+    `study`, the name of a study's table such as `"savings"`, and `family` select; `None`: all.
     """
     sections = []
     for name, section in _SECTIONS.items():

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import FINE_LOSS, NOT_MEASURED, P_VALUE, RATIO, SHARE
+from clso.report.formats import FINE_LOSS, NOT_MEASURED, P_VALUE, RATIO, SHARE, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import INK, MUTED, interval_figure, styled
@@ -72,12 +72,7 @@ class Effect:
 
 
 class Ablation:
-    """The searches of one family's arms.
-
-    Args:
-        table: the table `ablations`.
-        family: the model family searched.
-    """
+    """The searches of one family's arms, from the table `ablations`."""
 
     def __init__(self, table: pa.Table, family: str) -> None:
         rows = table.filter(pc.field("family") == family).to_pylist()
@@ -94,17 +89,17 @@ class Ablation:
         sure = sum(p is not None and p < 1 - CONFIDENCE for p in p_values)
         n = len(self.effects)
         return (
-            f"Held-back loss of {n} arms against the base: {lower} lower, {higher} higher, "
-            f"{unclear} undecided (their {SHARE.text(CONFIDENCE)} intervals contain zero). After "
-            f"Holm's correction for {n} comparisons, {sure} {'differs' if sure == 1 else 'differ'} "
-            f"at p < {1 - CONFIDENCE:.2f}."
+            f"Held-back loss of {counted(n, 'arm')} against the base: {lower} lower, "
+            f"{higher} higher, {unclear} undecided (their {SHARE.text(CONFIDENCE)} intervals "
+            f"contain zero). After Holm's correction for {counted(n, 'comparison')}, {sure} "
+            f"{'differs' if sure == 1 else 'differ'} at p < {1 - CONFIDENCE:.2f}."
         )
 
     def table(self, title: str) -> Table:
         """Return a row per arm, grouped by the option that differs."""
         n_seeds = max((effect.n_seeds for effect in self.effects), default=0)
         table = Table(
-            f"{title}, {n_seeds} seeds; base {FINE_LOSS.text(self.base_loss)}",
+            f"{title}, {counted(n_seeds, 'seed')}; base {FINE_LOSS.text(self.base_loss)}",
             ["level", "held back", "difference", "p", "searched", "energy"],
             [
                 "Nats per token. Difference: arm minus base on the held-back blocks, so a negative "
@@ -175,9 +170,9 @@ class Ablation:
         return ReportSection(
             f"The {title}'s search, ablated",
             [
-                f"{note['seeds']} seeds per arm, up to {note['evaluations']} evaluations per "
-                f"search. The mean held-back loss of the base is "
-                f"{FINE_LOSS.text(ablation.base_loss)}. {_HALVES}",
+                f"{counted(note['seeds'], 'seed')} per arm, up to "
+                f"{counted(note['evaluations'], 'evaluation')} per search. The mean held-back loss "
+                f"of the base is {FINE_LOSS.text(ablation.base_loss)}. {_HALVES}",
                 ablation.sentence(),
                 Picture(
                     f"ablations-{family}",
@@ -202,9 +197,7 @@ class Ablation:
 class Selections:
     """What the base's searches picked: all genes together, then each gene that has a choice.
 
-    Args:
-        table: the table `selections`.
-        family: the model family searched.
+    It is read from the table `selections`.
     """
 
     def __init__(self, table: pa.Table, family: str) -> None:
@@ -222,11 +215,7 @@ class Selections:
     ) -> list[Row]:
         """Return rows of the table `selections`: an arm's, as `Genes.selections` has them.
 
-        Args:
-            ablations: the searches.
-            family: the model family searched.
-            genes: by arm, as `Genes.describe` makes them.
-            similarity: of entries of the base's library; `None`: unknown.
+        `genes` are by arm, as `Genes.describe` makes them; `similarity` is of the base's library.
         """
         own = ablations.filter(pc.field("family") == family)
         return [

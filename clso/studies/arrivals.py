@@ -33,11 +33,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arrivals:
-    """The searches of one arm.
-
-    Attributes:
-        rows: of the table `savings`, by ascending seed.
-    """
+    """The searches of one arm: rows of the table `savings`, by ascending seed."""
 
     rows: Sequence[Row]
 
@@ -117,12 +113,9 @@ class Share:
     def of(
         cls, arm: Arrivals, reference: Arrivals, times: Callable[[Arrivals, float], Times]
     ) -> Share:
-        """Return the median time of an arm as a share of the reference's.
+        """Return the median time of an arm as a share of the reference's, which has its seeds.
 
-        Args:
-            arm: has the reference's seeds.
-            reference: the target is the median of its losses.
-            times: `Arrivals.evaluations` or `Arrivals.joules`.
+        The target is the median of the reference's losses; `times` is a method of `Arrivals`.
         """
 
         def ratios(target: float, counts: np.ndarray) -> FloatArray:

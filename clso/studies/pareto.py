@@ -23,6 +23,7 @@ from clso.report.formats import (
     FINE_LOSS,
     SHARE,
     NumberFormat,
+    counted,
     format_source,
 )
 from clso.report.html import Picture, ReportSection
@@ -71,13 +72,7 @@ _AXES: Final = {
 
 
 class Front:
-    """One family's evaluated models, and the front: the models that no other beats.
-
-    Args:
-        pareto: the table `pareto`.
-        family: the model family searched.
-        title: the family's title.
-    """
+    """One family's models in the table `pareto`, and the front: the models that no other beats."""
 
     def __init__(self, pareto: pa.Table, family: str, title: str = "") -> None:
         rows: list[Row] = pareto.filter(pc.field("family") == family).to_pylist()
@@ -91,14 +86,12 @@ class Front:
         """The front, the lowest loss first."""
 
     def table(self, scored_on: str, limit: int = _LINES) -> Table:
-        """Return models of the front: both ends by loss, and others evenly between them.
+        """Return at most `limit` models of the front: both ends by loss, others evenly between.
 
-        Args:
-            scored_on: what the validation losses are over.
-            limit: number of rows at most.
+        `scored_on` says what the validation losses are over.
         """
         table = Table(
-            f"Front of the {self._title}: {COUNT.text(len(self.rows))} models",
+            f"Front of the {self._title}: {counted(len(self.rows), 'model')}",
             ["genome", "loss", "stored", "operations", "energy"],
             [
                 "Models at even steps of the front by loss. All models are in pareto.parquet with "
@@ -163,9 +156,9 @@ class Front:
         )
         saved = f" Within {SHARE.text(_NEAR)} of that loss, there are models with {savings}."
         return (
-            f"Of {COUNT.text(n_evaluated)} evaluated models, {COUNT.text(len(rows))} are "
-            f"beaten by no other in {named} at once: the front. The lowest loss, "
-            f"{FINE_LOSS.text(best['loss'])}, takes "
+            f"Of {counted(n_evaluated, 'evaluated model')}, {COUNT.text(len(rows))} "
+            f"{'is' if len(rows) == 1 else 'are'} beaten by no other in {named} at once: the "
+            f"front. The lowest loss, {FINE_LOSS.text(best['loss'])}, takes "
             f"{BYTES.text(best['stored_bytes'])} and {COUNT.text(best['flops_per_token'])} "
             f"operations per token.{saved if savings else ''}"
         )
@@ -267,7 +260,7 @@ def _growth_sentence(hypervolumes: Sequence[float | None]) -> str:
     return (
         f"The front's hypervolume, in units of the box between the first generation's best and "
         f"worst values, rose from {shares[0]:.3f} after that generation to {shares[-1]:.3f} after "
-        f"{COUNT.text(len(hypervolumes))} generations."
+        f"{counted(len(hypervolumes), 'generation')}."
     )
 
 

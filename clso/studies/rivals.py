@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import COUNT, FINE_LOSS, SHARE
+from clso.report.formats import FINE_LOSS, SHARE, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import MUTED, new_figure, styled
@@ -61,12 +61,10 @@ class Duel:
     Attributes:
         evaluations: the budget.
         rival: the method.
-        search_loss: mean over seeds.
-        rival_loss: mean over seeds.
+        search_loss: mean over seeds, as is `rival_loss`.
         fitness: search minus rival, on the blocks that both read.
         held_back: the same on blocks that neither read.
         n_won: number of seeds for which the search has the lower loss on the blocks that both read.
-        n_seeds: number of seeds.
     """
 
     evaluations: int
@@ -80,12 +78,7 @@ class Duel:
 
 
 class Rivals:
-    """The searches of all methods.
-
-    Args:
-        table: the table `rivals`.
-        budgets: numbers of evaluations at which the search is compared with its rivals.
-    """
+    """The searches of all methods in the table `rivals`, compared at `budgets` of evaluations."""
 
     def __init__(self, table: pa.Table, budgets: Sequence[int] = ()) -> None:
         methods = dict.fromkeys([*METHODS, *table["method"].unique().to_pylist()])
@@ -117,10 +110,11 @@ class Rivals:
         fitness = Difference.tally([duel.fitness for duel in rivals])
         held_back = Difference.tally([duel.held_back for duel in rivals])
         return (
-            f"Of {len(rivals)} comparisons at equal numbers of evaluations and slots, this search "
-            f"has the lower loss in {fitness[0]} and the higher in {fitness[1]}; in {fitness[2]} "
-            f"the {SHARE.text(CONFIDENCE)} interval contains zero. On the held-back blocks: "
-            f"{held_back[0]} lower, {held_back[1]} higher, {held_back[2]} undecided."
+            f"Of {counted(len(rivals), 'comparison')} at equal numbers of evaluations and "
+            f"slots, this search has the lower loss in {fitness[0]} and the higher in "
+            f"{fitness[1]}; in {fitness[2]} the {SHARE.text(CONFIDENCE)} interval contains zero. "
+            f"On the held-back blocks: {held_back[0]} lower, {held_back[1]} higher, "
+            f"{held_back[2]} undecided."
         )
 
     def table(self) -> Table:
@@ -136,7 +130,7 @@ class Rivals:
             ],
         )
         for budget, group in groupby(self.duels, key=lambda duel: duel.evaluations):
-            table.add(f"{COUNT.text(budget)} evaluations", emphasis="group")
+            table.add(counted(budget, "evaluation"), emphasis="group")
             for duel in group:
                 table.add(
                     METHODS.get(duel.rival, duel.rival),
@@ -193,8 +187,9 @@ class Rivals:
         rivals, models = cls(run.rivals, note["evaluations"]), Models(run.manifest)
         caption = (
             f"Best loss on the {note['searched_on']} by evaluations: median and range over "
-            f"{note['seeds']} seeds. Each model is one {models.title(family)} of {note['slots']} "
-            f"out of {note['functions']} functions; dotted: all of them at once."
+            f"{counted(note['seeds'], 'seed')}. Each model is one {models.title(family)} "
+            f"of {note['slots']} out of {counted(note['functions'], 'function')}; "
+            "dotted: all of them at once."
         )
         draw = partial(rivals.figure, models.color(family))
         picture = Picture(f"rivals-{family}", draw, caption, "No search has a finite loss.")

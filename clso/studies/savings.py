@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts import Run
-from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, P_VALUE, RATIO, SHARE
+from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, P_VALUE, RATIO, SHARE, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import MUTED, PALETTE, new_figure, styled
@@ -47,9 +47,7 @@ class Saving:
     """One arm against the reference.
 
     Attributes:
-        arm: its name.
-        n_seeds: number of searches.
-        n_reached: number of searches that reached the target.
+        n_reached: number of the `n_seeds` searches that reached the target.
         median: evaluations to the target; infinite if fewer than half reached it.
         restricted_mean: mean number of evaluations above the target, at most the budget.
         share: median evaluations as a share of the reference's.
@@ -96,8 +94,6 @@ class Savings:
     """The searches of one family's arms against the reference.
 
     Args:
-        table: the table `savings`.
-        family: the model family searched.
         reference: the arm that sets the target.
         budget: evaluations up to which means are taken.
         beyond_target: whether all searches went on to the budget after they had reached the target.
@@ -329,8 +325,9 @@ class Savings:
             f"What the {title}'s search can save",
             [
                 savings.sentence(),
-                f"{note['seeds']} seeds, up to {budget} evaluations each. All arms have the same "
-                "operators and the same de-duplication: a genome is evaluated whole at most once. "
+                f"{counted(note['seeds'], 'seed')}, up to {counted(budget, 'evaluation')} each. "
+                "All arms have the same operators and the same de-duplication: a "
+                "genome is evaluated whole at most once. "
                 f"The target is the median loss of {reference} at the end of its budget. A search "
                 f"that does not reach the target is censored at its end.{ended * (not beyond)}",
                 Picture(

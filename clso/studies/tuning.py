@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from clso.artifacts import Run
 from clso.errors import ArtifactError
-from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, SHARE
+from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, SHARE, counted
 from clso.report.html import Block, Page, Picture, ReportSection
 from clso.report.table import Column, Table
 from clso.statistics.paired import CONFIDENCE, Difference
@@ -48,11 +48,9 @@ class Check:
     """The tuned settings against the run's own.
 
     Attributes:
-        default_loss: mean over seeds, nats per token.
-        tuned_loss: mean over seeds, nats per token.
+        default_loss: mean over seeds, nats per token, as is `tuned_loss`.
         difference: tuned minus default.
-        n_won: number of seeds for which the tuned settings have the lower loss.
-        n_seeds: number of seeds.
+        n_won: number of the `n_seeds` seeds for which the tuned settings have the lower loss.
         same: whether both have the same loss for every seed.
     """
 
@@ -86,8 +84,8 @@ class Check:
         """Say whether the tuned settings beat the run's own, and how sure that is."""
         if self.same:
             return (
-                f"On {self.n_seeds} other seeds, the tuned settings have the same losses as the "
-                "default: the study found nothing better than the default."
+                f"On {counted(self.n_seeds, 'other seed')}, the tuned settings have the same "
+                "losses as the default: the study found nothing better than the default."
             )
         verdict = {
             -1: "beat the default",
@@ -96,11 +94,11 @@ class Check:
         }[self.difference.sign]
         difference, interval = FINE_LOSS.difference(self.difference)
         return (
-            f"On {self.n_seeds} seeds that no trial used, at the same budget, the tuned settings "
-            f"{verdict}: {FINE_LOSS.text(self.tuned_loss)} against "
+            f"On {counted(self.n_seeds, 'seed')} that no trial used, at the same budget, the "
+            f"tuned settings {verdict}: {FINE_LOSS.text(self.tuned_loss)} against "
             f"{FINE_LOSS.text(self.default_loss)}. The difference is {difference} nats per token "
             f"({interval}, {SHARE.text(CONFIDENCE)} over seeds); the tuned settings have the lower "
-            f"loss for {self.n_won} of {self.n_seeds} seeds."
+            f"loss for {self.n_won} of {counted(self.n_seeds, 'seed')}."
         )
 
     def title(self) -> str:
@@ -115,10 +113,7 @@ class Check:
 
 
 class TuningReport:
-    """A finished study.
-
-    Args:
-        run: the study's folder.
+    """A finished study, read from its folder.
 
     Raises:
         ArtifactError: the study is not finished, or a table is damaged.
@@ -186,14 +181,14 @@ class TuningReport:
         )
         budget = self._note["budget"]
         spent = (
-            f"{budget['evaluations']:,} evaluations"
+            counted(budget["evaluations"], "evaluation")
             if budget["evaluations"] is not None
             else ENERGY.text(budget["energy_j"])
         )
         return (
-            f"{len(states)} trials ({counts}). A trial is a search of {spent} for each of "
-            f"{len(self._note['seeds'])} seeds. The searches read the first half of the validation "
-            "blocks; the second half judges the trials."
+            f"{counted(len(states), 'trial')} ({counts}). A trial is a search of {spent} "
+            f"for each of {counted(len(self._note['seeds']), 'seed')}. The searches read the first "
+            "half of the validation blocks; the second half judges the trials."
         )
 
     def page(self) -> Page:

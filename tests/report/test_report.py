@@ -82,8 +82,8 @@ def test_the_headline_and_every_model_stand_in_the_page(text: str) -> None:
 
 
 def test_true_counts_and_what_looked_too_good_are_told(text: str) -> None:
-    assert "192 individuals in 12 generations. 114 (59 %) were scored in their generation" in text
-    assert "56 were only predicted" in text
+    assert "192 individuals in 12 generations. Scored in their generation: 114 (59 %)" in text
+    assert "Only predicted: 56." in text
     assert "It ended because all generations were run." in text
     assert "The surrogate started in generation 5" in text
     assert "The lowest prediction of the search was 1.654" in text
@@ -158,7 +158,7 @@ def test_a_search_under_way_that_only_failed_is_a_report_too(make_run: MakeRun) 
         ]
         run.folder.sink("gpt").append(table, 0, failed)
     text = Page(report_page(load_run(run.path)).html()).text
-    assert "48 individuals in 3 generations. 48 (100 %) were scored in their generation" in text
+    assert "48 individuals in 3 generations. Scored in their generation: 48 (100 %)" in text
     assert "48 of them without a finite loss" in text
     assert "No generation has an evaluated loss." in text
 

@@ -126,7 +126,8 @@ def test_who_was_ruled_out_on_a_part_of_the_batches_is_counted_and_told(run: Run
     counts = SearchSummary(screened, "gpt").counts
     assert counts.screened == 1
     assert counts.tokens == SearchSummary(run.evaluations, "gpt").counts.tokens + 1280
-    assert "1 ruled out on a part of the batches" in _count_sentence(SearchSummary(screened, "gpt"))
+    sentence = _count_sentence(SearchSummary(screened, "gpt"))
+    assert "Ruled out on a part of the batches: 1." in sentence
     lowest = SearchSummary(screened, "gpt").lowest_prediction()
     assert lowest is not None
     assert (lowest.screened, lowest.evaluated_loss) == (True, None)
