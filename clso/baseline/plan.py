@@ -64,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The steps of one trial; a pure function of the arguments. `seed` orders the blocks."""
+    """The steps of one trial; a pure function of the fields. `seed` orders the blocks."""
 
     trial: Trial
     settings: BaselineSettings

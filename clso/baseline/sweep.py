@@ -112,10 +112,8 @@ class Sweep:
         """Train every trial of the grids; extend them where the best rate lies at an edge.
 
         All trials start from the same weights. Trials of equal batch size see the blocks in the
-        same order.
-
-        `threads`: `None` leaves PyTorch's number. `on_result` gets number and result of
-        each trial.
+        same order. `threads`: `None` leaves PyTorch's number. `on_result` gets number and result
+        of each trial.
 
         Raises:
             ArtifactError: a stored result is damaged, or a file cannot be written.
@@ -165,8 +163,7 @@ class Sweep:
         and dropout.
 
         Raises:
-            ArtifactError: the checkpoint or a stored result is damaged, or a file cannot be
-                written.
+            ArtifactError: checkpoint or stored result is damaged, or a file cannot be written.
             DataError: there are no blocks to train on or to validate with.
             WorkError: every trial diverged.
         """

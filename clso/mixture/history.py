@@ -34,8 +34,7 @@ class History:
     Attributes:
         seen: how often the context of length 1, 2, 3 occurs in the counted text, each `(B, T)`;
             0 where it would begin before the block.
-        match: the largest n, 0 to 3, for which the last n tokens occurred earlier in the block,
-            `(B, T)`.
+        match: how many of the last tokens, 0 to 3, occurred together earlier in a block, `(B, T)`.
     """
 
     seen: tuple[Int64Array, ...]

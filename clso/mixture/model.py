@@ -98,8 +98,8 @@ class CrystallineMixture:
     def save(self, path: Path, tokenizer: Tokenizer, *, block_size: int) -> None:
         """Write the model and its tokenizer to a folder; an existing folder is replaced.
 
-        The folder is written beside its target, then renamed. T, `block_size`, is the longest
-        context.
+        The folder is written beside its target, then renamed. Contexts have up to
+        `block_size` tokens.
 
         Raises:
             ArtifactError: the folder cannot be written.

@@ -52,8 +52,7 @@ def write_arpa(function: KneserNey, path: Path, words: Sequence[str] | None = No
         words: the text of each token, `(V,)`; `None`: `t0`, `t1`, ...
 
     Raises:
-        ConfigError: the pattern has gaps or classes, or the words are not distinct or contain
-            spaces.
+        ConfigError: the pattern has gaps or classes, or words are equal or contain spaces.
         ArtifactError: the file cannot be written; an existing file is kept.
     """
     if not function.pattern.is_contiguous:

@@ -56,9 +56,9 @@ class BlockView:
 
     @classmethod
     def match_lengths(cls, inputs: Int64Array, longest: int) -> npt.NDArray[np.int8]:
-        """Return the largest n up to `longest` whose last n tokens occurred before, `(B, T)`.
+        """Return how many last tokens, up to `longest`, stand together earlier in the block.
 
-        Before means earlier in the block.
+        The result is `(B, T)`, like `inputs`.
         """
         lengths = np.zeros(inputs.shape, dtype=np.int8)
         for blocks, view in cls.cut(inputs, inputs):
