@@ -18,12 +18,7 @@ __all__ = ["STAGE_COMMANDS", "StageCommand"]
 
 
 class StageCommand:
-    """A command that runs its stages, and the stages that they are built on.
-
-    Args:
-        name: of the command.
-        help: a sentence for users.
-    """
+    """A command that runs its stages, and the stages that they are built on."""
 
     def __init__(self, name: str, help: str) -> None:
         self.name = self.__name__ = name

@@ -69,14 +69,10 @@ class RunContext:
     def open(
         cls, config: RunConfig, out: str | Path, reporter: Reporter, *, fresh: bool = False
     ) -> Iterator[RunContext]:
-        """Open a run's folder for writing, resuming the work in it.
+        """Open a run's folder in the output folder `out` for writing, to resume the work in it.
 
-        Args:
-            config: of the run.
-            out: the output folder.
-            reporter: shows the progress.
-            fresh: delete the run's earlier folder first; data sets and libraries, which other
-                runs share, stay.
+        `fresh` deletes the run's earlier folder first; data sets and libraries, which other runs
+        share, stay.
 
         Raises:
             ArtifactError: the folder cannot be written, or another process works in it.

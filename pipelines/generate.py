@@ -20,13 +20,8 @@ __all__ = ["continue_text"]
 def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) -> None:
     """Print a prompt and a model's continuation, up to the end token or the greatest length.
 
-    The model reads the last tokens alone, as many as a block has.
-
-    Args:
-        run: the run that has the model.
-        model: its name; `None`: the best on validation.
-        prompt: the beginning of a document; may be empty.
-        sampling: the rule that draws tokens.
+    The model reads the last tokens alone, as many as a block has. Without a name it is the best on
+    validation. The prompt is the beginning of a document, and may be empty.
 
     Raises:
         ArtifactError: the run has no such model, or it is damaged.

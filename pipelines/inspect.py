@@ -132,11 +132,8 @@ def show_outcome(run: Run) -> None:
 def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
     """Print the results of runs, with paired differences where the test tokens are the same.
 
-    Runs that differ in their seed alone have one summary table instead of a table per pair.
-
-    Args:
-        runs: two or more.
-        figure: file for a figure of loss against energy, as SVG.
+    Runs that differ in their seed alone have one summary table instead of a table per pair. The
+    file `figure` gets loss against energy, as SVG.
 
     Raises:
         ArtifactError: a run has no results yet, or the figure cannot be written.

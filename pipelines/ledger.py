@@ -65,7 +65,6 @@ class StageLedger:
     """The record of one stage.
 
     Args:
-        stage: the stage's name.
         root: the folder of its outcome; the marker is in `root/stages`.
         begun: the file of unfinished attempts.
         needs: the keys of the stages that it is built on.

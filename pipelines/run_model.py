@@ -22,23 +22,14 @@ __all__ = ["RunModel"]
 
 @dataclass(frozen=True)
 class RunModel:
-    """One model of a stored run.
-
-    Attributes:
-        run: the run.
-        path: the model's folder, which has its name.
-    """
+    """One model of a stored run; the folder `path` has its name."""
 
     run: Run
     path: Path
 
     @classmethod
     def find(cls, run: Run, name: str | None) -> RunModel:
-        """Find a model of a run.
-
-        Args:
-            run: to search in.
-            name: the folder's name; `None`: the model with the lowest validation loss.
+        """Find a model of a run by its name; `None`: the model with the lowest validation loss.
 
         Raises:
             ArtifactError: the run has no such model, or no results that say which is the best.

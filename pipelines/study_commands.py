@@ -67,8 +67,8 @@ def _arms_command(study: str) -> Callable[..., None]:
         ] = None,
         out: Out = DEFAULT_OUT,
     ) -> None:
-        chosen = {"families": family or (), "seeds": seeds, "evaluations": evaluations}
-        run = _run_study(study, config, overrides, out, **chosen)
+        options = {"families": family or (), "seeds": seeds, "evaluations": evaluations}
+        run = _run_study(study, config, overrides, out, **options)
         _show(run, "ablations" if study == "ablate" else "savings")
 
     return command
@@ -129,16 +129,8 @@ def _rivals(
 
     The same command again resumes and reuses what is finished.
     """
-    run = _run_study(
-        "rivals",
-        config,
-        overrides,
-        out,
-        family=family,
-        seeds=seeds,
-        evaluations=evaluations or (),
-    )
-    _show(run, "rivals")
+    options = {"family": family, "seeds": seeds, "evaluations": evaluations or ()}
+    _show(_run_study("rivals", config, overrides, out, **options), "rivals")
 
 
 def _pareto(
@@ -172,16 +164,9 @@ def _pareto(
 
     The same command again resumes and reuses what is finished.
     """
-    run = _run_study(
-        "pareto",
-        config,
-        overrides,
-        out,
-        family=family,
-        objectives=[name.strip() for name in objectives.split(",")],
-        population=population,
-        generations=generations,
-    )
+    names = [name.strip() for name in objectives.split(",")]
+    options = {"objectives": names, "population": population, "generations": generations}
+    run = _run_study("pareto", config, overrides, out, family=family, **options)
     _show(run, "pareto", family)
 
 

@@ -27,13 +27,7 @@ def draw(
 ) -> list[Individual]:
     """Return `start`, then genomes drawn uniformly, up to `count` different canonical forms.
 
-    There are fewer if 20 draws for each do not find them.
-
-    Args:
-        operators: draw.
-        count: how many.
-        start: the first ones.
-        present: canonical forms to leave out.
+    Forms in `present` are left out. There are fewer if 20 draws for each do not find them.
     """
     drawn: dict[Genome, Individual] = {}
     random_genomes = (operators.random_genome() for _ in range(_TRIES_PER_PLACE * count))
@@ -57,19 +51,12 @@ def breed(
 ) -> list[Individual]:
     """Return children in the order of their birth, no two with one canonical form.
 
-    A child that was evaluated before takes a place as `cached`. For every place left there are
-    `factor` unknown children (status `None`), from which the surrogate chooses. A child is dropped
-    and another one bred if it is among the children or in `present` already, or if it failed or
-    was screened out before. After 20 tries per child, children are drawn uniformly. After as many
-    tries again, the missing children stay missing.
-
-    Args:
-        operators: breed and draw.
-        parents: individuals that may breed; without parents all children are drawn.
-        archive: genomes scored before.
-        places: free places of the generation.
-        factor: unknown children per place, at least 1.
-        present: canonical forms that have a place already.
+    A child that was evaluated before takes one of the `places` as `cached`. For every place left
+    there are `factor` >= 1 unknown children (status `None`), from which the surrogate chooses. A
+    child is dropped and another one bred if it is among the children already, if its canonical form
+    is `present` in the generation, or if it failed or was screened out before. After 20 tries per
+    child, or without parents, children are drawn uniformly. After as many tries again, the missing
+    children stay missing.
     """
     children: dict[Genome, Individual] = {}
     n_cached = 0
@@ -98,15 +85,9 @@ def neighbours(
     most: int | None,
     rng: np.random.Generator,
 ) -> list[Individual]:
-    """Return one-gene changes of a genome that are not known, one for each canonical form.
+    """Return one-gene changes of a genome whose canonical forms are not `known`, one for each form.
 
-    Args:
-        space: of the genome.
-        genome: whose neighbours are wanted.
-        known: whether a canonical form is known.
-        most: the maximum number of neighbours, drawn in random order; `None`: all of them, in the
-            order of slot and option.
-        rng: draws them.
+    At most `most` are drawn, in random order; `None`: all of them, in the order of slot and option.
     """
     seen = {space.canonical(genome)}
     repeated = _repeating(space, genome)

@@ -68,10 +68,8 @@ class Evolution:
 
     Args:
         problem: offers the space and the fidelities; it is not asked for evaluations here.
-        settings: of the search.
         seed: the only source of randomness.
         start: valid genomes to evaluate in generation 0; the other places are drawn.
-        monitor: measures generations and the surrogate.
         make_surrogate: makes surrogates; `None`: there is none.
 
     Attributes:
@@ -194,8 +192,7 @@ class Evolution:
     def _allowed(self, wanted: int) -> int | None:
         """Return how many genomes the budget pays for; `None`: any number.
 
-        Args:
-            wanted: the maximum number that is asked for.
+        The caller asks for `wanted` genomes at most.
         """
         state = self.state
         state.least_limit = max(state.least_limit, state.spent + self._ladder.worst_cost(wanted))

@@ -12,13 +12,7 @@ __all__ = ["Function"]
 
 
 class Function:
-    """A function of a list of indices as a problem.
-
-    Args:
-        space: its genomes.
-        fingerprint: see `Problem.fingerprint`.
-        function: of a genome; `None`: results come from outside, by `Search.tell`.
-    """
+    """A function of a list of indices as a problem; without it, `Search.tell` has the results."""
 
     fidelities = (1.0,)
 

@@ -52,10 +52,8 @@ class Individual:
     Attributes:
         genome: its slots as bred.
         canonical: the representative that is evaluated.
-        origin: see above.
-        status: see above; `None` while the individual has no loss.
-        predicted_loss: mean of the surrogate's prediction.
-        predicted_std: spread of the prediction.
+        origin, status: see above; the status is `None` while the individual has no loss.
+        predicted_loss, predicted_std: mean and spread of the surrogate's prediction.
         evaluated_loss: nats per token on all batches.
         evaluation: the work of this generation at all fidelities; `None`: nothing was scored.
         screening_loss: nats per token on a part of the batches.
@@ -159,7 +157,6 @@ class Generation:
 
     Attributes:
         number: from 0.
-        individuals: all of them, in order.
         population: places without those of local search.
         measurement: of the whole generation, the surrogate included.
         surrogate: kind of the surrogate that chose candidates; `None`: there was none.
@@ -185,12 +182,10 @@ class Generation:
     def row(self, best_loss: float | None) -> dict[str, Any]:
         """Return the row of the table `generations`.
 
-        `mean_loss` and `std_loss` (of the population, not a sample's estimate) are over measured
-        losses, evaluated and cached. `spearman` and `topk_recall` compare the predictions of this
-        generation with the evaluations that followed.
-
-        Args:
-            best_loss: the incumbent's, over this and all earlier generations.
+        `best_loss` is the incumbent's, over this and all earlier generations. `mean_loss` and
+        `std_loss` (of the population, not a sample's estimate) are over measured losses, evaluated
+        and cached. `spearman` and `topk_recall` compare the predictions of this generation with the
+        evaluations that followed.
         """
         individuals = self.individuals
         measured = [i.evaluated_loss for i in individuals if i.evaluated_loss is not None]

@@ -48,13 +48,10 @@ class JournalEntry:
     """An evaluation of a genome, and its place.
 
     Attributes:
-        generation: from 0.
-        step: batch within the generation.
-        index: in the batch.
+        generation, step, index: the place; see above.
         canonical: the genome that was evaluated.
         genome: its slots as bred.
         fidelity: share of the batches.
-        evaluation: the result.
     """
 
     generation: int
@@ -82,11 +79,7 @@ class JournalEntry:
         return Scored(self.genome, self.canonical, loss, 1.0 if loss is None else self.fidelity)
 
     def to_json(self, *, reused: bool) -> list[Any]:
-        """Return the line of the journal.
-
-        Args:
-            reused: whether an earlier line has the evaluation, and this one a new place.
-        """
+        """Return the line of the journal; if `reused`, it has the new place and no result."""
         genome = None if self.genome == self.canonical else self.genome
         line = ["reuse" if reused else "told", *self.place, self.canonical, genome, self.fidelity]
         if reused:
@@ -132,7 +125,6 @@ class Journal:
         search: names the search.
 
     Attributes:
-        path: of the file.
         rewinds: number of `rewind` lines.
 
     Raises:
@@ -207,11 +199,7 @@ class Journal:
         self._take_off(generation)
 
     def forget(self, before: int | None = None) -> None:
-        """Drop from memory the evaluations of generations before one, or all; the file keeps them.
-
-        Args:
-            before: the first generation that stays; `None`: none stays.
-        """
+        """Drop evaluations `before` a generation (`None`: all) from memory; the file keeps them."""
         for entry in list(self._placed.values()):
             if before is None or entry.generation < before:
                 self._known.pop(entry.key, None)

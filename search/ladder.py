@@ -62,12 +62,9 @@ class Rung:
         r"""Test whether this loss is higher than another on the same n batches.
 
         With d the differences batch by batch, of mean m and standard deviation s (n - 1 degrees of
-        freedom), it is higher if :math:`m > 0` and :math:`\sqrt{n} m > s t_{1-\alpha, n-1}`. With
-        one batch there is no test, and the answer is no.
-
-        Args:
-            best: the other rung.
-            alpha: probability of a yes if both are equal.
+        freedom), it is higher if :math:`m > 0` and :math:`\sqrt{n} m > s t_{1-\alpha, n-1}`; alpha
+        is the probability of a yes if both are equal. With one batch there is no test, and the
+        answer is no.
 
         Raises:
             ConfigError: the problem reports no losses by batch.
@@ -136,7 +133,6 @@ class Ladder:
 
     Args:
         problem: offers the fidelities; it is not asked for evaluations here.
-        settings: the rule by which genomes climb on.
         limit: whole evaluations that may be spent; `None`: any number.
 
     Raises:

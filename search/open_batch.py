@@ -13,11 +13,7 @@ __all__ = ["OpenBatch"]
 
 
 class OpenBatch:
-    """A batch whose results come in any order and in pieces.
-
-    Args:
-        batch: the genomes to evaluate.
-    """
+    """A batch whose results come in any order and in pieces."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -63,11 +59,7 @@ class OpenBatch:
     ) -> dict[Genome, Evaluation]:
         """Return results as evaluations by canonical form; see `Search.tell`.
 
-        Args:
-            genomes: of this batch.
-            results: of each genome, or of some by their index in `genomes`.
-            space: of the genomes.
-            is_known: whether a genome was asked for earlier.
+        `is_known` says whether a genome was asked for earlier.
 
         Raises:
             GenomeError: a genome outside the space.

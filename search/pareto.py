@@ -59,8 +59,6 @@ def run_pareto(
     """Search a problem's genomes for the Pareto front of loss and costs.
 
     Args:
-        problem: evaluates genomes and counts their costs.
-        settings: of the search.
         objectives: two or more of `OBJECTIVES`, the loss among them.
         records: where a row of `pareto_generations` per generation and the state are written; the
             same call later goes on from there.
@@ -266,7 +264,6 @@ class _ParetoSearch:
         self._records.sink.append("pareto_generations", self.state.generations, [row])
 
     def result(self, stop_reason: ParetoStop) -> ParetoResult:
-        """Sum up the search."""
         on_front = set(self._front)
         members = [
             ParetoMember(

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from clso.errors import ConfigError, WorkError
+from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import GenomeCost
+from search.result import no_finite_loss
 from search.toolbox import Point
 
 __all__ = ["OBJECTIVES", "ParetoMember", "ParetoResult", "ParetoStop", "check_objectives"]
@@ -62,11 +63,7 @@ class ParetoResult:
             WorkError: no evaluation gave a finite loss.
         """
         if not self.members:
-            raise WorkError(
-                f"none of the {self.n_failed} evaluated genomes has a finite loss",
-                remedy="look at what the loss returns; where a crystalline GPT overflows, lower "
-                "gpt.library.gain",
-            )
+            raise no_finite_loss(self.n_failed)
         return tuple(member for member in self.members if member.on_front)
 
 

@@ -59,9 +59,7 @@ class Records:
     """Where a search writes, and the columns that all of its rows have.
 
     Attributes:
-        run_id: column of every row.
-        seed: column of every row.
-        family: column of every row.
+        run_id, seed, family: columns of every row.
         sink: receives every generation's rows before the state is saved.
         state_path: file of the state; the journal of evaluations is the file beside it that ends
             in `.journal`. `None`: both are in memory.

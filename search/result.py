@@ -12,7 +12,16 @@ from search.archive import Archive, Finalist
 from search.generation import SearchCounts
 from search.state import LowestPrediction, SearchState, StopReason
 
-__all__ = ["SearchResult"]
+__all__ = ["SearchResult", "no_finite_loss"]
+
+
+def no_finite_loss(n_failed: int) -> WorkError:
+    """Return the error of a search whose evaluations all failed."""
+    return WorkError(
+        f"none of the {n_failed} evaluated genomes has a finite loss",
+        remedy="look at what the loss returns; where a crystalline GPT overflows, lower "
+        "gpt.library.gain",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +60,7 @@ class SearchResult:
             WorkError: no evaluation gave a finite loss.
         """
         if not self.finalists:
-            raise WorkError(
-                f"none of the {self.counts.n_failed} evaluated genomes has a finite loss",
-                remedy="look at what the loss returns; where a crystalline GPT overflows, lower "
-                "gpt.library.gain",
-            )
+            raise no_finite_loss(self.counts.n_failed)
         return self.finalists[0]
 
     @property
@@ -107,15 +112,7 @@ class SearchResult:
         stop_reason: StopReason,
         table: Callable[[str], Any] | None = None,
     ) -> SearchResult:
-        """Sum up a search.
-
-        Args:
-            state: between two generations.
-            archive: every genome scored so far.
-            finalists: number of the best genomes to keep.
-            stop_reason: why there are no more generations.
-            table: reads a table by its name; `None`: the tables cannot be read back.
-        """
+        """Sum up a search between two generations, with this number of finalists."""
         lowest = state.lowest_guess
         if lowest is not None:
             scored = archive.get(lowest.canonical)

@@ -27,10 +27,7 @@ _BATCH = 32  # genomes evaluated at once, by all workers of a problem
 def random_search(problem: Problem, *, seed: int, limit: int | None = None) -> Iterator[Standing]:
     """Evaluate distinct genomes, drawn like the first population of the genetic algorithm.
 
-    Args:
-        problem: evaluates genomes.
-        seed: of the draws.
-        limit: maximum number of evaluations; `None`: until 20 draws per genome give nothing new.
+    `limit` is the maximum number of them; `None`: until 20 draws per genome give nothing new.
     """
     watched = WatchedProblem(problem)
     space = problem.space
@@ -57,11 +54,8 @@ def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> 
     slot in turn. Each genome tried is an evaluation. The search ends after a round without a lower
     loss. No pick is ever taken back.
 
-    Args:
-        problem: evaluates genomes; it must have exchangeable slots.
-        seed: of the order of a round's candidates, which decides between equal losses and which
-            candidates a limit leaves out.
-        limit: maximum number of evaluations; `None`: until the search ends by itself.
+    The seed gives the order of a round's candidates, which decides between equal losses. It also
+    decides which candidates a `limit` of evaluations leaves out; `None`: no limit.
 
     Raises:
         GenomeError: the problem has no exchangeable slots.

@@ -44,12 +44,7 @@ def minimize(
             function ends the call; the same call later goes on from the folder.
         space: the number of options of each gene, or a `GenomeSpace`; a `Problem` has its own.
         evaluations: budget; `None`: as in `settings`.
-        settings: this argument and all others are those of `Search`.
-        seed: see `Search`.
-        folder: see `Search`.
-        start: see `Search`.
-        callbacks: see `Search`.
-        fingerprint: see `Search`.
+        settings, seed, folder, start, callbacks, fingerprint: see `Search`.
 
     Raises:
         ClsoError: see `Search`; or a function without a space, or a problem with one.
@@ -89,11 +84,7 @@ def run_search(
     """Search a problem's genomes as a part of a run.
 
     Args:
-        problem: evaluates genomes.
-        settings: of the search.
-        seed: the only source of randomness.
-        family: column of the records, and the name shown to the reporter.
-        run_id: column of the records.
+        family, run_id: columns of the records; the family is also shown to the reporter.
         sink: receives every generation's rows before the state is saved.
         state_path: see `Records`; the same call later goes on from there.
         monitor: measures generations and the surrogate; `None`: durations only.

@@ -41,7 +41,6 @@ def expected_improvement(mean: FloatArray, std: FloatArray, incumbent: float) ->
     Args:
         mean: predicted losses, `(n,)`.
         std: their spreads, `(n,)`; at 0, the improvement is that of the mean.
-        incumbent: the lowest loss evaluated so far.
     """
     gap = incumbent - mean
     certain = std == 0
@@ -68,11 +67,8 @@ def precedence(
     improvements in the order of rising mean.
 
     Args:
-        acquisition: the rule.
         mean: predicted losses, `(n,)`, finite.
         std: their spreads, `(n,)`, finite, >= 0.
-        incumbent: the lowest loss evaluated so far.
-        optimism: spreads by which the bound lies below the mean.
     """
     match acquisition:
         case "mean":
@@ -149,7 +145,6 @@ class Screener:
 
         Args:
             order: a finite number per candidate, `(n,)`; the lowest come first.
-            rng: draws the control.
             limit: evaluations that may still be spent; `None`: any number.
             alike: a value per candidate, `(n,)`; of candidates with the same value only the first
                 can be among the best, so fewer may be evaluated. `None`: all differ.

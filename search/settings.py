@@ -144,14 +144,11 @@ class AdaptivePopulationSettings(Section):
             n' = \min(n_{max}, \lceil grow \cdot n \rceil)
             \text{ after every } patience \text{ generations without}
 
-        and n otherwise. While there is progress, few individuals suffice. Without progress more
-        are tried at once. Generation 0 changes nothing. The rule does not look at diversity: all
-        individuals of a generation are distinct, and they become alike just when progress ends.
-
-        Args:
-            population: places of the generation that has ended, n.
-            generation: its number, from 0.
-            stale: number of generations in a row without progress, up to this one.
+        and n otherwise, with n the `population` of the generation that has ended, and `stale`
+        generations in a row without progress. While there is progress, few individuals suffice.
+        Without progress more are tried at once. Generation 0 changes nothing. The rule does not
+        look at diversity: all individuals of a generation are distinct, and they become alike just
+        when progress ends.
 
         Source: the success rule for population sizes of Doerr and Doerr 2018 (Optimal static and
         self-adjusting parameter choices for the (1+(lambda, lambda)) genetic algorithm, section 1).

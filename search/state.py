@@ -141,7 +141,6 @@ class SearchState:
         """Note whether the search is over, and why.
 
         Args:
-            settings: of the search.
             space_size: number of genomes, all those of one canonical form counted. So a space is
                 known to be exhausted only if each genome is a canonical form.
             evaluations_left: genomes that the budget still pays for; `None`: any number.

@@ -50,10 +50,7 @@ class StateFile:
         atomic_write_bytes(self._path, _HEAD + _checksum(text) + b'"' + text)
 
     def read(self, parse: Callable[[Mapping[str, Any]], State]) -> State | None:
-        """Read the state; `None` without a file.
-
-        Args:
-            parse: makes a state of the JSON values.
+        """Read the state, which `parse` makes of the JSON values; `None` without a file.
 
         Raises:
             ArtifactError: the file is damaged, of another version or search, or cannot be read.

@@ -93,16 +93,12 @@ class Operators:
     """Tournament selection, crossover and mutation within each slot's bounds.
 
     Args:
-        space: of the genomes.
         crossover: `"uniform"` swaps each gene with probability 1/2, `"two_point"` a stretch.
         crossover_rate: probability that a pair of parents is crossed.
         mutation_rate: probability that a gene is redrawn uniformly from its slot.
         tournament_size: parents drawn (with repetition) per tournament; the lowest loss wins.
         seed: of the one generator of all operators.
         any_size: draw and breed sets of all sizes.
-
-    Attributes:
-        space: of the genomes.
     """
 
     def __init__(

@@ -66,9 +66,6 @@ class Halves:
 
         Args:
             settings: of the search; the budget replaces their limits.
-            budget: of the search.
-            seed: of the search.
-            family: the name of what is searched.
             monitor: measures; a budget of joules needs one.
             should_stop: asked between generations with the spent part of the budget, in units of
                 `Budget.whole`, and the incumbent's loss on the half held back (`None`: no

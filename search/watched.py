@@ -42,7 +42,6 @@ class WatchedProblem:
     """A problem that records the evaluations of one search; `Extendable` if the problem is.
 
     Args:
-        problem: evaluates.
         known: whole evaluations of other searches on the same problem. A loss is a pure function
             of its genome, so known evaluations are not computed again, but they count like all
             others. New whole evaluations are added. Evaluations on a part of the batches are

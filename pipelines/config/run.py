@@ -118,12 +118,9 @@ class RunConfig(Section):
 
     @classmethod
     def parsed(cls, values: dict[str, Any], where: str, remedy: str) -> Self:
-        """Return the configuration that nested values describe.
+        """Return the configuration that nested values describe, by section as YAML has them.
 
-        Args:
-            values: by section, as YAML has them.
-            where: the source of the values, for messages.
-            remedy: what to do about mistakes, for messages.
+        In messages, `where` names the source of the values, and `remedy` says how to correct them.
 
         Raises:
             ConfigError: some values are wrong; all are listed, each with its dotted path.
@@ -159,11 +156,9 @@ class RunConfig(Section):
     def searched_families(
         self, names: Sequence[str] = (), *, asked_by: str = "--family"
     ) -> list[AnyFamily]:
-        """Return the model families of the run, built-in ones first.
+        """Return the model families of the run, or those with some names, built-in ones first.
 
-        Args:
-            names: of the families to return; none: all.
-            asked_by: the option or key that gave the names, for messages.
+        In messages, `asked_by` is the option or key that gave the names.
 
         Raises:
             ConfigError: the run does not have one of the names.
@@ -182,11 +177,9 @@ class RunConfig(Section):
         ]
 
     def with_overrides(self, overrides: Mapping[str, Any], *, where: str) -> RunConfig:
-        """Return the configuration with some values replaced.
+        """Return the configuration with some values replaced, by dotted path, as YAML has them.
 
-        Args:
-            overrides: by dotted path, with values as YAML has them.
-            where: the source of the overrides, for messages.
+        `where` names the source of the overrides in messages.
 
         Raises:
             ConfigError: a path that does not exist, or a value that is wrong.

@@ -188,9 +188,7 @@ def _library_slot(gene: str) -> str:
 def _frame(experiment: Experiment, counted: Sequence[str] = ("train", "tune")) -> GptFrame:
     """Return the parts of a crystalline GPT that its genome does not pick.
 
-    Args:
-        experiment: shape and data set.
-        counted: the splits that the unigram bias, if there is one, is counted on.
+    The unigram bias, if there is one, is counted on the splits `counted`.
     """
     config = experiment.config
     vocab_size = experiment.dataset.vocab_size

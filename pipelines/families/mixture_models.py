@@ -21,13 +21,7 @@ __all__ = ["MixtureModels"]
 
 
 class MixtureModels:
-    """Builds mixtures from the genomes of a problem.
-
-    Args:
-        name: of the models.
-        experiment: configuration and data set.
-        problem: the searched problem.
-    """
+    """Builds mixtures from the genomes of a searched problem."""
 
     def __init__(self, name: str, experiment: Experiment, problem: MixtureProblem) -> None:
         self._name = name
@@ -56,12 +50,10 @@ class MixtureModels:
         """Fit the finalists on train and tune, and return their losses and the best mixture.
 
         The weights of the best mixture are fitted on tune with functions that were fitted on train
-        alone. A function that has seen tune would get too much weight.
-
-        Args:
-            finalists: of a search. The loss of a single finalist is `None`: nothing is to choose.
-            networks: that mixtures may pick, trained on train and tune.
-            networks_on_train: the same, trained on train alone.
+        alone. A function that has seen tune would get too much weight. So there are two forms of
+        the networks that mixtures may pick: `networks` are trained on train and tune,
+        `networks_on_train` on train alone. The loss of a single finalist is `None`: nothing is to
+        choose.
         """
         genomes = [finalist.canonical for finalist in finalists]
         functions, history = self._library.fit(

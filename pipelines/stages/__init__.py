@@ -17,11 +17,7 @@ __all__ = ["through"]
 
 
 def through(command: str, config: RunConfig) -> list[Stage]:
-    """Return the stages that a command runs, in order.
-
-    Args:
-        command: the command of a stage, or `run` for all stages.
-        config: of the run.
+    """Return the stages that a command runs, in order; `run` runs all.
 
     Raises:
         ConfigError: two stages have the same name.

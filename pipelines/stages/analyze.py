@@ -32,12 +32,7 @@ _TABLES = ("scores", "results", "comparisons")
 
 
 def analyze_stage(families: Sequence[AnyFamily], before: Sequence[Stage]) -> Stage:
-    """Return the stage that scores the models of a run.
-
-    Args:
-        families: of the run, whose models have titles.
-        before: all other stages of the run.
-    """
+    """Return the stage that scores the models of a run; `before` are all of its other stages."""
     titles = {family.name: {"title": family.title, "family": family.name} for family in families}
     return Stage(
         name="analyze",

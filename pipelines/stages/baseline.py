@@ -12,11 +12,10 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
 
-__all__ = ["BASELINE", "winner"]
+__all__ = ["BASELINE", "sweep_of", "winner"]
 
 
 def _clear(folder: RunFolder) -> None:
-    """Delete the files of an earlier sweep."""
     folder.remove_table("baseline")
     remove(_checkpoint(folder))
     remove(_state(folder))
@@ -25,20 +24,7 @@ def _clear(folder: RunFolder) -> None:
 def _work(run: RunContext) -> StageOutcome:
     """Train every trial of the sweep and keep the best."""
     config, experiment = run.config, run.experiment
-    splits = experiment.budget
-    sweep = Sweep(
-        [splits["train"], splits["tune"]],
-        splits["validation"],
-        settings=config.baseline,
-        tokenizer=experiment.dataset.tokenizer,
-        seed=config.seed,
-        fingerprint=experiment.data_fingerprint,
-        state=_state(run.folder),
-        checkpoint=_checkpoint(run.folder),
-        monitor=run.monitor,
-        device=experiment.device,
-        reporter=run.reporter,
-    )
+    sweep = sweep_of(run, experiment.data_fingerprint, _state(run.folder), _checkpoint(run.folder))
     sink = run.folder.sink("adamw")
     columns = {"run_id": run.run_id, "seed": config.seed, "passes": config.baseline.passes}
 
@@ -62,6 +48,28 @@ def _work(run: RunContext) -> StageOutcome:
     }
     table = run.folder.table("baseline")
     return StageOutcome((table, _checkpoint(run.folder) / "model.safetensors"), notes)
+
+
+def sweep_of(run: RunContext, fingerprint: str, state: Path, checkpoint: Path) -> Sweep:
+    """Return the sweep of a run's settings over its splits.
+
+    `fingerprint` names what the trials learn from and start from.
+    """
+    config, experiment = run.config, run.experiment
+    splits = experiment.budget
+    return Sweep(
+        [splits["train"], splits["tune"]],
+        splits["validation"],
+        settings=config.baseline,
+        tokenizer=experiment.dataset.tokenizer,
+        seed=config.seed,
+        fingerprint=fingerprint,
+        state=state,
+        checkpoint=checkpoint,
+        monitor=run.monitor,
+        device=experiment.device,
+        reporter=run.reporter,
+    )
 
 
 def winner(run: RunContext) -> tuple[AdamwGpt2, Measurement]:

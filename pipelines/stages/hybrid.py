@@ -27,11 +27,9 @@ Probabilities = npt.NDArray[np.float64]
 
 
 def hybrid_stage(family: str, foundations: Sequence[Stage]) -> Stage:
-    """Return the stage that adds AdamW's network to the mixture that a search has found.
+    """Return the stage that adds AdamW's network to the mixture that a family's search has found.
 
-    Args:
-        family: the name of the model family, whose models are mixtures.
-        foundations: the stages that its problem is built on.
+    The foundations are the stages that the family's problem is built on.
     """
     return Stage(
         name=_NAME,

@@ -50,7 +50,6 @@ def search_stage(family: AnyFamily) -> Stage:
 
 
 def _clear(family: str, folder: RunFolder) -> None:
-    """Delete the files of an earlier search."""
     for table in _TABLES:
         folder.remove_family(table, family)
     remove(folder.model(family))
@@ -124,12 +123,8 @@ def scored_finalists(
 ) -> list[ScoredFinalist]:
     """Return finalists with their losses on all of validation, the best first.
 
-    A single finalist has no loss here: nothing is to choose, and the analysis scores all models.
-
-    Args:
-        experiment: the data set.
-        finalists: of a search.
-        models: of the finalists, in the same order.
+    `models` has their models in the same order. A single finalist has no loss here: nothing is to
+    choose, and the analysis scores all models.
 
     Raises:
         WorkError: no loss is finite.

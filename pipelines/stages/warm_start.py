@@ -6,11 +6,12 @@ from functools import partial
 from typing import Any
 
 from clso.artifacts import RunFolder, remove
-from clso.baseline import AdamwGpt2, Sweep, Trial
+from clso.baseline import AdamwGpt2, Trial
 from clso.energy import Measurement
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import ModelAndCost, Stage
+from pipelines.stages.baseline import sweep_of
 
 __all__ = ["warm_start_stage"]
 
@@ -18,7 +19,6 @@ _NAME = "warm_start"
 
 
 def _clear(folder: RunFolder) -> None:
-    """Delete the files of an earlier warm start."""
     folder.remove_table(_NAME)
     remove(folder.model(_NAME))
     remove(folder.state / _NAME)
@@ -26,22 +26,10 @@ def _clear(folder: RunFolder) -> None:
 
 def _work(family: str, search: str, run: RunContext) -> StageOutcome:
     """Train the found model, and note after how many steps it reaches the baseline's loss."""
-    config, folder, experiment = run.config, run.folder, run.experiment
-    splits = experiment.budget
+    config, folder = run.config, run.folder
     scratch = run.manifest["baseline"]["winner"]
-    sweep = Sweep(
-        [splits["train"], splits["tune"]],
-        splits["validation"],
-        settings=config.baseline,
-        tokenizer=experiment.dataset.tokenizer,
-        seed=config.seed,
-        fingerprint=f"{experiment.data_fingerprint} {run.records[search].key}",
-        state=folder.state / _NAME,
-        checkpoint=folder.model(_NAME),
-        monitor=run.monitor,
-        device=experiment.device,
-        reporter=run.reporter,
-    )
+    fingerprint = f"{run.experiment.data_fingerprint} {run.records[search].key}"
+    sweep = sweep_of(run, fingerprint, folder.state / _NAME, folder.model(_NAME))
     result = sweep.from_checkpoint(folder.model(family), Trial(**scratch["settings"]))
     columns = {"run_id": run.run_id, "seed": config.seed, "passes": config.baseline.passes}
     rows = [row for trial in result.trials for row in trial.table_rows(**columns)]
@@ -70,12 +58,7 @@ def _model(search: str, run: RunContext) -> ModelAndCost:
 
 
 def warm_start_stage(family: str, search: str) -> Stage:
-    """Return the stage that trains the model of a search.
-
-    Args:
-        family: the name of the model family, whose models are GPT-2 checkpoints.
-        search: the name of its search's stage.
-    """
+    """Return the stage that trains a family's GPT-2 checkpoint, found by the stage `search`."""
     return Stage(
         name=_NAME,
         command="analyze",

@@ -33,8 +33,8 @@ def ablate(
     Args:
         config, overrides, out, reporter: as for `pipelines.run`; the section `ablate` is the grid.
         families: names of the families to search; none: all of the configuration.
-        seeds: searches of each arm, in place of `ablate.seeds`.
-        evaluations: budget of each search, in place of `ablate.evaluations`.
+        seeds: searches of each arm, in place of the section's.
+        evaluations: budget of each search, in place of the section's.
 
     Returns:
         The run, with the tables `ablations` and `selections`.

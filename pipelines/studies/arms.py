@@ -33,9 +33,7 @@ class ArmSearches:
     """The searches of one study and one family.
 
     Args:
-        run: the run that is studied.
         study: the name of the study's table.
-        family: the family that is searched.
         evaluations: budget of each search.
         columns: returns the columns of a search besides arm, losses and costs.
         patient: whether a search may end by its arm's `search.patience`.
@@ -64,10 +62,7 @@ class ArmSearches:
     ) -> pa.Table:
         """Return the rows of all arms and seeds, running the searches that are not stored.
 
-        Args:
-            arms: to search.
-            seeds: of the searches of each arm.
-            floor: a search ends after the first generation whose best loss is not above it.
+        A search ends after the first generation whose best loss is not above `floor`.
         """
         keys = [self._family.key(arm.config) for arm in arms]
         # arms of the same problem follow each other, since one problem is open at a time

@@ -59,7 +59,6 @@ class Study:
     """The stored parts of one study of a run.
 
     Attributes:
-        run: the run that is studied.
         table: of the rows, which names their schema.
         version: raised whenever a change of code changes the rows of a part.
     """
@@ -80,11 +79,9 @@ class Study:
         return Parts(self.run.folder.state / part.folder, self.table)
 
     def rows(self, title: str, parts: Sequence[Part]) -> pa.Table:
-        """Return the rows of all parts, computing the missing ones.
+        """Return the rows of all parts, computing the missing ones; `title` names them together.
 
-        Args:
-            title: name of all parts together in the progress.
-            parts: in the order of their rows; their table has the column `loss`.
+        The progress shows the column `loss`, which their table must have.
         """
         tables = []
         with self.run.reporter.task(title, total=len(parts)) as task:
@@ -99,12 +96,7 @@ class Study:
         return pa.concat_tables(tables)
 
     def clean(self, prefix: str, kept: Collection[str]) -> None:
-        """Delete the folders that other settings have left.
-
-        Args:
-            prefix: of their names, before a hyphen.
-            kept: names of the folders that stay.
-        """
+        """Delete the folders `prefix-*` that other settings have left; those `kept` stay."""
         for folder in self.run.folder.state.glob(f"{prefix}-*"):
             if folder.name not in kept:
                 remove(folder)
@@ -118,7 +110,6 @@ class JudgedSearch:
     search had evaluated it before. So searches that share evaluations can be compared.
 
     Attributes:
-        result: of the search.
         watched: the problem, with the evaluations of the search.
         surrogate_costs: the cost of each fit and prediction of the surrogate, with the number of
             evaluations before it.

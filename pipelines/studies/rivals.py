@@ -106,9 +106,6 @@ class _Methods:
     """The methods of a study on one problem.
 
     Attributes:
-        study: stores the rows.
-        family: the family that is searched.
-        halves: the problem.
         own: the family's own methods.
         settings: of the genetic algorithm.
         limit: the most evaluations; `None`: as many as greedy selection needs.

@@ -35,11 +35,8 @@ def savings(
     """Count the evaluations and joules that a surrogate saves a search for the same loss.
 
     Args:
-        config, overrides, out, reporter: as for `pipelines.run`; the section `savings` has the
-            arms.
-        families: names of the families to search; none: all of the configuration.
-        seeds: searches of each arm, in place of `savings.seeds`.
-        evaluations: budget of each search, in place of `savings.evaluations`.
+        config, overrides, out, families, seeds, evaluations, reporter: as for `ablate`; the
+            section `savings` has the arms.
 
     Returns:
         The run, with the table `savings`.

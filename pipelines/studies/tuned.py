@@ -26,12 +26,7 @@ _OF_SETS = ("surrogate.features", "surrogate.distinct_steps")
 
 @dataclass(frozen=True)
 class TunedSearch:
-    """The search that a study tunes.
-
-    Attributes:
-        config: of the run; its section `tune` describes the study.
-        family: the model family that is searched.
-    """
+    """The search of a model family that a study tunes, as the section `tune` describes it."""
 
     config: RunConfig
     family: AnyFamily
@@ -165,11 +160,7 @@ def _searched(dimension: TuneDimension) -> Range | Choices:
 class TunedProblems:
     """Makes the problem of a trial's library; nothing is fitted again.
 
-    Trials with the same library share its evaluations.
-
-    Args:
-        experiment: that is tuned; the foundations of the family are finished.
-        family: whose search is tuned.
+    Trials with the same library share its evaluations. The family's foundations must be finished.
     """
 
     def __init__(self, experiment: Experiment, family: AnyFamily) -> None:

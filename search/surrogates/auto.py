@@ -42,14 +42,10 @@ _FEWEST_SCORED = 8  # a correlation over fewer genomes is mostly chance
 
 
 class AutoSurrogate:
-    """Predicts with the kind that ranks held-back genomes best, if its score is high enough.
+    """Predicts with the kind that ranks held-back genomes best.
 
-    If it steps aside, it predicts the mean and the standard deviation of all losses.
-
-    Args:
-        space: of the genomes.
-        seed: of the chosen kind.
-        min_correlation: the score below which it steps aside.
+    If the best score is below `min_correlation`, it steps aside: it predicts the mean and the
+    standard deviation of all losses.
     """
 
     def __init__(self, space: GenomeSpace, seed: int, *, min_correlation: float = 0.2) -> None:

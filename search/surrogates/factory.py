@@ -67,10 +67,7 @@ def metered(
 ) -> SurrogateFactory:
     """Return a factory of the same surrogates that charges construction, fits and predictions.
 
-    Args:
-        factory: makes the surrogates.
-        monitor: measures them.
-        charge: receives the measurement of each step when the step ends.
+    `charge` receives the measurement of each step when the step ends.
     """
     return partial(_Metered, factory, monitor, charge)
 

@@ -1,8 +1,8 @@
 r"""A Gaussian process over genomes: the effects of options, and their interactions.
 
-Notation: n genomes as rows x (`search.encoding`), centred rows c; h(x, y) the squared distance of
-two rows, which for zeros and ones counts the entries that differ. The prior covariance of two
-standardised losses is
+Notation: n genomes as rows x (`search.surrogates.encoding`), centred rows c; h(x, y) the squared
+distance of two rows, which for zeros and ones counts the entries that differ. The prior covariance
+of two standardised losses is
 
 .. math::
     k(x, y) = s \left( a \frac{c_x \cdot c_y}{m} + (1 - a) e^{-h(x, y) / (2 \ell^2)} \right)
@@ -28,7 +28,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
-from search.encoding import MultiHot
+from search.surrogates.encoding import MultiHot
 from search.surrogates.interface import FloatArray
 
 __all__ = ["GaussianProcessSurrogate"]
@@ -50,13 +50,8 @@ class GaussianProcessSurrogate:
 
     Time grows with the cube of the number of genomes. Of more than `most` genomes it learns from
     the best `most / 2` and from others that are evenly spaced by rank: the best alone do not show
-    what makes a genome bad. The prior is chosen on at most `tuned_on` genomes.
-
-    Args:
-        space: of the genomes.
-        seed: unused; nothing is random here.
-        most: number of genomes that the posterior is conditioned on.
-        tuned_on: number of genomes that the prior is chosen on.
+    what makes a genome bad. The prior is chosen on at most `tuned_on` genomes. Nothing is random:
+    the seed is not used.
     """
 
     kind = "gaussian_process"

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from clso.genome import Genome, GenomeSpace
-from search.encoding import MultiHot
+from search.surrogates.encoding import MultiHot
 from search.surrogates.interface import FloatArray
 
 __all__ = ["GradientBoostingSurrogate"]
@@ -33,12 +33,9 @@ _DEPTH = 5  # so many options can interact
 
 
 class GradientBoostingSurrogate:
-    """Boosted regression trees on one-hot genes, in a committee.
+    """Boosted regression trees on one-hot genes, in a committee; each member has `trees` of them.
 
-    Args:
-        space: of the genomes.
-        seed: of the folds, and of the genomes and genes that a tree sees.
-        trees: per member.
+    The seed decides the folds, and the genomes and genes that a tree sees.
     """
 
     kind = "gradient_boosting"

@@ -39,7 +39,6 @@ class FitnessPredictor(nn.Module):
         members: number of networks, M.
         embedding: numbers per gene, E.
         hidden: width of both hidden layers.
-        generator: draws the initial weights.
     """
 
     def __init__(
@@ -99,12 +98,8 @@ class FitnessPredictor(nn.Module):
 class MlpSurrogate:
     """A `FitnessPredictor` whose members each learn from a bootstrap sample.
 
-    The spread is the standard deviation over the members.
-
-    Args:
-        space: of the genomes.
-        seed: of the initial weights and the bootstrap.
-        members: number of networks.
+    The spread is the standard deviation over the members. The seed decides the initial weights and
+    the bootstrap.
     """
 
     kind = "mlp"

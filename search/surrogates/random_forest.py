@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clso.genome import Genome, GenomeSpace
-from search.encoding import MultiHot
+from search.surrogates.encoding import MultiHot
 from search.surrogates.interface import FloatArray
 
 __all__ = ["RandomForestSurrogate"]
@@ -17,9 +17,7 @@ __all__ = ["RandomForestSurrogate"]
 class RandomForestSurrogate:
     """Regression trees on one-hot genes; the spread is the standard deviation over the trees.
 
-    Args:
-        space: of the genomes.
-        seed: of the bootstrap and the choice of features.
+    The seed decides the bootstrap and the features that a tree sees.
     """
 
     kind = "random_forest"

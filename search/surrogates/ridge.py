@@ -9,7 +9,7 @@ import numpy as np
 
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
-from search.encoding import MultiHot
+from search.surrogates.encoding import MultiHot
 from search.surrogates.interface import FloatArray
 
 __all__ = ["RidgeSurrogate"]
@@ -19,11 +19,7 @@ class RidgeSurrogate:
     """Linear regression on one-hot genes; the penalty has the highest evidence.
 
     The spread is the posterior's. Where options hardly interact, ridge regression learns from far
-    fewer genomes than the other kinds.
-
-    Args:
-        space: of the genomes.
-        seed: unused; nothing is random here.
+    fewer genomes than the other kinds. Nothing is random: the seed is not used.
 
     Source: MacKay 1992 (Bayesian interpolation).
     """

@@ -38,7 +38,6 @@ def study_figures(
 
     Args:
         study: has at least one complete trial.
-        objectives: of the study, in order.
         ranked: dimensions, the most important for the loss first; without any, fewer are drawn.
     """
     singles = SingleObjective.each(study, objectives)

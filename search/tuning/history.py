@@ -34,11 +34,7 @@ def known_genomes(
     Each slot is a parameter of the same name (`gene0`, `gene1`, ... if only the numbers of options
     are given). An integer is the option's index; a categorical value stands for its place among
     the choices. Genomes are in canonical form, each with its lowest loss. Only complete trials
-    count.
-
-    Args:
-        study: minimises one value, the loss.
-        space: as for `Search`.
+    count. The study minimises one value, the loss; the space is as for `Search`.
 
     Raises:
         ConfigError: the study has another objective, or a trial lacks a slot.

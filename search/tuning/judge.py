@@ -27,10 +27,7 @@ class Judge:
     """The objective function of a study.
 
     Attributes:
-        space: the dimensions that a trial picks.
-        settings: of the study.
-        problems: makes the problem for a trial's values of the library, none for the run's own.
-        monitor: measures the searches.
+        problems: see `open_tuning`.
     """
 
     space: SearchSpace

@@ -28,12 +28,10 @@ _FEWEST, _FEWEST_BEST = 4, 5
 
 
 def trial_row(trial: FrozenTrial, params: Mapping[str, Any], is_best: bool) -> dict[str, Any]:
-    """Return the row of a trial in the table `trials`.
+    """Return the row in the table `trials` of a trial that has ended.
 
-    Args:
-        trial: that has ended.
-        params: its values, the fixed ones included.
-        is_best: whether it has the lowest loss, or is in the Pareto set.
+    `params` has its values, the fixed ones included. The best have the lowest loss, or are in the
+    Pareto set.
     """
     searches: list[dict[str, Any]] = trial.user_attrs.get(SEARCHES, [])
     judged = [search for search in searches if search["complete"] and search["loss"] is not None]
@@ -60,12 +58,7 @@ def trial_row(trial: FrozenTrial, params: Mapping[str, Any], is_best: bool) -> d
 
 @dataclass(frozen=True)
 class SingleObjective:
-    """The complete trials of a study, valued by one of its objectives.
-
-    Attributes:
-        objective: what the trials are valued by.
-        study: of one objective, in memory.
-    """
+    """The complete trials of a study, as a study in memory of one of its objectives."""
 
     objective: Objective
     study: optuna.Study
@@ -117,10 +110,8 @@ class SingleObjective:
 
         PED-ANOVA (Watanabe et al., IJCAI 2023; for conditional dimensions KDD 2026) measures what
         the best trials have in common. fANOVA (Hutter et al., ICML 2014) measures the share of
-        the variance of all trials; it covers only the dimensions that every trial has.
-
-        Args:
-            seed: of fANOVA's forest.
+        the variance of all trials, with a forest drawn by the seed; it covers only the dimensions
+        that every trial has.
         """
         return [
             {

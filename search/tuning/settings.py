@@ -99,11 +99,7 @@ class TuningSettings:
         )
 
     def new_sampler(self, n_trials: int) -> TPESampler:
-        """Return the sampler of the next trial, seeded for that trial alone.
-
-        Args:
-            n_trials: the number of trials so far that did not fail.
-        """
+        """Return the sampler of the next trial, seeded by the trials so far that did not fail."""
         seed = np.random.SeedSequence([self.seed, n_trials]).generate_state(1)
         with quiet_optuna():
             # conditional dimensions are grouped with the dimensions that they occur with

@@ -174,8 +174,7 @@ class SearchSpace:
     def own_values(self, library: Mapping[str, Scalar]) -> Params:
         """Return the run's own values that lie in the space, for the first trial.
 
-        Args:
-            library: the run's own values of the library's dimensions.
+        `library` has those of the library's dimensions.
         """
         own = {**self.own, **library}
         return {

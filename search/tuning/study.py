@@ -59,11 +59,8 @@ def open_tuning(
 
     Args:
         url: of the storage, as SQLAlchemy has it.
-        name: of the study.
-        space: the dimensions that a trial picks.
-        settings: of the study.
-        problems: makes the problem for a trial's values of the library, none for the run's own.
-        monitor: measures the searches.
+        problems: makes the problem for a trial's values of the library; without values, that of
+            the run's own library.
         own_library: the run's own values of the library's dimensions.
         fresh: delete the study first.
         heartbeat_s: between two heartbeats of a trial.
@@ -228,11 +225,7 @@ class Tuning:
         return [row for single in singles for row in single.importance_rows(self.settings.seed)]
 
     def figures(self, ranked: Sequence[str]) -> dict[str, Figure]:
-        """Return Optuna's plots by their names.
-
-        Args:
-            ranked: dimensions, the most important for the loss first.
-        """
+        """Return Optuna's plots by their names; see `study_figures`."""
         # pyplot takes a second to import; a trial does not need it
         from search.tuning.figures import study_figures
 

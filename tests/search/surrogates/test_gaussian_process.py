@@ -5,7 +5,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from clso.genome import Genome, GenomeSpace, Slot
-from search.encoding import MultiHot
+from search.surrogates.encoding import MultiHot
 from search.surrogates.gaussian_process import GaussianProcessSurrogate
 from search.surrogates.ridge import RidgeSurrogate
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clso.genome import GenomeSpace, Slot
-from search.encoding import MultiHot
+from search.surrogates.encoding import MultiHot
 
 SLOTS = (Slot("own", 3), *(Slot(f"pick{number}", 6) for number in range(3)))
 SET = (1, 2, 3)

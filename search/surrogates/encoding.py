@@ -27,11 +27,7 @@ _OWN_SHARE = 0.2  # another value changes searches: raise `SEARCH_VERSION`
 
 
 class MultiHot:
-    """Encodes genomes as rows.
-
-    Args:
-        space: of the genomes.
-    """
+    """Encodes the genomes of a space as rows."""
 
     def __init__(self, space: GenomeSpace) -> None:
         cardinalities, exchangeable = space.cardinalities, space.exchangeable
