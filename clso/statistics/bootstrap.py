@@ -187,7 +187,10 @@ def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[s
 
 def _per_unit(scores: pa.Table, model: str, unit: Unit) -> pa.Table:
     chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == "test"))
-    grouped = chosen.group_by(unit).aggregate([("nll", "sum"), ("n_tokens", "sum")])
+    # one thread, because the order of float sums decides their last digits
+    grouped = chosen.group_by(unit, use_threads=False).aggregate(
+        [("nll", "sum"), ("n_tokens", "sum")]
+    )
     return grouped.sort_by(unit)
 
 

@@ -58,6 +58,17 @@ def test_the_same_seed_gives_the_same_interval(scores_of: ScoresOf) -> None:
     )
 
 
+def test_many_short_pieces_are_summed_in_one_order(scores_of: ScoresOf) -> None:
+    rng = np.random.default_rng(0)
+    scores = scores_of({"mixture": 5.0, "adamw": 5.1}, spread=0.8)
+    nll = scores["nll"].to_numpy() * rng.uniform(0.5, 1.5, scores.num_rows)
+    scores = scores.set_column(scores.schema.get_field_index("nll"), "nll", pa.array(nll))
+    pieces = pa.concat_tables(scores.slice(start, 1) for start in range(scores.num_rows))
+    compare = BootstrapSettings(resamples=100).compare
+    first = compare(pieces, "mixture", "adamw", seed=0)
+    assert all(compare(pieces, "mixture", "adamw", seed=0) == first for _ in range(20))
+
+
 def test_pairing_sees_a_difference_that_unpaired_intervals_hide(scores_of: ScoresOf) -> None:
     scores = scores_of({"gpt": 5.40, "adamw": 5.33}, spread=0.8)
     apart = FAST.summarize(scores, seed=SEED)
