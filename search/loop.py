@@ -374,6 +374,8 @@ class Search:
         return {name: getattr(self._settings, name) for name in _BUDGET}
 
     def _save(self) -> None:
+        if self._records.state_path is None:
+            return
         state = self._begun if self._running is not None else self._state
         self._state_file.write(
             {

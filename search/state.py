@@ -8,7 +8,7 @@ bit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -167,6 +167,9 @@ class SearchState:
         Raises:
             ValueError: a value is missing or of another kind.
         """
+        missing = [field.name for field in fields(cls) if field.name not in value]
+        if missing:
+            raise ValueError(f"no {', '.join(missing)}")
         return _ADAPTER.validate_python(value)
 
 

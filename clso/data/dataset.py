@@ -68,11 +68,6 @@ class TokenSplit:
         return self.n_blocks * self.block_size
 
     @property
-    def n_stream_tokens(self) -> int:
-        """Tokens of the split on disk, in view or not."""
-        return len(self.stream)
-
-    @property
     def n_unused_tokens(self) -> int:
         """Tokens on disk that are neither input nor target of a block in view."""
         return len(self.stream) - self.n_tokens - (self.n_blocks > 0)

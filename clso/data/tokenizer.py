@@ -30,7 +30,8 @@ class Tokenizer:
     """A byte-level BPE vocabulary of V tokens: a `tokenizers` object, which `transformers` wraps.
 
     Raises:
-        DataError: it has no end token, or some of the 256 bytes are missing.
+        DataError: it has no end token, some of the 256 bytes are missing, a token is not made of
+            bytes, or the tokens are not numbered without gaps.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
@@ -42,6 +43,12 @@ class Tokenizer:
             lacks = f"{len(missing)} of the 256 bytes" if missing else f"the token {END_TOKEN}"
             raise DataError(
                 f"the tokenizer has {len(vocabulary)} tokens and lacks {lacks}",
+                remedy="expected a byte-level BPE vocabulary such as GPT-2's",
+            )
+        foreign = [token for token in vocabulary if not _BYTE_ALPHABET.keys() >= set(token)]
+        if foreign:
+            raise DataError(
+                f"the token {min(foreign)!r} has a character that stands for no byte",
                 remedy="expected a byte-level BPE vocabulary such as GPT-2's",
             )
         if max(vocabulary.values()) != len(vocabulary) - 1:

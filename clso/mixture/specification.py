@@ -64,8 +64,9 @@ class _UnigramKind:
 
 
 def _check_kind(name: str, kind: object) -> None:
-    del name
-    missing = [name for name in ("parse", "from_text", "from_arrays") if not hasattr(kind, name)]
+    del name  # a registry gives it to every check
+    methods = ("parse", "from_text", "from_arrays")
+    missing = [method for method in methods if not hasattr(kind, method)]
     if missing:
         raise TypeError(f"{kind!r} has no {', '.join(missing)}; derive from PlainFunction")
 

@@ -44,15 +44,16 @@ def ablate(
         ClsoError: the work cannot be done.
     """
     config = read_config(config, overrides)
-    arms = {
-        family: ablation_arms(config, family.name) for family in config.searched_families(families)
-    }
+    arms = [
+        (family, ablation_arms(config, family.name))
+        for family in config.searched_families(families)
+    ]
     grid = config.ablate
     assert grid is not None, "there are no arms without a grid"
     count, budget = seeds or grid.seeds, evaluations or grid.evaluations
     with RunContext.open(config, out, reporter) as run:
         PREPARE.run(run)
-        for family, own in arms.items():
+        for family, own in arms:
             searches = ArmSearches(run, "ablations", family, budget, _columns, patient=True)
             searches.check_different(own)
             table = searches.table(own, range(config.seed, config.seed + count))

@@ -47,9 +47,9 @@ def savings(
     """
     config = read_config(config, overrides)
     settings = config.savings or SavingsSettings()
-    arms = {
-        family: savings_arms(config, family.name) for family in config.searched_families(families)
-    }
+    arms = [
+        (family, savings_arms(config, family.name)) for family in config.searched_families(families)
+    ]
     count, budget = seeds or settings.seeds, evaluations or settings.evaluations
     seeds_searched = range(config.seed, config.seed + count)
     with RunContext.open(config, out, reporter) as run:
@@ -57,7 +57,7 @@ def savings(
             # a table of other columns is refused now, not after hours of searches
             read_table(run.folder.table("savings"), "savings")
         PREPARE.run(run)
-        for family, own in arms.items():
+        for family, own in arms:
             searches = ArmSearches(run, "savings", family, budget, _columns)
             searches.check_different(own)
             reference = searches.table(own[:1], seeds_searched)

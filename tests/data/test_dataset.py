@@ -32,7 +32,7 @@ def split(dataset: Dataset, request: pytest.FixtureRequest) -> TokenSplit:
 
 def test_blocks_follow_each_other_without_gap_or_padding(split: TokenSplit) -> None:
     inputs, targets = split.blocks(slice(None))
-    stream = split.tokens(0, split.n_stream_tokens)
+    stream = split.tokens(0, len(split.stream))
     assert inputs.shape == targets.shape == (split.n_blocks, T)
     assert inputs.dtype == targets.dtype == np.int64
     assert np.array_equal(inputs.ravel(), stream[: split.n_tokens])
@@ -41,7 +41,7 @@ def test_blocks_follow_each_other_without_gap_or_padding(split: TokenSplit) -> N
 
 
 def test_what_is_not_used_is_counted_and_less_than_a_block(split: TokenSplit) -> None:
-    assert split.n_tokens + 1 + split.n_unused_tokens == split.n_stream_tokens
+    assert split.n_tokens + 1 + split.n_unused_tokens == len(split.stream)
     assert 0 <= split.n_unused_tokens < T
 
 
@@ -61,7 +61,7 @@ def test_an_index_outside_is_refused(dataset: Dataset, index: list[object]) -> N
 def test_each_target_belongs_to_the_document_that_it_or_its_end_token_is_of(
     dataset: Dataset, split: TokenSplit
 ) -> None:
-    stream = split.tokens(0, split.n_stream_tokens)
+    stream = split.tokens(0, len(split.stream))
     ends = stream == dataset.tokenizer.end_token_id
     number = np.cumsum(ends) - ends
     documents = split.documents(slice(None)).ravel()
@@ -79,7 +79,7 @@ def test_no_document_is_in_two_splits(dataset: Dataset) -> None:
 
 def test_token_bytes_count_the_texts_bytes(dataset: Dataset) -> None:
     for name, split in dataset.splits.items():
-        stream = split.tokens(0, split.n_stream_tokens)
+        stream = split.tokens(0, len(split.stream))
         n_bytes = dataset.tokenizer.token_bytes[stream].sum()
         assert n_bytes == dataset.manifest["splits"][name]["bytes"]
     assert dataset.tokenizer.token_bytes.shape == (dataset.vocab_size,)
@@ -90,7 +90,7 @@ def test_the_head_is_the_first_blocks(dataset: Dataset) -> None:
     head = train.head(5 * T + 3)
     assert (head.n_blocks, head.n_tokens, head.name) == (5, 5 * T, "train")
     assert np.array_equal(head.blocks(slice(None))[1], train.blocks(range(5))[1])
-    assert head.n_unused_tokens == train.n_stream_tokens - 5 * T - 1
+    assert head.n_unused_tokens == len(train.stream) - 5 * T - 1
     with pytest.raises(IndexError, match="expected 0 to 4"):
         head.blocks([5])
 

@@ -38,7 +38,7 @@ def rows(tmp_path: Path, make_text: Callable[[int, int], str]) -> Path:
 
 def texts(dataset: Dataset, split: str) -> list[str]:
     stream = dataset.splits[split]
-    tokens = stream.tokens(0, stream.n_stream_tokens)
+    tokens = stream.tokens(0, len(stream.stream))
     ends = np.flatnonzero(tokens == dataset.tokenizer.end_token_id)
     return [dataset.tokenizer.decode(run[run != 0].tolist()) for run in np.split(tokens, ends)][:-1]
 
@@ -79,7 +79,7 @@ def test_the_manifest_counts_what_is_there(rows: Path, tmp_path: Path, files_con
             "tokens": sum(row["n_tokens"] for row in own),
             "sha256": file_sha256(dataset.path / TokenSplit.file_name(name)),
         }
-        assert dataset.splits[name].n_stream_tokens == sum(row["n_tokens"] for row in own)
+        assert len(dataset.splits[name].stream) == sum(row["n_tokens"] for row in own)
     assert dataset.manifest["tokenizer"]["vocab_size"] == dataset.vocab_size
     assert dataset.manifest["versions"]["tokenizers"]
 
@@ -169,7 +169,7 @@ def test_the_gpt2_vocabulary_needs_no_training(
     dataset = DatasetRecipe(files_config(rows), TokenizerSettings(kind="gpt2"), 0).prepare(tmp_path)
     assert dataset.vocab_size == 50_257
     train = dataset.splits["train"]
-    assert dataset.tokenizer.end_token_id in train.tokens(0, train.n_stream_tokens)
+    assert dataset.tokenizer.end_token_id in train.tokens(0, len(train.stream))
 
 
 class TestFingerprint:

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,18 @@ def test_files_that_are_no_vocabulary_are_refused(
     (tmp_path / "vocab.json").write_text(vocabulary)
     (tmp_path / "merges.txt").write_text(merges)
     with pytest.raises(DataError, match=message):
+        Tokenizer.from_gpt2(tmp_path)
+
+
+def test_a_token_that_is_not_made_of_bytes_is_refused(tmp_path: Path, gpt2: Tokenizer) -> None:
+    gpt2_folder(tmp_path)
+    path = tmp_path / "vocab.json"
+    vocabulary = json.loads(path.read_text())
+    vocabulary["\u2581x"] = len(vocabulary)
+    path.write_text(json.dumps(vocabulary))
+    with pytest.raises(
+        DataError, match="the token '\u2581x' has a character that stands for no byte"
+    ):
         Tokenizer.from_gpt2(tmp_path)
 
 

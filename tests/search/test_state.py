@@ -53,6 +53,15 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path, state: SearchState) -> N
     assert load(path) == state
 
 
+def test_a_missing_value_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    values = a_state().to_json()
+    del values["stale"]
+    StateFile(path, IDENTITY).write(values)
+    with pytest.raises(ArtifactError, match=r"state\.json is damaged: ValueError no stale"):
+        load(path)
+
+
 def test_a_missing_state_is_none(tmp_path: Path) -> None:
     assert load(tmp_path / "state.json") is None
 

@@ -90,7 +90,7 @@ class KneserNey:
         """Return the model of a pattern; all wanted patterns of the text are counted together."""
 
         def models() -> dict[str, KneserNey]:
-            patterns = [settings for settings in text.wanted if isinstance(settings, Pattern)]
+            patterns = [wanted for wanted in text.wanted if isinstance(wanted, Pattern)]
             return {model.name: model for model in cls.fit(text, patterns)}
 
         return text.once("kn", models)[settings.name]

@@ -195,13 +195,15 @@ class ProductName(PointerName):
 def _value(name: str, setting: Field[Any], text: str) -> str | int | float:
     """Read one setting of a name."""
     rule = setting.metadata["rule"]
+    if (rule is _CLASS_MAP and not text) or (
+        rule is _LENGTH and not re.fullmatch("[0-9]{1,9}", text)
+    ):
+        raise ConfigError(
+            f"a pointer has {rule.setting} {text!r}, expected {rule.expected}", remedy=_REMEDY
+        )
     if rule is _CLASS_MAP:
         return text
     if rule is _LENGTH:
-        if not re.fullmatch("[0-9]{1,9}", text):
-            raise ConfigError(
-                f"a pointer has {rule.setting} {text!r}, expected {rule.expected}", remedy=_REMEDY
-            )
         return int(text)
     try:
         number = float(text)

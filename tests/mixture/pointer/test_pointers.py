@@ -303,6 +303,7 @@ def test_names_read_back_what_they_say(half_life: float, idf: float, power: floa
         ("induction(2,decay=1.5)", "decay 1.5"),
         ("product(k3,via=k3,via=k4)", "'via=k4' is not one of via, adapt, each once"),
         ("product(k3,via=3)", "class map '3'"),
+        ("product(k3,via=)", "class map '', expected a word"),
         ("product(k3,adapt=2)", "adapt 2"),
     ],
 )
