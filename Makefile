@@ -76,7 +76,7 @@ results: $(VENV)/.installed  ## the comparison at equal budgets and the figure o
 	done
 	@$(BIN)/clso compare $(foreach s,$(SEEDS),seed-$s)
 
-bench: $(VENV)/.installed-dev  ## the speed ratios that the README quotes
+bench: $(VENV)/.installed-dev  ## the speed ratios that docs/method.md quotes
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove .venv and caches; artifacts stay

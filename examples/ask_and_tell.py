@@ -39,4 +39,4 @@ def main(folder: str, evaluations: int) -> None:
 
 if __name__ == "__main__":
     arguments = dict(enumerate(sys.argv))
-    main(arguments.get(1, "runs/ask-and-tell"), int(arguments.get(2, 120)))
+    main(arguments.get(1, "artifacts/ask-and-tell"), int(arguments.get(2, 120)))

@@ -9,7 +9,7 @@ import sys
 from clso.artifacts import load_run, load_runs
 
 ARTIFACTS = sys.argv[1] if len(sys.argv) > 1 else "artifacts"
-FIGURE = sys.argv[2] if len(sys.argv) > 2 else "losses.svg"
+FIGURE = sys.argv[2] if len(sys.argv) > 2 else "artifacts/losses.svg"
 
 runs = load_runs(ARTIFACTS).to_pandas()
 print(runs[["run_id", "seed", "status"]].to_string(index=False))
