@@ -87,10 +87,15 @@ class GenomeSpace:
         The slots of a new space are called `gene0`, `gene1`, ...
 
         Raises:
-            GenomeError: a number of options that is no integer or is below 1, or no genes.
+            GenomeError: no sequence, no genes, or a number of options that is no integer from 1.
         """
         if isinstance(space, GenomeSpace):
             return space
+        if not isinstance(space, Iterable):
+            raise GenomeError(
+                f"the space is {space!r}, expected the number of options of each gene",
+                remedy="give a list, such as [8] * 12",
+            )
         slots = []
         for index, options in enumerate(space):
             if isinstance(options, bool) or not hasattr(options, "__index__"):

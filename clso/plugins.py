@@ -12,6 +12,7 @@ broken package affects only the runs that use it.
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -137,8 +138,11 @@ class Registry(Generic[T]):
     def _unknown(self, name: str) -> ConfigError:
         known = [f"{', '.join(self._builtins)} ({_OWN})"] if self._builtins else []
         known += [f"{other} ({_distribution(point)})" for other, point in self._plugins().items()]
+        near = difflib.get_close_matches(name, self.names(), n=1)
         return ConfigError(
             f"{name!r} is not known in {self.group}; known are {', '.join(known) or 'none'}",
-            remedy=f"check the spelling, or install the package whose entry point in "
+            remedy=f"did you mean {near[0]!r}?"
+            if near
+            else "check the spelling, or install the package whose entry point in "
             f"{self.group} has this name",
         )

@@ -120,9 +120,13 @@ def _compare(
     """Compare runs: results side by side, paired intervals where the test text is the same."""
     from pipelines.inspect import compare_runs, find_run
 
-    if len(set(runs)) < 2:
-        raise ClsoError("compare needs two different runs", remedy="`clso ls` lists them")
-    compare_runs([find_run(name, out) for name in runs], figure)
+    stored = {}
+    if len(set(runs)) > 1:
+        stored = {run.path.resolve(): run for run in (find_run(name, out) for name in runs)}
+    if len(stored) < 2:
+        same = "".join(f"; {' and '.join(runs)} are {run.run_id}" for run in stored.values())
+        raise ClsoError(f"compare needs two different runs{same}", remedy="`clso ls` lists them")
+    compare_runs(list(stored.values()), figure)
 
 
 class _ExportFormat(StrEnum):
@@ -175,7 +179,7 @@ def _generate(
     top_p: Annotated[
         float, typer.Option("--top-p", help="Draw from the most probable tokens of this mass.")
     ] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random draws.")] = 0,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Continue a text with a model of a run; prints prompt and continuation as it is written."""

@@ -81,7 +81,7 @@ run = StageCommand(
 )
 prepare = StageCommand("prepare", "Prepare the data set: read, split by document, tokenize, pack.")
 library = StageCommand("library", "Generate the libraries of structured matrices.")
-search = StageCommand("search", "Search for the best genome; prepares data and library if need be.")
+search = StageCommand("search", "Search for the best genome; prepares data and library if needed.")
 baseline = StageCommand("baseline", "Train the AdamW GPT-2 of the same shape on the same tokens.")
 analyze = StageCommand(
     "analyze", "Score the test split once per model, compare, and write the report."

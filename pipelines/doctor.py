@@ -30,7 +30,7 @@ def diagnose(out: Path) -> None:
 def _findings(out: Path) -> list[tuple[str, str]]:
     import torch
 
-    rows = [("versions", ", ".join(f"{name} {number}" for name, number in versions().items()))]
+    rows = [("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))]
     rows.append(("processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"))
     rows.append(
         (

@@ -20,7 +20,7 @@ __all__ = ["continue_text"]
 def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) -> None:
     """Print a prompt and a model's continuation, up to the end token or the greatest length.
 
-    The model reads the last tokens alone, as many as a block has. Without a name it is the best on
+    The model reads only the last `block_size` tokens. Without a name it is the best on
     validation. The prompt is the beginning of a document, and may be empty.
 
     Raises:

@@ -106,7 +106,7 @@ class StageLedger:
             ) from error
 
     def resumable(self) -> bool:
-        """Return whether there is an unfinished attempt on the same foundations."""
+        """Return whether there is an unfinished attempt built on the same earlier stages."""
         return self._begun.exists() and self._read_begun()["needs"] == self._needs
 
     @contextmanager

@@ -44,7 +44,10 @@ NoPrefect = Annotated[
     bool, typer.Option("--no-prefect", help="Run the same stages without Prefect.")
 ]
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run id, the start of one, its folder, or 'latest'.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run id, its first characters, the run's folder, or 'latest'."
+    ),
 ]
 DEFAULT_OUT = Path("artifacts")
 
@@ -57,6 +60,6 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         from pipelines.console import error_console
 
-        text = "interrupted; the same command takes up where this one stopped"
+        text = "interrupted; the same command continues where this one stopped"
         error_console.print(text, soft_wrap=True)
         raise typer.Exit(130) from None

@@ -47,7 +47,7 @@ class RunModel:
                 f"run {run.run_id} has no model{'' if name is None else f' {name!r}'}",
                 remedy=f"it has {', '.join(sorted(models))}"
                 if models
-                else "run its search or baseline first",
+                else "its search and its baseline are not finished",
             )
         return models[name]
 

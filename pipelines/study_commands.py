@@ -109,7 +109,7 @@ def _rivals(
         typer.Option(
             "--family",
             metavar="FAMILY",
-            help="The model family; by default the first whose genomes pick sets.",
+            help="The model family; by default the first whose genomes pick sets: the mixture.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="Searches of each kind.")] = 10,
@@ -151,7 +151,8 @@ def _pareto(
         ),
     ] = "loss,stored_bytes,flops",
     generations: Annotated[
-        int, typer.Option("--generations", min=1, help="Of NSGA-II, the first one included.")
+        int,
+        typer.Option("--generations", min=1, help="Number of NSGA-II generations, with the first."),
     ] = 15,
     population: Annotated[
         int, typer.Option("--population", min=2, help="Models that each generation evaluates.")

@@ -194,7 +194,7 @@ class Ladder:
         parts: list[list[Evaluation]] = [[] for _ in genomes]
         rungs: list[list[Rung]] = [[] for _ in genomes]
         climbing = list(range(len(genomes)))
-        for number, fidelity in enumerate(self._fidelities):
+        for rung, fidelity in enumerate(self._fidelities):
             if not climbing:
                 break
             begun = [parts[index][-1] for index in climbing if self._extends and parts[index]]
@@ -209,10 +209,8 @@ class Ladder:
                 loss = parts[index][-1].finite_loss
                 if loss is not None:
                     rungs[index].append(Rung(fidelity, loss, parts[index][-1].batch_nats))
-            standing = {
-                index: rungs[index][number] for index in climbing if len(rungs[index]) > number
-            }
-            climbing = self._survivors(standing, incumbent[number : number + 1])
+            standing = {index: rungs[index][rung] for index in climbing if len(rungs[index]) > rung}
+            climbing = self._survivors(standing, incumbent[rung : rung + 1])
         return [
             Climb(
                 rungs=tuple(own),

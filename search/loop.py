@@ -337,7 +337,7 @@ class Search:
         saved = self._state_file.read(self._parse)
         if saved is None and path is not None and path.exists():
             raise ArtifactError(
-                f"{path} is there, but not the state beside it",
+                f"{path} exists, but the state file beside it is missing",
                 remedy="restore the state, or delete the journal to start anew",
             )
         self._journal = Journal(path, name)

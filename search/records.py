@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clso.artifacts.tables import Parts, table_from_rows
+from clso.errors import ArtifactError, ConfigError
 
 __all__ = ["FolderSink", "MemorySink", "RecordSink", "Records"]
 
@@ -50,8 +51,19 @@ class FolderSink:
         Parts(self._folder / table, table).write(part, rows)
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
-        """Return a table as a `pyarrow.Table`."""
-        return Parts(self._folder / name, name).read()
+        """Return a table as a `pyarrow.Table`.
+
+        Raises:
+            ArtifactError: a part is damaged, or one before the last is missing.
+        """
+        parts = Parts(self._folder / name, name)
+        for number, path in enumerate(parts.paths()):
+            if path != parts.path(number):
+                raise ArtifactError(
+                    f"{parts.path(number)} is missing",
+                    remedy="restore it, or search again in another folder",
+                )
+        return parts.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,13 @@ class Records:
 
     @classmethod
     def kept_in(cls, folder: str | Path | None, seed: int) -> Records:
-        """Return the records of a search outside of a run; `None`: in memory."""
+        """Return the records of a search outside of a run; `None`: in memory.
+
+        Raises:
+            ConfigError: the seed is no integer from 0.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"seed is {seed!r}, expected an integer from 0")
         if folder is None:
             return cls("search", seed, "search", MemorySink())
         path = Path(folder)

@@ -26,7 +26,7 @@ def no_finite_loss(n_failed: int) -> WorkError:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The outcome of a search; all losses are measured, but for `lowest_prediction`.
+    """The outcome of a search; all losses are measured, except `lowest_prediction`.
 
     Attributes:
         finalists: the best genomes, best first; empty if every evaluation failed.

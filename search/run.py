@@ -58,8 +58,8 @@ def minimize(
         problem: Problem = loss
     elif space is None:
         raise ConfigError(
-            "a function alone says nothing of its genomes",
-            remedy="give the number of options of each gene, such as [8] * 12",
+            "a function needs a space: the number of options of each gene",
+            remedy="give it as the second argument, such as [8] * 12",
         )
     else:
         problem = Function(GenomeSpace.of(space), fingerprint, loss)

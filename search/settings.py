@@ -36,7 +36,7 @@ def _known_kind(kind: str) -> str:
 SurrogateKind = Annotated[str, AfterValidator(_known_kind)]
 Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
 
-# A search by joules that evaluates hardly anything ends after so many generations.
+# The limit on generations of a search with a budget in joules that evaluates very little.
 _MOST_GENERATIONS = 10_000
 _THOUSANDTHS = 1000
 _ROUNDING = 1e-9  # a product such as 10 * 1.1, a little above 11, must not become 12
@@ -67,8 +67,8 @@ class SurrogateSettings(Section):
             as the similarity of a mixture's functions. Not used by `mlp`.
         neighbour_pool: maximum number of neighbours of the incumbent, drawn uniformly, that are
             ranked in a local search; `None`: all, which may cost more than it saves.
-        distinct_steps: whether all steps of one local search bring in different options, so that
-            more is learned from them.
+        distinct_steps: whether each step of a local search tries an option that the other steps do
+            not, so that more is learned from them.
     """
 
     kind: SurrogateKind = "mlp"

@@ -62,6 +62,12 @@ def test_an_unknown_name_lists_the_known_ones_and_where_each_comes_from(
         registry.origin("three")
 
 
+def test_a_misspelt_name_comes_with_the_nearest_known_one(registry: Registry[int]) -> None:
+    with pytest.raises(ConfigError) as raised:
+        registry.get("tow")
+    assert raised.value.remedy == "did you mean 'two'?"
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [

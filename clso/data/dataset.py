@@ -222,7 +222,8 @@ class Dataset:
             raise DataError(
                 f"data.train_tokens is {train_tokens:,}, but train and tune have "
                 f"{most_blocks * size:,} tokens in blocks of {size}",
-                remedy="lower the budget, or add text",
+                remedy="add text, or lower the budget: --set "
+                f"data.train_tokens={most_blocks * size}",
             )
         if n_blocks < 2:
             raise DataError(

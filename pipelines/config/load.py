@@ -81,8 +81,8 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
         values, where = _read_yaml(Path(source)), str(source)
     else:
         raise ConfigError(
-            f"the configuration is a {type(source).__name__}, expected the path of a YAML file, "
-            "a mapping of sections, or a RunConfig",
+            f"the configuration is of type {type(source).__name__}, expected the path of a YAML "
+            "file, a mapping of sections, or a RunConfig",
             remedy='give such as "configs/quick.yaml"',
         )
     for path, value in (overrides or {}).items():
@@ -138,12 +138,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     keys = dotted.strip().split(".")
     if not separator or not all(keys):
         raise ConfigError(
-            f"--set {override!r} is malformed", remedy="write --set section.key=value"
+            f"--set {override!r} is not of the form section.key=value",
+            remedy="write such as --set data.train_tokens=5000",
         )
     try:
         value = yaml.safe_load(raw)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"--set {override!r}: the value is not valid YAML", remedy="quote it"
+            f"--set {override!r}: the value is not valid YAML",
+            remedy="close its brackets, or quote it",
         ) from error
     assign(values, keys, value, f"--set {override!r}")

@@ -202,8 +202,8 @@ class ModelFamily(Protocol[P]):
     ) -> list[ScoredFinalist]:
         """Score finalists on all of validation and save the model of the best one.
 
-        A single finalist is not scored here: nothing is to choose, and the analysis scores all
-        models.
+        A single finalist is not scored here: there is no choice to make, and the analysis scores
+        all models.
 
         Args:
             run: of the search.

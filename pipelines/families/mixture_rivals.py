@@ -54,7 +54,7 @@ class AllAtOnce:
                 return
             picked = self.unlimited.heaviest(slots, steps=longer * self.steps)
             filled = (*picked, *([0] * (slots - len(picked))))
-            genomes = [(*filled, number) for number in range(len(self.searched.bucketings))]
+            genomes = [(*filled, bucketing) for bucketing in range(len(self.searched.bucketings))]
             begun = len(watched.standings)
             if watched.space.canonical(genomes[-1]) not in watched.archive:
                 watched.evaluate(genomes)

@@ -19,7 +19,7 @@ from pipelines.stage import Stage
 
 __all__ = ["LIBRARY", "GptLibrary"]
 
-# Raised whenever a change of code changes the matrices that a configuration stands for.
+# Increased when a change of code changes the matrices of a configuration.
 _VERSION = 1
 
 

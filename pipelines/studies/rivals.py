@@ -97,7 +97,7 @@ def _family(config: RunConfig, name: str | None) -> AnyFamily:
     raise ConfigError(
         f"the genomes of {', '.join(family.name for family in families)} pick no sets, which "
         "greedy selection needs",
-        remedy="--set families=[mixture]",
+        remedy="search a family whose genomes do: --set families=[mixture]",
     )
 
 

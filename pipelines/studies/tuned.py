@@ -68,7 +68,7 @@ class TunedSearch:
         return TuningSettings(
             family=self.family.name,
             trials=trials or asked.trials,
-            seeds=tuple(seed + number for number in range(asked.seeds)),
+            seeds=tuple(range(seed, seed + asked.seeds)),
             budget=asked.budget,
             objectives=asked.objectives,
             pruner=asked.pruner or ("none" if len(asked.objectives) > 1 else "hyperband"),

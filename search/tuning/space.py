@@ -40,8 +40,8 @@ class Range:
             raise ConfigError(f"{self} is empty", remedy="correct its ends")
 
     def __contains__(self, value: object) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= float(value) <= self.high  # type: ignore[arg-type]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and self.low <= float(value) <= self.high  # type: ignore[arg-type]
 
     @property
     def fixed(self) -> Scalar | None:
@@ -203,7 +203,9 @@ class SearchSpace:
     def to_json(self) -> dict[str, Any]:
         """Return the space as a JSON value; a study continues only with an equal one."""
         return {
-            "dimensions": {name: one.to_json() for name, one in self.dimensions.items()},
+            "dimensions": {
+                name: dimension.to_json() for name, dimension in self.dimensions.items()
+            },
             "base": self.base.model_dump(mode="json"),
         }
 

@@ -162,6 +162,14 @@ def test_a_damaged_table_is_refused_by_name(
     assert "holds the table 'scores', expected 'results'" in done.error
 
 
+def test_one_run_by_two_names_is_not_compared(
+    smoke: Run, out: Path, clso: Callable[..., Told]
+) -> None:
+    told = clso("compare", "smoke", smoke.run_id, "--out", str(out))
+    assert told.status == 2
+    assert f"two different runs; smoke and {smoke.run_id} are {smoke.run_id}" in told.error
+
+
 def test_show_ls_compare_export_and_report_tell_what_is_there(
     smoke: Run, out: Path, tmp_path: Path, invoke: Callable[..., str]
 ) -> None:

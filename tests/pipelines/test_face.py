@@ -50,7 +50,7 @@ def test_overrides_are_given_by_dotted_path_and_leave_the_mapping_alone() -> Non
 @pytest.mark.parametrize(
     ("source", "overrides", "said"),
     [
-        (7, None, "is a int, expected the path of a YAML file"),
+        (7, None, "is of type int, expected the path of a YAML file"),
         (["seed"], None, "is a list, expected"),
         ({}, ["seed=1"], "expected a mapping of dotted paths"),
         ({}, {1: 2}, "expected a mapping of dotted paths"),

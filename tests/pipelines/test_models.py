@@ -171,7 +171,7 @@ class TestGenerate:
         shutil.rmtree(copy / "models")
         done = run("generate", str(copy))
         assert done.status == 2
-        assert "has no model run its search or baseline first" in done.error
+        assert "its search and its baseline are not finished" in done.error
 
 
 class TestExport:

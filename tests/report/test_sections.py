@@ -99,7 +99,7 @@ def test_the_filter_is_told_by_kind_with_its_control_and_what_asking_cost(run: R
     asked = {"n_predictions": 1000, "surrogate_energy_j": 2.0}
     control, cost = map(plain, _filter_sentences(summary, asked))
     assert f"mlp {n_generations - 1}, gaussian process 1" in control
-    assert f"{n_generations} evaluations were drawn at random" in control
+    assert f"Evaluations drawn at random, as a control: {n_generations}." in control
     assert cost == (
         "It was asked for 1,000 predictions: 2 mJ each, fitting included. An evaluation took 1.1 J."
     )

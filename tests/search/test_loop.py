@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -402,7 +402,9 @@ def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="evaluations is 50, expected at least 60"):
         minimize(sum, [7] * 3, evaluations=50, settings=PLAIN, folder=tmp_path, fingerprint="first")
     (tmp_path / "state.json").unlink()
-    with pytest.raises(ArtifactError, match=r"state\.journal is there, but not the state"):
+    with pytest.raises(
+        ArtifactError, match=r"state\.journal exists, but the state file beside it is missing"
+    ):
         minimize(sum, [7] * 3, settings=PLAIN, folder=tmp_path, fingerprint="first")
 
 
@@ -413,12 +415,32 @@ def test_a_number_of_options_is_an_integer(options: object) -> None:
 
 
 def test_mistakes_in_a_call_are_named() -> None:
-    with pytest.raises(ConfigError, match="says nothing of its genomes"):
+    with pytest.raises(ConfigError, match="a function needs a space"):
         minimize(sum, evaluations=10)
     with pytest.raises(ConfigError, match="has a space of its own"):
         minimize(Parts(), [7] * 3, evaluations=10)
     with pytest.raises(SearchError, match="nothing to evaluate genomes with"):
         Search([7] * 3).run()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", None, True])
+def test_a_seed_is_an_integer_from_0(tmp_path: Path, seed: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ConfigError, match=f"seed is {seed!r}, expected an integer from 0"):
+        minimize(lambda genome: float(sum(genome)), [3] * 4, seed=seed, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_space_that_is_no_sequence_is_refused() -> None:
+    with pytest.raises(GenomeError, match="the space is 8, expected the number of options"):
+        minimize(lambda genome: float(sum(genome)), cast(Any, 8))
+
+
+def test_a_lost_part_of_a_table_is_named(tmp_path: Path) -> None:
+    result = minimize(lambda g: float(sum(g)), [5] * 6, evaluations=90, folder=tmp_path)
+    part = tmp_path / "evaluations" / "part-00000.parquet"
+    part.unlink()
+    with pytest.raises(ArtifactError, match=r"part-00000\.parquet is missing"):
+        _ = result.evaluations
 
 
 def test_the_state_is_of_constant_size(tmp_path: Path) -> None:
