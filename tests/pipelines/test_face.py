@@ -51,7 +51,7 @@ def test_overrides_are_given_by_dotted_path_and_leave_the_mapping_alone() -> Non
     ("source", "overrides", "said"),
     [
         (7, None, "is of type int, expected the path of a YAML file"),
-        (["seed"], None, "is a list, expected"),
+        (["seed"], None, "is of type list, expected"),
         ({}, ["seed=1"], "expected a mapping of dotted paths"),
         ({}, {1: 2}, "expected a mapping of dotted paths"),
         ({}, {"sed": 1}, "sed: unknown key; did you mean 'seed'"),
