@@ -44,7 +44,7 @@ from clso.problem import Evaluation, Problem
 from search.archive import Archive, Scored
 from search.breeding import breed, draw, neighbours
 from search.generation import Generation, Individual, SearchCounts
-from search.ladder import Batch, Ladder
+from search.ladder import SPENT_ROUNDING, Batch, Ladder
 from search.screening import Screener, Screening, precedence
 from search.settings import SearchSettings
 from search.state import SearchState
@@ -56,7 +56,6 @@ __all__ = ["SEARCH_VERSION", "Evolution"]
 # Raised when a change of the code changes a search; older states and parts of studies are refused.
 SEARCH_VERSION = 4
 _MIN_TRAINING = 2
-_ROUNDING = 1e-9  # of sums of fidelities
 _SURROGATE, _CONTROL, _LOCAL, _NEIGHBOURS = range(4)  # purposes of a generation's own random draws
 
 # yields batches, is sent their evaluations
@@ -170,7 +169,11 @@ class Evolution:
             if self._settings.local_search.due(number):
                 individuals += yield from self._local_search(individuals, surrogate)
         limit = self._settings.max_evaluations
-        if limit is not None and state.limited is None and state.least_limit > limit + _ROUNDING:
+        if (
+            limit is not None
+            and state.limited is None
+            and state.least_limit > limit + SPENT_ROUNDING
+        ):
             state.limited = before
         generation = Generation(
             number,

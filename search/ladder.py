@@ -39,9 +39,9 @@ from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.settings import FidelitySettings
 
-__all__ = ["Batch", "Climb", "Ladder", "Rung"]
+__all__ = ["SPENT_ROUNDING", "Batch", "Climb", "Ladder", "Rung"]
 
-_ROUNDING = 1e-9  # of sums of fidelities
+SPENT_ROUNDING = 1e-9  # error that a sum of fidelities may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Ladder:
             return None
         left = self._limit - spent
         counts = range(math.ceil(left / self._steps[0]) + 1)
-        return bisect_right(counts, left + _ROUNDING, key=self.worst_cost) - 1
+        return bisect_right(counts, left + SPENT_ROUNDING, key=self.worst_cost) - 1
 
     def climb(
         self, genomes: Sequence[Genome], incumbent: Sequence[Rung]

@@ -14,10 +14,9 @@ from clso.energy import Measurement
 from clso.genome import Genome
 from clso.problem import Evaluation, Extendable, Problem
 from search.archive import Archive, Scored
+from search.ladder import SPENT_ROUNDING
 
 __all__ = ["Standing", "WatchedProblem", "improvements"]
-
-_ROUNDING = 1e-9  # of sums of fidelities
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class WatchedProblem:
     @property
     def spent(self) -> int:
         """Evaluations so far, one on a part of the batches counted as that part; rounded up."""
-        return math.ceil(self._spent - _ROUNDING)
+        return math.ceil(self._spent - SPENT_ROUNDING)
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Evaluate genomes and record the evaluations.
