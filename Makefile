@@ -33,6 +33,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check]'
 	@touch $@
 
+$(VENV)/.installed-slow: $(VENV)/.installed-dev
+	@echo "Installing what the slow tests need besides"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,test-slow]'
+	@touch $@
+
 install: $(VENV)/.installed  ## set up .venv for running
 install-dev: $(VENV)/.installed-dev  ## set up .venv for tests and checks too
 
@@ -42,7 +47,7 @@ run: $(VENV)/.installed  ## data, library, search, baseline, energy and report (
 test: $(VENV)/.installed-dev  ## the fast tests and the checks' import rules
 	@$(PYTEST) -m 'not slow'
 
-test-slow: $(VENV)/.installed-dev  ## the tests marked slow
+test-slow: $(VENV)/.installed-slow  ## the tests marked slow
 	@$(PYTEST) -m slow
 
 check: $(VENV)/.installed-dev  ## ruff, strict types, import direction
