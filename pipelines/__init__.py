@@ -1,13 +1,13 @@
 """The commands as functions, each the same as `clso` with its name.
 
     from pipelines import run
-    result = run("configs/quick.yaml", {"seed": 1}, out="artifacts")
+    result = run("quick", {"seed": 1}, out="artifacts")
     result.results.to_pandas()
 
-Every function takes a configuration (the path of a YAML file, a mapping of sections, or a
-`RunConfig`) and overrides by dotted path, and returns the stored run. It reuses finished work and
-resumes interrupted work. It runs without Prefect; `pipelines.flows` has the stages' commands as
-Prefect flows.
+Every function takes a configuration (the path of a YAML file, the name of a shipped one, a mapping
+of sections, or a `RunConfig`) and overrides by dotted path, and returns the stored run. It reuses
+finished work and resumes interrupted work. It runs without Prefect; `pipelines.flows` has the
+stages' commands as Prefect flows.
 
 A function's module is imported when the function is first asked for.
 """

@@ -39,8 +39,8 @@ class StageCommand:
         """Run the stages that are not finished, and return the stored run.
 
         Args:
-            config: a YAML file, a mapping of sections (named `run` if it has no `name`), or a
-                configuration.
+            config: a YAML file, the name of a shipped configuration, a mapping of sections (named
+                `run` if it has no `name`), or a configuration.
             overrides: values that replace the configuration's, by dotted path.
             out: the output folder.
             fresh: delete this run's earlier results first; data sets and libraries, which other

@@ -20,7 +20,13 @@ __all__ = [
     "interruptible",
 ]
 
-Config = Annotated[Path, typer.Argument(help="A YAML file, such as configs/quick.yaml.")]
+Config = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or the name of a shipped configuration such as quick.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a value of the configuration."),

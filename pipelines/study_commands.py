@@ -76,7 +76,7 @@ def _arms_command(study: str) -> Callable[..., None]:
 
 def _run_study(
     name: str,
-    config: Path,
+    config: str,
     overrides: list[str] | None,
     out: Path,
     **options: Any,  # noqa: ANN401 - the study's own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import yaml
 
 from clso.errors import ConfigError
 from pipelines.config.run import RunConfig, assign
+from pipelines.config.shipped import config_path
 
 __all__ = ["ConfigSource", "load_config", "read_config"]
 
 ConfigSource = str | Path | Mapping[str, Any] | RunConfig
-"""A YAML file, its sections as a mapping, or the configuration itself."""
+"""A YAML file, the name of a shipped one, sections as a mapping, or the configuration itself."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,18 +37,21 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a configuration as the command line gives it.
 
     Args:
-        path: a YAML file; its stem is the run's name unless the file has `name`.
+        source: a YAML file, or the name of a shipped configuration such as `quick`. The file's
+            stem is the run's name unless the file has `name`.
         overrides: `a.b=value` in order, the value spelled as in YAML (`a=[1, 2]`).
 
     Raises:
-        ConfigError: the file is missing, no YAML or no mapping, an override is malformed, or
-            any field is wrong; all wrong fields are listed, each with its dotted path.
+        ConfigError: the file is missing, no YAML or no mapping, no shipped configuration has the
+            name, an override is malformed, or any field is wrong; all wrong fields are listed,
+            each with its dotted path.
     """
-    values = _read_yaml(Path(path))
+    path = config_path(source)
+    values = _read_yaml(path)
     for override in overrides:
         _apply(values, override)
     return RunConfig.parsed(values, str(path), "correct the file, or the --set that gave the value")
@@ -58,8 +61,8 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
     """Read a configuration as Python callers give it.
 
     Args:
-        source: a YAML file, a mapping of sections, or a configuration. A mapping without `name`
-            is named `run`, a file by its stem.
+        source: a YAML file, the name of a shipped configuration, a mapping of sections, or a
+            configuration. A mapping without `name` is named `run`, a file by its stem.
         overrides: values that replace others, by dotted path.
 
     Raises:
@@ -78,12 +81,13 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
         values, where = _nested(source), "the mapping"
         values.setdefault("name", "run")
     elif isinstance(source, str | Path):
-        values, where = _read_yaml(Path(source)), str(source)
+        file = config_path(source)
+        values, where = _read_yaml(file), str(file)
     else:
         raise ConfigError(
             f"the configuration is of type {type(source).__name__}, expected the path of a YAML "
-            "file, a mapping of sections, or a RunConfig",
-            remedy='give such as "configs/quick.yaml"',
+            "file, the name of a shipped configuration, a mapping of sections, or a RunConfig",
+            remedy='give such as "quick" or "configs/quick.yaml"',
         )
     for path, value in (overrides or {}).items():
         assign(values, path.split("."), value, f"overrides: {path}")
@@ -103,12 +107,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is a folder, expected a YAML file", remedy="name a file in it")
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        near = difflib.get_close_matches(
-            path.name, [p.name for p in path.parent.glob("*.yaml")], cutoff=0.5
-        )
-        hint = f"did you mean {path.parent / near[0]}?" if near else "name an existing YAML file"
-        raise ConfigError(f"there is no configuration {path}", remedy=hint) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read as text: {error}", remedy="save it as UTF-8"
@@ -127,7 +125,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(
             f"{path} does not hold named sections, expected e.g. 'seed: 0'",
-            remedy="see configs/quick.yaml for what a configuration looks like",
+            remedy="copy the shipped configurations with `clso init DIR`, and see quick.yaml",
         )
     values.setdefault("name", path.stem)
     return values

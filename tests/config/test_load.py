@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from clso.errors import ConfigError
-from pipelines.config import load_config
+from pipelines.config import load_config, read_config
+from pipelines.config.shipped import copy_shipped, shipped_configs
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -123,3 +124,53 @@ def test_the_digest_ignores_the_runtime_and_nothing_else(tmp_path: Path) -> None
     assert load_config(path, ["name=other"]).digest() == plain
     assert load_config(path, ["seed=7"]).digest() != plain
     assert load_config(path, ["gpt.library.gain=2"]).digest() != plain
+
+
+def test_a_shipped_configuration_is_found_by_name_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_name = load_config("smoke", ["seed=3"])
+    assert by_name == load_config(CONFIGS[0].with_name("smoke.yaml"), ["seed=3"])
+    assert by_name == read_config("smoke", {"seed": 3})
+    assert [path.name for path in CONFIGS] == [path.name for path in shipped_configs().values()]
+
+
+def test_a_file_here_is_meant_only_by_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("smoke", "smoke.yaml", "own"):
+        Path(name).write_text("seed: 9")
+    assert load_config("smoke").seed == 0
+    assert load_config("smoke.yaml").seed == load_config("./smoke").seed == 9
+    with pytest.raises(ConfigError, match=r"for the file here write \./own"):
+        load_config("own")
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        ("nightly", "no shipped configuration 'nightly'; there are ablate, .*quick, smoke, "),
+        ("", "no shipped configuration ''"),
+        ("qick", "did you mean the shipped configuration quick"),
+        ("quick.yaml", "did you mean the shipped configuration quick"),
+        ("configs/quick.yaml", "did you mean the shipped configuration quick"),
+        ("no/such.yaml", "name a shipped configuration, or an existing YAML file"),
+    ],
+)
+def test_a_configuration_that_is_not_there_is_told(
+    source: str, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=match):
+        load_config(source)
+
+
+def test_copies_of_the_shipped_configurations_replace_no_file(tmp_path: Path) -> None:
+    copies = copy_shipped(tmp_path / "new" / "mine")
+    assert [copy.read_bytes() for copy in copies] == [path.read_bytes() for path in CONFIGS]
+    copies[0].unlink()
+    with pytest.raises(ConfigError, match=r"mine has budgets\.yaml, c4\.yaml, .* already"):
+        copy_shipped(tmp_path / "new" / "mine")
+    assert not copies[0].exists()
