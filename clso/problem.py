@@ -12,11 +12,19 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal, Protocol, runtime_checkable
 
-from clso.energy.measurement import Measurement
+from clso.energy import EnergyMonitor, Measurement
 from clso.errors import SearchError
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["CostedProblem", "Evaluation", "Extendable", "GenomeCost", "Problem", "Result"]
+__all__ = [
+    "CostedProblem",
+    "Evaluation",
+    "Extendable",
+    "GenomeCost",
+    "MeasuredProblem",
+    "Problem",
+    "Result",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,20 @@ class Extendable(Problem, Protocol):
             begun: their evaluations, all at one lower fidelity.
             fidelity: the higher one.
         """
+
+
+@runtime_checkable
+class MeasuredProblem(Problem, Protocol):
+    """A problem that measures its evaluations.
+
+    Meters belong to a process, so pickle leaves the monitor behind. A copy in another process
+    measures seconds alone until it is given the monitor of that process.
+
+    Attributes:
+        monitor: measures each call of `evaluate`; may be replaced between calls.
+    """
+
+    monitor: EnergyMonitor
 
 
 @dataclass(frozen=True, slots=True)

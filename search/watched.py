@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clso.energy import Measurement
-from clso.genome import Genome
+from clso.genome import Genome, GenomeSpace
 from clso.problem import Evaluation, Extendable, Problem
 from search.archive import Archive, Scored
 from search.ladder import SPENT_ROUNDING
@@ -47,7 +47,6 @@ class WatchedProblem:
             always computed.
 
     Attributes:
-        space, fidelities, fingerprint: see `Problem`.
         archive: the genomes evaluated on all batches so far.
         standings: one for each whole evaluation.
         reused: evaluations taken from `known`, computed by an earlier search.
@@ -57,9 +56,6 @@ class WatchedProblem:
 
     def __init__(self, problem: Problem, known: dict[Genome, Evaluation] | None = None) -> None:
         self._problem = problem
-        self.space = problem.space
-        self.fidelities = problem.fidelities
-        self.fingerprint = problem.fingerprint
         self._known = {} if known is None else known
         self._fidelity_reached: dict[Genome, float] = {}
         self._spent = 0.0
@@ -71,6 +67,21 @@ class WatchedProblem:
         if isinstance(problem, Extendable):
             self._extendable = problem
             self.extend = self._extend  # the attribute makes it an `Extendable`
+
+    @property
+    def space(self) -> GenomeSpace:
+        """See `Problem`."""
+        return self._problem.space
+
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        """See `Problem`."""
+        return self._problem.fidelities
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Problem`."""
+        return self._problem.fingerprint
 
     @property
     def spent(self) -> int:

@@ -16,8 +16,10 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +48,10 @@ _ARITHMETIC = 1
 
 
 class GptProblem:
-    """Crystalline GPTs on fixed batches; a problem both `Extendable` and `CostedProblem`.
+    """Crystalline GPTs on fixed batches: `Extendable`, `MeasuredProblem` and `CostedProblem`.
+
+    Pickled, it is what it is built from. The copy has the same fingerprint and gives the same
+    losses; it starts with an empty cache, one worker and no meters.
 
     Args:
         frame: shape, embeddings and readout, on the device to compute on.
@@ -58,6 +63,7 @@ class GptProblem:
         space: one gene per matrix, or per slot; equal matrices of a slot are one option.
         fidelities: shares of the batches: a quarter, a half and 1, rounded up to whole batches.
         fingerprint: 64 hexadecimal digits of library, frame, sharing of layers and batches.
+        monitor: see `MeasuredProblem`.
 
     Raises:
         ConfigError: library and frame do not fit; see `GptGenomes`.
@@ -94,7 +100,7 @@ class GptProblem:
         self.library = library
         self.frame = frame
         self.share_layers = share_layers
-        self._monitor = EnergyMonitor() if monitor is None else monitor
+        self.monitor = EnergyMonitor() if monitor is None else monitor
         self._workers = workers if frame.device.type == "cpu" else 1
         self._cache = DenseCache(library, max_bytes=_CACHE_BYTES, device=frame.device)
         self._inputs = torch.tensor(inputs, device=frame.device)
@@ -106,6 +112,11 @@ class GptProblem:
         digest.update(np.ascontiguousarray(inputs).tobytes())
         digest.update(np.ascontiguousarray(targets).tobytes())
         self.fingerprint = digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        build = partial(GptProblem, share_layers=self.share_layers)
+        batches = (self._inputs.cpu().numpy(), self._targets.cpu().numpy())
+        return build, (self.library, self.frame, *batches)
 
     def model(self, genome: Sequence[int]) -> CrystallineGpt:
         """Return the model that a genome stands for."""
@@ -165,7 +176,7 @@ class GptProblem:
         all_tokens, tokens = batches.stop * batch_tokens, len(batches) * batch_tokens
         nats: dict[Genome, tuple[float, ...]] = {}
         losses: dict[Genome, float | None] = {}
-        with self._monitor.window() as window:
+        with self.monitor.window() as window:
             distinct = sorted(set(genomes))
             rows = self._nats(distinct, batches).tolist()
             for genome, row in zip(distinct, rows, strict=True):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,8 @@ class GptShape:
 class GptFrame:
     """The parts of a model that no gene picks.
 
+    Pickled, it is its arguments: random numbers are drawn again, so few bytes move.
+
     Args:
         seed: of wte and wpe.
         log_unigram: `(V,)` finite log-probabilities (or any logit bias); `None`: tied readout.
@@ -90,6 +92,7 @@ class GptFrame:
     ) -> None:
         self.shape = shape
         self.seed = seed
+        self._log_unigram, self._positions = log_unigram, positions
         self.device = torch.device(device)
         self.has_token_genes = positions is not None
         self.has_bias = log_unigram is not None or self.has_token_genes
@@ -113,14 +116,24 @@ class GptFrame:
             readout[:, -1] = torch.from_numpy(log_unigram.astype(np.float32)).to(self.device)
         self.head = TiledHead(readout)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(
+            GptFrame,
+            self.shape,
+            seed=self.seed,
+            log_unigram=self._log_unigram,
+            positions=self._positions,
+            device=str(self.device),
+        ), ()
+
     def _gaussian(self, stream: int, rows: int) -> torch.Tensor:
         generator = np.random.default_rng([self.seed, stream])
         values = generator.standard_normal((rows, self.shape.n_embd), dtype=np.float32)
         return self._tensor(values).mul_(_EMBEDDING_STD)
 
     def _tensor(self, values: npt.NDArray[np.float32]) -> torch.Tensor:
-        # a copy into torch's own memory, which is aligned to 64 bytes
-        return torch.empty(values.shape, device=self.device).copy_(torch.from_numpy(values))
+        # a copy into torch's own memory, which is aligned to 64 bytes; values may be read-only
+        return torch.tensor(values, device=self.device)
 
     def embed(self, inputs: torch.Tensor, wte: torch.Tensor) -> torch.Tensor:
         """Return the first layer's input for `(B, T)` tokens and wte `(V, d)`, `(B T, d)`."""

@@ -25,6 +25,7 @@ Source: Kaplan et al. 2020, section 2.1 (the convention).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from clso.errors import ConfigError
 from clso.genome import Genome, GenomeSpace, Slot
@@ -105,10 +106,11 @@ def _space(library: BasisLibrary, names: Sequence[str]) -> GenomeSpace:
     if all(first == tuple(range(len(first))) for first in first_alike):
         return GenomeSpace(slots)
 
-    def canonicalize(genome: Genome) -> Genome:
-        return tuple(first[gene] for first, gene in zip(first_alike, genome, strict=True))
+    return GenomeSpace(slots, partial(_first_copies, tuple(first_alike)))
 
-    return GenomeSpace(slots, canonicalize)
+
+def _first_copies(first_alike: Sequence[Sequence[int]], genome: Genome) -> Genome:
+    return tuple(first[gene] for first, gene in zip(first_alike, genome, strict=True))
 
 
 def _check_fit(library: BasisLibrary, frame: GptFrame) -> None:

@@ -114,6 +114,9 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         }
         return cls(n_embd, entries)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.n_embd, self._entries)
+
     def __getitem__(self, slot: str) -> tuple[LibraryEntry, ...]:
         return self._entries[slot]
 

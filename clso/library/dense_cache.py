@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from threading import Lock
+from typing import Any
 
 import torch
 
@@ -16,6 +18,7 @@ class DenseCache:
     """Dense matrices of a library, within `max_bytes`; the least recently used are dropped first.
 
     A single matrix above the bound is returned but not kept. Safe to use from several threads.
+    A pickled copy is empty.
     """
 
     def __init__(
@@ -31,6 +34,10 @@ class DenseCache:
         self._device = torch.device(device)
         self._kept: OrderedDict[tuple[str, int], torch.Tensor] = OrderedDict()
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        build = partial(DenseCache, max_bytes=self.max_bytes, device=str(self._device))
+        return build, (self.library,)
 
     def weight(self, slot: str, index: int) -> torch.Tensor:
         """Return W of an entry, `(in, out)` float32; it is read-only."""

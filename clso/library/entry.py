@@ -103,6 +103,10 @@ class LibraryEntry(ABC):
                 remedy="delete the library and generate it again",
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # through the constructor, so that the arrays of a copy are read-only again
+        return type(self), (self.shape, self.parameters, self.arrays)
+
     @classmethod
     def generate(
         cls, rng: np.random.Generator, shape: Shape, *, gain: float, **parameters: float

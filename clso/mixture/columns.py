@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -89,6 +89,10 @@ class Columns:
             values,
             vocab_size,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # without the cached copies of all values
+        return type(self), (self.names, self.families, self.values, self.vocab_size)
 
     def chosen(self, names: Sequence[str]) -> Columns:
         """Return the columns of some functions, in the order of `names`."""

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Self
 
 from clso.artifacts import read_table, table_from_rows, write_table
-from clso.genome import Genome
+from clso.energy import EnergyMonitor
+from clso.genome import Genome, GenomeSpace
 from clso.mixture.buckets import Bucketing
 from clso.mixture.evaluator import MixtureProblem
 from clso.mixture.function import CountedFunction
@@ -88,7 +89,7 @@ class FunctionCost:
 
 
 class CostedMixtures:
-    """A mixture problem with the costs of its models; a `clso.problem.CostedProblem`.
+    """A mixture problem with the costs of its models: `CostedProblem` and `MeasuredProblem`.
 
     Args:
         costs: of the problem's functions, in their order.
@@ -110,7 +111,6 @@ class CostedMixtures:
         if tuple(cost.name for cost in costs) != problem.names:
             raise ValueError("the costs are of other functions than the problem's")
         self.mixtures = problem
-        self.space = problem.space
         self.fidelities = problem.fidelities
         self._costs = tuple(costs)
         self._history_bytes = history.stored_bytes
@@ -121,6 +121,20 @@ class CostedMixtures:
         for cost in self._costs:
             digest.update(f"{cost.flops_per_token} {sorted(cost.arrays.items())}".encode())
         self.fingerprint = digest.hexdigest()
+
+    @property
+    def space(self) -> GenomeSpace:
+        """The space of the mixtures."""
+        return self.mixtures.space
+
+    @property
+    def monitor(self) -> EnergyMonitor:
+        """The monitor of the mixtures; see `MeasuredProblem`."""
+        return self.mixtures.monitor
+
+    @monitor.setter
+    def monitor(self, monitor: EnergyMonitor) -> None:
+        self.mixtures.monitor = monitor
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Score genomes; see `MixtureProblem.evaluate`."""

@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,12 +68,14 @@ class _Split:
     """One split as losses read it: its columns, and the order of its contexts per bucketing.
 
     Attributes:
+        history: the features of its contexts.
         columns: `(N + 1, n)`, the uniform function first.
         orders: per fidelity, the order under each bucketing.
     """
 
     def __init__(self, split: SplitColumns, bucketings: Sequence[str]) -> None:
         self.fingerprint = split.columns.fingerprint
+        self.history = split.history
         self.columns = split.columns.with_uniform
         self.n_blocks, self.block_size = split.history.match.shape
         whole = [BucketOrder.by(bucketing, split.history) for bucketing in bucketings]
@@ -84,7 +87,10 @@ class _Split:
 
 
 class MixtureProblem:
-    """Mixtures over a library of N functions; a `clso.problem.Problem`.
+    """Mixtures over a library of N functions; a `clso.problem.MeasuredProblem`.
+
+    Pickled, it is what it is built from. The copy has the same fingerprint and gives the same
+    losses; it starts without meters.
 
     Args:
         tune: the split that weights are fitted on.
@@ -98,6 +104,7 @@ class MixtureProblem:
         space: K exchangeable slots and the bucketing.
         fidelities: shares of the blocks of both splits.
         fingerprint: 64 hexadecimal digits of columns, buckets and the way weights are fitted.
+        monitor: see `MeasuredProblem`.
 
     Raises:
         DataError: no targets in one of the splits.
@@ -124,12 +131,13 @@ class MixtureProblem:
                 raise DataError(f"there are no targets in {name}", remedy="give more text")
         self.names = tune.columns.names
         self.families = tune.columns.families
+        self._vocab_size = tune.columns.vocab_size
         self.bucketings = tuple(bucketings)
         self._tune = _Split(tune, self.bucketings)
         self._validation = _Split(validation, self.bucketings)
         self._smoothing = smoothing
         self._steps = steps
-        self._monitor = EnergyMonitor() if monitor is None else monitor
+        self.monitor = EnergyMonitor() if monitor is None else monitor
         functions = [Slot(f"function{slot}", len(self.names) + 1) for slot in range(slots)]
         self.space = GenomeSpace(
             (*functions, Slot("bucketing", len(self.bucketings))),
@@ -146,6 +154,21 @@ class MixtureProblem:
                 digest.update(order.contexts.tobytes())
                 digest.update(str(order.segments).encode())
         self.fingerprint = digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        build = partial(
+            MixtureProblem,
+            slots=len(self.space) - 1,
+            bucketings=self.bucketings,
+            smoothing=self._smoothing,
+            steps=self._steps,
+        )
+        return build, (self._source(self._tune), self._source(self._validation))
+
+    def _source(self, split: _Split) -> SplitColumns:
+        values = split.columns[1:]  # a view: the uniform function is not a column of a library
+        columns = Columns(self.names, self.families, values, self._vocab_size)
+        return SplitColumns(columns, split.history)
 
     def picks(self, genome: Sequence[int]) -> tuple[int, ...]:
         """Return the functions that a genome picks, distinct and ascending, from 1."""
@@ -198,7 +221,7 @@ class MixtureProblem:
             return []
         tokens = self._validation.block_size * -(-self._validation.n_blocks // _STRIDES[fidelity])
         nats: dict[Genome, tuple[float, ...]] = {}
-        with self._monitor.window() as window, one_thread():
+        with self.monitor.window() as window, one_thread():
             distinct = sorted(set(checked))
             if fidelity == 1.0:
                 losses = {genome: self._loss(genome) for genome in distinct}

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from moved import moved
 
-from clso.energy import EnergyMonitor
+from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import ConfigError, DataError, GenomeError
 from clso.gpt import GptFrame, GptProblem, GptShape
 from clso.library import SLOTS, BasisLibrary, BlockSparse
+from clso.problem import MeasuredProblem
 
 Batches = tuple[np.ndarray, np.ndarray]
 Make = Callable[..., GptProblem]
@@ -59,6 +61,25 @@ def test_workers_do_not_change_a_bit(make: Make, workers: int) -> None:
     genomes = population(make(), 16)
     assert losses(make(workers=workers), genomes) == losses(make(), genomes)
     assert losses(make(workers=workers), genomes[:1]) == losses(make(), genomes[:1])
+
+
+def test_a_moved_problem_gives_the_same_losses_and_measures_with_its_own_monitor(
+    make: Make,
+) -> None:
+    meters = EnergyMonitor([CpuModelMeter(10.0)])
+    problem = make(workers=2, monitor=meters)
+    genomes = population(problem, 4)
+    expected = losses(problem, genomes)
+    copy = moved(problem)
+    assert isinstance(copy, MeasuredProblem)
+    assert copy.fingerprint == problem.fingerprint
+    assert losses(copy, genomes) == expected
+    assert losses(moved(copy), genomes, copy.fidelities[0]) == losses(
+        problem, genomes, copy.fidelities[0]
+    )
+    assert not copy.evaluate(genomes[:1])[0].measurement.devices
+    copy.monitor = meters
+    assert copy.evaluate(genomes[:1])[0].measurement.devices
 
 
 def test_a_full_cache_does_not_change_a_bit(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_families import family_settings
+from moved import moved
 from torch.nn import functional
 
 from clso.counting import count_targets
@@ -244,3 +245,15 @@ def test_a_genome_costs_what_its_embedding_readout_and_busy_branches_do(
     attention = 2 * N_EMBD * (BLOCK + 1)
     used = library["attn_qkv"][0].flops + library["attn_out"][1].flops + attention
     assert busy.flops_per_token == cost.flops_per_token + used
+
+
+def test_a_moved_problem_has_its_embeddings_and_canonical_forms(
+    library: BasisLibrary, frame: GptFrame, batches: tuple[np.ndarray, np.ndarray]
+) -> None:
+    found = problem(library, frame, batches)
+    copy, genomes = moved(found), [*random_genomes(found, 5)]
+    assert copy.fingerprint == found.fingerprint
+    canonical = [found.space.canonical(genome) for genome in genomes]
+    assert [copy.space.canonical(genome) for genome in genomes] == canonical != genomes
+    losses = [one.loss for one in found.evaluate(genomes)]
+    assert [one.loss for one in copy.evaluate(genomes)] == losses

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moved import moved
 
+from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.costed import (
@@ -131,6 +133,14 @@ def test_it_scores_as_the_problem_does_and_its_costs_are_in_its_name(world: Worl
     prints = {world.costed(costs).fingerprint for costs in (world.costs, dearer)}
     assert len(prints | {world.mixtures.fingerprint}) == 3
     assert world.costed(list(world.costs)).fingerprint == world.problem.fingerprint
+
+
+def test_a_moved_problem_has_the_same_costs(world: World) -> None:
+    copy, genome = moved(world.problem), (1, 2, 0, 4, 1)
+    assert copy.fingerprint == world.problem.fingerprint
+    assert copy.cost(genome) == world.problem.cost(genome)
+    copy.monitor = EnergyMonitor([CpuModelMeter(10.0)])
+    assert copy.evaluate([genome])[0].measurement.devices
 
 
 def test_costs_come_back_from_their_table(world: World, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from moved import moved
 
 from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import DataError, GenomeError
@@ -10,6 +12,7 @@ from clso.mixture.columns import Columns
 from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.history import History, HistoryCounts
 from clso.mixture.specification import fit_functions
+from clso.problem import MeasuredProblem
 
 VOCAB = 12
 NAMES = ("unigram", "kn(1)", "kn(1,2)", "kn(2)", "cache(8)", "induction(1)", "induction(2)")
@@ -56,6 +59,34 @@ def test_a_loss_does_not_depend_on_the_population_or_its_order(
     together = [found.loss for found in problem(splits).evaluate(GENOMES[::-1])]
     assert together[::-1] == alone
     assert alone[0] == alone[4]
+
+
+def test_a_moved_problem_gives_the_same_losses_and_measures_with_its_own_monitor(
+    splits: Splits,
+) -> None:
+    meters = EnergyMonitor([CpuModelMeter(10.0)])
+    mine = problem(splits, monitor=meters)
+    copy = moved(mine)
+    assert isinstance(copy, MeasuredProblem)
+    assert copy.fingerprint == mine.fingerprint
+    np.testing.assert_array_equal(copy.space.features(), mine.space.features())
+    for fidelity in mine.fidelities:
+        expected = [found.loss for found in mine.evaluate(GENOMES, fidelity)]
+        assert [found.loss for found in copy.evaluate(GENOMES, fidelity)] == expected
+    assert (
+        moved(copy).weights(GENOMES[0]).shared.tolist() == mine.weights(GENOMES[0]).shared.tolist()
+    )
+    assert not copy.evaluate(GENOMES)[0].measurement.devices
+    copy.monitor = meters
+    assert copy.evaluate(GENOMES)[0].measurement.devices
+
+
+def test_a_moved_problem_takes_little_more_than_its_columns(splits: Splits) -> None:
+    mine = problem(splits)
+    mine.space.features()
+    values = sum(split.columns.values.nbytes for split in splits.values())
+    history = sum(sum(seen.nbytes for seen in split.history.seen) for split in splits.values())
+    assert len(pickle.dumps(mine)) < values + 2 * history
 
 
 def test_the_loss_is_that_of_the_weighted_functions_on_validation(
