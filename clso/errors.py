@@ -8,6 +8,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DownloadError",
+    "EngineError",
     "GenomeError",
     "MeterError",
     "SearchError",
@@ -63,6 +64,10 @@ class ArtifactError(ClsoError):
 
 class SearchError(ClsoError):
     """A search that gets results it did not ask for, or a request it cannot fulfil."""
+
+
+class EngineError(ClsoError):
+    """An engine that cannot be opened: not installed, out of reach, or with other code."""
 
 
 class MeterError(ClsoError):

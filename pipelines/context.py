@@ -77,6 +77,7 @@ class RunContext:
         Raises:
             ArtifactError: the folder cannot be written, or another process works in it.
             DataError: the text cannot be found.
+            EngineError: the configured engine cannot be used.
             MeterError: the configured meter does not exist here.
         """
         out = Path(out).resolve()
@@ -97,8 +98,7 @@ class RunContext:
             raise write_error(locks, error) from error
         try:
             _sweep(path, out / ".trash", fresh=fresh)
-            with config.energy.open() as monitor:
-                experiment = Experiment(config, fingerprint, out, monitor, reporter)
+            with Experiment.open(config, out, reporter) as experiment:
                 run = cls(experiment, run_id, RunFolder(path))
                 if run.folder.manifest_path.exists():
                     run.manifest = load_run(path).manifest

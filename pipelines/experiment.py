@@ -19,6 +19,7 @@ from filelock import FileLock
 from clso.artifacts import write_error
 from clso.data import Dataset, TokenSplit
 from clso.energy import EnergyMonitor
+from clso.engine import Engine, open_engine
 from clso.errors import ConfigError
 from clso.progress import Reporter
 from pipelines.config import RunConfig
@@ -38,6 +39,7 @@ class Experiment:
         data_fingerprint: the name of the data set, known before it is built.
         out: the output folder (`artifacts/`).
         monitor: measures time and joules.
+        engine: hands out tasks; its workers' joules count in the monitor.
         reporter: shows the progress.
     """
 
@@ -45,7 +47,31 @@ class Experiment:
     data_fingerprint: str
     out: Path
     monitor: EnergyMonitor
+    engine: Engine
     reporter: Reporter
+
+    @classmethod
+    @contextmanager
+    def open(cls, config: RunConfig, out: Path, reporter: Reporter) -> Iterator[Experiment]:
+        """Open the meters and the engine of a configuration, and free them when the block ends.
+
+        Raises:
+            DataError: the text cannot be found.
+            EngineError: the configured engine cannot be used.
+            MeterError: the configured meter does not exist here.
+        """
+        fingerprint, runtime = config.recipe.fingerprint, config.runtime
+        with (
+            config.energy.open() as monitor,
+            open_engine(
+                runtime.engine,
+                runtime.address,
+                workers=runtime.workers,
+                monitor=monitor,
+                energy=config.energy,
+            ) as engine,
+        ):
+            yield cls(config, fingerprint, out, monitor, engine, reporter)
 
     @cached_property
     def dataset(self) -> Dataset:

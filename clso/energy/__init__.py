@@ -8,6 +8,7 @@ from clso.energy.nvml import NvmlMeter
 from clso.energy.rapl import RaplMeter
 from clso.energy.replay import ReplayMeter
 from clso.energy.settings import EnergySettings, MeterStatus
+from clso.energy.workers import WorkerEnergy, WorkersMeter, boot_id
 
 __all__ = [
     "CpuModelMeter",
@@ -21,4 +22,7 @@ __all__ = [
     "RaplMeter",
     "ReplayMeter",
     "Window",
+    "WorkerEnergy",
+    "WorkersMeter",
+    "boot_id",
 ]

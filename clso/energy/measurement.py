@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-__all__ = ["DeviceEnergy", "Measurement"]
+__all__ = ["WORKERS", "DeviceEnergy", "Measurement", "joined_sources"]
+
+# the device of joules that other processes report; without it, none has worked
+WORKERS = "workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class DeviceEnergy:
     """The joules of one device.
 
     Attributes:
-        device: `"cpu"`, `"dram"`, `"gpu0"`.
+        device: `"cpu"`, `"dram"`, `"gpu0"`; `"workers"`: all devices of other processes.
         energy_j: `None` if the meter failed or its counter did not move.
         source: the meter; in a total over several meters, their names joined by `+`.
         estimated: at least a part of the joules comes from a model or a recording.
@@ -58,7 +61,7 @@ class Measurement:
     @property
     def energy_source(self) -> str | None:
         """The measured devices' meters, sorted and joined by `+`; `None` if there are none."""
-        return _joined_sources(self._measured) or None
+        return joined_sources(self._measured) or None
 
     @property
     def estimated(self) -> bool | None:
@@ -86,8 +89,9 @@ class Measurement:
     def total(cls, parts: Iterable[Measurement]) -> Measurement:
         """Add up successive pieces of work, device by device.
 
-        A device that one of the parts did not measure has `energy_j=None` in the total. Parts
-        without time and without devices change nothing.
+        A device that one of the parts did not measure has `energy_j=None` in the total; a part
+        without `workers` had none, which counts as 0 J. Parts without time and without devices
+        change nothing.
         """
         parts = tuple(part for part in parts if part.duration_s > 0 or part.devices)
         by_device: dict[str, list[DeviceEnergy]] = {}
@@ -97,11 +101,12 @@ class Measurement:
         totals = []
         for name, devices in by_device.items():
             joules = [device.energy_j for device in devices if device.energy_j is not None]
+            expected = len(devices) if name == WORKERS else len(parts)
             totals.append(
                 DeviceEnergy(
                     device=name,
-                    energy_j=sum(joules) if len(joules) == len(parts) else None,
-                    source=_joined_sources(devices),
+                    energy_j=sum(joules) if len(joules) == expected else None,
+                    source=joined_sources(devices),
                     estimated=any(device.estimated for device in devices),
                 )
             )
@@ -137,5 +142,6 @@ class Measurement:
         )
 
 
-def _joined_sources(devices: Iterable[DeviceEnergy]) -> str:
+def joined_sources(devices: Iterable[DeviceEnergy]) -> str:
+    """Return the names of the devices' meters, sorted and joined by `+`."""
     return "+".join(sorted({name for device in devices for name in device.source.split("+")}))

@@ -13,7 +13,10 @@ from typing import Protocol
 
 from clso.errors import MeterError
 
-__all__ = ["Meter", "Sampler"]
+__all__ = ["MACHINE_WIDE", "Meter", "Sampler"]
+
+# sources that count the work of all processes of a machine
+MACHINE_WIDE = frozenset({"nvml", "rapl"})
 
 
 class Meter(Protocol):

@@ -6,8 +6,9 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from clso.energy.measurement import DeviceEnergy, Measurement
+from clso.energy.measurement import WORKERS, DeviceEnergy, Measurement
 from clso.energy.meter import Meter
 from clso.errors import MeterError
 
@@ -31,17 +32,22 @@ class Window:
         if self._measurement is not None:
             return self._measurement
         duration_s = time.perf_counter() - self._start_s
-        readings = zip(self._monitor.meters, self._start_j, self._monitor.read_j(), strict=True)
-        devices = tuple(
-            DeviceEnergy(
-                device=meter.device,
-                energy_j=_difference_j(meter, start_j, stop_j, duration_s),
-                source=meter.source,
-                estimated=meter.estimated,
+        devices = []
+        stops_j = self._monitor.read_j()
+        # a meter that was added later began at 0
+        starts_j = (*self._start_j, *[0.0] * (len(stops_j) - len(self._start_j)))
+        for meter, start_j, stop_j in zip(self._monitor.meters, starts_j, stops_j, strict=False):
+            if meter.device == WORKERS and start_j == stop_j and stop_j is not None:
+                continue
+            devices.append(
+                DeviceEnergy(
+                    device=meter.device,
+                    energy_j=_difference_j(meter, start_j, stop_j, duration_s),
+                    source=meter.source,
+                    estimated=meter.estimated,
+                )
             )
-            for meter, start_j, stop_j in readings
-        )
-        return Measurement(duration_s, devices)
+        return Measurement(duration_s, tuple(devices))
 
     def close(self) -> None:
         """Fix the measurement; a second call changes nothing."""
@@ -65,6 +71,9 @@ class EnergyMonitor:
     Each device has one meter; without meters, only durations are measured. As a context manager it
     frees the meters' resources when the block ends.
 
+    Meters belong to a process. So a pickled monitor is the one that `serve` has set in the process
+    that unpickles it, and without one it measures durations only.
+
     Raises:
         ValueError: a device has two meters, so its energy would count twice.
     """
@@ -75,6 +84,18 @@ class EnergyMonitor:
             raise ValueError(f"a device has two meters: {names}, expected one each")
         self.meters = tuple(meters)
         self._warned: set[str] = set()
+
+    def add(self, meter: Meter) -> None:
+        """Add a meter that begins at 0 J now, also to the windows that are open."""
+        self.meters = (*self.meters, meter)
+
+    def serve(self) -> None:
+        """Measure the work of unpickled objects in this process."""
+        global _serving
+        _serving = self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of_process, ()
 
     @contextmanager
     def window(self) -> Iterator[Window]:
@@ -115,6 +136,13 @@ class EnergyMonitor:
             close = getattr(meter, "close", None)
             if close is not None:
                 close()
+
+
+_serving: EnergyMonitor | None = None
+
+
+def _of_process() -> EnergyMonitor:
+    return EnergyMonitor() if _serving is None else _serving
 
 
 def _difference_j(

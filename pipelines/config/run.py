@@ -17,6 +17,7 @@ from clso.baseline.settings import BaselineSettings
 from clso.data import DatasetRecipe, DataSettings, EvaluationSettings, TokenizerSettings
 from clso.digest import digest_of
 from clso.energy.settings import EnergySettings
+from clso.engine import EngineKind
 from clso.errors import ConfigError
 from clso.gpt.settings import GptSettings, ModelSettings
 from clso.mixture.settings import MixtureSettings
@@ -31,16 +32,29 @@ __all__ = ["RunConfig", "assign"]
 
 
 class _RuntimeSettings(Section):
-    """Workers, threads and device; none of them changes a loss on one kind of processor.
+    """Engine, workers, threads and device; none of them changes a loss on one kind of processor.
 
     Attributes:
-        workers: genomes evaluated at once; `None`: one per core.
+        engine: where tasks run: processes of this machine, or the workers of a cluster.
+        address: of a Dask scheduler or a Ray cluster; `None`: `workers` processes of this machine.
+        workers: genomes evaluated at once on this machine; `None`: one per core.
         threads: cores that AdamW uses; `None`: all.
     """
 
+    engine: EngineKind = "local"
+    address: Annotated[str, Field(min_length=1)] | None = None
     workers: Threads | None = None
     threads: Threads | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _address_has_an_engine(self) -> Self:
+        if self.address is not None and self.engine == "local":
+            raise ValueError(
+                f"address is {self.address}, but engine is local; set engine to dask or ray, or "
+                "leave out the address"
+            )
+        return self
 
 
 class _GptFamilySettings(FamilySettings, GptSettings):

@@ -111,8 +111,7 @@ def _open_study(
                 f"{manifest['run_id']}, and this is {run_id}",
                 remedy="give this one a name of its own (--set name=...), or --fresh to replace it",
             )
-    with config.energy.open() as monitor:
-        experiment = Experiment(config, fingerprint, out, monitor, reporter)
+    with Experiment.open(config, out, reporter) as experiment:
         run = RunContext(experiment, run_id, folder, manifest)
         if not manifest:
             run.begin()

@@ -1,0 +1,191 @@
+"""Dask behind an engine: `Client.get_executor()` and values scattered to all workers.
+
+The scheduler hands the tasks of a dead worker out again (`distributed.scheduler.allowed-failures`
+times), and notices a worker that hangs by its heartbeat. Without an address, workers are processes
+of this machine on loopback, for as long as this command runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from clso.engine.cluster import Cluster, Lost, Machines
+from clso.engine.shared import Packed
+from clso.engine.worker import Header, greet, run_task
+from clso.errors import EngineError, WorkError
+
+if TYPE_CHECKING:  # an extra
+    from distributed import Client, SpecCluster
+
+__all__ = ["dask_cluster"]
+
+_CONNECT_S = 10.0
+_WORKERS_S = 60.0  # the workers of a local cluster import CLSO at once
+
+
+def dask_cluster(address: str | None, n_workers: int) -> Cluster:
+    """Return the workers of a Dask scheduler.
+
+    Args:
+        address: of the scheduler, such as `tcp://10.0.0.1:8786`; `None`: a cluster of this
+            machine.
+        n_workers: of a cluster of this machine.
+
+    Raises:
+        EngineError: the scheduler cannot be reached, or has no workers.
+    """
+    return _DaskCluster(address, n_workers)
+
+
+class _DaskCluster(Cluster):
+    name = "dask"
+
+    def __init__(self, address: str | None, n_workers: int) -> None:
+        self._local: SpecCluster | None = None
+        self._where = "this machine" if address is None else address
+        with _quiet():
+            if address is None:
+                self._local = _local_cluster(n_workers)
+                address = self._local.scheduler_address
+            try:
+                self._client = self._connected(address)
+                if not self._client.nthreads():
+                    wanted = 1 if self._local is None else n_workers
+                    self._await_workers(wanted)
+            except BaseException:
+                self._close_local()
+                raise
+        self._executor: Executor = self._client.get_executor(pure=False)
+
+    def _connected(self, address: str) -> Client:
+        from distributed import Client
+
+        try:
+            return Client(address, timeout=_CONNECT_S, set_as_default=False)
+        except Exception as error:  # of comms, names, protocols and versions
+            raise EngineError(
+                f"no Dask scheduler answers at {address}: {str(error) or type(error).__name__}",
+                remedy="start one with `dask scheduler`, or correct runtime.address, such as "
+                "tcp://10.0.0.1:8786",
+            ) from error
+
+    def _await_workers(self, wanted: int) -> None:
+        try:
+            self._client.wait_for_workers(wanted, timeout=_WORKERS_S if self._local else _CONNECT_S)
+        except TimeoutError as error:
+            self._client.close()
+            raise EngineError(
+                f"the Dask scheduler at {self._where} has no workers",
+                remedy=f"start some with `dask worker {self._where} --nthreads 1`",
+            ) from error
+
+    @property
+    def n_workers(self) -> int:
+        return max(1, len(self._client.nthreads()))
+
+    def greeted(self, header: Header) -> Machines:
+        with _quiet():
+            answers = self._client.run(greet, header, on_error="return")
+        return Machines.of(answers.values())
+
+    def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a future of Dask
+        return self._client.scatter(packed, broadcast=True, hash=False)
+
+    def drop(self, reference: Any) -> None:  # noqa: ANN401 - a future of Dask
+        reference.release()
+
+    def submit(self, header: Header, payload: bytes, reference: Any) -> Future[bytes]:  # noqa: ANN401 - a future of Dask
+        return self._executor.submit(run_task, header, payload, reference)
+
+    def check(self) -> None:
+        if self._client.status not in ("running", "connecting"):
+            raise self._gone()
+
+    def explained(self, error: Exception) -> Exception:
+        from concurrent.futures import CancelledError
+
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            return WorkError(
+                f"a task ended its worker again and again: {error}",
+                remedy="see the workers' logs: too little memory is the usual cause; the same "
+                "command goes on",
+            )
+        deadline = time.monotonic() + _CONNECT_S
+        while self._client.status == "connecting" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if self._client.status != "running":
+            return self._gone()
+        if isinstance(error, CancelledError):
+            return Lost()
+        return WorkError(f"Dask failed: {type(error).__name__}: {error}")
+
+    def _gone(self) -> WorkError:
+        return WorkError(
+            f"the Dask scheduler at {self._where} does not answer any more",
+            remedy="start it again; the same command goes on from what is stored",
+        )
+
+    def abandon(self) -> None:
+        """Do nothing: futures are cancelled, and a task that runs ends unheard."""
+
+    def close(self) -> None:
+        with _quiet():
+            try:
+                self._client.close(timeout=2)
+            finally:
+                self._close_local()
+
+    def _close_local(self) -> None:
+        if self._local is not None:
+            self._local.close(timeout=10)
+            self._local = None
+
+
+def _local_cluster(n_workers: int) -> SpecCluster:
+    """Start a scheduler in this process and workers in others; these end when this one dies.
+
+    The workers are started by their command, so the user's script is not run again in them.
+    """
+    from distributed import Scheduler, SpecCluster
+    from distributed.deploy.subprocess import SubprocessWorker
+
+    options = {
+        "nthreads": 1,
+        "memory_limit": 0,
+        "host": "127.0.0.1",
+        "dashboard": False,
+        "death_timeout": 30,
+    }
+    worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": options}}
+    return SpecCluster(
+        scheduler={
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+        },
+        workers=dict.fromkeys(range(n_workers), worker),
+        silence_logs=logging.CRITICAL,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the notes of Dask's connections and processes from the terminal."""
+    name = "DASK_LOGGING__DISTRIBUTED"  # for the processes that are started
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "error")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if before is None:
+            del os.environ[name]

@@ -1,0 +1,108 @@
+"""Ray behind an engine: remote tasks as futures, and values in Ray's object store.
+
+Ray hands the task of a dead worker out again (`max_retries`). Without an address, workers are
+processes of this machine, for as long as this command runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import Future
+from typing import Any
+
+from clso.engine.cluster import Cluster, Machines
+from clso.engine.engine import MOST_RETRIES
+from clso.engine.shared import Packed
+from clso.engine.worker import Header, greet, run_task
+from clso.errors import ClsoError, EngineError, WorkError
+
+__all__ = ["ray_cluster"]
+
+
+def ray_cluster(address: str | None, n_workers: int) -> Cluster:
+    """Return the workers of a Ray cluster.
+
+    Args:
+        address: such as `10.0.0.1:6379` or `ray://10.0.0.1:10001`; `None`: a cluster of this
+            machine.
+        n_workers: of a cluster of this machine.
+
+    Raises:
+        EngineError: the cluster cannot be reached.
+    """
+    return _RayCluster(address, n_workers)
+
+
+class _RayCluster(Cluster):
+    name = "ray"
+
+    def __init__(self, address: str | None, n_workers: int) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        self._ray = ray
+        self._where = "this machine" if address is None else address
+        own: dict[str, Any] = {"address": address}
+        if address is None:
+            own = {"address": "local", "num_cpus": n_workers, "include_dashboard": False}
+        try:
+            ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL)
+        except Exception as error:  # of names, protocols and versions
+            raise EngineError(
+                f"no Ray cluster answers at {self._where}: {str(error) or type(error).__name__}",
+                remedy="start one with `ray start --head`, or correct runtime.address, such as "
+                "10.0.0.1:6379",
+            ) from error
+        self._task = ray.remote(max_retries=MOST_RETRIES)(run_task)
+        self._n_workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    @property
+    def n_workers(self) -> int:
+        return self._n_workers
+
+    def greeted(self, header: Header) -> Machines:
+        remote = self._ray.remote(max_retries=MOST_RETRIES)(greet)
+        try:
+            machines = Machines.of([self._ray.get(remote.remote(header))])
+        except Exception as error:
+            raise self.explained(error) from error
+        return Machines(shared=True) if self._n_workers > 1 else machines
+
+    def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a reference of Ray
+        return self._ray.put(packed)
+
+    def drop(self, reference: Any) -> None:  # noqa: ANN401 - a reference of Ray
+        del reference  # Ray counts references
+
+    def submit(self, header: Header, payload: bytes, reference: Any) -> Future[bytes]:  # noqa: ANN401 - a reference of Ray
+        future: Future[bytes] = self._task.remote(header, payload, reference).future()
+        return future
+
+    def check(self) -> None:
+        if not self._ray.is_initialized():
+            raise self._gone("it closed the connection")
+
+    def explained(self, error: Exception) -> Exception:
+        if isinstance(error, ClsoError):
+            return error
+        from ray.exceptions import WorkerCrashedError
+
+        if isinstance(error, WorkerCrashedError):
+            return WorkError(
+                f"a task ended its worker {1 + MOST_RETRIES} times",
+                remedy="too little memory is the usual cause; the same command goes on",
+            )
+        return self._gone(f"{type(error).__name__}: {error}")
+
+    def _gone(self, why: str) -> WorkError:
+        return WorkError(
+            f"the Ray cluster at {self._where} does not answer any more: {why}",
+            remedy="start it again; the same command goes on from what is stored",
+        )
+
+    def abandon(self) -> None:
+        """Do nothing: a task that runs ends unheard."""
+
+    def close(self) -> None:
+        self._ray.shutdown()
