@@ -124,8 +124,7 @@ class Extendable(Problem, Protocol):
 class MeasuredProblem(Problem, Protocol):
     """A problem that measures its evaluations.
 
-    Meters belong to a process, so pickle leaves the monitor behind. A copy in another process
-    measures seconds alone until it is given the monitor of that process.
+    Meters belong to a process, so a copy in another process has the monitor of that process.
 
     Attributes:
         monitor: measures each call of `evaluate`; may be replaced between calls.

@@ -51,7 +51,7 @@ class GptProblem:
     """Crystalline GPTs on fixed batches: `Extendable`, `MeasuredProblem` and `CostedProblem`.
 
     Pickled, it is what it is built from. The copy has the same fingerprint and gives the same
-    losses; it starts with an empty cache, one worker and no meters.
+    losses; it starts with an empty cache, one worker and the meters of its process.
 
     Args:
         frame: shape, embeddings and readout, on the device to compute on.
@@ -114,7 +114,7 @@ class GptProblem:
         self.fingerprint = digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        build = partial(GptProblem, share_layers=self.share_layers)
+        build = partial(GptProblem, share_layers=self.share_layers, monitor=self.monitor)
         batches = (self._inputs.cpu().numpy(), self._targets.cpu().numpy())
         return build, (self.library, self.frame, *batches)
 

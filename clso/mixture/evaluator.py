@@ -90,7 +90,7 @@ class MixtureProblem:
     """Mixtures over a library of N functions; a `clso.problem.MeasuredProblem`.
 
     Pickled, it is what it is built from. The copy has the same fingerprint and gives the same
-    losses; it starts without meters.
+    losses; it starts with the meters of its process.
 
     Args:
         tune: the split that weights are fitted on.
@@ -162,6 +162,7 @@ class MixtureProblem:
             bucketings=self.bucketings,
             smoothing=self._smoothing,
             steps=self._steps,
+            monitor=self.monitor,
         )
         return build, (self._source(self._tune), self._source(self._validation))
 
