@@ -9,13 +9,14 @@ from typing import Any
 from clso.artifacts import Run, table_from_rows
 from clso.progress import SILENT, Reporter
 from clso.studies.ablations import Selections
-from pipelines.config import Arm, ConfigSource, ablation_arms, read_config
+from pipelines.config import Arm, ConfigSource, RunConfig, ablation_arms, read_config
 from pipelines.context import RunContext
+from pipelines.families import AnyFamily
 from pipelines.stages.data import PREPARE
 from pipelines.studies.arms import ArmSearches
 from pipelines.studies.engine import JudgedSearch, Row, with_figures
 
-__all__ = ["ablate"]
+__all__ = ["ablate", "check"]
 
 
 def ablate(
@@ -44,10 +45,7 @@ def ablate(
         ClsoError: the work cannot be done.
     """
     config = read_config(config, overrides)
-    arms = [
-        (family, ablation_arms(config, family.name))
-        for family in config.searched_families(families)
-    ]
+    arms = check(config, families)
     grid = config.ablate
     assert grid is not None, "there are no arms without a grid"
     count, budget = seeds or grid.seeds, evaluations or grid.evaluations
@@ -67,6 +65,20 @@ def ablate(
             note = {"seeds": count, "evaluations": budget, "grid": grid.model_dump()}
             run.note(ablations={family.name: note})
         return with_figures(run, "ablations")
+
+
+def check(
+    config: RunConfig, families: Sequence[str] = (), **unchecked: object
+) -> list[tuple[AnyFamily, list[Arm]]]:
+    """Return the families and their arms.
+
+    Raises:
+        ConfigError: the grid is missing or wrong, or the run does not have one of the families.
+    """
+    return [
+        (family, ablation_arms(config, family.name))
+        for family in config.searched_families(families)
+    ]
 
 
 def _columns(arm: Arm, search: JudgedSearch) -> Row:

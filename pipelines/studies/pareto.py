@@ -27,11 +27,11 @@ from pipelines.context import RunContext
 from pipelines.families import AnyFamily, ModelFamily
 from pipelines.studies.engine import Part, Row, Study, with_figures
 from search.pareto import run_pareto
-from search.pareto_result import ParetoMember, ParetoResult, check_objectives
+from search.pareto_result import OBJECTIVES, ParetoMember, ParetoResult, check_objectives
 from search.records import FolderSink, Records
 from search.settings import ParetoSettings, SearchSettings
 
-__all__ = ["pareto"]
+__all__ = ["check", "pareto"]
 
 # Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
@@ -45,7 +45,7 @@ def pareto(
     *,
     out: str | Path = "artifacts",
     family: str | None = None,
-    objectives: Sequence[str] = ("loss", "stored_bytes", "flops"),
+    objectives: Sequence[str] = tuple(OBJECTIVES),
     population: int = 40,
     generations: int = 15,
     reporter: Reporter = SILENT,
@@ -67,8 +67,7 @@ def pareto(
         WorkError: every evaluation failed.
     """
     config = read_config(config, overrides)
-    objectives = check_objectives(objectives)
-    searched = _family(config, family)
+    searched, objectives = check(config, family, objectives)
     with RunContext.open(config, out, reporter) as run:
         searched.prepare(run)
         problem = searched.problem(run.experiment)
@@ -109,10 +108,21 @@ def _settings(rates: SearchSettings, population: int, generations: int) -> Paret
     )
 
 
-def _family(config: RunConfig, name: str | None) -> AnyFamily:
-    families = config.searched_families([] if name is None else [name])
-    counted = [family for family in families if type(family).costed is not ModelFamily.costed]
-    return (counted or families)[-1]
+def check(
+    config: RunConfig,
+    family: str | None = None,
+    objectives: Sequence[str] = tuple(OBJECTIVES),
+    **unchecked: object,
+) -> tuple[AnyFamily, tuple[str, ...]]:
+    """Return the family that is searched, and the objectives.
+
+    Raises:
+        ConfigError: the run does not have the family, or the objectives make no front.
+    """
+    objectives = check_objectives(objectives)
+    families = config.searched_families([] if family is None else [family])
+    counted = [own for own in families if type(own).costed is not ModelFamily.costed]
+    return (counted or families)[-1], objectives
 
 
 def _search(

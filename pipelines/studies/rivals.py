@@ -36,7 +36,7 @@ from search.settings import SearchSettings
 from search.validated import Halves
 from search.watched import Standing, WatchedProblem, improvements
 
-__all__ = ["rivals"]
+__all__ = ["check", "rivals"]
 
 # Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
@@ -70,7 +70,7 @@ def rivals(
         ClsoError: the work cannot be done.
     """
     config = read_config(config, overrides)
-    searched = _family(config, family)
+    searched = check(config, family)
     with RunContext.open(config, out, reporter) as run:
         searched.prepare(run)
         methods = _Methods(
@@ -89,13 +89,18 @@ def rivals(
         return with_figures(run, "rivals")
 
 
-def _family(config: RunConfig, name: str | None) -> AnyFamily:
-    families = config.searched_families([] if name is None else [name])
-    for family in families:
-        if family.picks_sets:
-            return family
+def check(config: RunConfig, family: str | None = None, **unchecked: object) -> AnyFamily:
+    """Return the family that is searched.
+
+    Raises:
+        ConfigError: the run does not have it, or its genomes pick no sets.
+    """
+    families = config.searched_families([] if family is None else [family])
+    for searched in families:
+        if searched.picks_sets:
+            return searched
     raise ConfigError(
-        f"the genomes of {', '.join(family.name for family in families)} pick no sets, which "
+        f"the genomes of {', '.join(searched.name for searched in families)} pick no sets, which "
         "greedy selection needs",
         remedy="search a family whose genomes do: --set families=[mixture]",
     )

@@ -11,15 +11,16 @@ import pyarrow as pa
 from clso.artifacts import Run, read_table
 from clso.progress import SILENT, Reporter
 from clso.studies.savings import Savings
-from pipelines.config import Arm, ConfigSource, read_config, savings_arms
+from pipelines.config import Arm, ConfigSource, RunConfig, read_config, savings_arms
 from pipelines.config.arms import SavingsSettings
 from pipelines.context import RunContext
+from pipelines.families import AnyFamily
 from pipelines.stages.data import PREPARE
 from pipelines.studies.arms import ArmSearches
 from pipelines.studies.engine import JudgedSearch, Row, with_figures
 from search.watched import improvements
 
-__all__ = ["savings"]
+__all__ = ["check", "savings"]
 
 
 def savings(
@@ -47,9 +48,7 @@ def savings(
     """
     config = read_config(config, overrides)
     settings = config.savings or SavingsSettings()
-    arms = [
-        (family, savings_arms(config, family.name)) for family in config.searched_families(families)
-    ]
+    arms = check(config, families)
     count, budget = seeds or settings.seeds, evaluations or settings.evaluations
     seeds_searched = range(config.seed, config.seed + count)
     with RunContext.open(config, out, reporter) as run:
@@ -81,6 +80,19 @@ def savings(
             }
             run.note(savings={family.name: note})
         return with_figures(run, "savings")
+
+
+def check(
+    config: RunConfig, families: Sequence[str] = (), **unchecked: object
+) -> list[tuple[AnyFamily, list[Arm]]]:
+    """Return the families and their arms.
+
+    Raises:
+        ConfigError: an arm's override is wrong, or the run does not have one of the families.
+    """
+    return [
+        (family, savings_arms(config, family.name)) for family in config.searched_families(families)
+    ]
 
 
 def _columns(arm: Arm, search: JudgedSearch) -> Row:

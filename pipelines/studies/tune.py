@@ -27,11 +27,11 @@ from pipelines.studies.engine import Part, Row, Study
 from pipelines.studies.tuned import TunedProblems, TunedSearch
 from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
-from search.tuning import Tuning, TuningSettings, open_tuning
+from search.tuning import SearchSpace, Tuning, TuningSettings, open_tuning
 from search.tuning.storage import hidden_url
 from search.validated import Halves
 
-__all__ = ["tune"]
+__all__ = ["check", "tune"]
 
 # Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
@@ -65,10 +65,8 @@ def tune(
         ArtifactError: the storage cannot be opened, or there is another study of this name.
         WorkError: no trial has a finite loss.
     """
-    tuned = TunedSearch.of(read_config(config, overrides))
+    tuned, space, settings = check(read_config(config, overrides), trials)
     config, out = tuned.config, Path(out).resolve()
-    space, settings = tuned.space(), tuned.settings(trials)
-    settings.check_population(space)
     with _open_study(config, out, reporter, fresh=fresh) as run:
         tuned.family.prepare(run)
         problems = TunedProblems(run.experiment, tuned.family)
@@ -88,6 +86,20 @@ def tune(
             with run.experiment.lock(out / ".locks" / f"study-{config.name}.lock"):
                 _conclude(run, tuned, tuning, problems, hidden_url(url))
         return load_run(run.folder.path)
+
+
+def check(
+    config: RunConfig, trials: int | None = None, **unchecked: object
+) -> tuple[TunedSearch, SearchSpace, TuningSettings]:
+    """Return what is tuned, in which space and how.
+
+    Raises:
+        ConfigError: the section `tune` does not fit the run.
+    """
+    tuned = TunedSearch.of(config)
+    space, settings = tuned.space(), tuned.settings(trials)
+    settings.check_population(space)
+    return tuned, space, settings
 
 
 @contextmanager
