@@ -6,8 +6,8 @@
 
 Every function takes a configuration (the path of a YAML file, the name of a shipped one, a mapping
 of sections, or a `RunConfig`) and overrides by dotted path, and returns the stored run. It reuses
-finished work and resumes interrupted work. It runs without Prefect; `pipelines.flows` has the
-stages' commands as Prefect flows.
+finished work and resumes interrupted work. It runs without Prefect; `pipelines.flows` has
+the same commands as Prefect flows.
 
 A function's module is imported when the function is first asked for.
 """
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from pipelines.studies import STUDIES
 
 if TYPE_CHECKING:
     from pipelines.commands import analyze, baseline, library, prepare, run, search
@@ -39,13 +41,11 @@ __all__ = [
     "tune",
 ]
 
-_STUDIES = ("ablate", "pareto", "rivals", "savings", "tune")
-
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of several functions
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = f"pipelines.studies.{name}" if name in _STUDIES else "pipelines.commands"
+    home = f"pipelines.studies.{name}" if name in STUDIES else "pipelines.commands"
     return getattr(import_module(home), name)
 
 

@@ -6,7 +6,6 @@ imports wait until a command needs them, so that `clso --help` answers at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import typer
 
 from clso.errors import ClsoError
 from pipelines.commands import STAGE_COMMANDS, StageCommand
+from pipelines.flow_command import prepare_process, run_command
 from pipelines.options import (
     DEFAULT_OUT,
     Config,
@@ -26,8 +26,8 @@ from pipelines.options import (
     Out,
     Overrides,
     RunName,
-    interruptible,
 )
+from pipelines.serve_command import serve
 from pipelines.study_commands import add_commands
 
 __all__ = ["app", "main"]
@@ -50,21 +50,9 @@ def _add_stage_command(stage_command: StageCommand) -> None:
         fresh: Fresh = False,
         no_prefect: NoPrefect = False,
     ) -> None:
-        from pipelines.config import load_config
-        from pipelines.console import RichReporter, console
-
-        loaded = load_config(config, overrides or ())
-        with interruptible():
-            if no_prefect:
-                run = stage_command(loaded, out=out, fresh=fresh, reporter=RichReporter())
-            else:
-                from pipelines.prefect_env import prepare_environment
-
-                prepare_environment(out.resolve())
-                with console.status("starting Prefect"):
-                    from pipelines.flows import FLOWS, listener
-                listener.set(RichReporter())
-                run = FLOWS[stage_command.name](loaded, out=out, fresh=fresh)
+        run = run_command(
+            stage_command.name, config, overrides, out=out, no_prefect=no_prefect, fresh=fresh
+        )
         from pipelines.inspect import show_outcome
 
         show_outcome(run)
@@ -197,6 +185,7 @@ def _generate(
 
 
 add_commands(app)
+app.command("serve")(serve)
 
 
 @app.command("doctor")
@@ -209,11 +198,7 @@ def _doctor(out: Out = DEFAULT_OUT) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, by default the process's own, and exit with its status."""
-    # Read when torch is loaded: waiting threads must sleep soon. Spinning costs joules, and on a
-    # busy machine small products take 30 times as long.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    # The tokenizers' own threads are wanted; unset, a later fork warns.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    prepare_process()
     # The signal of a container or scheduler before it kills: end in order, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -46,9 +46,7 @@ Out = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete this run's earlier results and start anew.")
 ]
-NoPrefect = Annotated[
-    bool, typer.Option("--no-prefect", help="Run the same stages without Prefect.")
-]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Do the same work without Prefect.")]
 RunName = Annotated[
     str,
     typer.Argument(

@@ -32,7 +32,6 @@ def prepare_environment(out: Path) -> None:
         "PREFECT_HOME": str(home),
         # Prefect prints a traceback for every failed task; the command line tells users instead.
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

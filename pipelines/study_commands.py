@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import pipelines
-from pipelines.options import DEFAULT_OUT, Config, Fresh, Out, Overrides, interruptible
+from pipelines.flow_command import run_command
+from pipelines.options import DEFAULT_OUT, Config, Fresh, NoPrefect, Out, Overrides
 
 if TYPE_CHECKING:
     from clso.artifacts import Run
@@ -66,30 +65,13 @@ def _arms_command(study: str) -> Callable[..., None]:
             ),
         ] = None,
         out: Out = DEFAULT_OUT,
+        no_prefect: NoPrefect = False,
     ) -> None:
         options = {"families": family or (), "seeds": seeds, "evaluations": evaluations}
-        run = _run_study(study, config, overrides, out, **options)
+        run = run_command(study, config, overrides, out=out, no_prefect=no_prefect, **options)
         _show(run, "ablations" if study == "ablate" else "savings")
 
     return command
-
-
-def _run_study(
-    name: str,
-    config: str,
-    overrides: list[str] | None,
-    out: Path,
-    **options: Any,  # noqa: ANN401 - the study's own
-) -> Run:
-    """Run the study of a configuration, and show its progress."""
-    from pipelines.config import load_config
-    from pipelines.console import RichReporter
-
-    with interruptible():
-        loaded = load_config(config, overrides or ())
-        # this imports the study, which takes seconds, so mistakes are reported before
-        study: Callable[..., Run] = getattr(pipelines, name)
-        return study(loaded, out=out, reporter=RichReporter(), **options)
 
 
 def _show(run: Run, study: str, family: str | None = None) -> None:
@@ -124,13 +106,15 @@ def _rivals(
         ),
     ] = None,
     out: Out = DEFAULT_OUT,
+    no_prefect: NoPrefect = False,
 ) -> None:
     """Compare a search with random search, greedy selection and all functions at once.
 
     The same command again resumes and reuses what is finished.
     """
     options = {"family": family, "seeds": seeds, "evaluations": evaluations or ()}
-    _show(_run_study("rivals", config, overrides, out, **options), "rivals")
+    run = run_command("rivals", config, overrides, out=out, no_prefect=no_prefect, **options)
+    _show(run, "rivals")
 
 
 def _pareto(
@@ -158,6 +142,7 @@ def _pareto(
         int, typer.Option("--population", min=2, help="Models that each generation evaluates.")
     ] = 40,
     out: Out = DEFAULT_OUT,
+    no_prefect: NoPrefect = False,
 ) -> None:
     """Search for the models that are best for their size and work: a Pareto front.
 
@@ -167,7 +152,8 @@ def _pareto(
     """
     names = [name.strip() for name in objectives.split(",")]
     options = {"objectives": names, "population": population, "generations": generations}
-    run = _run_study("pareto", config, overrides, out, family=family, **options)
+    options["family"] = family
+    run = run_command("pareto", config, overrides, out=out, no_prefect=no_prefect, **options)
     _show(run, "pareto", family)
 
 
@@ -188,6 +174,7 @@ def _tune(
     ] = None,
     out: Out = DEFAULT_OUT,
     fresh: Fresh = False,
+    no_prefect: NoPrefect = False,
 ) -> None:
     """Tune a search's hyperparameters with Optuna, and check the best on other seeds.
 
@@ -197,7 +184,8 @@ def _tune(
     from pipelines.console import console
     from pipelines.inspect import show_sections
 
-    run = _run_study("tune", config, overrides, out, trials=trials, storage=storage, fresh=fresh)
+    options = {"trials": trials, "storage": storage, "fresh": fresh}
+    run = run_command("tune", config, overrides, out=out, no_prefect=no_prefect, **options)
     show_sections(TuningReport(run).sections())
     console.print(f"report: {run.folder.report_path}", soft_wrap=True)
     console.print(f"tuned configuration: {run.path / 'best.yaml'}", soft_wrap=True)

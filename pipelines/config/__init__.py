@@ -1,7 +1,7 @@
 """The configuration of a run: YAML plus dotted overrides, every mistake reported at once."""
 
 from pipelines.config.arms import Arm, ablation_arms, savings_arms
-from pipelines.config.load import ConfigSource, load_config, read_config
+from pipelines.config.load import ConfigSource, load_config, parse_override, read_config
 from pipelines.config.run import RunConfig
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "RunConfig",
     "ablation_arms",
     "load_config",
+    "parse_override",
     "read_config",
     "savings_arms",
 ]

@@ -12,7 +12,7 @@ from clso.errors import ConfigError
 from pipelines.config.run import RunConfig, assign
 from pipelines.config.shipped import config_path
 
-__all__ = ["ConfigSource", "load_config", "read_config"]
+__all__ = ["ConfigSource", "load_config", "parse_override", "read_config"]
 
 ConfigSource = str | Path | Mapping[str, Any] | RunConfig
 """A YAML file, the name of a shipped one, sections as a mapping, or the configuration itself."""
@@ -53,7 +53,8 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     path = config_path(source)
     values = _read_yaml(path)
     for override in overrides:
-        _apply(values, override)
+        dotted, value = parse_override(override)
+        assign(values, dotted.split("."), value, f"--set {override!r}")
     return RunConfig.parsed(values, str(path), "correct the file, or the --set that gave the value")
 
 
@@ -131,19 +132,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
-    dotted, separator, raw = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not separator or not all(keys):
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return the dotted path and the value of an override as the command line gives it.
+
+    Raises:
+        ConfigError: it is not of the form `a.b=value`, or the value is no YAML.
+    """
+    path, separator, raw = text.partition("=")
+    if not separator or not all(path.strip().split(".")):
         raise ConfigError(
-            f"--set {override!r} is not of the form section.key=value",
+            f"--set {text!r} is not of the form section.key=value",
             remedy="write such as --set data.train_tokens=5000",
         )
     try:
-        value = yaml.safe_load(raw)
+        return path.strip(), yaml.safe_load(raw)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"--set {override!r}: the value is not valid YAML",
+            f"--set {text!r}: the value is not valid YAML",
             remedy="close its brackets, or quote it",
         ) from error
-    assign(values, keys, value, f"--set {override!r}")

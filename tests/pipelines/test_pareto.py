@@ -38,7 +38,7 @@ SETS = [part for value in TINY for part in ("--set", value)]
 
 def command(smoke_yaml: str, out: Path, *options: str) -> list[str]:
     sizes = ["--population", "8", "--generations", "3"]
-    return ["pareto", smoke_yaml, "--out", str(out), *sizes, *SETS, *options]
+    return ["pareto", smoke_yaml, "--no-prefect", "--out", str(out), *sizes, *SETS, *options]
 
 
 @pytest.fixture(scope="module", autouse=True)

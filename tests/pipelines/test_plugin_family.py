@@ -194,8 +194,8 @@ def test_a_finished_run_is_reused(toy_run: Run, toy_yaml: str, out: Path, invoke
 def test_ablations_and_savings_search_the_family(
     toy_run: Run, toy_yaml: str, out: Path, invoke: Invoke
 ) -> None:
-    assert "heat" in invoke("ablate", toy_yaml, "--out", str(out))
-    invoke("savings", toy_yaml, "--out", str(out))
+    assert "heat" in invoke("ablate", toy_yaml, "--no-prefect", "--out", str(out))
+    invoke("savings", toy_yaml, "--no-prefect", "--out", str(out))
     run = load_run(toy_run.path)
     arms = {(row["family"], row["arm"]) for row in run.ablations.to_pylist()}
     assert arms == {("toy", "base"), ("toy", "heat=6")}
@@ -206,7 +206,7 @@ def test_ablations_and_savings_search_the_family(
 
 def test_a_study_tunes_its_search(toy_run: Run, toy_yaml: str, out: Path, invoke: Invoke) -> None:
     del toy_run  # its data set lies there already
-    invoke("tune", toy_yaml, "--out", str(out))
+    invoke("tune", toy_yaml, "--no-prefect", "--out", str(out))
     study = load_run(out / "studies" / "toyrun")
     trials = study.table("trials").to_pylist()
     assert len(trials) == 2

@@ -59,7 +59,7 @@ def test_a_run_with_own_matrices_and_own_functions(
         assert loss == pytest.approx(losses[name], rel=1e-9)
         assert model.distribution(inputs[0, :4]).sum() == pytest.approx(1.0)
     assert np.isfinite(list(losses.values())).all()
-    invoke("pareto", smoke_yaml, "--family", "mixture", "--out", str(out), *sets)
+    invoke("pareto", smoke_yaml, "--no-prefect", "--family", "mixture", "--out", str(out), *sets)
     # the own functions are the last options of a slot; a mixture stores the table of `follow`
     # where it picks it, and then only
     n_functions = sum(n for _, n in run.manifest["genes"]["mixture"][0]["families"]) - 1

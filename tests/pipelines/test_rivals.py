@@ -29,7 +29,9 @@ COMMAND = [part for value in TINY for part in ("--set", value)]
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, smoke_yaml: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("rivals")
-    printed = invoke("rivals", smoke_yaml, "--seeds", "3", "--out", str(out), *COMMAND)
+    printed = invoke(
+        "rivals", smoke_yaml, "--no-prefect", "--seeds", "3", "--out", str(out), *COMMAND
+    )
     assert "greedy forward selection" in printed
     assert "held back" in printed
     (path,) = (out / "runs").iterdir()
@@ -86,7 +88,7 @@ def test_finished_parts_are_reused_and_missing_ones_made_again_alike(
     before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
     out = study.path.parents[1]
-    invoke("rivals", smoke_yaml, "--seeds", "3", "--out", str(out), *COMMAND)
+    invoke("rivals", smoke_yaml, "--no-prefect", "--seeds", "3", "--out", str(out), *COMMAND)
     assert lost.read_bytes() == before
     assert kept.stat().st_mtime_ns == stamp
     assert load_run(study.path).rivals.equals(study.rivals)
@@ -97,7 +99,9 @@ def test_budgets_that_are_named_are_the_longest_search(
 ) -> None:
     out = study.path.parents[1]
     options = ["--seeds", "2", "--evaluations", "9", "--evaluations", "6", "--out", str(out)]
-    printed = invoke("rivals", smoke_yaml, *options, "--set", "search.population=4", *COMMAND)
+    printed = invoke(
+        "rivals", smoke_yaml, "--no-prefect", *options, "--set", "search.population=4", *COMMAND
+    )
     assert "9 evaluations" in printed
     (other,) = [path for path in (out / "runs").iterdir() if path != study.path]
     assert load_run(other).manifest["rivals"]["evaluations"] == [6, 9]
@@ -109,6 +113,16 @@ def test_without_the_mixture_there_is_nothing_to_study(
     tmp_path: Path, smoke_yaml: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["rivals", smoke_yaml, "--out", str(tmp_path), "--set", "families=[gpt]"])
+        main(
+            [
+                "rivals",
+                smoke_yaml,
+                "--no-prefect",
+                "--out",
+                str(tmp_path),
+                "--set",
+                "families=[gpt]",
+            ]
+        )
     assert ended.value.code == 2
     assert "--set families=[mixture]" in capsys.readouterr().err

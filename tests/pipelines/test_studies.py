@@ -66,10 +66,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, tiny: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("studies")
-    printed = invoke("ablate", tiny, "--out", str(out))
+    printed = invoke("ablate", tiny, "--no-prefect", "--out", str(out))
     assert "Held-back loss of 2 arms against the base" in printed
     assert "quantized low rank" in printed
-    printed = invoke("savings", tiny, "--family", "mixture", "--out", str(out))
+    printed = invoke("savings", tiny, "--no-prefect", "--family", "mixture", "--out", str(out))
     assert "the write-up says" in printed or "No arm reaches" in printed
     (path,) = (out / "runs").iterdir()
     return load_run(path)
@@ -171,7 +171,7 @@ def test_a_killed_study_goes_on_where_it_stopped(
 
     for shared in ("datasets", "libraries"):
         shutil.copytree(study.path.parents[1] / shared, tmp_path / shared)
-    command = ["savings", tiny, "--family", "mixture", "--out", str(tmp_path)]
+    command = ["savings", tiny, "--no-prefect", "--family", "mixture", "--out", str(tmp_path)]
     monkeypatch.setattr(engine, "run_search", killed)
     with pytest.raises(SystemExit) as ended:
         main(command)
@@ -196,7 +196,8 @@ def test_more_seeds_and_arms_keep_what_is_there(study: Run, tiny: str, invoke: I
         "pool: {surrogate.kind: ridge, surrogate.pool_factor: 4}}"
     )
     invoke(
-        "savings", tiny, "--family", "mixture", "--out", str(study.path.parents[1]), "--seeds", "4",
+        "savings", tiny, "--no-prefect",
+        "--family", "mixture", "--out", str(study.path.parents[1]), "--seeds", "4",
         "--set", more,
     )  # fmt: skip
     after = load_run(study.path).savings
@@ -226,7 +227,8 @@ def test_ladders_and_populations_can_be_what_spares(study: Run, tiny: str, invok
         "both: {surrogate.kind: ridge, fidelity.kind: racing}}"
     )
     invoke(
-        "savings", tiny, "--family", "gpt", "--out", str(out), "--seeds", "2",
+        "savings", tiny, "--no-prefect",
+        "--family", "gpt", "--out", str(out), "--seeds", "2",
         "--set", "name=ladder", "--set", f"savings.arms={arms}",
         "--set", "savings.reference=halving",
     )  # fmt: skip
@@ -248,7 +250,8 @@ def test_searches_may_end_where_there_is_nothing_left_to_count(
 ) -> None:
     out = study.path.parents[1]
     invoke(
-        "savings", tiny, "--family", "mixture", "--out", str(out), "--set", "name=early",
+        "savings", tiny, "--no-prefect",
+        "--family", "mixture", "--out", str(out), "--set", "name=early",
         "--set", "savings.beyond_target=false",
     )  # fmt: skip
     (path,) = (out / "runs").glob("early-*")
@@ -272,7 +275,8 @@ def test_an_ablation_lets_an_arm_end_by_its_own_patience(
     out = study.path.parents[1]
     factor = "{patience: {base: none, levels: {none: {}, 1: {search.patience: 1}}}}"
     invoke(
-        "ablate", tiny, "--family", "mixture", "--out", str(out), "--set", "name=patience",
+        "ablate", tiny, "--no-prefect",
+        "--family", "mixture", "--out", str(out), "--set", "name=patience",
         "--set", f"ablate.factors={factor}", "--set", "search.population=3",
         "--set", "search.elites=1", "--set", "search.local_search.enabled=false",
     )  # fmt: skip
@@ -326,7 +330,7 @@ def test_mistakes_end_with_status_2_before_any_search(
 ) -> None:
     values = [part for option in options for part in ("--set", option)]
     with pytest.raises(SystemExit) as ended:
-        main([command, tiny, "--out", str(study.path.parents[1]), *values])
+        main([command, tiny, "--no-prefect", "--out", str(study.path.parents[1]), *values])
     assert ended.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
@@ -338,3 +342,4 @@ def test_a_family_that_the_configuration_has_not_is_refused(
         main(["savings", tiny, "--family", "gtp", "--out", str(tmp_path)])
     assert ended.value.code == 2
     assert "--family is gtp, but families has only" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())  # Prefect has not started: it would have a home there

@@ -52,7 +52,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, smoke_yaml: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("tune")
-    printed = " ".join(invoke("tune", smoke_yaml, "--out", str(out), *options()).split())
+    printed = " ".join(
+        invoke("tune", smoke_yaml, "--no-prefect", "--out", str(out), *options()).split()
+    )
     assert "Best settings" in printed
     assert "seeds" in printed
     return load_run(out / "studies" / "smoke")
@@ -129,7 +131,7 @@ def test_the_same_command_finds_all_done(
 
     monkeypatch.setattr(Halves, "search", never)
     out = str(study.path.parents[1])
-    invoke("tune", smoke_yaml, "--out", out, *options())
+    invoke("tune", smoke_yaml, "--no-prefect", "--out", out, *options())
     again = load_run(study.path)
     for table in ("trials", "importances", "checks"):
         assert again.table(table).equals(study.table(table))
@@ -139,9 +141,9 @@ def test_another_study_does_not_take_the_place_of_one(
     study: Run, smoke_yaml: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(study.path.parents[1])]
-    other = refused(capsys, "tune", smoke_yaml, *out, *options("seed=3"))
+    other = refused(capsys, "tune", smoke_yaml, "--no-prefect", *out, *options("seed=3"))
     assert "another configuration" in other
-    space = refused(capsys, "tune", smoke_yaml, *out, *options("tune.seeds=3"))
+    space = refused(capsys, "tune", smoke_yaml, "--no-prefect", *out, *options("tune.seeds=3"))
     assert "it differs in seeds" in space
     assert "--fresh" in space
 
@@ -166,7 +168,9 @@ def test_what_does_not_fit_is_refused(
     message: str,
 ) -> None:
     out = str(study.path.parents[1])
-    printed = refused(capsys, "tune", smoke_yaml, "--out", out, *options("name=other", *values))
+    printed = refused(
+        capsys, "tune", smoke_yaml, "--no-prefect", "--out", out, *options("name=other", *values)
+    )
     assert message in printed
 
 
@@ -182,7 +186,15 @@ def test_an_interruption_ends_with_130_and_the_study_goes_on(
         return search(halves, *arguments, **named)
 
     monkeypatch.setattr(Halves, "search", interrupted)
-    arguments = ["tune", smoke_yaml, "--out", str(study.path.parents[1]), "--trials", "2"]
+    arguments = [
+        "tune",
+        smoke_yaml,
+        "--no-prefect",
+        "--out",
+        str(study.path.parents[1]),
+        "--trials",
+        "2",
+    ]
     arguments += options("name=again", "tune.pruner=none")
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -200,7 +212,7 @@ def test_the_gpts_search_and_shares_are_tuned_for_two_objectives(
         "[loss, energy_j], space: {population: [6], surrogate: {kind: none}, "
         "shares: {block_sparse: {low: 0.5, high: 2, log: true}}}}"
     )
-    printed = invoke("tune", smoke_yaml, "--out", str(tmp_path), "--set", tune)
+    printed = invoke("tune", smoke_yaml, "--no-prefect", "--out", str(tmp_path), "--set", tune)
     assert "Pareto set" in printed
     found = load_run(tmp_path / "studies" / "smoke")
     assert (found.folder.figures / "pareto.svg").exists()
