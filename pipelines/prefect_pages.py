@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
+from weakref import ReferenceType, ref
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -237,12 +238,20 @@ def _key(text: str) -> str:
 
 
 class _BriefMistakes(logging.Filter):
-    """Logs a user's mistake as its sentence; Prefect would add the traceback to it."""
+    """Logs a user's mistake once, as its sentence; Prefect adds a traceback and says it twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: ReferenceType[ClsoError] | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ClsoError):
-            record.msg, record.args, record.exc_info = str(error), (), None
+        if not isinstance(error, ClsoError):
+            return True
+        if self._logged is not None and self._logged() is error:
+            return False
+        self._logged = ref(error)
+        record.msg, record.args, record.exc_info = str(error), (), None
         return True
 
 
