@@ -1,12 +1,18 @@
 """The flows themselves; what the stages do is tested without Prefect."""
 
+import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pipelines
+from clso.artifacts import Run
 from clso.errors import ConfigError, DownloadError
-from pipelines.config import load_config
+from pipelines.config import load_config, read_config
+from pipelines.flow_command import FLOW_NAMES
 from pipelines.prefect_env import prepare_environment
 from pipelines.stages import through
 
@@ -78,3 +84,82 @@ def test_a_broken_download_is_tried_again_and_a_mistake_is_not(
     with pytest.raises(ConfigError, match="no"):
         flows.FLOWS["library"](config, out=tmp_path)
     assert tries == ["prepare", "library"]
+
+
+def defaults(function: Any) -> dict[str, Any]:  # noqa: ANN401 - a flow or a function
+    parameters = inspect.signature(function).parameters.values()
+    return {
+        one.name: list(one.default) if isinstance(one.default, tuple) else one.default
+        for one in parameters
+        if one.name != "reporter"
+    }
+
+
+@pytest.mark.parametrize("name", FLOW_NAMES)
+def test_a_flow_takes_what_its_function_takes_and_describes_it(server: None, name: str) -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from pipelines import flows
+
+    flow = flows.FLOWS[name]
+    assert getattr(flows, name) is flow
+    assert defaults(flow.fn) == defaults(getattr(pipelines, name))
+    schema = parameter_schema(flow.fn).model_dump()
+    kinds = [option["type"] for option in schema["properties"]["config"]["anyOf"]]
+    assert kinds == ["string", "object"]
+    assert all(parameter["description"] for parameter in schema["properties"].values())
+
+
+@pytest.mark.parametrize("name", ["ablate", "tune", "quick"])
+def test_a_configuration_is_stored_as_json_and_is_still_the_same(server: None, name: str) -> None:
+    from pipelines.flows import FLOWS
+
+    config, flow = load_config(name), FLOWS["run"]
+    given = flow.validate_parameters({"config": config, "overrides": {"seed": 1}, "out": Path("a")})
+    stored = json.loads(json.dumps(flow.serialize_parameters(given)))
+    assert read_config(stored["config"]) == config
+    assert (stored["overrides"], stored["out"]) == ({"seed": 1}, "a")
+    # a path without a folder stays a path: the text alone would name a shipped configuration
+    assert flow.validate_parameters({"config": Path(name)})["config"] == str(Path.cwd() / name)
+
+
+def test_a_relative_folder_is_refused_where_a_worker_starts_the_run(
+    server: None, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
+) -> None:
+    from pipelines import flows
+
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "one")
+    with pytest.raises(ConfigError, match="a relative folder, and a worker's own folder is temp"):
+        flows.FLOWS["run"].fn(smoke_yaml, out="artifacts")
+
+
+STUDY_OPTIONS: dict[str, dict[str, Any]] = {
+    "ablate": {"families": ["gpt"], "seeds": 3, "evaluations": 8},
+    "savings": {"families": ["gpt"], "seeds": 3, "evaluations": 8},
+    "rivals": {"family": "gpt", "seeds": 3, "evaluations": [8, 9]},
+    "pareto": {"family": "gpt", "objectives": ["loss"], "population": 4, "generations": 2},
+    "tune": {"trials": 2, "storage": "sqlite://", "fresh": True},
+}
+
+
+@pytest.mark.parametrize("name", STUDY_OPTIONS)
+def test_a_studys_flow_is_a_task_that_gets_its_options(
+    server: None, smoke: Run, monkeypatch: pytest.MonkeyPatch, name: str, smoke_yaml: str
+) -> None:
+    from pipelines.flows import FLOWS
+    from pipelines.prefect_pages import RunPage
+
+    got: list[Any] = []
+
+    def study(config: object, **options: object) -> Run:
+        got.append({key: value for key, value in options.items() if key in STUDY_OPTIONS[name]})
+        return smoke
+
+    def publish(page: RunPage, study: str, run: Run) -> None:
+        got.append((page.run_id, study))
+
+    monkeypatch.setattr(pipelines, name, study, raising=False)
+    monkeypatch.setattr(RunPage, "publish_study", publish)
+    run = FLOWS[name](smoke_yaml, **STUDY_OPTIONS[name])
+    assert run is smoke
+    assert got == [STUDY_OPTIONS[name], (smoke.run_id, name)]
