@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,22 @@ from typing import Any
 import torch
 
 from clso.artifacts import atomic_write_json, read_json
-from clso.baseline.model import AdamwGpt2, Blocks
-from clso.baseline.plan import TrainingPlan, Trial
+from clso.baseline.grids import best_of, trial_groups
+from clso.baseline.model import Blocks
+from clso.baseline.plan import Trial
 from clso.baseline.settings import BaselineSettings
-from clso.baseline.train import TrialResult, train_trial
+from clso.baseline.task import (
+    FromCheckpoint,
+    FromScratch,
+    Start,
+    TrainedTrial,
+    TrainingInputs,
+    TrialTask,
+    load_weights,
+    threads_set,
+    train_task,
+)
+from clso.baseline.train import TrialResult
 from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
@@ -28,8 +39,6 @@ from clso.progress import SILENT, Reporter
 __all__ = ["Sweep", "SweepResult"]
 
 _STATE_VERSION = 1
-# A round over all grids that gains less, in nats per token, is the last.
-_SMALLEST_GAIN = 1e-3
 _DESCRIPTION = "training.json"
 
 
@@ -50,7 +59,7 @@ class SweepResult:
     @property
     def best(self) -> TrialResult:
         """The trial with the lowest validation loss."""
-        return min(self.trials, key=lambda trial: trial.score)
+        return best_of(self.trials)
 
     @property
     def total(self) -> Measurement:
@@ -88,6 +97,7 @@ class Sweep:
         checkpoint: the folder for the best model.
         monitor: measures steps and validation of each trial.
         device: `cpu` or `cuda`.
+        threads: cores of a trial; `None`: PyTorch's number.
     """
 
     train: Sequence[Blocks]
@@ -100,20 +110,16 @@ class Sweep:
     checkpoint: Path
     monitor: EnergyMonitor
     device: str = "cpu"
+    threads: int | None = None
     reporter: Reporter = SILENT
 
     def from_scratch(
-        self,
-        shape: GptShape,
-        *,
-        threads: int | None = None,
-        on_result: Callable[[int, TrialResult], None] | None = None,
+        self, shape: GptShape, *, on_result: Callable[[int, TrialResult], None] | None = None
     ) -> SweepResult:
         """Train every trial of the grids; extend them where the best rate lies at an edge.
 
         All trials start from the same weights. Trials of equal batch size see the blocks in the
-        same order. `threads`: `None` leaves PyTorch's number. `on_result` gets number and result
-        of each trial.
+        same order. `on_result` gets number and result of each trial, in the order of the trials.
 
         Raises:
             ArtifactError: a stored result is damaged, or a file cannot be written.
@@ -127,34 +133,14 @@ class Sweep:
                 f"{shape.vocab_size}",
                 remedy="train with the tokenizer of the data",
             )
-
-        def new_model(trial: Trial) -> AdamwGpt2:
-            return AdamwGpt2.new(
-                shape,
-                dropout=trial.dropout,
-                end_token_id=self.tokenizer.end_token_id,
-                seed=self.seed,
-                device=self.device,
-            )
-
-        trials = _Trials(self, self.settings, self._identity(shape), new_model)
-        with _threads(threads):
-            for number, trial in enumerate(_grid_trials(self.settings, trials.results)):
-                result = trials.run(trial)
+        start = FromScratch(shape, self.tokenizer.end_token_id, self.seed, self.device)
+        trials = _Trials(self, self._inputs(start, self.settings), self._identity(shape))
+        for group in trial_groups(self.settings, trials.results):
+            for number, result in trials.run(group):
                 if on_result is not None:
                     on_result(number, result)
-            trials.keep_best("lower baseline.learning_rates or baseline.grad_clip")
+        trials.keep_best("lower baseline.learning_rates or baseline.grad_clip")
         return SweepResult(tuple(trials.results))
-
-    def _identity(self, shape: GptShape) -> dict[str, Any]:
-        """Return the values that trials from random weights depend on, besides their plan."""
-        return {
-            "version": _STATE_VERSION,
-            "shape": asdict(shape),
-            "data": self.fingerprint,
-            "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
-            "validation": self.validation.n_blocks,
-        }
 
     def from_checkpoint(self, found: Path, like: Trial) -> SweepResult:
         """Train a crystalline GPT further, once per rate of `settings.warm_start`.
@@ -167,21 +153,38 @@ class Sweep:
             DataError: there are no blocks to train on or to validate with.
             WorkError: every trial diverged.
         """
-
-        def new_model(trial: Trial) -> AdamwGpt2:
-            return AdamwGpt2.trainable(
-                found, dropout=trial.dropout, seed=self.seed, device=self.device
-            )
-
         warm_start = self.settings.warm_start
-        settings = self.settings.replaced(eval_points=warm_start.eval_points)
-        with self.monitor.window() as window:
-            start_loss = new_model(like).mean_nll(self.validation)
-        trials = _Trials(self, settings, {"data": self.fingerprint}, new_model)
-        for lr in warm_start.learning_rates:
-            trials.run(replace(like, lr=lr))
+        start = FromCheckpoint(found, self.seed, self.device)
+        inputs = self._inputs(start, self.settings.replaced(eval_points=warm_start.eval_points))
+        with self.monitor.window() as window, threads_set(inputs.threads):
+            start_loss = start.model(like.dropout).mean_nll(self.validation)
+        trials = _Trials(self, inputs, {"data": self.fingerprint})
+        for _ in trials.run([replace(like, lr=lr) for lr in warm_start.learning_rates]):
+            pass
         trials.keep_best("lower baseline.warm_start.learning_rates")
         return SweepResult(tuple(trials.results), start_loss, window.measurement)
+
+    def _inputs(self, start: Start, settings: BaselineSettings) -> TrainingInputs:
+        return TrainingInputs(
+            self.train,
+            self.validation,
+            settings,
+            self.seed,
+            start,
+            threads=self.threads or torch.get_num_threads(),
+            monitor=self.monitor,
+            reporter=self.reporter,
+        )
+
+    def _identity(self, shape: GptShape) -> dict[str, Any]:
+        """Return the values that trials from random weights depend on, besides their plan."""
+        return {
+            "version": _STATE_VERSION,
+            "shape": asdict(shape),
+            "data": self.fingerprint,
+            "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
+            "validation": self.validation.n_blocks,
+        }
 
 
 @dataclass(frozen=True)
@@ -192,16 +195,32 @@ class _Trials:
     """
 
     sweep: Sweep
-    settings: BaselineSettings
+    inputs: TrainingInputs
     identity: Mapping[str, Any]
-    new_model: Callable[[Trial], AdamwGpt2]
     results: list[TrialResult] = field(default_factory=list)
 
-    def run(self, trial: Trial) -> TrialResult:
-        """Add a trial's result, stored or new; a new lowest loss becomes the checkpoint."""
-        result = self._result(trial, min((done.score for done in self.results), default=math.inf))
-        self.results.append(result)
-        return result
+    def run(self, group: Sequence[Trial]) -> Iterator[tuple[int, TrialResult]]:
+        """Add the results, stored or new, of trials that do not depend on one another.
+
+        Yields number and result in the order of the group, each as soon as those before it are
+        there. The lowest loss so far, the first of equals, becomes the checkpoint.
+        """
+        first = len(self.results)
+        number_of = {trial: first + index for index, trial in reversed([*enumerate(group)])}
+        known = {trial: TrialResult.read(path) for trial, path in self._stored(group)}
+        missing = [trial for trial in number_of if trial not in known]
+        with closing(self._trained(sorted(missing, key=number_of.__getitem__))) as finished:
+            for number, trial in enumerate(group, first):
+                while trial not in known:
+                    new = next(finished)
+                    ranks = [(result.score, index) for index, result in enumerate(self.results)]
+                    ranks += [(result.score, number_of[other]) for other, result in known.items()]
+                    rank = (new.result.score, number_of[new.result.trial])
+                    is_best = rank < min(ranks, default=(math.inf, 0))
+                    self._store(new, as_checkpoint=is_best and new.result.loss is not None)
+                    known[new.result.trial] = new.result
+                self.results.append(known[trial])
+                yield number, known[trial]
 
     def keep_best(self, remedy: str) -> None:
         """Train the best trial again if the checkpoint is not, or no longer, its own.
@@ -209,7 +228,7 @@ class _Trials:
         Raises:
             WorkError: every trial diverged.
         """
-        best = _best(self.results)
+        best = best_of(self.results)
         if best.loss is None:
             raise WorkError(
                 f"all {len(self.results)} AdamW trials diverged: no loss stayed finite",
@@ -220,113 +239,48 @@ class _Trials:
                 return
         except ArtifactError:
             pass  # removed or damaged
-        (self.sweep.state / f"{self._digest(best.trial)}.json").unlink(missing_ok=True)
-        self._result(best.trial, math.inf)
+        self._file(best.trial, "json").unlink(missing_ok=True)
+        for trained in self._trained([best.trial]):
+            self._store(trained, as_checkpoint=True)
 
-    def _result(self, trial: Trial, best_loss: float) -> TrialResult:
-        """Return the stored result of a trial, or train it.
+    def _stored(self, group: Sequence[Trial]) -> Iterator[tuple[Trial, Path]]:
+        for trial in dict.fromkeys(group):
+            if (path := self._file(trial, "json")).exists():
+                yield trial, path
+
+    def _trained(self, trials: Sequence[Trial]) -> Generator[TrainedTrial]:
+        """Train trials; give each as soon as it has ended."""
+        for trial in trials:
+            yield train_task(self.inputs, TrialTask(trial, self._file(trial, "safetensors")))
+
+    def _store(self, trained: TrainedTrial, *, as_checkpoint: bool) -> None:
+        """Keep a result, and the weights as the sweep's checkpoint.
 
         The checkpoint is written before the result, and the state is removed after it. So a trial
         that is interrupted anywhere resumes from its last state, with the same result.
         """
-        sweep, digest = self.sweep, self._digest(trial)
-        stored, unfinished = sweep.state / f"{digest}.json", sweep.state / f"{digest}.safetensors"
-        if stored.exists():
-            return TrialResult.read(stored)
-        model = self.new_model(trial).model
-        result = train_trial(
-            model,
-            self._plan(trial),
-            sweep.train,
-            sweep.validation,
-            state=unfinished,
-            monitor=sweep.monitor,
-            reporter=sweep.reporter,
-        )
-        if result.score < best_loss:
-            descriptions = {_DESCRIPTION: self._describe(result)}
+        sweep, trial = self.sweep, trained.result.trial
+        if as_checkpoint:
+            model = self.inputs.start.model(trial.dropout).model
+            load_weights(model, trained.weights)
+            descriptions = {_DESCRIPTION: self._describe(trained.result)}
             save_gpt2(model, sweep.tokenizer, sweep.checkpoint, descriptions)
-        atomic_write_json(stored, result.to_record())
-        unfinished.unlink(missing_ok=True)
-        return result
+        atomic_write_json(self._file(trial, "json"), trained.result.to_record())
+        self._file(trial, "safetensors").unlink(missing_ok=True)
 
-    def _plan(self, trial: Trial) -> TrainingPlan:
-        n_blocks = sum(split.n_blocks for split in self.sweep.train)
-        return TrainingPlan(trial, self.settings, n_blocks, self.sweep.seed)
+    def _file(self, trial: Trial, kind: str) -> Path:
+        return self.sweep.state / f"{self._digest(trial)}.{kind}"
 
     def _digest(self, trial: Trial) -> str:
         """Return the name of everything that the result of a trial depends on."""
-        return digest_of({**self._plan(trial).to_record(), **self.identity})[:16]
+        return digest_of({**self.inputs.plan(trial).to_record(), **self.identity})[:16]
 
     def _describe(self, result: TrialResult) -> dict[str, Any]:
         return {
             "digest": self._digest(result.trial),
             "data": self.sweep.fingerprint,
-            **self._plan(result.trial).to_record(),
+            **self.inputs.plan(result.trial).to_record(),
             "validation_loss": result.loss,
             "best_step": result.best_step,
             "n_steps": result.n_steps,
         }
-
-
-def _grid_trials(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    """Yield the trials to train, each chosen from the results so far."""
-    if settings.strategy == "one_at_a_time":
-        yield from _one_at_a_time(settings, results)
-        return
-    # rates vary fastest
-    for schedule, batch_size, dropout, lr in itertools.product(
-        settings.schedules, settings.batch_sizes, settings.dropouts, settings.learning_rates
-    ):
-        yield Trial(lr, schedule, batch_size, dropout)
-    yield from _beyond(settings, results)
-
-
-def _one_at_a_time(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    grids: dict[str, Sequence[Any]] = {
-        "lr": settings.learning_rates,
-        "batch_size": settings.batch_sizes,
-        "schedule": settings.schedules,
-        "dropout": settings.dropouts,
-    }
-    yield Trial(**{name: values[0] for name, values in grids.items()})
-    before = math.inf
-    while (best := _best(results)).loss is not None and best.loss < before - _SMALLEST_GAIN:
-        before = best.loss
-        for name, values in grids.items():
-            around = [replace(_best(results).trial, **{name: value}) for value in values]
-            done = {result.trial for result in results}
-            yield from (trial for trial in around if trial not in done)
-            if name == "lr":
-                yield from _beyond(settings, results)
-
-
-def _beyond(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[Trial]:
-    """Yield trials with rates beyond the tried ones while the best rate lies at their edge."""
-    for _ in range(settings.extend):
-        best = _best(results)
-        if best.loss is None:
-            return
-        tried = [result.trial for result in results]
-        rates = [trial.lr for trial in tried if replace(trial, lr=best.trial.lr) == best.trial]
-        if best.trial.lr == max(rates):
-            beyond = best.trial.lr * 2
-        elif best.trial.lr == min(rates):
-            beyond = best.trial.lr / 2
-        else:
-            return
-        yield replace(best.trial, lr=beyond)
-
-
-def _best(results: Sequence[TrialResult]) -> TrialResult:
-    return min(results, key=lambda result: result.score)
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

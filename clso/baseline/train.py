@@ -93,7 +93,7 @@ def train_trial(
     train: Sequence[Blocks],
     validation: Blocks,
     *,
-    state: Path,
+    state: Path | None,
     monitor: EnergyMonitor,
     reporter: Reporter = SILENT,
 ) -> TrialResult:
@@ -106,7 +106,7 @@ def train_trial(
     Args:
         model: as initialised; a resumed trial overwrites its weights.
         train: the splits to train on, `plan.n_blocks` blocks together.
-        state: a file of this trial alone.
+        state: a file of this trial alone; `None`: an interrupted trial starts again.
 
     Raises:
         ArtifactError: the state is damaged or cannot be written.
@@ -134,7 +134,7 @@ class _Training:
     plan: TrainingPlan
     train: Sequence[Blocks]
     validation: Blocks
-    state: Path
+    state: Path | None
     monitor: EnergyMonitor
 
     def __post_init__(self) -> None:
@@ -258,6 +258,8 @@ class _Training:
                 parameter.copy_(weights[name])
 
     def _write_state(self) -> None:
+        if self.state is None:
+            return
         tensors = {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
             tensors[f"model.{name}"] = parameter
@@ -267,7 +269,7 @@ class _Training:
         self.progress.save(self.state, tensors)
 
     def _resume(self) -> None:
-        stored = Progress.load(self.state, self.device)
+        stored = None if self.state is None else Progress.load(self.state, self.device)
         if stored is None:
             return
         self.progress, tensors = stored

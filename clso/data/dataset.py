@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from clso.artifacts import read_json, read_table
 from clso.data.corpus import file_sha256
-from clso.data.token_file import TokenFile
+from clso.data.token_file import TokenFile, Tokens
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
 from clso.scoring import Int64Array
@@ -39,6 +39,8 @@ BlockIndex = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
 class TokenSplit:
     """A view of the first blocks of a split; the tokens stay in their file.
 
+    A pickled view carries its own tokens, so that it can be read where the file is not.
+
     Attributes:
         name: one of `SPLITS`.
         document_ids: of its documents in order, `(n,)`.
@@ -48,7 +50,7 @@ class TokenSplit:
     """
 
     name: str
-    stream: TokenFile
+    stream: Tokens
     document_ids: Int64Array
     document_starts: Int64Array
     block_size: int
@@ -56,6 +58,18 @@ class TokenSplit:
 
     def __repr__(self) -> str:
         return f"TokenSplit({self.name!r}, {self.n_blocks} blocks of {self.block_size})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        n_tokens = self.n_tokens + (self.n_blocks > 0)
+        documents = slice(int(np.searchsorted(self.document_starts, n_tokens)))
+        return type(self), (
+            self.name,
+            Tokens.of(self.stream.slice(0, n_tokens)),
+            self.document_ids[documents],
+            self.document_starts[documents],
+            self.block_size,
+            self.n_blocks,
+        )
 
     @staticmethod
     def file_name(name: str) -> str:

@@ -7,6 +7,7 @@ position, and writing and reading hold a few batches in memory.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from clso.errors import ArtifactError
 from clso.scoring import Int64Array
 
-__all__ = ["TOKEN_FILE_VERSION", "TokenFile", "TokenWriter"]
+__all__ = ["TOKEN_FILE_VERSION", "TokenFile", "TokenWriter", "Tokens"]
 
 TOKEN_FILE_VERSION = 1
 _BATCH_BITS = 20
@@ -70,37 +71,19 @@ class TokenWriter:
                 os.fsync(self._file.fileno())
 
 
-class TokenFile:
-    """A token stream that is read from a memory map.
+class Tokens:
+    """A token stream in batches of 2**20 tokens, the last one of fewer."""
 
-    Raises:
-        ArtifactError: the file is missing, torn, foreign or of another version.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            metadata = reader.schema.metadata or {}
-            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except FileNotFoundError:
-            raise ArtifactError(f"{path} does not exist", remedy=_REMEDY) from None
-        except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(
-                f"{path} is torn or no token file: {error}", remedy=_REMEDY
-            ) from error
-        if metadata.get(_NAME_KEY) != b"tokens":
-            raise ArtifactError(f"{path} is an Arrow file, but holds no tokens", remedy=_REMEDY)
-        if (version := metadata.get(_VERSION_KEY, b"")) != str(TOKEN_FILE_VERSION).encode():
-            raise ArtifactError(
-                f"{path} has schema version {version.decode(errors='replace')}, this CLSO reads "
-                f"version {TOKEN_FILE_VERSION}",
-                remedy=_REMEDY,
-            )
-        self._batches: list[TokenArray] = [b.column(0).to_numpy() for b in batches]
-        if any(len(batch) != _BATCH_TOKENS for batch in self._batches[:-1]):
-            raise ArtifactError(f"{path} has record batches of odd sizes", remedy=_REMEDY)
-        self.dtype = np.dtype(reader.schema.field("token").type.to_pandas_dtype())
+    def __init__(self, batches: Sequence[TokenArray], dtype: np.dtype[Any]) -> None:
+        self._batches = list(batches)
+        self.dtype = dtype
         self._n_tokens = sum(len(batch) for batch in self._batches)
+
+    @classmethod
+    def of(cls, tokens: TokenArray) -> Tokens:
+        """Return the stream of an array in memory, `(n,)`; it is kept, not copied."""
+        starts = range(0, len(tokens), _BATCH_TOKENS)
+        return Tokens([tokens[start : start + _BATCH_TOKENS] for start in starts], tokens.dtype)
 
     def __len__(self) -> int:
         return self._n_tokens
@@ -131,3 +114,35 @@ class TokenFile:
         for row in np.flatnonzero(~inside).tolist():
             out[row] = self.slice(int(starts[row]), int(starts[row]) + length)
         return out
+
+
+class TokenFile(Tokens):
+    """A token stream that is read from a memory map.
+
+    Raises:
+        ArtifactError: the file is missing, torn, foreign or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            metadata = reader.schema.metadata or {}
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} does not exist", remedy=_REMEDY) from None
+        except (pa.ArrowException, OSError) as error:
+            raise ArtifactError(
+                f"{path} is torn or no token file: {error}", remedy=_REMEDY
+            ) from error
+        if metadata.get(_NAME_KEY) != b"tokens":
+            raise ArtifactError(f"{path} is an Arrow file, but holds no tokens", remedy=_REMEDY)
+        if (version := metadata.get(_VERSION_KEY, b"")) != str(TOKEN_FILE_VERSION).encode():
+            raise ArtifactError(
+                f"{path} has schema version {version.decode(errors='replace')}, this CLSO reads "
+                f"version {TOKEN_FILE_VERSION}",
+                remedy=_REMEDY,
+            )
+        arrays: list[TokenArray] = [b.column(0).to_numpy() for b in batches]
+        if any(len(array) != _BATCH_TOKENS for array in arrays[:-1]):
+            raise ArtifactError(f"{path} has record batches of odd sizes", remedy=_REMEDY)
+        super().__init__(arrays, np.dtype(reader.schema.field("token").type.to_pandas_dtype()))

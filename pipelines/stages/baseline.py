@@ -31,7 +31,7 @@ def _work(run: RunContext) -> StageOutcome:
     def store(number: int, trial: TrialResult) -> None:
         sink.append("baseline", number, trial.table_rows(**columns))
 
-    result = sweep.from_scratch(experiment.gpt_shape, threads=experiment.threads, on_result=store)
+    result = sweep.from_scratch(experiment.gpt_shape, on_result=store)
     run.folder.compact("baseline")
     notes = {
         "baseline": {
@@ -68,6 +68,7 @@ def sweep_of(run: RunContext, fingerprint: str, state: Path, checkpoint: Path) -
         checkpoint=checkpoint,
         monitor=run.monitor,
         device=experiment.device,
+        threads=experiment.threads,
         reporter=run.reporter,
     )
 

@@ -24,6 +24,7 @@ from clso.baseline import (
     TrialResult,
 )
 from clso.baseline import sweep as sweep_module
+from clso.baseline import task as task_module
 from clso.baseline.settings import Schedule
 from clso.data.tokenizer import Tokenizer
 from clso.energy import CpuModelMeter, EnergyMonitor, Measurement
@@ -78,7 +79,6 @@ def sweep(
     def sweep(
         settings: BaselineSettings,
         shape: GptShape = shape,
-        threads: int | None = None,
         **changes: Any,  # noqa: ANN401 - any argument
     ) -> SweepResult:
         arguments: dict[str, Any] = {
@@ -91,7 +91,7 @@ def sweep(
             **changes,
         }
         trials = Sweep(train, validation, settings=settings, **arguments)
-        return trials.from_scratch(shape, threads=threads, on_result=store)
+        return trials.from_scratch(shape, on_result=store)
 
     return sweep
 
@@ -105,7 +105,7 @@ def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Trial], fl
             spent = Measurement(1.0)
             return TrialResult(plan.trial, loss(plan.trial), 1, 1, (), spent, spent)
 
-        monkeypatch.setattr(sweep_module, "train_trial", fake)
+        monkeypatch.setattr(task_module, "train_trial", fake)
 
     return install
 
@@ -292,13 +292,13 @@ class TestReuse:
     def trained(self, monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
         """Every trial that is really trained."""
         trained: list[Trial] = []
-        train_trial = sweep_module.train_trial
+        train_trial = task_module.train_trial
 
         def watched(model: Any, plan: TrainingPlan, *args: Any, **kwargs: Any) -> TrialResult:  # noqa: ANN401
             trained.append(plan.trial)
             return train_trial(model, plan, *args, **kwargs)
 
-        monkeypatch.setattr(sweep_module, "train_trial", watched)
+        monkeypatch.setattr(task_module, "train_trial", watched)
         return trained
 
     def test_finished_trials_are_not_trained_again(

@@ -163,7 +163,7 @@ def test_finished_trials_are_reused(
     def fail(*_: object, **__: object) -> SweepResult:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("clso.baseline.sweep.train_trial", fail)
+    monkeypatch.setattr("clso.baseline.task.train_trial", fail)
     again = warm_start(arguments)
     assert again.best.loss == first.best.loss
     stored = next(arguments["state"].glob("*.json"))
