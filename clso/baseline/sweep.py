@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +33,7 @@ from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
+from clso.engine import Engine, Shared
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
@@ -85,7 +87,8 @@ class Sweep:
     """Trials of AdamW that share data, settings and seed.
 
     Results are stored: finished trials are reused, and an interrupted trial resumes from its last
-    evaluation.
+    evaluation. Trials that do not depend on one another may run at once on an engine; the results
+    are the same. On the workers of a cluster an interrupted trial begins again.
 
     Attributes:
         validation: chooses step and trial.
@@ -98,6 +101,7 @@ class Sweep:
         monitor: measures steps and validation of each trial.
         device: `cpu` or `cuda`.
         threads: cores of a trial; `None`: PyTorch's number.
+        engine: trains the trials; `None`: this process does.
     """
 
     train: Sequence[Blocks]
@@ -111,6 +115,7 @@ class Sweep:
     monitor: EnergyMonitor
     device: str = "cpu"
     threads: int | None = None
+    engine: Engine | None = None
     reporter: Reporter = SILENT
 
     def from_scratch(
@@ -250,8 +255,37 @@ class _Trials:
 
     def _trained(self, trials: Sequence[Trial]) -> Generator[TrainedTrial]:
         """Train trials; give each as soon as it has ended."""
-        for trial in trials:
-            yield train_task(self.inputs, TrialTask(trial, self._file(trial, "safetensors")))
+        engine, resumable = (
+            self.sweep.engine,
+            [TrialTask(trial, self._file(trial, "safetensors")) for trial in trials],
+        )
+        if engine is None or (engine.is_local and not self._leaves_cores(engine)):
+            for task in resumable:
+                yield train_task(self.inputs, task)
+            return
+        tasks = resumable if engine.is_local else [TrialTask(trial) for trial in trials]
+        with self.sweep.reporter.task("AdamW trials", len(tasks)) as progress:
+            finished = engine.map(train_task, self._shared, tasks)
+            for completed, (_, trained) in enumerate(finished, 1):
+                progress.update(completed, str(trained.result.trial))
+                yield trained
+
+    def _leaves_cores(self, engine: Engine) -> bool:
+        """Return whether every worker of this machine can have the threads of a trial."""
+        cores = os.cpu_count() or 1
+        return self.sweep.device == "cpu" and engine.n_workers * self.inputs.threads <= cores
+
+    @property
+    def _shared(self) -> Shared[TrainingInputs]:
+        inputs = self.inputs
+        values = {
+            "start": type(inputs.start).__name__,
+            "settings": inputs.settings.model_dump(mode="json"),
+            "seed": inputs.seed,
+            "threads": inputs.threads,
+            "device": self.sweep.device,
+        }
+        return Shared(f"trials {digest_of({**values, **self.identity})}", inputs)
 
     def _store(self, trained: TrainedTrial, *, as_checkpoint: bool) -> None:
         """Keep a result, and the weights as the sweep's checkpoint.

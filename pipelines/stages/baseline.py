@@ -69,6 +69,7 @@ def sweep_of(run: RunContext, fingerprint: str, state: Path, checkpoint: Path) -
         monitor=run.monitor,
         device=experiment.device,
         threads=experiment.threads,
+        engine=experiment.engine,
         reporter=run.reporter,
     )
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from elsewhere import Elsewhere
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from clso.artifacts import table_from_rows
@@ -378,3 +380,56 @@ class TestReuse:
             path.write_text("{}")
         with pytest.raises(ArtifactError, match=r"\.json is damaged: KeyError"):
             sweep(self.GRID)
+
+
+class TestOnAnEngine:
+    """Trials as tasks of other processes, which have no folder of the sweep."""
+
+    GRID = grids((2e-2, 1e-3), batch_sizes=(8,), extend=1)
+
+    def test_results_and_checkpoint_are_those_of_this_process(
+        self, sweep: RunSweep, parts: Parts, tmp_path: Path
+    ) -> None:
+        alone = sweep(self.GRID, state=tmp_path / "a", checkpoint=tmp_path / "alone")
+        own_parts = dict(parts)
+        parts.clear()
+        together = sweep(self.GRID, engine=Elsewhere())
+        assert [_data(trial) for trial in together.trials] == [_data(one) for one in alone.trials]
+        assert list(parts) == list(own_parts)
+        for number, rows in parts.items():
+            losses = [row["train_loss"] for row in rows]
+            assert losses == [row["train_loss"] for row in own_parts[number]]
+        for name in ("model.safetensors", "config.json", "training.json"):
+            kept = [folder / name for folder in (tmp_path / "models" / "adamw", tmp_path / "alone")]
+            assert kept[0].read_bytes() == kept[1].read_bytes()
+        assert {path.suffix for path in (tmp_path / "state").iterdir()} == {".json"}
+
+    def test_finished_trials_are_kept_when_the_others_are_lost(
+        self, sweep: RunSweep, parts: Parts
+    ) -> None:
+        class Lost(Elsewhere):
+            def map(self, *arguments: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
+                yield next(super().map(*arguments))
+                raise WorkError("the scheduler is gone")
+
+        with pytest.raises(WorkError, match="the scheduler is gone"):
+            sweep(self.GRID, engine=Lost())
+        assert parts == {}
+        engine = Elsewhere()
+        resumed = sweep(self.GRID, engine=engine)
+        # of the two trials of the grid one is known; the third lies beyond
+        assert len(resumed.trials) == 3
+        assert len(engine.arguments) == 2
+        assert all(task.state is None for task in engine.arguments)
+
+    def test_of_equal_losses_the_first_trial_wins(
+        self, sweep: RunSweep, landscape: Callable[..., None], tmp_path: Path
+    ) -> None:
+        landscape(lambda trial: float(trial.batch_size))
+        sweep(grids((1.0, 2.0), batch_sizes=(8, 4), extend=0), engine=Elsewhere())
+        kept = json.loads((tmp_path / "models" / "adamw" / "training.json").read_text())
+        assert (kept["trial"]["lr"], kept["trial"]["batch_size"]) == (1.0, 4)
+
+
+def _data(result: TrialResult) -> tuple[Any, ...]:
+    return result.trial, result.loss, result.best_step, result.n_steps

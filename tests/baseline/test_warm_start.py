@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from elsewhere import Elsewhere
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from clso.artifacts import table_from_rows
@@ -142,6 +143,31 @@ def test_it_begins_at_the_found_model_s_loss_and_improves_on_it(
         row for trial in result.trials for row in trial.table_rows(run_id="r", seed=0, passes=1)
     ]
     assert table_from_rows(rows, "warm_start").num_rows == len(rows)
+
+
+def test_a_trial_needs_the_checkpoint_s_files_and_no_folder(
+    arguments: dict[str, Any],
+) -> None:
+    alone = warm_start(arguments)
+
+    class Apart(Elsewhere):
+        def map(self, *given: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
+            found, hidden = arguments["found"], arguments["found"].with_name("hidden")
+            finished = super().map(*given)
+            last = next(finished)
+            found.rename(hidden)
+            rest = [*finished]
+            hidden.rename(found)
+            yield from (last, *rest)
+
+    folders = {"state": arguments["state"] / "2", "checkpoint": arguments["checkpoint"] / "2"}
+    other = warm_start({**arguments, **folders, "engine": Apart()})
+    assert [trial.loss for trial in other.trials] == [trial.loss for trial in alone.trials]
+    weights = [
+        (folder / "model.safetensors").read_bytes()
+        for folder in (arguments["checkpoint"], folders["checkpoint"])
+    ]
+    assert weights[0] == weights[1]
 
 
 def test_steps_to_a_loss_are_the_first_that_have_it(arguments: dict[str, Any]) -> None:
