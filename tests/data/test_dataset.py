@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from moved import moved
 
 from clso.data import SPLITS, Dataset, DatasetRecipe, DataSettings, TokenizerSettings, TokenSplit
 from clso.errors import ArtifactError, DataError
@@ -70,6 +71,16 @@ def test_each_target_belongs_to_the_document_that_it_or_its_end_token_is_of(
     # one id per document of the stream, and another for the next
     assert len(set(zip(numbers.tolist(), documents.tolist(), strict=True))) == numbers[-1] + 1
     assert len(set(documents.tolist())) == numbers[-1] + 1
+
+
+def test_a_moved_view_carries_its_own_tokens(split: TokenSplit) -> None:
+    view = split.head(3 * T)
+    copy = moved(view)
+    for own, other in zip(view.blocks(slice(None)), copy.blocks(slice(None)), strict=True):
+        assert np.array_equal(own, other)
+    assert np.array_equal(view.documents(slice(None)), copy.documents(slice(None)))
+    assert np.array_equal(view.tokens(0, 3 * T + 1), copy.tokens(0, 3 * T + 1))
+    assert (copy.name, len(copy.stream)) == (view.name, 3 * T + 1)
 
 
 def test_no_document_is_in_two_splits(dataset: Dataset) -> None:
