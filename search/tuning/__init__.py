@@ -14,15 +14,18 @@ A problem of your own can use any Optuna study:
 
 `open_tuning` opens a study that is stored, resumed and pruned; its searches read one half of the
 data and are judged by the other. `known_genomes` reads a study over genomes as a search's start.
+`CrystallineSampler` is our search as a sampler of any Optuna study.
 """
 
 from search.tuning.history import known_genomes
+from search.tuning.sampler import CrystallineSampler
 from search.tuning.settings import TuningSettings
 from search.tuning.space import Choices, Params, Range, SearchSpace
 from search.tuning.study import Tuning, open_tuning
 
 __all__ = [
     "Choices",
+    "CrystallineSampler",
     "Params",
     "Range",
     "SearchSpace",
