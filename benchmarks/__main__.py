@@ -35,7 +35,7 @@ def main() -> None:
         parser.error(f"unknown {sorted(unknown)}, expected some of {', '.join(known)}")
     # Narrower, the names would be cut; a log file has no width of its own.
     console = Console(width=max(Console().width, 140))
-    if compared := [name for name in names if name != GROWTH]:
+    if compared := [name for name in names if name in BENCHMARKS]:
         _print_comparisons(console, compared)
     if GROWTH in names:
         _print_growth(console)

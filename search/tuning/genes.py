@@ -140,7 +140,8 @@ class _Parameter:
                 n_digits += 1
         base = n_codes if n_digits == 1 else math.ceil(n_codes ** (1.0 / n_digits))
         base += base**n_digits < n_codes  # the root may be rounded down
-        self.n_digits, self._base, self._n_codes = n_digits, base, base**n_digits
+        self.n_digits, self._base = n_digits, base
+        self._n_codes: int = base**n_digits
 
     @property
     def cardinalities(self) -> list[int]:
