@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from clso.energy import EnergyMonitor, Measurement
+from clso.engine import Shared
 from clso.errors import MeterError
 from clso.genome import Genome
 from clso.problem import Evaluation, Problem
@@ -40,6 +41,11 @@ class Halves:
     searched: Problem
     held_back: Problem
     known: dict[str, dict[Genome, Evaluation]] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> Shared[Halves]:
+        """Both halves for the workers of an engine; each adds the evaluations that it makes."""
+        return Shared(f"{self.searched.fingerprint} {self.held_back.fingerprint}", self)
 
     def known_of(self, problem: Problem) -> dict[Genome, Evaluation]:
         """Return the known evaluations of one of the two problems."""

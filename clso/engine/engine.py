@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 
@@ -83,7 +83,7 @@ class Engine:
 
     def map(
         self, task: Task[V, A, R], shared: Shared[V], arguments: Sequence[A]
-    ) -> Iterator[tuple[int, R]]:
+    ) -> Generator[tuple[int, R], None, None]:
         """Yield `(index, task(shared.value, arguments[index]))` in the order of completion.
 
         A task whose worker dies is handed out again. When the iterator is closed, or a task raises,
@@ -112,7 +112,7 @@ class Engine:
 
     def _handed_out(
         self, task: Task[V, A, R], shared: Shared[V], arguments: dict[int, A]
-    ) -> Iterator[tuple[int, R]]:
+    ) -> Generator[tuple[int, R], None, None]:
         payloads = {
             index: _pickled((task, argument), "a task") for index, argument in arguments.items()
         }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import context
@@ -59,7 +59,7 @@ class _LocalEngine(Engine):
 
     def map(
         self, task: Task[V, A, R], shared: Shared[V], arguments: Sequence[A]
-    ) -> Iterator[tuple[int, R]]:
+    ) -> Generator[tuple[int, R], None, None]:
         left = dict(enumerate(arguments))
         wall_s = cpu_s = 0.0
         may_share = self._may_share

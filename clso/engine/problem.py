@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from clso.energy import EnergyMonitor
 from clso.engine.engine import Engine
@@ -14,11 +14,13 @@ from clso.problem import Evaluation, Extendable, Problem
 
 __all__ = ["shared_out"]
 
+P = TypeVar("P", bound=Problem)
+
 # Chunks per worker: enough that workers end together, few enough that genomes share prefixes.
 _CHUNKS_PER_WORKER = 4
 
 
-def shared_out(problem: Problem, engine: Engine, monitor: EnergyMonitor | None = None) -> Problem:
+def shared_out(problem: P, engine: Engine, monitor: EnergyMonitor | None = None) -> P:
     """Return a problem whose genomes the workers of an engine score; the losses stay the same.
 
     It is `Extendable` if the problem is, and has all its other attributes. With the local engine it
@@ -29,7 +31,8 @@ def shared_out(problem: Problem, engine: Engine, monitor: EnergyMonitor | None =
     """
     if engine.is_local:
         return problem
-    return _SharedOut(problem, engine, EnergyMonitor() if monitor is None else monitor)
+    shared = _SharedOut(problem, engine, EnergyMonitor() if monitor is None else monitor)
+    return cast("P", shared)
 
 
 @dataclass(frozen=True)

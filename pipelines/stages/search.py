@@ -13,6 +13,7 @@ import torch
 
 from clso.artifacts import RunFolder, remove
 from clso.data import TokenSplit
+from clso.engine import shared_out
 from clso.errors import WorkError
 from clso.genome import genome_hash
 from clso.progress import Reporter
@@ -70,7 +71,7 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
     genes = {"genes": {name: family.genes(problem)}}
     run.note(**genes)
     result = run_search(
-        problem,
+        shared_out(problem, run.experiment.engine, run.monitor),
         family.search_settings(run.config),
         seed=run.config.seed,
         family=name,

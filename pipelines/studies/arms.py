@@ -8,12 +8,14 @@ A search ends when its budget is spent. It may end before for two reasons: the a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
 
 from clso.artifacts import RunFolder
 from clso.digest import digest_of
+from clso.energy import EnergyMonitor
 from clso.errors import ConfigError
 from pipelines.config import Arm, RunConfig
 from pipelines.context import RunContext
@@ -65,9 +67,12 @@ class ArmSearches:
         A search ends after the first generation whose best loss is not above `floor`.
         """
         keys = [self._family.key(arm.config) for arm in arms]
-        # arms of the same problem follow each other, since one problem is open at a time
-        order = sorted(range(len(arms)), key=lambda index: keys.index(keys[index]))
-        tables = {index: self._arm_table(arms[index], seeds, floor) for index in order}
+        tables: dict[int, pa.Table] = {}
+        # arms of the same problem together, since one problem is open at a time
+        for key in dict.fromkeys(keys):
+            alike = [index for index, own in enumerate(keys) if own == key]
+            found = self._tables([arms[index] for index in alike], seeds, floor)
+            tables |= zip(alike, found, strict=True)
         return pa.concat_tables([tables[index] for index in range(len(arms))])
 
     def problem(self, arm: Arm) -> Halves:
@@ -103,36 +108,74 @@ class ArmSearches:
                 )
             seen[search] = arm.name
 
-    def _arm_table(self, arm: Arm, seeds: Sequence[int], floor: float | None) -> pa.Table:
-        halves = self.problem(arm)
-        self.genes[arm.name] = self._family.genes(halves.searched)
-        settings = self.settings(arm)
-        key = self._study.key(
-            searched=halves.searched.fingerprint,
-            held_back=halves.held_back.fingerprint,
-            search=settings.model_dump(mode="json"),
-            floor=floor,
-            arm=[arm.name, arm.factor, arm.level],
-        )
-        run = self._study.run
-
-        def rows(seed: int) -> list[Row]:
-            search = JudgedSearch.run(
-                run, halves, settings, seed=seed, family=self._family.name, floor=floor
+    def _tables(
+        self, arms: Sequence[Arm], seeds: Sequence[int], floor: float | None
+    ) -> list[pa.Table]:
+        """Return the rows of each of some arms of the same problem."""
+        halves, run = self.problem(arms[0]), self._study.run
+        parts = []
+        for arm in arms:
+            self.genes[arm.name] = self._family.genes(halves.searched)
+            settings = self.settings(arm)
+            key = self._study.key(
+                searched=halves.searched.fingerprint,
+                held_back=halves.held_back.fingerprint,
+                search=settings.model_dump(mode="json"),
+                floor=floor,
+                arm=[arm.name, arm.factor, arm.level],
             )
-            names = {
-                "run_id": run.run_id,
-                "seed": seed,
-                "family": self._family.name,
-                "arm": arm.name,
-            }
-            return [names | search.columns | self._columns(arm, search)]
+            search = _ArmSearch(
+                arm, settings, floor, run.run_id, self._family.name, run.monitor, self._columns
+            )
+            parts += [
+                Part(
+                    f"{self._study.table}/{key}",
+                    seed,
+                    partial(_searched, search=search, seed=seed),
+                    f"{arm.name}, seed {seed}",
+                )
+                for seed in seeds
+            ]
+        title = f"{self._study.table} of {self._family.name}"
+        tables = self._study.rows(title, parts, halves.shared)
+        count = len(seeds)
+        return [
+            pa.concat_tables(tables[start : start + count])
+            for start in range(0, len(tables), count)
+        ]
 
-        folder = f"{self._study.table}/{key}"
-        return self._study.rows(
-            arm.name,
-            [Part(folder, seed, partial(rows, seed), f"seed {seed}") for seed in seeds],
-        )
+
+@dataclass(frozen=True)
+class _ArmSearch:
+    """What the searches of an arm have in common besides the problem."""
+
+    arm: Arm
+    settings: SearchSettings
+    floor: float | None
+    run_id: str
+    family: str
+    monitor: EnergyMonitor
+    columns: Callable[[Arm, JudgedSearch], Row]
+
+
+def _searched(halves: Halves, *, search: _ArmSearch, seed: int) -> list[Row]:
+    """Return the row of one search."""
+    judged = JudgedSearch.run(
+        search.run_id,
+        halves,
+        search.settings,
+        seed=seed,
+        family=search.family,
+        monitor=search.monitor,
+        floor=search.floor,
+    )
+    names = {
+        "run_id": search.run_id,
+        "seed": seed,
+        "family": search.family,
+        "arm": search.arm.name,
+    }
+    return [names | judged.columns | search.columns(search.arm, judged)]
 
 
 def _open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> Halves:

@@ -2,7 +2,9 @@
 
 A study computes rows for several arms, methods or models, mostly once per seed. The rows of one
 computation are a *part*. It is stored at once, in a folder named by a digest of everything that
-the rows follow from. Stored parts are reused; missing parts are computed.
+the rows follow from. Stored parts are reused; missing parts are computed, by the workers of the
+run's engine. A part is a pure function of the problems and its own arguments, so no row depends on
+who computes it.
 
 Searches read the first half of the validation blocks. The genomes that they find are judged on the
 second half, which no search reads. The test split is not read.
@@ -11,7 +13,8 @@ second half, which no search reads. The test split is not read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,8 @@ import pyarrow as pa
 
 from clso.artifacts import Parts, Run, load_run, read_table, remove
 from clso.digest import digest_of
-from clso.energy import Measurement
+from clso.energy import EnergyMonitor, Measurement
+from clso.engine import Shared
 from clso.errors import WorkError
 from clso.studies import study_sections
 from pipelines.context import RunContext
@@ -44,13 +48,14 @@ class Part:
     Attributes:
         folder: a name in the run's folder of states, the same for parts with other numbers.
         number: of the part in the folder, such as a seed.
-        rows: computes the rows; called if they are not stored.
+        rows: computes the rows from the value that the parts share, such as the problems; called
+            if they are not stored. Workers get it pickled.
         label: name of the part in the progress.
     """
 
     folder: str
     number: int
-    rows: Callable[[], Sequence[Row]]
+    rows: Callable[[Any], Sequence[Row]]
     label: str
 
 
@@ -78,28 +83,55 @@ class Study:
     def _parts(self, part: Part) -> Parts:
         return Parts(self.run.folder.state / part.folder, self.table)
 
-    def rows(self, title: str, parts: Sequence[Part]) -> pa.Table:
-        """Return the rows of all parts, computing the missing ones; `title` names them together.
+    def rows(
+        self, title: str, parts: Sequence[Part], shared: Shared[Any], *, here: bool = False
+    ) -> list[pa.Table]:
+        """Return the rows of each part, computing the missing ones; `title` names them together.
 
         The progress shows the column `loss`, which their table must have.
+
+        Args:
+            shared: the value that the parts share.
+            here: compute them in this process, one after the other.
         """
-        tables = []
+        tables: dict[int, pa.Table] = {}
         with self.run.reporter.task(title, total=len(parts)) as task:
-            for part in parts:
-                path = self.path(part)
-                if not path.exists():
-                    self._parts(part).write(part.number, part.rows())
-                tables.append(read_table(path, self.table))
-                loss = tables[-1]["loss"][-1].as_py()
+
+            def add(number: int) -> None:
+                tables[number] = read_table(self.path(parts[number]), self.table)
+                loss = tables[number]["loss"][-1].as_py()
                 shown = "no finite loss" if loss is None else f"{loss:.4f}"
-                task.update(len(tables), f"{part.label}: {shown}")
-        return pa.concat_tables(tables)
+                task.update(len(tables), f"{parts[number].label}: {shown}")
+
+            missing = []
+            for number, part in enumerate(parts):
+                if self.path(part).exists():
+                    add(number)
+                else:
+                    missing.append(number)
+            functions = [parts[number].rows for number in missing]
+            if here:
+                computed: Generator[tuple[int, Sequence[Row]], None, None] = (
+                    (index, rows(shared.value)) for index, rows in enumerate(functions)
+                )
+            else:
+                computed = self.run.experiment.engine.map(_called, shared, functions)
+            with closing(computed):
+                for index, rows in computed:
+                    part = parts[missing[index]]
+                    self._parts(part).write(part.number, rows)
+                    add(missing[index])
+        return [tables[number] for number in range(len(parts))]
 
     def clean(self, prefix: str, kept: Collection[str]) -> None:
         """Delete the folders `prefix-*` that other settings have left; those `kept` stay."""
         for folder in self.run.folder.state.glob(f"{prefix}-*"):
             if folder.name not in kept:
                 remove(folder)
+
+
+def _called(value: object, rows: Callable[[Any], Sequence[Row]]) -> Sequence[Row]:
+    return rows(value)
 
 
 @dataclass(frozen=True)
@@ -124,12 +156,13 @@ class JudgedSearch:
     @classmethod
     def run(
         cls,
-        run: RunContext,
+        run_id: str,
         halves: Halves,
         settings: SearchSettings,
         *,
         seed: int,
         family: str,
+        monitor: EnergyMonitor,
         floor: float | None = None,
     ) -> JudgedSearch:
         """Search on one half of the validation blocks, and judge the best genome on the other.
@@ -155,11 +188,11 @@ class JudgedSearch:
             settings,
             seed=seed,
             family=family,
-            run_id=run.run_id,
+            run_id=run_id,
             sink=MemorySink(),
-            monitor=run.monitor,
+            monitor=monitor,
             should_stop=at_floor,
-            surrogate=None if factory is None else metered(factory, run.monitor, note_cost),
+            surrogate=None if factory is None else metered(factory, monitor, note_cost),
         )
         held_back_loss = halves.judged(result.best.canonical)
         if held_back_loss is None:

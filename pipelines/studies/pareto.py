@@ -18,6 +18,7 @@ from typing import Any
 
 from clso.artifacts import Run, table_from_rows
 from clso.energy import Measurement
+from clso.engine import Shared, shared_out
 from clso.genome import genome_hash
 from clso.problem import CostedProblem, Problem
 from clso.progress import SILENT, Reporter
@@ -141,7 +142,7 @@ def _search(
     folder = run.folder.state / f"{prefix}-{key}"
     study.clean(prefix, [folder.name])
     result = run_pareto(
-        problem,
+        shared_out(problem, run.experiment.engine, run.monitor),
         settings,
         objectives,
         Records(
@@ -161,7 +162,7 @@ def _measured(
     validation = run.experiment.dataset.splits["validation"]
     inputs, targets = validation.spread_blocks(_SCORED_TOKENS)
 
-    def rows(member: ParetoMember) -> list[Row]:
+    def rows(_: None, member: ParetoMember) -> list[Row]:
         model = next(models)
         assert model.stored_bytes == member.cost.stored_bytes, "costs are not the model's"
         with one_thread():
@@ -181,7 +182,7 @@ def _measured(
         ]
 
     parts = [
-        Part(folder, number, partial(rows, member), f"model {number + 1}")
+        Part(folder, number, partial(rows, member=member), f"model {number + 1}")
         for number, member in enumerate(result.front)
     ]
     missing = [
@@ -191,8 +192,9 @@ def _measured(
     ]
     # built one at a time, in the order in which `rows` takes them
     models = family.models(run.experiment, problem, missing)
-    measured: list[Row] = study.rows("the front's models", parts).to_pylist()
-    return measured
+    # here, one by one: what a token costs is measured, and other work would be measured with it
+    tables = study.rows("the front's models", parts, Shared("front", None), here=True)
+    return [row for table in tables for row in table.to_pylist()]
 
 
 def _row(run: RunContext, family: str, member: ParetoMember) -> Row:

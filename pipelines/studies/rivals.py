@@ -10,7 +10,7 @@ A family may add methods of its own (`ModelFamily.rivals`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from clso.artifacts import Run, write_table
+from clso.engine import Shared
 from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation
@@ -137,18 +138,17 @@ class _Methods:
         )
         self._folder = f"rivals-{key}"
         self.study.clean("rivals", [self._folder])
-        self._known: dict[Genome, Evaluation] = {}
+        self._shared = Shared(self._folder, _Problems(self.halves, self.own))
 
     def compared(self, seeds: Sequence[int]) -> tuple[pa.Table, int]:
         """Return the rows of all methods, and the evaluations that greedy selection needs."""
-        tables = [self._table("greedy", seeds)]
-        completion = max(tables[0]["evaluations"].to_pylist())
+        greedy = self._table("greedy selection", {"greedy": seeds})
+        completion = max(greedy["evaluations"].to_pylist())
         if self.limit is None:
             self.limit = completion
         # a family's own methods have no randomness: one seed is enough
-        tables += [self._table(name, seeds[:1]) for name in self.own.methods]
-        tables += [self._table(name, seeds) for name in ("search", "random")]
-        return pa.concat_tables(tables), completion
+        others = dict.fromkeys(self.own.methods, seeds[:1]) | {"search": seeds, "random": seeds}
+        return pa.concat_tables([greedy, self._table("the other methods", others)]), completion
 
     def description(self) -> dict[str, Any]:
         """Return the entries of the manifest about the problem and the search."""
@@ -162,52 +162,79 @@ class _Methods:
             "search": self.settings.model_dump(mode="json"),
         }
 
-    def _table(self, method: str, seeds: Sequence[int]) -> pa.Table:
-        """Return a method's rows for all seeds, running it where rows are not stored."""
-        folder = f"{self._folder}/{method}"
-        return self.study.rows(
-            METHODS.get(method, method),
-            [
-                Part(folder, seed, partial(self._rows, method, seed), f"seed {seed}")
-                for seed in seeds
-            ],
-        )
-
-    def _rows(self, method: str, seed: int) -> list[Row]:
-        watched = WatchedProblem(self.halves.searched, self._known)
-        methods: Mapping[str, Callable[[], Iterator[Standing]]] = {
-            "search": lambda: self._evolve(watched, seed),
-            "random": lambda: random_search(watched, seed=seed, limit=self.limit),
-            "greedy": lambda: greedy_forward(watched, seed=seed, limit=self.limit),
-        }
-        if method in methods:
-            standings, held_back = methods[method](), self.halves.held_back
-        else:
-            standings = self.own.methods[method](watched, self.limit)
-            held_back = self.own.held_back.get(method, self.halves.held_back)
-        steps = list(improvements(standings))
-        judged = held_back.evaluate([step.canonical for step in steps if step.canonical])
-        return [
-            {
-                "run_id": self.study.run.run_id,
-                "seed": seed,
-                "family": self.family.name,
-                "method": method,
-                "evaluations": step.evaluations,
-                "loss": step.loss,
-                "held_back_loss": evaluation.loss,
-            }
-            for step, evaluation in zip(steps, judged, strict=True)
+    def _table(self, title: str, methods: Mapping[str, Sequence[int]]) -> pa.Table:
+        """Return the rows of methods with their seeds, running those whose rows are not stored."""
+        method = _Method(self.study.run.run_id, self.family.name, self.settings, self.limit)
+        parts = [
+            Part(
+                f"{self._folder}/{name}",
+                seed,
+                partial(_rows, method=method, name=name, seed=seed),
+                f"{METHODS.get(name, name)}, seed {seed}",
+            )
+            for name, seeds in methods.items()
+            for seed in seeds
         ]
+        return pa.concat_tables(self.study.rows(title, parts, self._shared))
 
-    def _evolve(self, watched: WatchedProblem, seed: int) -> Iterator[Standing]:
+
+@dataclass(frozen=True)
+class _Problems:
+    """What all methods read; `known` has the evaluations that they have made in this process."""
+
+    halves: Halves
+    own: Rivals
+    known: dict[Genome, Evaluation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """What the methods have in common besides the problems."""
+
+    run_id: str
+    family: str
+    settings: SearchSettings
+    limit: int | None
+
+    def evolve(self, watched: WatchedProblem, seed: int) -> Iterator[Standing]:
+        """Search with the genetic algorithm."""
         assert self.limit is not None
         run_search(
             watched,
             self.settings.lasting(self.limit),
             seed=seed,
-            family=self.family.name,
+            family=self.family,
             run_id="rivals",
             sink=MemorySink(),
         )
         yield from watched.standings
+
+
+def _rows(problems: _Problems, *, method: _Method, name: str, seed: int) -> list[Row]:
+    """Run a method, and return a row for each improvement."""
+    halves, own, limit = problems.halves, problems.own, method.limit
+    watched = WatchedProblem(halves.searched, problems.known)
+    general: Mapping[str, Callable[[], Iterator[Standing]]] = {
+        "search": lambda: method.evolve(watched, seed),
+        "random": lambda: random_search(watched, seed=seed, limit=limit),
+        "greedy": lambda: greedy_forward(watched, seed=seed, limit=limit),
+    }
+    if name in general:
+        standings, held_back = general[name](), halves.held_back
+    else:
+        standings = own.methods[name](watched, limit)
+        held_back = own.held_back.get(name, halves.held_back)
+    steps = list(improvements(standings))
+    judged = held_back.evaluate([step.canonical for step in steps if step.canonical])
+    return [
+        {
+            "run_id": method.run_id,
+            "seed": seed,
+            "family": method.family,
+            "method": name,
+            "evaluations": step.evaluations,
+            "loss": step.loss,
+            "held_back_loss": evaluation.loss,
+        }
+        for step, evaluation in zip(steps, judged, strict=True)
+    ]

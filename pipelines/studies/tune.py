@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_table
+from clso.energy import EnergyMonitor
 from clso.errors import ArtifactError
 from clso.progress import SILENT, Reporter
 from clso.report.style import figure_svg
@@ -26,7 +29,7 @@ from pipelines.experiment import Experiment
 from pipelines.studies.engine import Part, Row, Study
 from pipelines.studies.tuned import TunedProblems, TunedSearch
 from search.evolution import SEARCH_VERSION
-from search.settings import SearchSettings
+from search.settings import Budget, SearchSettings
 from search.tuning import SearchSpace, Tuning, TuningSettings, open_tuning
 from search.tuning.storage import hidden_url
 from search.validated import Halves
@@ -189,34 +192,43 @@ def _check(
 ) -> None:
     """Search with the settings of both arms on other seeds, and write the table `checks`."""
     study = Study(run, "checks", [_VERSION, SEARCH_VERSION])
-    parts = []
+    parts: dict[str, list[Part]] = {}
     for arm, (halves, searched) in arms.items():
         key = study.key(
             problem=[halves.searched.fingerprint, halves.held_back.fingerprint],
             budget=settings.budget.model_dump(),
             search=settings.budget.settings(searched).model_dump(mode="json"),
         )
-        rows = partial(_check_rows, run, settings, arm, halves, searched)
-        parts += [
-            Part(f"check-{arm}-{key}", seed, partial(rows, seed), f"{arm}, seed {seed}")
+        identity = {"run_id": run.run_id, "study": run.config.name, "arm": arm}
+        check = _Check(settings.budget, searched, settings.family, run.monitor, identity)
+        parts[arm] = [
+            Part(f"check-{arm}-{key}", seed, partial(check.rows, seed=seed), f"{arm}, seed {seed}")
             for seed in seeds
         ]
-    study.clean("check", {part.folder for part in parts})
-    table = study.rows("check on other seeds", parts)
-    write_table(run.folder.table("checks"), table, "checks")
+    study.clean("check", {part.folder for own in parts.values() for part in own})
+    tables = [
+        table
+        for arm, own in parts.items()
+        for table in study.rows(f"check of {arm} settings", own, arms[arm][0].shared)
+    ]
+    write_table(run.folder.table("checks"), pa.concat_tables(tables), "checks")
 
 
-def _check_rows(
-    run: RunContext,
-    settings: TuningSettings,
-    arm: str,
-    halves: Halves,
-    searched: SearchSettings,
-    seed: int,
-) -> list[Row]:
-    search = halves.search(
-        searched, settings.budget, seed=seed, family=settings.family, monitor=run.monitor
-    )
-    columns = asdict(search)
-    del columns["complete"]
-    return [{"run_id": run.run_id, "study": run.config.name, "arm": arm, **columns}]
+@dataclass(frozen=True)
+class _Check:
+    """Searches with the settings of one arm."""
+
+    budget: Budget
+    settings: SearchSettings
+    family: str
+    monitor: EnergyMonitor
+    identity: Row
+
+    def rows(self, halves: Halves, *, seed: int) -> list[Row]:
+        """Return the row of the search with a seed."""
+        search = halves.search(
+            self.settings, self.budget, seed=seed, family=self.family, monitor=self.monitor
+        )
+        columns = asdict(search)
+        del columns["complete"]
+        return [self.identity | columns]
