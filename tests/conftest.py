@@ -26,6 +26,12 @@ hypothesis.settings.register_profile("clso", deadline=None)
 hypothesis.settings.load_profile("clso")
 
 
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the local engine compute in this process, however slow the machine is."""
+    monkeypatch.setattr("clso.engine.local._START_S", float("inf"))
+
+
 class TokenText:
     """A split of tokens in memory."""
 

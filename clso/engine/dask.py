@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -178,14 +179,17 @@ def _local_cluster(n_workers: int) -> SpecCluster:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the notes of Dask's connections and processes from the terminal."""
-    name = "DASK_LOGGING__DISTRIBUTED"  # for the processes that are started
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "error")
+    """Keep Dask's notes from the terminal; processes that start now import what this one can."""
+    changed = {"DASK_LOGGING__DISTRIBUTED": "error", "PYTHONPATH": os.pathsep.join(sys.path)}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        if before is None:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -94,7 +94,7 @@ class _LocalEngine(Engine):
         if n_left < 2:
             return False
         gain_s = n_left * mean_s * (1.0 - busy / min(n_left, self.n_workers))
-        return gain_s > (0.0 if self._cluster.started and mean_s else _START_S)
+        return gain_s > (0.0 if self._cluster.started else _START_S)
 
 
 class _Processes(Cluster):
