@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from clso.engine.cluster import Cluster, Lost, Machines
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
-from clso.errors import EngineError, WorkError
+from clso.errors import ClsoError, EngineError, WorkError
 
 if TYPE_CHECKING:  # an extra
     from distributed import Client, SpecCluster
@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # an extra
 __all__ = ["dask_cluster"]
 
 _CONNECT_S = 10.0
-_WORKERS_S = 60.0  # the workers of a local cluster import CLSO at once
+_WORKERS_S = 30.0
+_START_S = 120.0  # processes that start on a busy machine
 
 
 def dask_cluster(address: str | None, n_workers: int) -> Cluster:
@@ -57,9 +58,11 @@ class _DaskCluster(Cluster):
                 address = self._local.scheduler_address
             try:
                 self._client = self._connected(address)
-                if not self._client.nthreads():
-                    wanted = 1 if self._local is None else n_workers
-                    self._await_workers(wanted)
+                try:
+                    self._await_workers(1 if self._local is None else n_workers)
+                except BaseException:
+                    self._client.close()
+                    raise
             except BaseException:
                 self._close_local()
                 raise
@@ -79,12 +82,13 @@ class _DaskCluster(Cluster):
 
     def _await_workers(self, wanted: int) -> None:
         try:
-            self._client.wait_for_workers(wanted, timeout=_WORKERS_S if self._local else _CONNECT_S)
+            self._client.wait_for_workers(wanted, timeout=_START_S if self._local else _WORKERS_S)
         except TimeoutError as error:
-            self._client.close()
             raise EngineError(
                 f"the Dask scheduler at {self._where} has no workers",
-                remedy=f"start some with `dask worker {self._where} --nthreads 1`",
+                remedy=f"start some with `dask worker {self._where} --nthreads 1`"
+                if self._local is None
+                else "see why they do not start: `dask worker --help` must work here",
             ) from error
 
     @property
@@ -97,7 +101,14 @@ class _DaskCluster(Cluster):
         return Machines.of(answers.values())
 
     def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a future of Dask
-        return self._client.scatter(packed, broadcast=True, hash=False)
+        try:
+            self._await_workers(1)
+            return self._client.scatter(packed, broadcast=True, hash=False)
+        except ClsoError:
+            raise
+        except Exception as error:
+            explained = self.explained(error)
+            raise self._gone() if isinstance(explained, Lost) else explained from error
 
     def drop(self, reference: Any) -> None:  # noqa: ANN401 - a future of Dask
         reference.release()

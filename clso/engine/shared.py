@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import cloudpickle
+import numpy as np
 
 __all__ = ["Packed", "Shared"]
 
@@ -62,8 +63,9 @@ class Packed:
         return cls(shared.fingerprint, head, [buffer.raw() for buffer in buffers])
 
     def value(self) -> Any:  # noqa: ANN401 - as it was packed
-        """Build the value; its arrays read these buffers."""
-        return pickle.loads(self.head, buffers=self.buffers)  # noqa: S301 - the driver's own bytes
+        """Build the value; its arrays read these buffers, or aligned copies."""
+        aligned = [_aligned(buffer) for buffer in self.buffers]
+        return pickle.loads(self.head, buffers=aligned)  # noqa: S301 - the driver's own bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         buffers = [pickle.PickleBuffer(buffer) for buffer in self.buffers]
@@ -96,3 +98,14 @@ class Packed:
             buffers.append(mapped[position : position + size])
             position += size
         return cls(fingerprint, head, buffers)
+
+
+def _aligned(buffer: Any) -> Any:  # noqa: ANN401 - anything that has bytes
+    """Return bytes at an aligned address; the last bits of a sum may depend on it."""
+    values = np.frombuffer(buffer, dtype=np.uint8)
+    if values.ctypes.data % _ALIGNMENT == 0:
+        return buffer
+    room = np.empty(values.size + _ALIGNMENT, dtype=np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    room[start : start + values.size] = values
+    return memoryview(room)[start : start + values.size]

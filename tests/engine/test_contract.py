@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from threading import Lock
 
@@ -91,7 +92,12 @@ def test_a_killed_worker_costs_its_task_only(processes: Engine, tmp_path: Path) 
     log = tmp_path / "log"
     results = dict(processes.map(fatal_once, Shared(f"log {tmp_path}", log), range(6)))
     assert results == {index: index for index in range(6)}
-    assert sorted(notes(log)) == sorted(["0", "1", "2", "2", "3", "4", "5"])
+    begun = Counter(notes(log))
+    assert set(begun) == set("012345")
+    # a result that only the dead worker had is lost with it
+    others = 0 if processes.is_local else 2
+    assert begun["2"] >= 2
+    assert begun.total() <= 7 + others
 
 
 @pytest.mark.slow
