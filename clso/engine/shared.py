@@ -108,4 +108,4 @@ def _aligned(buffer: Any) -> Any:  # noqa: ANN401 - anything that has bytes
     room = np.empty(values.size + _ALIGNMENT, dtype=np.uint8)
     start = -room.ctypes.data % _ALIGNMENT
     room[start : start + values.size] = values
-    return memoryview(room)[start : start + values.size]
+    return room[start : start + values.size]

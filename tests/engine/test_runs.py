@@ -211,7 +211,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines, "installed_engines", lambda: {"local": True, "ray": False})
     arguments = ["search", config, "--no-prefect", "--out", str(tmp_path)]
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--set", "runtime.engine=ray"])

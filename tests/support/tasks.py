@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from clso.errors import DataError
@@ -25,10 +26,11 @@ class Counted:
 
 
 class Awkward(Exception):
-    """An error that does not unpickle."""
+    """An error that cannot be pickled."""
 
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(f"{one} and {two}")
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = Lock()
 
 
 def note(log: Path, value: object) -> None:
