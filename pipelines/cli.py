@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clso.errors import ClsoError
+from pipelines import storage_commands, study_commands
 from pipelines.commands import STAGE_COMMANDS, StageCommand
 from pipelines.flow_command import prepare_process, run_command
 from pipelines.options import (
@@ -26,9 +27,9 @@ from pipelines.options import (
     Out,
     Overrides,
     RunName,
+    complete_run,
 )
 from pipelines.serve_command import serve
-from pipelines.study_commands import add_commands
 
 __all__ = ["app", "main"]
 
@@ -36,10 +37,32 @@ app = typer.Typer(
     name="clso",
     help="Small language models picked from libraries, without gradients.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"clso {version('clso')}")
+        except PackageNotFoundError:
+            typer.echo("clso, not installed: run from its source folder")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version  # its callback has printed it
 
 
 def _add_stage_command(stage_command: StageCommand) -> None:
@@ -57,7 +80,7 @@ def _add_stage_command(stage_command: StageCommand) -> None:
 
         show_outcome(run)
 
-    text = f"{stage_command.help} The same command again resumes and reuses what is finished."
+    text = f"{stage_command.help}\n\nThe same command again resumes and reuses what is finished."
     app.command(stage_command.name, help=text)(command)
 
 
@@ -98,7 +121,10 @@ def _report(run: RunName, out: Out = DEFAULT_OUT) -> None:
 
 @app.command("compare")
 def _compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN...", help="Two runs or more.", autocompletion=complete_run),
+    ],
     out: Out = DEFAULT_OUT,
     figure: Annotated[
         Path | None,
@@ -184,8 +210,9 @@ def _generate(
         raise typer.Exit(130) from None
 
 
-add_commands(app)
+study_commands.add_commands(app)
 app.command("serve")(serve)
+storage_commands.add_commands(app)
 
 
 @app.command("doctor")

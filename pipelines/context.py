@@ -124,6 +124,11 @@ class RunContext:
         return self.experiment.config
 
     @property
+    def out(self) -> Path:
+        """The output folder."""
+        return self.experiment.out
+
+    @property
     def monitor(self) -> EnergyMonitor:
         """The meters of time and joules."""
         return self.experiment.monitor
@@ -162,6 +167,12 @@ class RunContext:
             values[name] = {**self.manifest.get(name, {}), **values[name]}
         self.manifest.update(values)
         self.folder.write_manifest(self.manifest)
+
+    def note_shared(self, stage: str, home: Path) -> None:
+        """Note the folder of data set or library that a stage uses, relative to `out`."""
+        shared = {**self.manifest.get("shared", {}), stage: os.path.relpath(home, self.out)}
+        if shared != self.manifest.get("shared"):
+            self.note(shared=shared)
 
     def note_stage(self, stage: str, status: str) -> None:
         """Note the status of a stage in the manifest."""

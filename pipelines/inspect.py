@@ -33,6 +33,12 @@ __all__ = [
 ]
 
 
+_NO_MANIFEST = (
+    "its manifest.json is missing: the command that made the run writes it again, `clso rm` "
+    "deletes the folder"
+)
+
+
 def find_run(name: str, out: Path) -> Run:
     """Open a run by its id, the start of its id, its folder, its configuration's name or `latest`.
 
@@ -64,11 +70,15 @@ def find_run(name: str, out: Path) -> Run:
 def runs_table(out: Path) -> Table:
     """Return the runs of an output folder as a table, the newest first.
 
+    Folders without a manifest come last.
+
     Raises:
         ArtifactError: there is no run.
     """
     runs = load_runs(out).to_pylist()
-    if not runs:
+    known = {Path(run["path"]).name for run in runs}
+    others = [path for path in sorted((out / "runs").glob("*/")) if path.name not in known]
+    if not runs and not others:
         raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
     table = Table(
         f"Runs in {out}",
@@ -93,6 +103,8 @@ def runs_table(out: Path) -> Table:
             cells = (title, LOSS.text(losses[best]), ENERGY.text(run[f"{best}.energy_j"]))
         stages = run["stages"] if run["error"] is None else run["error"]
         table.add(run["run_id"], stages or "", *cells)
+    for path in others:
+        table.add(path.name, _NO_MANIFEST, "", "", "")
     return table
 
 

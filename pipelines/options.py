@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +19,39 @@ __all__ = [
     "Out",
     "Overrides",
     "RunName",
+    "complete_run",
     "interruptible",
 ]
+
+DEFAULT_OUT = Path("artifacts")
+
+
+def _complete_config(incomplete: str) -> list[str]:
+    """Return what a shell offers for CONFIG: shipped names, YAML files, and folders."""
+    from pipelines.config.shipped import shipped_configs
+
+    names = [name for name in shipped_configs() if name.startswith(incomplete)]
+    paths = [path for path in glob.glob(f"{glob.escape(incomplete)}*") if _is_offered(path)]
+    return names + sorted(f"{path}/" if os.path.isdir(path) else path for path in paths)
+
+
+def _is_offered(path: str) -> bool:
+    return path.endswith((".yaml", ".yml")) or os.path.isdir(path)
+
+
+def complete_run(context: typer.Context, incomplete: str) -> list[str]:
+    """Return what a shell offers for RUN: the runs of the output folder, the newest first."""
+    runs = Path(context.params.get("out") or DEFAULT_OUT) / "runs"
+    folders = [path for path in runs.glob(f"{glob.escape(incomplete)}*") if path.is_dir()]
+    return [path.name for path in sorted(folders, key=lambda path: -path.stat().st_mtime)]
+
 
 Config = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
         help="A YAML file, or the name of a shipped configuration such as quick.",
+        autocompletion=_complete_config,
     ),
 ]
 Overrides = Annotated[
@@ -50,10 +77,11 @@ NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Do the same work 
 RunName = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run id, its first characters, the run's folder, or 'latest'."
+        metavar="RUN",
+        help="A run id, its first characters, the run's folder, or 'latest'.",
+        autocompletion=complete_run,
     ),
 ]
-DEFAULT_OUT = Path("artifacts")
 
 
 @contextmanager

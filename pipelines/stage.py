@@ -65,6 +65,8 @@ class Stage:
             record = self._run_or_reuse(run, self._own_ledger(run))
         else:
             home = self.home(run.experiment)
+            # before the lock is taken, so that no other process deletes what this run uses
+            run.note_shared(self.name, home)
             ledger = StageLedger(
                 self.name,
                 root=home,

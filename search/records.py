@@ -88,12 +88,17 @@ class Records:
         """Return the records of a search outside of a run; `None`: in memory.
 
         Raises:
-            ConfigError: the seed is no integer from 0.
+            ConfigError: the seed is no integer from 0, or the folder has no name.
         """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"seed is {seed!r}, expected an integer from 0")
         if folder is None:
             return cls("search", seed, "search", MemorySink())
+        if not str(folder).strip():
+            raise ConfigError(
+                f"folder is {str(folder)!r}, expected the path of a folder",
+                remedy='write folder="." for the current one, or leave it out to keep nothing',
+            )
         path = Path(folder)
         return cls("search", seed, "search", FolderSink(path), path / "state.json")
 

@@ -54,6 +54,7 @@ def ablate(
         for family, own in arms:
             searches = ArmSearches(run, "ablations", family, budget, _columns, patient=True)
             searches.check_different(own)
+            searches.note_arms(own)
             table = searches.table(own, range(config.seed, config.seed + count))
             similarity = family.similarity(searches.problem(own[0]).searched)
             identity = {"run_id": run.run_id, "seed": config.seed, "family": family.name}

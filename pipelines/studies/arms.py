@@ -108,6 +108,12 @@ class ArmSearches:
                 )
             seen[search] = arm.name
 
+    def note_arms(self, arms: Sequence[Arm]) -> None:
+        """Note the arms of the study, so that the remains of earlier arms can be told apart."""
+        names = sorted({_arm_folder(self._family, arm.config) for arm in arms})
+        run, key = self._study.run, f"{self._study.table}/{self._family.name}"
+        run.note(arms={**run.manifest.get("arms", {}), key: names})
+
     def _tables(
         self, arms: Sequence[Arm], seeds: Sequence[int], floor: float | None
     ) -> list[pa.Table]:
@@ -178,6 +184,10 @@ def _searched(halves: Halves, *, search: _ArmSearch, seed: int) -> list[Row]:
     return [names | judged.columns | search.columns(search.arm, judged)]
 
 
+def _arm_folder(family: AnyFamily, config: RunConfig) -> str:
+    return family.key(config)[:16]
+
+
 def _open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> Halves:
     """Return an arm's problem, after running the stages that it is built on.
 
@@ -185,7 +195,7 @@ def _open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> Halves:
         DataError: too little validation text for two halves.
     """
     # the arm's stages have a manifest of their own
-    folder = RunFolder(run.folder.state / "arms" / family.key(config)[:16])
+    folder = RunFolder(run.folder.state / "arms" / _arm_folder(family, config))
     manifest = {"run_id": run.run_id, "uid": run.uid}
     arm = RunContext(run.experiment.varied(config), run.run_id, folder, manifest)
     family.prepare(arm)

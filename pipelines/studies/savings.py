@@ -59,6 +59,7 @@ def savings(
         for family, own in arms:
             searches = ArmSearches(run, "savings", family, budget, _columns)
             searches.check_different(own)
+            searches.note_arms(own)
             reference = searches.table(own[:1], seeds_searched)
             bounds = Savings(
                 reference,

@@ -8,6 +8,7 @@ last one writes the outcome. The test split is not read.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -130,7 +131,13 @@ def _open_study(
         run = RunContext(experiment, run_id, folder, manifest)
         if not manifest:
             run.begin()
-        yield run
+        # held to the end, so that nobody deletes a study that a process works on
+        process = out / ".locks" / f"study-{config.name}.process-{uuid.uuid4().hex}.lock"
+        try:
+            with experiment.lock(process):
+                yield run
+        finally:
+            process.unlink(missing_ok=True)
 
 
 def _conclude(

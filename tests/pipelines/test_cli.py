@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
 from clso.artifacts import Run
-from pipelines.cli import main
+from pipelines.cli import app, main
 
 
 class Told(NamedTuple):
@@ -30,6 +32,33 @@ def clso(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
         return Told(code if isinstance(code, int) else 0, " ".join(capsys.readouterr().err.split()))
 
     return run
+
+
+def completed(words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("_CLSO_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    done = CliRunner().invoke(app, [], prog_name="clso", catch_exceptions=False)
+    return done.output.split()
+
+
+def test_a_shell_completes_commands_configurations_and_runs(
+    smoke: Run, out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("original.yaml", "original.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "originals").mkdir()
+    assert completed("clso pre", monkeypatch) == ["prepare"]
+    assert completed("clso run q", monkeypatch) == ["quick"]
+    offered = completed("clso run original", monkeypatch)
+    assert offered[-2:] == ["original.yaml", "originals/"]
+    assert "original_full" in offered
+    assert smoke.run_id in completed(f"clso show --out {out} smo", monkeypatch)
+
+
+def test_the_version_is_that_of_the_package(invoke: Callable[..., str]) -> None:
+    assert invoke("--version") == f"clso {metadata.version('clso')}\n"
 
 
 def text_file(tmp_path: Path, content: bytes) -> list[str]:

@@ -480,3 +480,11 @@ def test_every_public_name_is_there() -> None:
         assert getattr(search, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = search.nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("folder", ["", "  "])
+def test_a_folder_without_a_name_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigError, match=f"folder is {folder!r}, expected the path of a folder"):
+        minimize(sum, [7] * 3, settings=PLAIN, folder=folder)
+    with pytest.raises(ConfigError, match="write folder="):
+        Search([7] * 3, PLAIN, folder=folder)
