@@ -11,7 +11,7 @@ SET     ?=
 PYTEST  := $(BIN)/python -m pytest -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-slow check reproduce results bench clean
+.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(VENV)/.installed-dev  ## the fast tests and the checks' import rules
 
 test-slow: $(VENV)/.installed-slow  ## the tests marked slow
 	@$(PYTEST) -m slow
+
+wheel-smoke: $(VENV)/.installed-slow  ## install the built wheel in clean environments of Python 3.11 to 3.13, and run smoke
+	@$(BIN)/python tests/packaging/wheel_smoke.py
 
 check: $(VENV)/.installed-dev  ## ruff, strict types, import direction
 	@$(BIN)/ruff check .

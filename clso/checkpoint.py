@@ -38,6 +38,9 @@ def save_gpt2(
     Raises:
         ArtifactError: the folder cannot be written.
     """
+    if tokenizer is not None:
+        for config in (model.config, model.generation_config):
+            config.pad_token_id = tokenizer.end_token_id
     with new_folder(path) as temporary:
         with _no_progress_bar():
             model.save_pretrained(temporary)
@@ -80,11 +83,16 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
-    """Write a tokenizer for `transformers`, for models of `block_size` positions."""
+    """Write a tokenizer for `transformers`, for models of `block_size` positions.
+
+    The end token also pads, on the left, where a text's continuation does not see it.
+    """
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
         tokenizer_object=tokenizer.backend,
         bos_token=END_TOKEN,
         eos_token=END_TOKEN,
+        pad_token=END_TOKEN,
+        padding_side="left",
         model_max_length=block_size,
     )
     with _no_progress_bar():

@@ -8,6 +8,9 @@
     inputs = tokenizer("In the beginning", return_tensors="pt")
     print(tokenizer.decode(model.generate(**inputs, max_new_tokens=40)[0]))
 
+Without the import, `from_pretrained(folder, trust_remote_code=True)` runs the folder's own
+`modeling_clso.py`, which does no more than this import.
+
 A mixture has counts, not parameters: it runs on the CPU in float64 on any device and in any type,
 and has no gradients. Logits are log p(y | context), float32, on the device of the input.
 In a text longer than `config.n_positions`, each token sees the last `n_positions` tokens alone.
@@ -17,6 +20,8 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,9 +37,21 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
-from clso.mixture.model import FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
+from clso.artifacts import atomic_write_json, read_json
+from clso.checkpoint import save_tokenizer
+from clso.mixture.model import AUTO_MAP, CODE, FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
+from clso.models import StoredModel
 
-__all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM"]
+__all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM", "prepare_folder"]
+
+# Arguments of other models' `forward`: without effect here, or refused with the reason.
+_WITHOUT_EFFECT = frozenset({"cache_position", "position_ids", "token_type_ids", "use_cache"})
+_REFUSED = {
+    "inputs_embeds": "it has no embeddings; give input_ids",
+    "past_key_values": "it keeps no cache; give the whole text as input_ids",
+    "output_hidden_states": "it has no hidden states",
+    "output_attentions": "it has no attention",
+}
 
 
 class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as below
@@ -61,6 +78,10 @@ class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-cal
     bos_token_id: int | None = None
     eos_token_id: int | None = None
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: object = "AutoConfig") -> None:
+        """Do nothing: a model's folder names its own `modeling_clso.py`, never this module."""
+
 
 class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
     """A crystalline mixture or hybrid that `transformers` runs and generates with."""
@@ -70,7 +91,14 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     _device_marker: torch.Tensor
 
-    def __init__(self, config: CrystallineMixtureConfig, mixture: CrystallineMixture) -> None:
+    def __init__(
+        self, config: CrystallineMixtureConfig, mixture: CrystallineMixture | None = None
+    ) -> None:
+        if mixture is None:
+            raise ValueError(
+                "a mixture has counts, which no configuration holds: open a folder with "
+                "from_pretrained"
+            )
         super().__init__(config)
         self.mixture = mixture
         self.register_buffer("_device_marker", torch.empty(0), persistent=False)
@@ -122,8 +150,14 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         for name, value in self.mixture.write_arrays(folder).items():
             setattr(self.config, name, value)
         self.config.architectures = [type(self).__name__]
+        self.config.auto_map = AUTO_MAP
+        shutil.copyfile(CODE, folder / CODE.name)
         self.config.save_pretrained(folder)
         self.generation_config.save_pretrained(folder)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: object = "AutoModel") -> None:
+        """Do nothing: a model's folder names its own `modeling_clso.py`, never this module."""
 
     @property
     def device(self) -> torch.device:
@@ -141,8 +175,9 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        use_cache: bool | None = None,
         return_dict: bool | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **others: object,
     ) -> CausalLMOutput | tuple[torch.Tensor, ...]:
         """Return log p of every next token, `(B, T, V)` float32.
 
@@ -154,12 +189,21 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
                 `transformers`. Labels of -100 are left out of the loss.
             logits_to_keep: how many of the last positions get logits, 0 for all; or a tensor of
                 positions.
-            use_cache: ignored; nothing is cached.
             return_dict: `False` returns a tuple.
+            num_items_in_batch: what the sum of the losses is divided by, in place of the number of
+                labels.
+            others: `use_cache`, `position_ids`, `cache_position` and `token_type_ids` have no
+                effect: nothing is cached, and positions follow from the mask.
 
         Raises:
-            ValueError: a mask with a gap inside a text, or labels without all logits.
+            ValueError: `input_ids` are not tokens of the vocabulary, a mask has a gap inside a
+                text, labels come without all logits, or an argument cannot be followed:
+                `inputs_embeds`, `past_key_values`, `output_hidden_states`, `output_attentions`.
+            TypeError: an argument that no model has.
         """
+        _check_arguments(others)
+        if input_ids.ndim != 2:
+            raise ValueError(f"input_ids is {tuple(input_ids.shape)}, expected (texts, tokens)")
         n_texts, length = input_ids.shape
         positions = np.arange(length)
         if isinstance(logits_to_keep, torch.Tensor):
@@ -171,6 +215,11 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         tokens = input_ids.detach().cpu().numpy().astype(np.int64)
         starts, stops = _spans(tokens.shape, attention_mask)
         vocab_size = self.config.vocab_size
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+            raise ValueError(
+                f"input_ids are from {tokens.min()} to {tokens.max()}, expected tokens from 0 to "
+                f"{vocab_size - 1}"
+            )
         logits = torch.full((n_texts, len(positions), vocab_size), -math.log(vocab_size))
         for text, (start, stop) in enumerate(zip(starts, stops, strict=True)):
             for row, position in enumerate(positions):
@@ -179,7 +228,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
                     p = self.mixture.distribution(tokens[text, first : position + 1])
                     logits[text, row] = torch.from_numpy(np.log(p))
         logits = logits.to(input_ids.device)
-        loss = None if labels is None else _loss(logits, labels)
+        loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
         output = CausalLMOutput(loss=loss, logits=logits)
         return output.to_tuple() if return_dict is False else output
 
@@ -202,6 +251,22 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         return False
 
 
+def prepare_folder(folder: Path, stored: StoredModel) -> None:
+    """Complete a model's folder for `transformers`: pad token, and for a mixture its own code.
+
+    Folders that earlier versions wrote lack them.
+    """
+    save_tokenizer(stored.tokenizer, stored.n_positions, folder)
+    added: dict[str, Any] = {"pad_token_id": stored.tokenizer.end_token_id}
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).exists():
+            atomic_write_json(folder / name, {**read_json(folder / name), **added})
+    if isinstance(stored.model, CrystallineMixture):
+        shutil.copyfile(CODE, folder / CODE.name)
+        path = folder / "config.json"
+        atomic_write_json(path, {**read_json(path), "auto_map": AUTO_MAP})
+
+
 def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int], list[int]]:
     """Return the first position of each text, and the position after its last."""
     n_texts, length = shape
@@ -218,10 +283,23 @@ def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int]
     return starts.tolist(), stops.tolist()
 
 
-def _loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _check_arguments(arguments: Mapping[str, object]) -> None:
+    for name, value in arguments.items():
+        if name not in _REFUSED and name not in _WITHOUT_EFFECT:
+            raise TypeError(f"forward() of a mixture has no argument {name!r}")
+        if name in _REFUSED and value is not None and value is not False:
+            raise ValueError(f"a mixture cannot follow {name}: {_REFUSED[name]}")
+
+
+def _loss(
+    logits: torch.Tensor, labels: torch.Tensor, n_items: int | torch.Tensor | None
+) -> torch.Tensor:
     """Return the mean of -log p of the labels; logits at t score the label at t + 1."""
     log_p = logits[:, :-1].reshape(-1, logits.shape[-1])
-    return torch.nn.functional.nll_loss(log_p, labels[:, 1:].reshape(-1).to(log_p.device))
+    targets = labels[:, 1:].reshape(-1).to(log_p.device)
+    if n_items is None:
+        return torch.nn.functional.nll_loss(log_p, targets)
+    return torch.nn.functional.nll_loss(log_p, targets, reduction="sum") / n_items
 
 
 AutoConfig.register(MODEL_TYPE, CrystallineMixtureConfig, exist_ok=True)

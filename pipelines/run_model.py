@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import yaml
+
 from clso.artifacts import Run
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError
@@ -91,24 +93,35 @@ class RunModel:
     def export(self, to: Path) -> str:
         """Copy the checkpoint and its tokenizer, and return a sentence on how to load them.
 
+        The folder also has a model card (`README.md`) and the configuration of the run.
+
         Raises:
             ClsoError: it is of a plug-in family, or the target exists or lies in the run itself.
             ArtifactError: it is damaged, or the target cannot be written.
         """
         self._check_export(to)
+        from clso.checkpoint import new_folder
+        from clso.hub import prepare_folder
         from clso.mixture.model import CrystallineMixture
         from clso.models import StoredModel
+        from clso.report.card import CARD_CONFIG, model_card
 
-        is_mixture = isinstance(StoredModel.load(self.path).model, CrystallineMixture)
+        stored = StoredModel.load(self.path)
+        is_mixture = isinstance(stored.model, CrystallineMixture)
+        config = yaml.safe_dump(self.run.config, sort_keys=False, default_flow_style=None)
+        card = model_card(self.run, self.name, is_mixture=is_mixture)
         try:
-            shutil.copytree(self.path, to)
-        except OSError as error:
-            shutil.rmtree(to, ignore_errors=True)
-            raise ArtifactError(
-                f"{to} cannot be written: {error.strerror or error}", remedy="choose another --to"
-            ) from error
-        first = "`import clso.hub`, then " if is_mixture else ""
-        return f"{to}: {first}load it with transformers.AutoModelForCausalLM"
+            with new_folder(to) as folder:
+                shutil.copytree(self.path, folder, dirs_exist_ok=True)
+                prepare_folder(folder, stored)
+                (folder / CARD_CONFIG).write_text(config, encoding="utf-8")
+                (folder / "README.md").write_text(card, encoding="utf-8")
+        except ArtifactError as error:
+            raise ArtifactError(error.message, remedy="choose another --to") from error
+        option = ", trust_remote_code=True" if is_mixture else ""
+        load = f"AutoModelForCausalLM.from_pretrained({str(to)!r}{option})"
+        needs = " where clso is installed" if is_mixture else ""
+        return f"{to}: open it{needs} with transformers.{load}; README.md says more"
 
     def export_arpa(self, to: Path) -> str:
         """Write each plain n-gram function of a mixture as an ARPA file: `3-gram.arpa`, ...

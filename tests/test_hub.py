@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from clso.checkpoint import save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.generation import Sampling
-from clso.mixture.model import CrystallineMixture
+from clso.mixture.model import CODE, CrystallineMixture
 from clso.models import StoredModel
 
 BLOCK_SIZE = 16
@@ -150,18 +151,20 @@ class TestGenerate:
         text = model.generate(**inputs, max_new_tokens=room, do_sample=False)
         assert text[0, len(prompt) :].tolist() == list(ours)[:room]
 
+    @pytest.mark.parametrize("name", ["mixture", "hybrid", "adamw"])
     def test_a_batch_padded_on_the_left_is_its_texts_one_by_one(
-        self, mixture: clso.hub.CrystallineMixtureForCausalLM, folders: Path
+        self, name: str, folders: Path
     ) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(folders / "mixture", padding_side="left")
-        tokenizer.pad_token = tokenizer.eos_token
-        prompts = ["the cat", "the dog saw the crow"]
+        model = AutoModelForCausalLM.from_pretrained(folders / name)
+        tokenizer = AutoTokenizer.from_pretrained(folders / name)
+        prompts = ["the cat", "the dog saw", "a"]
         batch = tokenizer(prompts, return_tensors="pt", padding=True)
-        options = {"max_new_tokens": 6, "pad_token_id": tokenizer.pad_token_id}
-        together = mixture.generate(**batch, **options)
+        assert batch["attention_mask"][0, 0] == 0
+        together = model.generate(**batch, max_new_tokens=5, do_sample=False)
         for row, prompt in zip(together, prompts, strict=True):
-            alone = mixture.generate(**tokenizer(prompt, return_tensors="pt"), **options)
-            assert row[-6:].tolist() == alone[0, -6:].tolist()
+            inputs = tokenizer(prompt, return_tensors="pt")
+            alone = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+            assert row[-5:].tolist() == alone[0, -5:].tolist()
 
     def test_sampling_is_seeded_and_stays_in_the_nucleus(
         self, mixture: clso.hub.CrystallineMixtureForCausalLM, tokens: torch.Tensor
@@ -199,11 +202,64 @@ def test_save_pretrained_round_trip(
     assert torch.equal(again(tokens).logits, model(tokens).logits)
     assert again.config.pad_token_id == 1
     assert again.generate(tokens).shape == (3, BLOCK_SIZE + 3)
+    written = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert written["auto_map"]["AutoConfig"] == "modeling_clso.CrystallineMixtureConfig"
+    assert (tmp_path / "saved" / "modeling_clso.py").read_bytes() == CODE.read_bytes()
     assert AutoTokenizer.from_pretrained(tmp_path / "saved")(PROMPT) == tokenizer(PROMPT)
     stored = StoredModel.load(tmp_path / "saved")
     assert stored.n_positions == BLOCK_SIZE
     with pytest.raises(ValueError, match="push_to_hub"):
         model.save_pretrained(tmp_path / "saved", push_to_hub=True)
+
+
+@pytest.mark.parametrize("name", ["mixture", "adamw"])
+def test_the_end_token_pads(name: str, folders: Path, toy_tokenizer: Tokenizer) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folders / name)
+    config = AutoConfig.from_pretrained(folders / name)
+    end = toy_tokenizer.end_token_id
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == config.pad_token_id == end
+    assert len(tokenizer) == toy_tokenizer.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"inputs_embeds": torch.zeros(3, 16, 4)}, "inputs_embeds: it has no embeddings"),
+        ({"past_key_values": ()}, "past_key_values: it keeps no cache; give the whole text"),
+        ({"output_hidden_states": True}, "output_hidden_states: it has no hidden states"),
+        ({"output_attentions": True}, "output_attentions: it has no attention"),
+    ],
+)
+def test_what_a_mixture_cannot_follow_is_refused(
+    mixture: clso.hub.CrystallineMixtureForCausalLM,
+    tokens: torch.Tensor,
+    arguments: dict[str, object],
+    reason: str,
+) -> None:
+    with pytest.raises(ValueError, match=f"a mixture cannot follow {reason}"):
+        mixture(tokens, **arguments)
+    (name,) = arguments
+    mixture(tokens[:, :2], **{name: None})
+
+
+def test_arguments_without_effect_are_taken_and_unknown_ones_and_tokens_refused(
+    mixture: clso.hub.CrystallineMixtureForCausalLM, tokens: torch.Tensor
+) -> None:
+    short = tokens[:, :3]
+    places = torch.arange(3).expand(3, 3)
+    taken = {"use_cache": True, "position_ids": places, "token_type_ids": places}
+    assert torch.equal(mixture(short, **taken).logits, mixture(short).logits)
+    mean = mixture(short, labels=short).loss
+    halved = mixture(short, labels=short, num_items_in_batch=torch.tensor(12)).loss
+    assert halved.item() == pytest.approx(mean.item() / 2, rel=1e-6)
+    with pytest.raises(TypeError, match="has no argument 'weather'"):
+        mixture(short, weather="fine")
+    with pytest.raises(ValueError, match=r"input_ids is \(3,\), expected \(texts, tokens\)"):
+        mixture(short[:, 0])
+    with pytest.raises(ValueError, match="to 290, expected tokens from 0 to 289"):
+        mixture(torch.tensor([[0, 290]]))
+    with pytest.raises(ValueError, match="open a folder with from_pretrained"):
+        AutoModelForCausalLM.from_config(mixture.config)
 
 
 def test_a_mixture_has_no_parameters_and_takes_any_device_and_type(

@@ -7,13 +7,15 @@ r"""The model that a mixture's genome stands for, in memory and on disk.
 Function 0 is the uniform one, so that no token is ever impossible.
 
 On disk, arrays are in safetensors and everything else is in `config.json`. `transformers` loads
-the folder once `clso.hub` is imported. Arrays that functions share are stored once. A neural
-function is a checkpoint of its own in a folder inside.
+the folder once `clso.hub` is imported, or with `trust_remote_code` by its own `modeling_clso.py`.
+Arrays that functions share are stored once. A neural function is a checkpoint of its own in a
+folder inside.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+import clso
 from clso.artifacts import atomic_write_json, read_json
 from clso.baseline.model import AdamwGpt2
 from clso.checkpoint import new_folder, save_gpt2, save_tokenizer
@@ -37,11 +40,17 @@ from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
+__all__ = ["AUTO_MAP", "CODE", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "clso_mixture"
 _ARCHITECTURE = "CrystallineMixtureForCausalLM"
+# The file of a model's folder that `transformers` may run, and the classes that it finds there.
+CODE = Path(clso.__file__).with_name("modeling_clso.py")
+AUTO_MAP = {
+    "AutoConfig": f"{CODE.stem}.CrystallineMixtureConfig",
+    "AutoModelForCausalLM": f"{CODE.stem}.{_ARCHITECTURE}",
+}
 _ARRAYS = "model.safetensors"
 _REMEDY = "make it again with the command that made the run"
 # All that the readers raise for a damaged configuration or file.
@@ -108,12 +117,15 @@ class CrystallineMixture:
             config = {
                 "model_type": MODEL_TYPE,
                 "architectures": [_ARCHITECTURE],
+                "auto_map": AUTO_MAP,
                 "n_positions": block_size,
                 "bos_token_id": tokenizer.end_token_id,
                 "eos_token_id": tokenizer.end_token_id,
+                "pad_token_id": tokenizer.end_token_id,
                 **self.write_arrays(folder),
             }
             save_tokenizer(tokenizer, block_size, folder)
+            shutil.copyfile(CODE, folder / CODE.name)
             atomic_write_json(folder / "config.json", config)
 
     def write_arrays(self, folder: Path) -> dict[str, Any]:

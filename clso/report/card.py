@@ -1,0 +1,177 @@
+"""The model card of an exported model: what it is, its results, data, licence, costs and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import yaml
+
+from clso.artifacts import Run
+from clso.report.formats import BYTES, COUNT, DURATION, ENERGY, format_source
+from clso.report.markdown import table_markdown
+from clso.report.models import Models
+from clso.report.results import result_table
+
+__all__ = ["CARD_CONFIG", "model_card"]
+
+CARD_CONFIG: Final = "clso-config.yaml"
+"""The file of an export with the whole configuration of its run."""
+
+_ABOUT: Final = {
+    "gpt": "It is a GPT-2 whose weight matrices were picked from a library by a search. No "
+    "gradient has trained it. It is an ordinary checkpoint: `transformers` needs nothing else.",
+    "adamw": "It is a GPT-2 that AdamW trained, the baseline of its run. It is an ordinary "
+    "checkpoint: `transformers` needs nothing else.",
+    "warm_start": "It is a GPT-2 that AdamW trained from the crystalline GPT of its run. It is an "
+    "ordinary checkpoint: `transformers` needs nothing else.",
+    "mixture": "It is a weighted sum of count-based and pointer predictors, which a search picked. "
+    "No gradient has trained it. It needs the package `clso`.",
+    "hybrid": "It is a weighted sum of count-based and pointer predictors, which a search picked, "
+    "and of a GPT-2 that AdamW trained. It needs the package `clso`.",
+}
+
+
+def model_card(run: Run, name: str, *, is_mixture: bool) -> str:
+    """Return the card of a model as Markdown, with the metadata that the Hugging Face hub reads."""
+    title = Models(run.manifest).title(name)
+    head = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["clso", "crystalline" if name in ("gpt", "mixture", "hybrid") else "gpt2"],
+    }
+    about = _ABOUT.get(name, "It was made by CLSO.")
+    parts = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+        f"# {title[:1].upper()}{title[1:]} of the run {run.run_id}",
+        f"A small language model, made with CLSO (Crystalline Latent Space Optimization). {about}",
+        "## Use",
+        _use(is_mixture),
+        "## Results",
+        *_results(run, name),
+        "## Data and licence",
+        _list(_data(run)),
+        "## Made by",
+        _made_by(run),
+        "## Limitations",
+        _list(_limitations(run, name, is_mixture=is_mixture)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _list(sentences: Iterator[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _use(is_mixture: bool) -> str:
+    option = ", trust_remote_code=True" if is_mixture else ""
+    note = (
+        "\n\n`trust_remote_code` runs `modeling_clso.py`, which only imports `clso.hub`. After "
+        "`import clso.hub` the option is not needed."
+        if is_mixture
+        else ""
+    )
+    return (
+        "```python\n"
+        "from transformers import pipeline\n\n"
+        'folder = "."  # where this file is\n'
+        f'generate = pipeline("text-generation", model=folder{option})\n'
+        'print(generate("In the beginning", max_new_tokens=20)[0]["generated_text"])\n'
+        f"```{note}"
+    )
+
+
+def _results(run: Run, name: str) -> Iterator[str]:
+    if not run.has("results"):
+        yield "The run has no results yet: `clso analyze` scores its models on the test split."
+        return
+    yield "Every model of the run, scored once on the same test tokens."
+    table = result_table(run)
+    yield table_markdown(table.select([column.header for column in table.columns], title=""))
+    for row in run.results.to_pylist():
+        if row["model"] == name:
+            yield _energy(row)
+
+
+def _energy(row: Mapping[str, Any]) -> str:
+    if row["energy_j"] is None:
+        return "The energy of making this model was not measured."
+    source = format_source(row["energy_source"], row["estimated"])
+    return (
+        f"Making this model took {ENERGY.text(row['energy_j'])} ({source}) and "
+        f"{DURATION.text(row['duration_s'])}; it stores {BYTES.text(row['stored_bytes'])}."
+    )
+
+
+def _data(run: Run) -> Iterator[str]:
+    data, tokenizer = run.config.get("data", {}), run.config.get("tokenizer", {})
+    splits = run.manifest.get("dataset", {}).get("splits", {})
+    if "train" in splits:
+        tokens = COUNT.text(data["train_tokens"])
+        documents = COUNT.text(splits["train"]["documents"])
+        yield (
+            f"Learned from {tokens} tokens; the training split has {documents} documents. The data "
+            f"set's fingerprint is {run.manifest['data_fingerprint']}."
+        )
+    yield _licence(data)
+    if tokenizer.get("kind") == "gpt2":
+        yield "The vocabulary is GPT-2's, which OpenAI published under the MIT licence."
+    else:
+        yield "The vocabulary is a byte-level BPE, learned from the same text."
+
+
+def _licence(data: Mapping[str, Any]) -> str:
+    source = data.get("source")
+    if source == "package":
+        package = data["package"]
+        if package["module"] == "bible":
+            return (
+                "Text: the King James Version. It is in the public domain, except in the United "
+                "Kingdom, where the Crown has rights in it."
+            )
+        return (
+            f"Text: {package['resource']} of the Python package {package['module']}. Its licence "
+            "decides on what may be done with this model; CLSO does not know it."
+        )
+    if source == "hub":
+        hub = data["hub"]
+        return (
+            f"Text: {hub['name']} ({hub['config'] or 'no configuration'}, revision "
+            f"{hub['revision']}) of the Hugging Face hub. The licence on its page decides on what "
+            "may be done with this model."
+        )
+    return (
+        "Text: files of the person who made the model. Their licence decides on what may be done "
+        "with it; CLSO does not know it."
+    )
+
+
+def _made_by(run: Run) -> str:
+    host, versions = run.manifest.get("host", {}), run.manifest.get("versions", {})
+    made_with = ", ".join(
+        f"{name} {versions[name]}" for name in ("clso", "python", "torch") if name in versions
+    )
+    machine = f"{host.get('processor', 'an unknown processor')}, {host.get('cores', '?')} cores"
+    return (
+        f"```sh\nclso run {CARD_CONFIG}\n```\n\n"
+        f"The file holds the whole configuration of the run {run.run_id}, seed "
+        f"{run.manifest.get('seed')}. It was made with {made_with} on {machine}."
+    )
+
+
+def _limitations(run: Run, name: str, *, is_mixture: bool) -> Iterator[str]:
+    block_size = run.config.get("data", {}).get("block_size")
+    yield (
+        "It continues text in the manner of its training text, and knows nothing else. It was not "
+        "taught to follow instructions, and nothing filters what it says."
+    )
+    if is_mixture:
+        yield f"It sees the last {block_size} tokens."
+        yield "It has counts, not parameters: it runs on the CPU, and cannot be trained further."
+        yield "Its counts are those of its training text, and it can repeat passages of it."
+    else:
+        yield f"Prompt and continuation together have at most {block_size} tokens."
+    if name == "gpt":
+        yield "Its weights are fixed entries of a library; training it further makes another model."
+    yield "The end token also pads. Texts of a batch are padded on the left."
+    yield "The results hold for text like its test split."
