@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from clso.artifacts import read_table, table_from_rows, write_table
+from clso.engine import Engine, Shared
 from clso.errors import ArtifactError, ConfigError
 from clso.library.entry import FamilySettings, LibraryEntry
 from clso.library.registry import FAMILIES
@@ -30,6 +31,8 @@ TOKEN_SLOTS = ("embedding", "readout")
 
 # Separates these random streams from all others of the same seed.
 _STREAM = int.from_bytes(b"libr")
+
+_TASKS_PER_WORKER = 8  # enough that workers end together
 
 
 class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
@@ -158,13 +161,21 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
                     digest.update(part)
         return digest.hexdigest()
 
-    def to_table(self) -> pa.Table:
-        """Return the table `library`, a row per entry."""
-        rows = [
-            {"slot": slot, "index": index, **entry.to_record()}
-            for slot, entries in self.items()
-            for index, entry in enumerate(entries)
-        ]
+    def to_table(self, engine: Engine | None = None) -> pa.Table:
+        """Return the table `library`, a row per entry; an engine may describe the matrices."""
+        places = [(slot, index) for slot, entries in self.items() for index in range(len(entries))]
+        described: dict[tuple[str, int], dict[str, float]] = {}
+        if engine is not None:
+            # neighbours are of one family and take equally long, so they go to different tasks
+            n_tasks = min(len(places), _TASKS_PER_WORKER * engine.n_workers)
+            tasks = [places[start::n_tasks] for start in range(n_tasks)]
+            shared = Shared(f"library {self.fingerprint}", self)
+            for index, descriptions in engine.map(_describe, shared, tasks):
+                described |= dict(zip(tasks[index], descriptions, strict=True))
+        rows = []
+        for slot, index in places:
+            record = self[slot][index].to_record(described.get((slot, index)))
+            rows.append({"slot": slot, "index": index, **record})
         return table_from_rows(rows, "library")
 
     @classmethod
@@ -183,13 +194,13 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
         n_embd = entries["attn_out"][0].shape[0] if entries["attn_out"] else 0
         return cls(n_embd, entries)
 
-    def save(self, path: Path) -> None:
-        """Write the table as Parquet.
+    def save(self, path: Path, engine: Engine | None = None) -> None:
+        """Write the table as Parquet; an engine may describe the matrices.
 
         Raises:
             ArtifactError: the file cannot be written.
         """
-        write_table(path, self.to_table(), "library")
+        write_table(path, self.to_table(engine), "library")
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -199,6 +210,11 @@ class BasisLibrary(Mapping[str, tuple[LibraryEntry, ...]]):
             ArtifactError: the file is missing, damaged or of another version.
         """
         return cls.from_table(read_table(path, "library"))
+
+
+def _describe(library: BasisLibrary, places: Sequence[tuple[str, int]]) -> list[dict[str, float]]:
+    """Describe some entries; a task for an engine."""
+    return [library[slot][index].description for slot, index in places]
 
 
 def _divide(size: int, shares: Sequence[float]) -> list[int]:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from clso.errors import ArtifactError, ConfigError
 from clso.section import Positive, Section, mistakes
+from clso.threads import one_thread
 
 __all__ = [
     "ArrayTypes",
@@ -188,7 +189,8 @@ class LibraryEntry(ABC):
 
     @cached_property
     def _spectrum(self) -> npt.NDArray[np.float64]:
-        return self._singular_values()
+        with one_thread():  # the last digits depend on the number of threads
+            return self._singular_values()
 
     @property
     def stored_bytes(self) -> int:
@@ -211,6 +213,12 @@ class LibraryEntry(ABC):
         """The largest singular value."""
         return float(self._spectrum[0])
 
+    @property
+    def description(self) -> dict[str, float]:
+        """Density, rank and spectral norm: the columns that take long to compute."""
+        names = ("density", "rank", "spectral_norm")
+        return {name: getattr(self, name) for name in names}
+
     def content(self) -> Iterator[bytes]:
         """Yield everything that decides the matrix: family, parameters and arrays."""
         yield f"{self.family} {sorted(self.parameters.items())}".encode()
@@ -218,8 +226,11 @@ class LibraryEntry(ABC):
             yield f"{name} {array.dtype.str} {array.shape}".encode()
             yield array.tobytes()
 
-    def to_record(self) -> dict[str, Any]:
-        """Return the columns of the table `library` except slot and index."""
+    def to_record(self, description: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """Return the columns of the table `library` except slot and index.
+
+        `description` is that of an equal matrix; `None`: it is computed.
+        """
         return {
             "family": self.family,
             "rows": self.shape[0],
@@ -236,9 +247,7 @@ class LibraryEntry(ABC):
             ],
             "stored_bytes": self.stored_bytes,
             "flops": self.flops,
-            "density": self.density,
-            "rank": self.rank,
-            "spectral_norm": self.spectral_norm,
+            **(self.description if description is None else description),
         }
 
     @classmethod

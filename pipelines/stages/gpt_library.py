@@ -32,7 +32,7 @@ def _work(run: RunContext) -> StageOutcome:
             stored.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(stored.home, error) from error
-        library.save(stored.path)
+        library.save(stored.path, run.experiment.engine)
         task.update(1, f"{library.size} entries for each of {len(library)} slots")
     return StageOutcome((stored.path,), key=library.fingerprint)
 

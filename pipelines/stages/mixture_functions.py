@@ -15,6 +15,7 @@ from clso.mixture.costed import FunctionCost
 from clso.mixture.evaluator import SplitColumns
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
+from clso.mixture.parts import FittedLibrary, LibraryInputs
 from clso.mixture.specification import Arrays, fit_functions
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
@@ -46,29 +47,27 @@ def _work(run: RunContext) -> StageOutcome:
             token_texts=experiment.dataset.tokenizer.token_texts,
         )
         task.update(1, ", ".join(maps))
-    functions = fit_functions(
-        names, [train], vocab_size, maps, workspace=home.parent, reporter=run.reporter
+    inputs = LibraryInputs(
+        train,
+        {name: library.searched_blocks(name) for name in _SPLITS},
+        vocab_size,
+        maps,
+        workspace=home.parent,
+        reporter=run.reporter,
     )
+    fitted = FittedLibrary.fit(inputs, names, experiment.engine, f"functions {home.name}")
     try:
         home.mkdir(parents=True, exist_ok=True)
         save_file(maps, home / _CLASSES)
     except OSError as error:
         raise write_error(home, error) from error
-    FunctionCost.save(
-        home / _COSTS,
-        [FunctionCost.of(function, run.config.data.block_size) for function in functions],
-    )
-    key = []
-    for name in _SPLITS:
-        inputs, targets = library.searched_blocks(name)
-        columns = Columns.of(
-            functions, inputs, targets, vocab_size, split=name, reporter=run.reporter
-        )
+    FunctionCost.save(home / _COSTS, fitted.costs)
+    for name, columns in fitted.columns.items():
         columns.save(home / _columns_file(name))
-        key.append(columns.fingerprint)
     files = (_CLASSES, _COSTS, *map(_columns_file, _SPLITS))
     outputs = tuple(home / file for file in files)
-    return StageOutcome(outputs, {"functions": len(names)}, key=digest_of(key))
+    key = digest_of([columns.fingerprint for columns in fitted.columns.values()])
+    return StageOutcome(outputs, {"functions": len(names)}, key=key)
 
 
 _CLASSES = "classes.safetensors"

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from drawn_families import family_settings
+from elsewhere import Elsewhere
 
 from clso.errors import ArtifactError, ConfigError
 from clso.library import SLOTS, BasisLibrary, DenseCache
@@ -86,6 +87,10 @@ def test_table_round_trip_is_exact(tmp_path: Path) -> None:
     assert same(back, library)
     assert back.n_embd == library.n_embd
     assert back.stored_bytes == library.stored_bytes
+
+
+def test_workers_of_an_engine_describe_the_same_matrices() -> None:
+    assert make().to_table(Elsewhere()) == make().to_table()
 
 
 def test_row_order_of_the_table_does_not_matter() -> None:
