@@ -175,7 +175,8 @@ class FittedLibrary:
             split: np.empty((len(names), y.size), dtype=np.float32)
             for split, (_, y) in inputs.blocks.items()
         }
-        families, costs = {}, {}
+        families: dict[str, str] = {}
+        costs: dict[str, FunctionCost] = {}
         reporter = inputs.reporter
         if len(groups) > 1:
             inputs = replace(inputs, reporter=SILENT)
