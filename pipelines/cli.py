@@ -134,12 +134,18 @@ def _compare(
     """Compare runs: results side by side, paired intervals where the test text is the same."""
     from pipelines.inspect import compare_runs, find_run
 
-    stored = {}
-    if len(set(runs)) > 1:
-        stored = {run.path.resolve(): run for run in (find_run(name, out) for name in runs)}
+    if len(runs) < 2:
+        raise ClsoError("compare needs two runs or more", remedy="`clso ls` lists them")
+    stored = {run.path.resolve(): run for run in (find_run(name, out) for name in runs)}
     if len(stored) < 2:
-        same = "".join(f"; {' and '.join(runs)} are {run.run_id}" for run in stored.values())
-        raise ClsoError(f"compare needs two different runs{same}", remedy="`clso ls` lists them")
+        (run,) = stored.values()
+        names = list(dict.fromkeys(runs))
+        are = "is" if len(names) == 1 else "are"
+        raise ClsoError(
+            f"{' and '.join(names)} {are} one run, {run.run_id}, and a run does not differ from "
+            "itself",
+            remedy="name another run beside it; `clso ls` lists them",
+        )
     compare_runs(list(stored.values()), figure)
 
 

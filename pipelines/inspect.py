@@ -10,11 +10,12 @@ from rich.markup import escape
 
 from clso.artifacts import Run, atomic_write_bytes, load_run, load_runs
 from clso.errors import ArtifactError
+from clso.report.differences import comparison_table
 from clso.report.energy import energy_table
 from clso.report.formats import ENERGY, LOSS
 from clso.report.html import ReportSection
 from clso.report.models import Models
-from clso.report.results import comparison_table, result_table
+from clso.report.results import result_table
 from clso.report.runs import RunSet
 from clso.report.style import figure_svg
 from clso.report.table import Column, Table

@@ -238,6 +238,7 @@ class Run:
     results = _Table("clso analyze", "One row per model.")
     comparisons = _Table("clso analyze", "One row per pair of models and unit of the bootstrap.")
     scores = _Table("clso analyze", "One row per model and piece of a scored split.")
+    samples = _Table("clso analyze", "One row per model: a text that it writes.")
     energy = _Table("clso run", "One row per stage and device.")
     rivals = _Table("clso rivals", "One row per evaluation that lowered the loss of a search.")
     ablations = _Table("clso ablate", "One row per search of an ablation.")

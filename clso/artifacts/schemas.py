@@ -154,6 +154,17 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("n_bytes", pa.int64()),
         _always("nll", pa.float64()),
     ],
+    # one row per model: what it writes after the first tokens of validation
+    "samples": [
+        *_RUN,
+        _always("model", pa.string()),
+        _always("prompt", pa.string()),
+        _always("followed_by", pa.string()),
+        _always("text", pa.string()),
+        _always("n_tokens", pa.int32()),
+        _always("temperature", pa.float64()),
+        _always("top_p", pa.float64()),
+    ],
     # one row per stage and device; a reused stage keeps its first joules
     "energy": [
         *_RUN,

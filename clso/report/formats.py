@@ -30,6 +30,7 @@ __all__ = [
     "NumberFormat",
     "counted",
     "format_source",
+    "span",
 ]
 
 NOT_MEASURED: Final = "\u2014"
@@ -69,7 +70,7 @@ class LossFormat:
         """Return both ends of an interval as text."""
         if low is None or high is None:
             return NOT_MEASURED
-        return " to ".join(map(self.signed if signed else self.text, (low, high)))
+        return span(*map(self.signed if signed else self.text, (low, high)))
 
     def difference(self, difference: Difference | None) -> tuple[str, str]:
         """Return a mean difference and its interval as text."""
@@ -77,6 +78,11 @@ class LossFormat:
             return NOT_MEASURED, ""
         interval = self.interval(difference.low, difference.high, signed=True)
         return self.signed(difference.mean), interval
+
+
+def span(low: str, high: str) -> str:
+    """Return the ends of an interval as text that breaks in a narrow column after its `to`."""
+    return f"{low}{_SPACE}to {high}"
 
 
 def counted(number: float, noun: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clso.report.differences import no_interval_reason, turned
 from clso.report.formats import LOSS, PERPLEXITY, RATIO, SHARE, counted
 from clso.report.models import Models
 from clso.statistics.bootstrap import FLOORS
@@ -72,16 +73,7 @@ def _find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> 
     by_unit = {row["unit"]: row for row in comparisons if _pair(row) == (model_a, model_b)}
     for row in comparisons:
         if _pair(row) == (model_b, model_a):
-            low, high = row["ci_low"], row["ci_high"]
-            turned = {
-                **row,
-                "model_a": model_a,
-                "model_b": model_b,
-                "difference": -row["difference"],
-                "ci_low": None if high is None else -high,
-                "ci_high": None if low is None else -low,
-            }
-            by_unit.setdefault(row["unit"], turned)
+            by_unit.setdefault(row["unit"], turned(row))
     with_interval = [row for row in by_unit.values() if row["ci_low"] is not None]
     ranked = sorted(with_interval or by_unit.values(), key=lambda row: row["unit"] != "document")
     return ranked[0] if ranked else None
@@ -128,9 +120,12 @@ class _Words:
         difference = hybrid["test_loss"] - rival["test_loss"]
         row = _find_comparison(self._comparisons, _HYBRID, _RIVAL)
         share = SHARE.text(abs(math.expm1(min(difference, 700.0))))
+        weight = self._models.network_share
+        weighted = "" if weight is None else f" ({SHARE.text(weight)} of the weight)"
         return (
             f"{self.capital(hybrid)}, {self._models.subject(self._models.hybrid_family)} with "
-            f"{self._the(rival)} as one more function, reaches {LOSS.text(hybrid['test_loss'])}. "
+            f"{self._the(rival)} as one more function{weighted}, reaches "
+            f"{LOSS.text(hybrid['test_loss'])}. "
             f"Its perplexity is {share} {'lower' if difference < 0 else 'higher'} than "
             f"{self._the(rival)}'s (difference {LOSS.signed(difference)} nats per token, "
             f"{_interval(row, signed=True)})."
@@ -189,7 +184,8 @@ class _Words:
 def _interval(row: Row | None, *, signed: bool = False) -> str:
     """Say what the interval of a difference is, and whether it contains zero."""
     if row is None or row["ci_low"] is None:
-        return "no interval could be computed for the difference"
+        reason = no_interval_reason([row] if row is not None else [])
+        return reason or "no interval could be computed for the difference"
     low, high = row["ci_low"], row["ci_high"]
     zero = "; it contains zero" * (low <= 0.0 <= high)
     return (

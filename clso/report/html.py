@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from clso.artifacts import Run, RunFolder, atomic_write_bytes
+from clso.artifacts import RunFolder, atomic_write_bytes
 from clso.report.style import figure_svg
 from clso.report.table import Table
 
@@ -54,11 +53,12 @@ class Block:
 
     Attributes:
         kind: `heading`; `missing`, a sentence on what is not there; `steps` and `pairs`, tuples of
-            label and value; `notes`, a list of sentences; `details`, a label and what it hides.
+            label and value; `notes`, a list of sentences; `details`, a label and what it hides;
+            `command`, a line for a shell; `texts`, tuples of title, given words and continuation.
         content: as its kind has it.
     """
 
-    kind: Literal["heading", "missing", "steps", "pairs", "notes", "details"]
+    kind: Literal["heading", "missing", "steps", "pairs", "notes", "details", "command", "texts"]
     content: Any
 
 
@@ -69,24 +69,6 @@ class ReportSection:
     title: str
     blocks: Sequence[str | Table | Picture | Block]
     anchor: str = ""
-
-    @classmethod
-    def of_settings(cls, run: Run, pairs: Sequence[tuple[str, str]] = ()) -> ReportSection:
-        """Return the section on `pairs`, then a run's seed, host, versions and configuration."""
-        manifest = run.manifest
-        versions = ", ".join(
-            f"{name} {version}" for name, version in manifest.get("versions", {}).items()
-        )
-        seed = {"seed": manifest["seed"]} if "seed" in manifest else {}
-        host = {**seed, **manifest.get("host", {}), "versions": versions or "not recorded"}
-        settings = yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
-        return cls(
-            "Settings and machine",
-            [
-                Block("pairs", [*pairs, *((name, str(value)) for name, value in host.items())]),
-                Block("details", ("The whole configuration", settings)),
-            ],
-        )
 
     def write_figures(self, folder: Path) -> None:
         """Write every figure as an SVG file.
@@ -104,7 +86,8 @@ class Page:
     """A whole page; `title` is the browser's.
 
     `over` stands over the headline, `leads` are sentences below it. `facts` are label, value and
-    remark of the figures at the top. `foot` is the last line.
+    remark of the figures at the top. `foot` is the last line. `files` are further texts, by the
+    names that they have beside the page.
     """
 
     title: str
@@ -114,6 +97,7 @@ class Page:
     facts: Sequence[tuple[str, str, str]]
     sections: Sequence[ReportSection]
     foot: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
         """Return the page, with every text escaped."""
@@ -127,12 +111,17 @@ class Page:
         return environment.get_template("page.html.j2").render(page=self)
 
     def write(self, folder: RunFolder) -> Path:
-        """Write `report.html` and `figures/*.svg` into a run's folder and return the page's path.
+        """Write `report.html`, its files and `figures/*.svg` into a run's folder.
+
+        Returns:
+            The page's path.
 
         Raises:
             ArtifactError: the folder cannot be written.
         """
         for section in self.sections:
             section.write_figures(folder.figures)
+        for name, text in self.files.items():
+            atomic_write_bytes(folder.path / name, text.encode())
         atomic_write_bytes(folder.report_path, self.html().encode())
         return folder.report_path

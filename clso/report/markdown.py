@@ -73,6 +73,11 @@ def _parts(block: str | Table | Picture | Block) -> Iterator[str]:
         yield "\n".join(f"- {_escaped(name)}: {_escaped(value)}" for name, value in block.content)
     elif block.kind == "notes":
         yield "\n".join(f"- {_escaped(note)}" for note in block.content)
+    elif block.kind == "command":
+        yield f"```\n{block.content}\n```"
+    elif block.kind == "texts":
+        for title, given, text in block.content:
+            yield f"**{_escaped(title)}**: *{_escaped(given)}* {_escaped(text)}"
     else:
         label, hidden = block.content
         yield f"**{_escaped(label)}**"

@@ -33,17 +33,20 @@ class Models:
     """Order, titles and colors of the models of one or several runs.
 
     Without manifests, only built-in models are known. The hybrid adds AdamW's network to the model
-    of `hybrid_family`.
+    of `hybrid_family`, with the weight `network_share`; `None`: there is no hybrid.
     """
 
     def __init__(self, *manifests: Mapping[str, Any]) -> None:
         self._described: dict[str, Mapping[str, Any]] = {}
         self.hybrid_family = "mixture"
+        self.network_share: float | None = None
         families: dict[str, None] = {}
         for manifest in manifests:
             families |= dict.fromkeys(manifest.get("config", {}).get("families", ()))
             self._described |= manifest.get("models", {})
-            self.hybrid_family = manifest.get("hybrid", {}).get("family", self.hybrid_family)
+            hybrid = manifest.get("hybrid", {})
+            self.hybrid_family = hybrid.get("family", self.hybrid_family)
+            self.network_share = hybrid.get("network_weight", self.network_share)
         # the models of a family have the family's place
         self._order = [
             model

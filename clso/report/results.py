@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from clso.artifacts import Run
+from clso.report.differences import difference_blocks, no_interval_reason
 from clso.report.formats import (
     BYTES,
     COUNT,
     DURATION,
     ENERGY,
     LOSS,
-    NOT_MEASURED,
     PERPLEXITY,
     SHARE,
-    counted,
     format_source,
 )
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import new_figure, styled
-from clso.report.table import Cell, Column, Emphasis, Table
+from clso.report.table import Column, Emphasis, Table
 from clso.statistics.bootstrap import FLOORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison_table", "result_table", "results_section"]
+__all__ = ["result_table", "results_section"]
 
 Row = Mapping[str, Any]
+
+_UNIFORM: Final = "uniform"
+_FAR: Final = 0.25  # of the range of the other losses
 
 
 def results_section(run: Run) -> ReportSection:
@@ -55,32 +57,16 @@ def results_section(run: Run) -> ReportSection:
             table.select(
                 ["model", "test loss", "perplexity", "bits/byte", "validation"],
                 title="Quality",
-                notes=table.notes[:1],
             ),
             table.select(
                 ["model", "train tokens", "energy", "time", "stored"],
                 title="Cost of making each model; a dash means not measured",
-                notes=table.notes[1:],
             ),
             Block("heading", "Differences"),
-            *_differences(run),
+            *difference_blocks(run),
         ],
         "results",
     )
-
-
-def _differences(run: Run) -> list[str | Table | Block]:
-    if not run.has("comparisons"):
-        return [Block("missing", "Not there yet: clso analyze CONFIG makes it.")]
-    table = comparison_table(run)
-    if not table.rows:
-        return [Block("missing", "There are no two models to compare.")]
-    return [
-        "Test loss of the first model minus that of the second, so a negative number favours the "
-        "first. Intervals are paired bootstraps. An interval that contains zero establishes no "
-        "difference.",
-        table,
-    ]
 
 
 def result_table(run: Run) -> Table:
@@ -89,32 +75,26 @@ def result_table(run: Run) -> Table:
     Raises:
         ArtifactError: the run has no results yet.
     """
-    rows = sorted(run.results.to_pylist(), key=lambda row: row["test_loss"])
+    rows = _ranked(run.results)
     models = Models(run.manifest)
-    confidence = run.comparisons["confidence"].to_pylist()[:1] if run.has("comparisons") else []
-    share = "".join(f"{SHARE.text(value)} " for value in confidence)
     sources = {
         format_source(row["energy_source"], row["estimated"])
         for row in rows
         if row["energy_j"] is not None
     }
+    energy_note = f"Energy: {'; '.join(sorted(sources))}." if sources else ""
     table = Table(
         f"Run {run.run_id}",
         [
             "model",
-            "test loss",
+            Column("test loss", note=_loss_note(run)),
             "perplexity",
             "bits/byte",
             Column("validation", optional=1),
             Column("train tokens", optional=2),
-            "energy",
+            Column("energy", note=energy_note),
             "time",
             "stored",
-        ],
-        [
-            f"Test and validation loss in nats per token; below each test loss its {share}interval "
-            "(bootstrap over documents).",
-            *([f"Energy: {'; '.join(sorted(sources))}."] if sources else []),
         ],
     )
     for place, row in enumerate(rows):
@@ -135,63 +115,39 @@ def result_table(run: Run) -> Table:
     return table
 
 
-def comparison_table(run: Run) -> Table:
-    """Return a row per pair of models, in the order of their first rows.
-
-    The verdict is over documents, or over blocks where documents give no interval.
-
-    Raises:
-        ArtifactError: the run has no comparisons yet.
-    """
-    comparisons, models = run.comparisons.to_pylist(), Models(run.manifest)
-    pairs: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in comparisons:
-        pairs.setdefault((row["model_a"], row["model_b"]), {})[row["unit"]] = row
-    confidence = f"{SHARE.text(comparisons[0]['confidence'])} " if comparisons else ""
-    table = Table(
-        "Differences of test losses",
-        ["models", "difference", "over documents", "over blocks"],
-        [f"Nats per token, {confidence}intervals, paired bootstrap."],
-    )
-    for names, units in pairs.items():
-        a, b = (models.title(name) for name in names)
-        rows = [units.get("document"), units.get("block")]
-        table.add(
-            (f"{a} minus {b}", _verdict(a, b, rows)),
-            LOSS.signed(next(iter(units.values()))["difference"]),
-            *map(_interval, rows),
+def _loss_note(run: Run) -> str:
+    """Say what the losses are in, and what their intervals are or why there are none."""
+    comparisons = run.comparisons.to_pylist() if run.has("comparisons") else []
+    if any(low is not None for low in run.results["ci_low"].to_pylist()):
+        share = "".join(f"{SHARE.text(row['confidence'])} " for row in comparisons[:1])
+        return (
+            f"Losses in nats per token; below each test loss its {share}interval (bootstrap over "
+            "documents)."
         )
-    return table
-
-
-def _interval(row: Row | None) -> Cell:
-    if row is None:
-        return NOT_MEASURED
-    units = counted(row["n_units"], row["unit"])
-    return LOSS.interval(row["ci_low"], row["ci_high"], signed=True), units
-
-
-def _verdict(a: str, b: str, rows: Sequence[Row | None]) -> str:
-    for row in rows:
-        if row is None or row["ci_low"] is None:
-            continue
-        basis = "" if row["unit"] == "document" else " (over blocks)"
-        if row["ci_low"] <= 0.0 <= row["ci_high"]:
-            return f"no difference established{basis}"
-        return f"{a if row['difference'] < 0 else b} is better{basis}"
-    return "no interval"
+    reason = no_interval_reason(comparisons) or "there are no intervals over documents"
+    return f"Losses in nats per token; {reason}."
 
 
 @styled
 def _results_figure(results: pa.Table, models: Models) -> Figure | None:
-    """Draw each model's test loss with its interval, the best on top."""
-    # equal losses stand in the order of the table
-    rows = sorted(results.to_pylist(), key=lambda row: row["test_loss"])[::-1]
+    """Draw each model's test loss with its interval, in the order of the result table.
+
+    The uniform floor, far from all others, stands at the edge with an arrow.
+    """
+    rows = _ranked(results)[::-1]
     if not rows:
         return None
     figure, axes = new_figure(0.9 + 0.34 * len(rows), grid="x")
+    far = _far_floor(rows)
     for height, row in enumerate(rows):
         color = models.color(row["model"])
+        text: dict[str, Any] = {"va": "bottom", "fontsize": 8}
+        if row is far:
+            place, units = (1.0, height), axes.get_yaxis_transform()
+            axes.plot(*place, ">", ms=7, color=color, transform=units, clip_on=False)
+            label = f"{LOSS.text(row['test_loss'])}, off the scale"
+            axes.annotate(label, place, (0, 6), units, "offset points", ha="right", **text)
+            continue
         if row["ci_low"] is not None:
             axes.plot([row["ci_low"], row["ci_high"]], [height] * 2, color=color, linewidth=3)
         hollow = row["model"] in FLOORS
@@ -203,11 +159,25 @@ def _results_figure(results: pa.Table, models: Models) -> Figure | None:
             color=color,
             markerfacecolor="white" if hollow else color,
         )
-        text, place = LOSS.text(row["test_loss"]), (row["test_loss"], height)
-        look: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8}
-        axes.annotate(text, place, (0, 6), "data", "offset points", **look)
+        label, place = LOSS.text(row["test_loss"]), (row["test_loss"], height)
+        axes.annotate(label, place, (0, 6), "data", "offset points", ha="center", **text)
     axes.set_yticks(range(len(rows)), [models.title(row["model"]) for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.2)
     axes.margins(x=0.12)
     axes.set_xlabel("test loss, nats per token (further left is better)")
     return figure
+
+
+def _ranked(results: pa.Table) -> list[Row]:
+    """Return the rows by test loss; models with equal losses keep their order."""
+    return sorted(results.to_pylist(), key=lambda row: row["test_loss"])
+
+
+def _far_floor(rows: Sequence[Row]) -> Row | None:
+    """Return the row of the uniform floor if it would squeeze the others together."""
+    losses = [row["test_loss"] for row in rows if row["model"] != _UNIFORM]
+    for row in rows:
+        if row["model"] == _UNIFORM and len(losses) > 1:
+            gap = row["test_loss"] - max(losses)
+            return row if gap > _FAR * (max(losses) - min(losses)) else None
+    return None

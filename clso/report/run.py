@@ -27,7 +27,10 @@ from clso.report.html import Block, Page, ReportSection
 from clso.report.models import Models
 from clso.report.results import results_section
 from clso.report.search import search_sections
+from clso.report.seeds import seeds_section
+from clso.report.settings import CONFIG_FILE, config_yaml, settings_section
 from clso.report.table import Table
+from clso.report.texts import texts_section
 from clso.statistics.search_summary import SearchSummary
 from clso.studies import study_sections
 
@@ -45,6 +48,7 @@ def report_page(run: Run) -> Page:
     results, comparisons = (
         run.table(name).to_pylist() if run.has(name) else [] for name in ("results", "comparisons")
     )
+    seeds = seeds_section(run)
     headline = Headline.of(results, comparisons, Models(run.manifest))
     stages = run.manifest.get("stages", {}).values()
     finished = max((stage["at"] for stage in stages if stage.get("at")), default="")
@@ -57,13 +61,16 @@ def report_page(run: Run) -> Page:
         facts=_facts(run, results),
         sections=[
             results_section(run),
+            *([] if seeds is None else [seeds]),
+            texts_section(run),
             *search_sections(run, results),
             *study_sections(run),
             baseline_section(run),
             energy_section(run, results),
             _data_section(run.manifest.get("dataset", {})),
-            ReportSection.of_settings(run),
+            settings_section(run),
         ],
+        files={CONFIG_FILE: config_yaml(run)},
         foot="Every number comes from the Parquet tables beside this page. Predicted losses are "
         "shown only where they are called predicted. A dash means not measured.",
     )
@@ -72,17 +79,20 @@ def report_page(run: Run) -> Page:
 def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Return the figures at the top: label, value, and what qualifies it."""
     facts, models = [], Models(run.manifest)
-    contender = models.contender(results)
-    rival = next((row for row in results if row["model"] == "adamw"), None)
-    for row in (contender, rival):
-        if row is not None:
-            note = f"perplexity {PERPLEXITY.text(row['perplexity'])}"
-            title = f"{models.title(row['model'])}, test"
-            facts.append((title, LOSS.text(row["test_loss"]), note))
-    if contender is not None:
-        source = format_source(contender["energy_source"], contender["estimated"])
-        title = f"energy, {models.title(contender['model'])}"
-        facts.append((title, ENERGY.text(contender["energy_j"]), source))
+    by_model = {row["model"]: row for row in results}
+    sides = [row for row in (models.contender(results), by_model.get("adamw")) if row is not None]
+    hybrid = by_model.get("hybrid")
+    for row in [*sides, *([] if hybrid is None else [hybrid])]:
+        note = f"perplexity {PERPLEXITY.text(row['perplexity'])}"
+        if row is hybrid and models.network_share is not None:
+            note = f"AdamW's share {SHARE.text(models.network_share)}"
+        title = f"{models.title(row['model'])}, test"
+        facts.append((title, LOSS.text(row["test_loss"]), note))
+    for row in sides:
+        note = format_source(row["energy_source"], row["estimated"])
+        note += "; winning run alone" * (row["model"] == "adamw")
+        title = f"energy, {models.title(row['model'])}"
+        facts.append((title, ENERGY.text(row["energy_j"]), note))
     if run.has("evaluations") and run.evaluations.num_rows:
         families = run.evaluations["family"].unique().to_pylist()
         every = [SearchSummary(run.evaluations, family).counts for family in families]

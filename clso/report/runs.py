@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["RunSet"]
 
 _RIVAL = "adamw"
-# Sections of a configuration that change no loss, and the seed.
-_NAMELESS = ("name", "seed", "runtime")
+# Sections of a configuration that change no loss of a run, and the seed.
+_NAMELESS = ("name", "seed", "runtime", "ablate", "savings", "tune")
 _MARKERS = ("o", "s", "^", "D", "v")
 
 

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clso.artifacts import Run
 from clso.report.formats import COUNT, ENERGY, LOSS, SHARE, counted
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
-from clso.report.style import INK, MUTED, PALETTE, new_figure, styled
+from clso.report.search_figures import convergence_figure, families_figure, predictions_figure
 from clso.statistics.bootstrap import FLOORS
 from clso.statistics.picks import Genes
 from clso.statistics.search_summary import LowestPrediction, SearchSummary, winners_optimism
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 __all__ = ["search_sections"]
 
@@ -34,8 +31,6 @@ Row = Mapping[str, Any]
 
 _BEST_SHARE: Final = 0.1
 _YARDSTICK: Final = "unigram"
-_LOSS: Final = "loss, nats per token"
-_REMARK: Final[Any] = {"fontsize": 8, "color": MUTED}  # in a figure
 _STOPS: Final = {
     "generations": "all generations were run",
     "patience": "the best loss had not improved for as long as search.patience allows",
@@ -67,7 +62,7 @@ def _section(
     start = summary.counts.surrogate_generation
     predictions = Picture(
         f"predictions-{family}",
-        partial(_predictions_figure, summary.pairs(), models.color(family)),
+        partial(predictions_figure, summary.pairs(), models.color(family)),
         "Each point is a model whose loss was first predicted and then evaluated; on the line both "
         "are equal.",
         "No prediction was followed by an evaluation.",
@@ -100,11 +95,12 @@ def _convergence(
         if row["model"] in FLOORS and row["validation_loss"] is not None
     }
     options: dict[str, Any] = {"surrogate_generation": start, "floors": floors}
-    draw = partial(_convergence_figure, generations, family, models, **options)
+    draw = partial(convergence_figure, generations, family, models, **options)
     caption = (
         "Evaluated losses by generation, on the search's fixed batches: the best so far, and mean "
-        "and standard deviation of the generation. Predictions are not shown. A floor (on the "
-        "whole validation split) is shown if it lies near the curves."
+        "and standard deviation of the generation. The axis fits the best curve, so a mean or a "
+        "band far above it is cut off. Predictions are not shown. A floor (on the whole "
+        "validation split) is shown if it lies near."
     )
     missing = "No generation has an evaluated loss."
     return Picture(f"convergence-{family}", draw, caption, missing)
@@ -120,7 +116,7 @@ def _picks(run: Run, summary: SearchSummary, family: str) -> Picture:
         "each other, so a share away from the tick is a hint and not a test."
     )
     missing = "The manifest does not say which families the genes pick from."
-    return Picture(f"families-{family}", partial(_families_figure, picks), caption, missing)
+    return Picture(f"families-{family}", partial(families_figure, picks), caption, missing)
 
 
 def _count_sentence(summary: SearchSummary) -> str:
@@ -255,125 +251,3 @@ def _optimism_sentence(
             "not. That lowers the losses after the search."
         )
     return sentence
-
-
-@styled
-def _convergence_figure(
-    generations: pa.Table,
-    family: str,
-    models: Models,
-    *,
-    surrogate_generation: int | None = None,
-    floors: Mapping[str, float] | None = None,
-) -> Figure | None:
-    """Draw the best and mean evaluated loss by generation, and floors that lie near the curves.
-
-    Predictions filtered from `surrogate_generation` on; `None`: never.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    rows = generations.filter(pc.field("family") == family).sort_by("generation")
-    rows = rows.filter(pc.field("best_loss").is_valid())
-    if rows.num_rows == 0:
-        return None
-    generation, best, mean, std = (
-        rows[name].to_numpy().astype(float)
-        for name in ("generation", "best_loss", "mean_loss", "std_loss")
-    )
-    color = models.color(family)
-    figure, axes = new_figure()
-    axes.fill_between(generation, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
-    axes.plot(generation, mean, color=color, linewidth=1.2, linestyle="--", label="mean ± std")
-    marker = "o" if len(generation) <= 12 else ""
-    axes.step(generation, best, where="post", color=color, marker=marker, ms=4, label="best so far")
-    low, high = axes.get_ylim()
-    # a few broken models make the band so wide that its lower end lies far below every loss
-    low = max(low, best.min() - 0.1 * (high - best.min()))
-    # a distant floor would flatten the curves; the result table has all floors
-    near = {
-        name: loss
-        for name, loss in (floors or {}).items()
-        if low - (high - low) < loss < high + (high - low)
-    }
-    margin = 0.05 * (high - low)
-    axes.set_ylim(
-        min([low, *(loss - margin for loss in near.values())]),
-        max([high, *(loss + 2 * margin for loss in near.values())]),
-    )
-    for name, loss in near.items():
-        axes.axhline(loss, color=models.color(name), linewidth=1.2, linestyle=":")
-        place, units = (0.01, loss), ("axes fraction", "data")
-        text = f"{models.title(name)} floor"
-        axes.annotate(text, place, (0, 2), units, "offset points", **_REMARK)
-    if surrogate_generation is not None:
-        axes.axvline(surrogate_generation, color=MUTED, linewidth=1, linestyle=":")
-        place, units = (surrogate_generation, 1.0), ("data", "axes fraction")
-        text = "surrogate filters from here"
-        axes.annotate(text, place, (0, 3), units, "offset points", **_REMARK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("generation")
-    axes.set_ylabel(_LOSS)
-    axes.legend(loc="upper right")
-    return figure
-
-
-@styled
-def _predictions_figure(pairs: pa.Table, color: str) -> Figure | None:
-    """Draw predicted against evaluated loss of the individuals that have both."""
-    from matplotlib.ticker import MaxNLocator
-
-    if pairs.num_rows == 0:
-        return None
-    predicted, evaluated = (pairs[name].to_numpy() for name in ("predicted_loss", "evaluated_loss"))
-    figure, axes = new_figure(3.2, grid="both")
-    look: dict[str, Any] = {"color": color, "edgecolor": "white", "linewidth": 0.4, "alpha": 0.65}
-    axes.scatter(evaluated, predicted, s=16, **look)
-    low, high = (edge(np.concatenate([predicted, evaluated])) for edge in (np.min, np.max))
-    margin = 0.05 * (high - low) or 0.05
-    axes.plot([low - margin, high + margin], [low - margin, high + margin], color=MUTED, lw=1)
-    place = (0.98, 0.03)
-    axes.annotate("too low: below the line", place, xycoords="axes fraction", ha="right", **_REMARK)
-    axes.set_xlim(low - margin, high + margin)
-    axes.set_ylim(low - margin, high + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(f"evaluated {_LOSS}")
-    axes.set_ylabel("predicted loss")
-    return figure
-
-
-@styled
-def _families_figure(picks: Sequence[Row]) -> Figure | None:
-    """Draw, per gene, the best genomes' shares of families; ticks mark the library's shares."""
-    from matplotlib.ticker import PercentFormatter
-
-    if not picks:
-        return None
-    slots = [(slot, list(group)) for slot, group in groupby(picks, key=lambda pick: pick["slot"])]
-    names = list(dict.fromkeys(pick["entry_family"] for pick in picks))
-    # hatched where the palette begins again
-    looks: dict[str, dict[str, Any]] = {
-        name: {
-            "facecolor": PALETTE[place % len(PALETTE)],
-            "edgecolor": "white",
-            "linewidth": 0,
-            "hatch": "//" if place >= len(PALETTE) else None,
-        }
-        for place, name in enumerate(names)
-    }
-    figure, axes = new_figure(0.9 + 0.28 * len(slots) + 0.1 * (len(names) + 1), grid="x")
-    for name in names:  # for the legend, since a gene may lack some families
-        axes.barh(0, 0, label=name.replace("_", " "), **looks[name])
-    for height, (_, group) in enumerate(reversed(slots)):
-        left = chance = 0.0
-        for pick in group:
-            look = looks[pick["entry_family"]]
-            axes.barh(height, pick["picked"], left=left, height=0.62, **look)
-            left, chance = left + pick["picked"], chance + pick["chance"]
-            if chance < 1.0 - 1e-9:
-                axes.plot([chance] * 2, [height - 0.42, height + 0.42], color=INK, linewidth=1.5)
-    axes.set_yticks(range(len(slots)), [slot for slot, _ in reversed(slots)])
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("share of the best genomes (black ticks: chance)")
-    figure.legend(loc="outside upper center", ncols=min(len(names), 2))
-    return figure

@@ -23,11 +23,13 @@ class Column:
         header: may be empty.
         text: words, aligned to the left and free to wrap; otherwise a number, aligned to the right.
         optional: a narrow terminal leaves the column out, the highest number first; 0: never.
+        note: what a reader has to know about the column, for the caption; it goes with the column.
     """
 
     header: str
     text: bool = False
     optional: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,13 @@ class Table:
             Column(column, text=place == 0) if isinstance(column, str) else column
             for place, column in enumerate(columns)
         ]
-        self.notes = notes
+        self._notes = notes
         self.rows: list[Row] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know: of the table, then of its columns."""
+        return [*self._notes, *(column.note for column in self.columns if column.note)]
 
     def add(self, *cells: Cell, emphasis: Emphasis = "") -> None:
         """Append a row.
@@ -81,10 +88,16 @@ class Table:
             if row.emphasis != "group"
         ]
 
+    def split(self, place: int) -> tuple[Table, Table]:
+        """Return two tables of these columns: the rows before a place, and those from it on."""
+        first, rest = (Table(self.title, self.columns, self._notes) for _ in range(2))
+        first.rows, rest.rows = self.rows[:place], self.rows[place:]
+        return first, rest
+
     def select(
         self, headers: Iterable[str], title: str | None = None, notes: Sequence[str] | None = None
     ) -> Table:
-        """Return the table with these columns alone, in their own order.
+        """Return the table with these columns and their notes alone, in their own order.
 
         `None` as title or notes: the table's own.
         """
@@ -93,7 +106,7 @@ class Table:
         selected = Table(
             self.title if title is None else title,
             [self.columns[place] for place in kept],
-            self.notes if notes is None else notes,
+            self._notes if notes is None else notes,
         )
         selected.rows = [
             row

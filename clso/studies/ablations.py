@@ -230,12 +230,21 @@ class Selections:
         """Return which families of the library the finalists picked, gene by gene."""
         table = Table(
             f"Families of the library that the {title}'s finalists picked",
-            ["family", "picked", "chance", "", Column("similarity", optional=1)],
+            [
+                "family",
+                "picked",
+                "chance",
+                "",
+                Column(
+                    "similarity",
+                    optional=1,
+                    note="Similarity: mean absolute cosine between entries that two seeds picked / "
+                    "between any two entries.",
+                ),
+            ],
             [
                 f"Share of genes, mean over seeds; below it the {SHARE.text(CONFIDENCE)} interval "
                 "(exact binomial for one gene, t for several), in which a seed counts once.",
-                "Similarity: mean absolute cosine between entries that two seeds picked / between "
-                "any two entries.",
             ],
         )
         for slot, group in groupby(self.rows, key=lambda row: row["slot"]):

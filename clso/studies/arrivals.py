@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from clso.report.formats import SHARE
+from clso.report.formats import SHARE, span
 from clso.statistics.paired import CONFIDENCE, FloatArray
 from clso.statistics.survival import Times
 
@@ -142,4 +142,4 @@ class Share:
             SHARE.text(value) if math.isfinite(value) else "never"
             for value in (self.ratio, self.low, self.high)
         )
-        return ratio, f"{low} to {high}"
+        return ratio, span(low, high)

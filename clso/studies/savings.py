@@ -9,7 +9,7 @@ may end when it reaches the floor.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -172,18 +172,16 @@ class Savings:
         """Say what the arm with the fewest evaluations needs, beside the write-up's claims."""
         if len(self.arms) < 2:
             return "There is no arm to compare with the reference."
-        best = min(self.arms[1:], key=lambda arm: (arm.share.ratio, arm.restricted_mean))
+        best = min(self.arms[1:], key=_evaluations)
         if not math.isfinite(best.share.ratio):
             return (
                 f"No arm reaches the target, the final loss of {self._reference}, in most seeds "
                 "within as many evaluations."
             )
-        share, interval = best.share.cell()
-        sentences = [
-            f"To reach the target, the final loss of {self._reference}, {best.title} takes {share} "
-            f"of the evaluations ({SHARE.text(CONFIDENCE)} interval {interval}; {best.reached} "
-            f"seeds reach it); the write-up says {SHARE.text(_WRITE_UP_SHARE)}."
-        ]
+        tied = [arm for arm in self.arms[1:] if _evaluations(arm) == _evaluations(best)]
+        sentences = [self._evaluations_sentence(best, tied)]
+        if len(tied) > 1:
+            return sentences[0]
         if len(self.arms) > 2:
             sentences.append(
                 f"It was picked as the lowest of {len(self.arms) - 1} arms, which flatters it: "
@@ -202,6 +200,25 @@ class Savings:
             )
         return " ".join(sentences)
 
+    def _evaluations_sentence(self, best: Saving, tied: Sequence[Saving]) -> str:
+        """Say how many evaluations the best arm needs, or the arms that need equally few."""
+        share, interval = best.share.cell()
+        interval = f"{SHARE.text(CONFIDENCE)} interval {interval}"
+        start = f"To reach the target, the final loss of {self._reference}, "
+        if len(tied) > 1:
+            *others, last = (arm.title for arm in tied)
+            told = (
+                f"{', '.join(others)} and {last} take equally few evaluations, {share} of those of "
+                f"{self._reference} each, so none of them is the best"
+            )
+        else:
+            told = (
+                f"{best.title} takes {share} of the evaluations ({interval}; {best.reached} seeds "
+                "reach it)"
+            )
+        equal = f"; that is no fewer than {self._reference} takes" * (best.share.ratio >= 1)
+        return f"{start}{told}{equal}; the write-up says {SHARE.text(_WRITE_UP_SHARE)}."
+
     def table(self, title: str, target: float) -> Table:
         """Return a row per arm; the reference comes first."""
         table = Table(
@@ -212,20 +229,23 @@ class Savings:
                 "median",
                 "share",
                 "joules",
-                Column("mean", optional=1),
+                Column("mean", optional=1, note="Mean: evaluations restricted to the budget."),
                 "p",
                 "loss",
-                Column("predictions", optional=2),
+                Column(
+                    "predictions",
+                    optional=2,
+                    note="Predictions: how many take the joules of one evaluation; below, the "
+                    "joules of one evaluation and of one prediction.",
+                ),
             ],
             [
                 f"Target: the median final loss of {self._reference}. Reached: searches that reach "
                 "it. Median: evaluations to the target (Kaplan-Meier). Share and joules: "
                 f"evaluations and joules as shares of the reference's, with "
                 f"{SHARE.text(CONFIDENCE)} bootstrap intervals over seeds.",
-                "Mean: evaluations restricted to the budget. p: log-rank test with Holm's "
-                "correction. Loss: arm minus reference at the end of the budget, where all "
-                "searches went on to it. Predictions: how many take the joules of one evaluation; "
-                "below, the joules of one evaluation and of one prediction.",
+                "p: log-rank test with Holm's correction. Loss: arm minus reference at the end of "
+                "the budget, where all searches went on to it.",
             ],
         )
         for arm in self.arms:
@@ -345,6 +365,11 @@ class Savings:
             ],
             f"savings-{family}",
         )
+
+
+def _evaluations(arm: Saving) -> tuple[float, float]:
+    """Return what arms are ranked by; arms with equal values tie."""
+    return arm.share.ratio, arm.restricted_mean
 
 
 def _count(evaluations: float) -> str:

@@ -21,6 +21,7 @@ from clso.artifacts import Run
 from clso.errors import ArtifactError
 from clso.report.formats import ENERGY, FINE_LOSS, NOT_MEASURED, SHARE, counted
 from clso.report.html import Block, Page, Picture, ReportSection
+from clso.report.settings import CONFIG_FILE, config_yaml, settings_section
 from clso.report.table import Column, Table
 from clso.statistics.paired import CONFIDENCE, Difference
 
@@ -33,7 +34,8 @@ FIGURES: Final = {
     "a low loss (PED-ANOVA).",
     "importances-energy_j": "Importance of each hyperparameter for few joules (PED-ANOVA).",
     "slice": "Loss by the hyperparameters that matter most; later trials are darker.",
-    "parallel": "Each line is a trial: its loss, then its hyperparameters; the darker, the better.",
+    "parallel": "Each line is a trial: its loss, then its values of the hyperparameters that every "
+    "trial has, the most important first.",
     "rank": "The two most important hyperparameters that every trial has, coloured by rank.",
 }
 """The figures of a study in their order on the page, with their captions."""
@@ -185,10 +187,12 @@ class TuningReport:
             if budget["evaluations"] is not None
             else ENERGY.text(budget["energy_j"])
         )
+        n_seeds = len(self._note["seeds"])
+        per_seed = "" if n_seeds == 1 else f" for each of {counted(n_seeds, 'seed')}"
         return (
-            f"{counted(len(states), 'trial')} ({counts}). A trial is a search of {spent} "
-            f"for each of {counted(len(self._note['seeds']), 'seed')}. The searches read the first "
-            "half of the validation blocks; the second half judges the trials."
+            f"{counted(len(states), 'trial')} ({counts}). A trial is "
+            f"{'one' if n_seeds == 1 else 'a'} search of {spent}{per_seed}. The searches read the "
+            "first half of the validation blocks; the second half judges the trials."
         )
 
     def page(self) -> Page:
@@ -203,6 +207,7 @@ class TuningReport:
             Picture(name, partial(path.read_text, encoding="utf-8"), caption)
             for name, caption in FIGURES.items()
             if (path := run.folder.figures / f"{name}.svg").exists()
+            and (self._anything_changed or not name.startswith("importances"))
         ]
         pairs = [("storage", note["storage"]), ("pruner", note["pruner"])]
         verdict = "no check" if self.check is None else self.check.title()
@@ -215,11 +220,18 @@ class TuningReport:
             sections=[
                 *self.sections(),
                 ReportSection("The study", [*pictures, Block("details", ("All trials", trials))]),
-                ReportSection.of_settings(run, pairs),
+                settings_section(run, "tune", pairs, options=self._options()),
             ],
             foot="Every number comes from the Parquet tables beside this page. A dash means not "
             "measured.",
+            files={CONFIG_FILE: config_yaml(run)},
         )
+
+    def _options(self) -> list[str]:
+        """Return what the command said besides the configuration."""
+        trials = sum(row["retry_of"] is None for row in self._trials)
+        asked = (self._run.config.get("tune") or {}).get("trials")
+        return [] if trials == asked else ["--trials", str(trials)]
 
     def _settings_table(self) -> Table:
         """Return what was tuned, the hyperparameter that mattered most for the loss first."""
@@ -231,25 +243,51 @@ class TuningReport:
         }
         table = Table(
             "",
-            ["hyperparameter", "tuned", "default", "in common", "variance"],
             [
-                "A dash: no effect with these settings, or not computed. In common: importance by "
-                "PED-ANOVA, what the best tenth of the trials, or the best five, have in common. "
-                "Variance: importance by fANOVA, for hyperparameters that every trial has. Both "
-                "are shares of one, from the complete trials alone."
+                "hyperparameter",
+                Column("tuned", text=True),
+                Column("default", text=True),
+                Column(
+                    "in common",
+                    note="In common: importance by PED-ANOVA, what the best tenth of the trials, "
+                    "or the best five, have in common.",
+                ),
+                Column(
+                    "variance",
+                    note="Variance: importance by fANOVA, for hyperparameters that every trial "
+                    "has. Importances are shares of one, from the complete trials alone; a value "
+                    "that stayed the default's has none.",
+                ),
             ],
+            ["A dash: no effect with these settings, or not computed."],
         )
         for name in sorted(
             note["default"], key=lambda name: -importances.get(("ped_anova", name), -1.0)
         ):
+            shares = (
+                importances.get((evaluator, name)) if self._changed(name) else None
+                for evaluator in ("ped_anova", "fanova")
+            )
             table.add(
                 name,
                 _value(note["tuned"].get(name)),
                 _value(note["default"][name]),
-                _importance(importances.get(("ped_anova", name))),
-                _importance(importances.get(("fanova", name))),
+                *map(_importance, shares),
             )
-        return table
+        if self._anything_changed:
+            return table
+        return table.select(
+            ["hyperparameter", "tuned", "default"], notes=["The best trial is the default itself."]
+        )
+
+    def _changed(self, name: str) -> bool:
+        """Return whether the best trial has another value of a hyperparameter than the default."""
+        tuned = self._note["tuned"]
+        return name in tuned and tuned[name] != self._note["default"][name]
+
+    @property
+    def _anything_changed(self) -> bool:
+        return any(map(self._changed, self._note["default"]))
 
     def _check_table(self) -> Table:
         """Return both arms seed by seed, and their means."""

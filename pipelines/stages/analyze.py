@@ -1,4 +1,7 @@
-"""The analysis: each model scores test once; everything else follows from the stored scores."""
+"""The analysis: each model scores test once; all results follow from the stored scores.
+
+Each model also writes a sample of text, which the report shows and no number reads.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from clso.statistics.scores import score_split
 from clso.statistics.search_summary import winners_optimism
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
+from pipelines.samples import TextSampler
 from pipelines.stage import ModelAndCost, Stage
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze_stage"]
 
-_TABLES = ("scores", "results", "comparisons")
+_TABLES = ("scores", "results", "comparisons", "samples")
 
 
 def analyze_stage(families: Sequence[AnyFamily], before: Sequence[Stage]) -> Stage:
@@ -53,14 +57,17 @@ def _clear(folder: RunFolder) -> None:
 def _work(
     titles: Mapping[str, Mapping[str, str]], before: Sequence[Stage], run: RunContext
 ) -> StageOutcome:
-    """Score every model, then write results and comparisons."""
+    """Score and sample every model, then write results and comparisons."""
     budget = run.experiment.budget
     n_tokens = budget["train"].n_tokens + budget["tune"].n_tokens
     costs: dict[str, ModelCost] = {}
+    sampler = TextSampler(run.experiment.dataset, run.config.data.block_size, run.config.seed)
     for model, measurement in _models(run, before):
         _score(run, model)
+        _sample(run, model, sampler)
         costs[model.name] = _cost(model, n_tokens, measurement)
     scores = run.folder.compact("scores")
+    run.folder.compact("samples")
     config = run.config
     # Pairs of floors, and pairs with the uniform model, decide nothing.
     pairs = [
@@ -121,6 +128,17 @@ def _score(run: RunContext, model: LanguageModel) -> None:
             reporter=run.reporter,
         )
         write_table(parts.path(part), scores, "scores")
+
+
+def _sample(run: RunContext, model: LanguageModel, sampler: TextSampler) -> None:
+    """Let a model write its sample of text unless that is stored."""
+    parts = run.folder.parts("samples", model.name)
+    if run.folder.table("samples").exists() or parts.paths():
+        return
+    with run.reporter.task(f"text of {model.name}", total=1) as task:
+        row = {"run_id": run.run_id, "seed": run.config.seed, **sampler.columns(model)}
+        parts.write(0, [row])
+        task.update(1)
 
 
 def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelCost:

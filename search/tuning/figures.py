@@ -1,4 +1,4 @@
-"""Optuna's own plots of a study, drawn in the reports' style.
+"""Optuna's own plots of a study, drawn in the reports' style, and the lines of `parallel`.
 
 Optuna draws with matplotlib's style sheet `ggplot`; here the reports' style takes its place.
 """
@@ -15,11 +15,13 @@ import numpy as np
 import optuna
 from matplotlib import pyplot as plt
 from matplotlib import style
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 from optuna.visualization import matplotlib as plots
 
 from clso.report.style import INK, STYLE
+from search.tuning.parallel import parallel_figure
 from search.tuning.results import SingleObjective
 from search.tuning.settings import Objective
 from search.tuning.storage import quiet_optuna
@@ -29,6 +31,15 @@ __all__ = ["study_figures"]
 _LABELS: dict[Objective, str] = {"loss": "loss, nats per token", "energy_j": "joules of a search"}
 _WIDTH = 4.8
 _SLICED, _PARALLEL = 3, 5  # more do not fit a page's width
+_FEW = 3  # ticks
+# Optuna's words, and ours
+_OURS = {
+    "Trial": "trial",
+    "Best Value": "lowest so far",
+    "Best Trial": "on the front",
+    "Infeasible Trial": "not allowed",
+    "Feasible Trial": "one trial",
+}
 
 
 def study_figures(
@@ -54,13 +65,21 @@ def study_figures(
         for single in singles:
             if single.importances(single.ped_anova):
                 name = "importances" if single.objective == "loss" else "importances-energy_j"
-                bars = plots.plot_param_importances(
-                    single.study,
-                    evaluator=single.ped_anova,
-                    target_name=_LABELS[single.objective],
-                )
-                figures[name] = _figure(bars, height=1.0 + 0.24 * len(ranked))
+                figures[name] = _importances_figure(single, len(ranked))
         return figures | _dimension_figures(losses, ranked)
+
+
+def _importances_figure(single: SingleObjective, n_dimensions: int) -> Figure:
+    bars = plots.plot_param_importances(
+        single.study, evaluator=single.ped_anova, target_name=_LABELS[single.objective]
+    )
+    figure = _figure(bars, height=1.0 + 0.24 * n_dimensions)
+    (axes,) = figure.axes
+    axes.set_xlim(right=1.15 * axes.get_xlim()[1])  # room for the number of the longest bar
+    axes.set_xlabel("importance, shares of one")
+    axes.set_ylabel("")
+    axes.grid(False, axis="y")
+    return figure
 
 
 def _dimension_figures(losses: optuna.Study, ranked: Sequence[str]) -> dict[str, Figure]:
@@ -71,13 +90,11 @@ def _dimension_figures(losses: optuna.Study, ranked: Sequence[str]) -> dict[str,
     for axes in figures["slice"].axes:
         # side by side, the names need two lines
         axes.set_xlabel(axes.get_xlabel().replace(".", ".\n"))
+        _few_ticks(axes.xaxis)
     # these plots need dimensions that every trial has
     common = [name for name in ranked if all(name in trial.params for trial in losses.trials)]
     if len(common) > 1:
-        lines = plots.plot_parallel_coordinate(losses, params=common[:_PARALLEL], target_name=label)
-        figures["parallel"] = _figure(lines, height=3.6)
-        for axes in figures["parallel"].axes:
-            axes.grid(False)
+        figures["parallel"] = parallel_figure(losses.trials, common[:_PARALLEL], label)
         ranks = plots.plot_rank(losses, params=common[:2], target_name=label)
         figures["rank"] = _figure(ranks, height=3.4)
     return figures
@@ -99,8 +116,10 @@ def _figure(plotted: Any, *, height: float = 3.2) -> Figure:  # noqa: ANN401 - a
     for axes in figure.axes:
         axes.set_title("", loc="left")
         axes.set_title("")
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, which="both")
         axes.set_axisbelow(True)
+        axes.set_xlabel(_OURS.get(axes.get_xlabel(), axes.get_xlabel()))
+        axes.set_ylabel(_OURS.get(axes.get_ylabel(), axes.get_ylabel()))
         for axis in (axes.xaxis, axes.yaxis):
             axis.label.set_color(INK)
             if axis.get_scale() == "log":
@@ -109,9 +128,21 @@ def _figure(plotted: Any, *, height: float = 3.2) -> Figure:  # noqa: ANN401 - a
                 axis.set_minor_formatter(NullFormatter())
         legend = axes.get_legend()
         if legend is not None:
-            # beside the plot it takes a third of the width; with one kind it is not needed
-            kinds = len(legend.get_texts())
+            # beside the plot it takes a third of the width, in it it hides points
             legend.remove()
-            if kinds > 1:
-                axes.legend(loc="best")
+            handles, labels = axes.get_legend_handles_labels()
+            names = [_OURS.get(text, "one trial") for text in labels]
+            if len(names) > 1:
+                figure.legend(handles, names, loc="outside upper right", ncols=2, numpoints=1)
     return figure
+
+
+def _few_ticks(axis: Axis) -> None:
+    """Leave at most three ticks, so that their labels fit into a third of the width."""
+    if axis.get_scale() == "linear" and not isinstance(axis.get_major_locator(), FixedLocator):
+        axis.set_major_locator(MaxNLocator(3))
+        return
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
+    if axis.get_scale() == "log" and len(ticks) > _FEW:
+        axis.set_major_locator(FixedLocator([ticks[0], ticks[len(ticks) // 2], ticks[-1]]))

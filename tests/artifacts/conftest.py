@@ -85,7 +85,7 @@ def fill(folder: RunFolder, run_id: str) -> None:
                 "test_tokens": 100,
                 "stored_bytes": 10,
             }
-            for model, loss in (("uniform", 9.0), ("gpt", 6.5))
+            for model, loss in (("uniform", 9.0), ("gpt", 6.5), ("adamw", 6.7))
         ],
     )
     folder.write_rows(
@@ -118,7 +118,8 @@ def fill(folder: RunFolder, run_id: str) -> None:
             for document in range(2)
         ],
     )
-    folder.write_manifest({"run_id": run_id, "config": {"seed": 1}})
+    config = {"seed": 1, "data": {"train_tokens": 1000}}
+    folder.write_manifest({"run_id": run_id, "config": config})
 
 
 @pytest.fixture

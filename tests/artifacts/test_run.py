@@ -45,7 +45,7 @@ def test_a_search_without_rows_is_an_empty_table(run: Run) -> None:
 
 def test_manifest_gives_config_and_name(run: Run) -> None:
     assert run.run_id == "quick-0001"
-    assert run.config == {"seed": 1}
+    assert run.config == {"seed": 1, "data": {"train_tokens": 1000}}
     assert run.manifest["schema_version"] == 1
 
 

@@ -161,7 +161,8 @@ def test_an_output_folder_that_is_a_file_is_told(
         (["show", "nothing"], "there is no run 'nothing'"),
         (["show", "latest"], "there is no run in"),
         (["report", "nothing"], "there is no run 'nothing'"),
-        (["compare", "nothing", "nothing"], "compare needs two different runs"),
+        (["compare", "nothing", "nothing"], "there is no run 'nothing'"),
+        (["compare", "nothing"], "compare needs two runs or more"),
         (["ls"], "there is no run in"),
         (["show", ""], "there is no run ''"),
         (["export", "nothing", "--to", "x"], "there is no run 'nothing'"),
@@ -196,7 +197,7 @@ def test_one_run_by_two_names_is_not_compared(
 ) -> None:
     told = clso("compare", "smoke", smoke.run_id, "--out", str(out))
     assert told.status == 2
-    assert f"two different runs; smoke and {smoke.run_id} are {smoke.run_id}" in told.error
+    assert f"smoke and {smoke.run_id} are one run, {smoke.run_id}, and a run does not" in told.error
 
 
 def test_show_ls_compare_export_and_report_tell_what_is_there(

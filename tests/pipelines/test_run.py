@@ -1,5 +1,6 @@
 """The whole road in its smallest form."""
 
+import html
 import math
 import re
 import shutil
@@ -18,6 +19,7 @@ from clso.artifacts import Run, load_run, remove, write_table
 from clso.data import Dataset
 from clso.errors import DataError
 from clso.progress import SILENT
+from clso.report.run import report_page
 from pipelines.cli import app
 from pipelines.config import load_config
 from pipelines.console import _Lines
@@ -37,6 +39,33 @@ def test_every_stage_is_done_and_every_table_readable(smoke: Run) -> None:
     for name in ("evaluations", "generations", "baseline", "comparisons", "scores", "energy"):
         assert smoke.table(name).num_rows > 0, name
     assert not (smoke.path / "parts").exists() or not any((smoke.path / "parts").rglob("*.parquet"))
+
+
+def test_every_model_writes_a_text_after_the_same_words(smoke: Run) -> None:
+    rows = smoke.samples.to_pylist()
+    assert {row["model"] for row in rows} == set(smoke.results["model"].to_pylist())
+    assert len({(row["prompt"], row["followed_by"]) for row in rows}) == 1
+    assert len({row["text"] for row in rows}) == len(rows)
+    validation = dataset_of(smoke).splits["validation"].blocks(slice(0, 2))[0].ravel()
+    tokenizer = dataset_of(smoke).tokenizer
+    text = b"".join(tokenizer.token_texts[token] for token in validation).decode(errors="replace")
+    assert text.startswith(rows[0]["prompt"] + rows[0]["followed_by"][:20])
+    for row in rows:
+        assert 0 < row["n_tokens"] <= 48
+        assert row["text"]
+
+
+def test_the_report_stands_without_the_models(smoke: Run, tmp_path: Path) -> None:
+    copy = tmp_path / smoke.run_id
+    shutil.copytree(smoke.path, copy, ignore=shutil.ignore_patterns("models", "state"))
+    text = report_page(load_run(copy)).html()
+    assert "What the models write" in text
+    assert html.escape(smoke.samples["text"][0].as_py().split()[0], quote=False) in text
+
+
+def test_the_configuration_beside_the_report_makes_the_same_run(smoke: Run) -> None:
+    config = load_config(smoke.path / "config.yaml")
+    assert config.run_id(config.recipe.fingerprint) == smoke.run_id
 
 
 def test_the_results_follow_from_the_stored_scores(smoke: Run) -> None:

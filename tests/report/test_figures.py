@@ -1,9 +1,12 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from itertools import pairwise
 
 import matplotlib as mpl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from clso.artifacts import Run, table_from_rows
@@ -11,25 +14,30 @@ from clso.report.baseline import _baseline_figure, _trials_table
 from clso.report.energy import _energy_figure
 from clso.report.models import Models
 from clso.report.results import _results_figure
-from clso.report.search import _convergence_figure, _families_figure, _predictions_figure
+from clso.report.search_figures import (
+    _spread,
+    convergence_figure,
+    families_figure,
+    predictions_figure,
+)
 from clso.report.style import figure_svg
 from clso.statistics.picks import Genes
 from clso.statistics.search_summary import SearchSummary
 
 DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
     "results": lambda run: _results_figure(run.results, Models()),
-    "convergence": lambda run: _convergence_figure(
+    "convergence": lambda run: convergence_figure(
         run.generations,
         "gpt",
         Models(),
         surrogate_generation=5,
         floors={"unigram": 6.6, "uniform": 9.0},
     ),
-    "predictions": lambda run: _predictions_figure(
+    "predictions": lambda run: predictions_figure(
         SearchSummary(run.evaluations, "gpt").pairs(), "blue"
     ),
     "energy": lambda run: _energy_figure(run.energy),
-    "families": lambda run: _families_figure(
+    "families": lambda run: families_figure(
         Genes(run.manifest["genes"]["gpt"]).picks(
             SearchSummary(run.evaluations, "gpt").best(0.1)["genome"].to_pylist()
         )
@@ -39,10 +47,10 @@ DRAWINGS: dict[str, Callable[[Run], Figure | None]] = {
 
 EMPTY: dict[str, Callable[[], Figure | None]] = {
     "results": lambda: _results_figure(table_from_rows([], "results"), Models()),
-    "convergence": lambda: _convergence_figure(table_from_rows([], "generations"), "gpt", Models()),
-    "predictions": lambda: _predictions_figure(table_from_rows([], "evaluations"), "blue"),
+    "convergence": lambda: convergence_figure(table_from_rows([], "generations"), "gpt", Models()),
+    "predictions": lambda: predictions_figure(table_from_rows([], "evaluations"), "blue"),
     "energy": lambda: _energy_figure(table_from_rows([], "energy")),
-    "families": lambda: _families_figure([]),
+    "families": lambda: families_figure([]),
     "baseline": lambda: _baseline_figure(table_from_rows([], "baseline"), "red"),
 }
 
@@ -117,8 +125,8 @@ def test_generations_without_any_loss_are_left_out(run: Run) -> None:
     rows = run.generations.to_pylist()
     rows[0] |= {"best_loss": None, "mean_loss": None, "std_loss": None}
     table = table_from_rows(rows, "generations")
-    assert _convergence_figure(table, "gpt", Models()) is not None
-    assert _convergence_figure(table.slice(0, 1), "gpt", Models()) is None
+    assert convergence_figure(table, "gpt", Models()) is not None
+    assert convergence_figure(table.slice(0, 1), "gpt", Models()) is None
 
 
 def test_a_stage_that_was_not_measured_says_so(run: Run) -> None:
@@ -160,7 +168,7 @@ def test_every_picked_family_is_in_the_legend_though_no_gene_has_all() -> None:
         {"slot": "lower", "entry_family": "low_rank", "picked": 0.5, "chance": 0.5},
         {"slot": "lower", "entry_family": "circulant", "picked": 0.5, "chance": 0.5},
     ]
-    figure = _families_figure(picks)
+    figure = families_figure(picks)
     assert figure is not None
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
@@ -175,12 +183,60 @@ def test_models_with_equal_losses_stand_in_the_order_of_the_table(run: Run) -> N
     assert titles[::-1] == [Models().title(row["model"]) for row in rows]
 
 
-@pytest.mark.parametrize("floor", [5.0, 6.6, 7.5, 12.0, 100.0])
+@pytest.mark.parametrize("floor", [6.3, 6.6, 7.5, 12.0])
 def test_a_floor_near_the_curves_lies_inside_the_axes(floor: float, run: Run) -> None:
-    figure = _convergence_figure(run.generations, "gpt", Models(), floors={"unigram": floor})
+    figure = convergence_figure(run.generations, "gpt", Models(), floors={"unigram": floor})
     assert figure is not None
     (axes,) = figure.axes
     low, high = axes.get_ylim()
-    drawn = [text.xy[1] for text in axes.texts if text.get_text().endswith("floor")]
-    assert all(low < loss < high for loss in drawn)
+    named = [text for text in axes.texts if text.get_text().startswith("unigram floor")]
+    assert len(named) == (low < floor < high)
     assert figure_svg(figure, "convergence", "floors").startswith("<svg")
+
+
+def test_broken_models_do_not_flatten_the_best_curve(run: Run) -> None:
+    rows = run.generations.to_pylist()
+    for row in rows[:3]:
+        row |= {"mean_loss": 20.0, "std_loss": 20.0}
+    best = [row["best_loss"] for row in rows]
+    figure = convergence_figure(table_from_rows(rows, "generations"), "gpt", Models())
+    assert figure is not None
+    low, high = figure.axes[0].get_ylim()
+    assert low < min(best) < max(best) < high
+    assert high - low < 4 * (max(best) - min(best))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(-0.1, 1.1), max_size=5).map(sorted))
+def test_labels_of_floors_do_not_collide(heights: list[float]) -> None:
+    spread = _spread(heights, 0.16)
+    assert len(spread) == len(heights)
+    assert all(b - a > 0.16 - 1e-9 for a, b in pairwise(spread))
+    assert max(spread, default=0.0) <= 1.0
+
+
+def test_the_uniform_floor_does_not_squeeze_the_others(run: Run) -> None:
+    losses = {row["model"]: row["test_loss"] for row in run.results.to_pylist()}
+    figure = _results_figure(run.results, Models())
+    assert figure is not None
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    inside = [loss for model, loss in losses.items() if model != "uniform"]
+    assert low < min(inside) < max(inside) < high < losses["uniform"]
+    assert f"{losses['uniform']:.3f}, off the scale" in [text.get_text() for text in axes.texts]
+
+
+def test_every_color_of_the_picked_families_has_a_name() -> None:
+    names = [f"family_{letter}" for letter in "abcdefghijklmnop"]
+    picks = [
+        {"slot": slot, "entry_family": name, "picked": 1 / 16, "chance": 1 / 16}
+        for slot in ("upper", "lower")
+        for name in names
+    ]
+    figure = families_figure(picks)
+    assert figure is not None
+    (legend,) = figure.legends
+    handles = [(patch.get_facecolor(), patch.get_hatch()) for patch in legend.get_patches()]
+    assert len(set(handles)) == len(names)
+    drawn = {(patch.get_facecolor(), patch.get_hatch()) for patch in figure.axes[0].patches}
+    assert drawn == set(handles)

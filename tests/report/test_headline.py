@@ -31,6 +31,10 @@ def comparison(
     }
 
 
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
 FLOORS = [result("uniform", 9.0), result("unigram", 6.6), result("bigram", 5.7)]
 
 
@@ -52,7 +56,7 @@ def test_the_baseline_wins_where_it_wins() -> None:
     )
     assert headline.title.startswith("AdamW GPT-2 wins: 5.300 against 6.500")
     assert "the crystalline GPT loses 1.200 nats per token more" in headline.details[0]
-    assert "1.100 to 1.300" in headline.details[0]
+    assert "1.100 to 1.300" in plain(headline.details[0])
     assert "does not beat the bigram floor (5.700)" in headline.details[1]
     assert headline.details[2].startswith("AdamW GPT-2 beats every floor")
 
@@ -63,7 +67,7 @@ def test_the_search_wins_where_it_wins() -> None:
         [comparison("gpt", "adamw", -0.4, 0.1)],
     )
     assert headline.title.startswith("The crystalline GPT wins: 4.900 against 5.300")
-    assert "0.300 to 0.500" in headline.details[0]
+    assert "0.300 to 0.500" in plain(headline.details[0])
     assert "perplexity is 49\u00a0% higher" in headline.details[0]
 
 
@@ -81,6 +85,19 @@ def test_the_hybrid_is_held_against_the_network_alone() -> None:
     )
 
 
+def test_the_networks_share_of_the_hybrid_is_told() -> None:
+    results = [*FLOORS, result("mixture", 5.1), result("adamw", 5.3), result("hybrid", 5.0)]
+    models = Models({"hybrid": {"family": "mixture", "network_weight": 0.28}})
+    told = map(plain, Headline.of(results, [], models).details)
+    assert any("one more function (28 % of the weight), reaches 5.000" in text for text in told)
+
+
+def test_a_text_too_small_for_an_interval_is_the_reason_given() -> None:
+    single = {**comparison("gpt", "adamw", 0.4, None), "n_units": 1}
+    headline = Headline.of([result("gpt", 5.7), result("adamw", 5.3)], [single])
+    assert "the test split is a single document" in headline.details[0]
+
+
 def test_counting_wins_where_both_stay_behind_a_floor() -> None:
     headline = Headline.of(
         [*FLOORS, result("gpt", 6.5), result("adamw", 5.8)],
@@ -92,7 +109,7 @@ def test_counting_wins_where_both_stay_behind_a_floor() -> None:
     )
     assert headline.title.startswith("Counting wins: the bigram floor, 5.700 nats per token")
     assert "beats AdamW GPT-2 (5.800) and the crystalline GPT (6.500)" in headline.title
-    assert "0.600 to 0.800" in headline.details[0]
+    assert "0.600 to 0.800" in plain(headline.details[0])
 
 
 @pytest.mark.parametrize(("loss", "half"), [(5.8, 0.2), (5.8, None), (5.7, 0.0)])

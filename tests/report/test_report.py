@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clso.artifacts import Run, RunFolder, load_run
 from clso.report.run import report_page
@@ -112,6 +113,25 @@ def test_a_best_rate_at_the_edge_of_the_sweep_is_disclosed(make_run: MakeRun, te
     assert "The best learning rate is the largest that was tried" in told
 
 
+def test_the_energy_of_both_sides_stands_at_the_top(text: str) -> None:
+    top = text[: text.index("Results")]
+    assert "energy, crystalline GPT 204 J cpu_model, estimated" in top
+    assert "energy, AdamW GPT-2 550 J cpu_model, estimated; winning run alone" in top
+
+
+def test_the_command_is_as_typed_in_the_folder_of_the_outputs(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    out = run.path.parents[1].rename(run.path.parents[1].with_name("artifacts"))
+    run = load_run(out / "runs" / run.path.name)
+    monkeypatch.chdir(out.parent)
+    typed = f"clso run artifacts/runs/{run.path.name}/config.yaml"
+    assert f"{typed}<" in report_page(run).html()
+    monkeypatch.chdir(out)
+    assert f"clso run runs/{run.path.name}/config.yaml --out .<" in report_page(run).html()
+
+
 def test_data_fingerprints_and_unused_tokens_are_told(text: str) -> None:
     assert "51c2d9e08c1f44aa" in text
     assert "247,260" in text
@@ -175,7 +195,12 @@ def test_page_and_figures_are_written_beside_the_tables(make_run: MakeRun, html:
     run = make_run()
     path = report_page(run).write(run.folder)
     assert path == run.path / "report.html"
-    assert path.read_text() == html
+    here, there = (re.escape(str(folder)) for folder in (run.path, run.path.parents[1]))
+    command = rf"clso run {here}/config.yaml --out {there}<"
+    assert re.search(command, path.read_text())
+    commands = r"clso run \S+ --out \S+</pre>"
+    assert re.sub(commands, "", path.read_text()) == re.sub(commands, "", html)
+    assert yaml.safe_load((run.path / "config.yaml").read_text()) == run.config
     assert sorted(figure.name for figure in run.folder.figures.iterdir()) == [
         "baseline.svg",
         "convergence-gpt.svg",

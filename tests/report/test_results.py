@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from io import StringIO
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -20,7 +19,7 @@ from clso.report.formats import (
     format_source,
 )
 from clso.report.models import Models
-from clso.report.results import comparison_table, result_table
+from clso.report.results import _results_figure, result_table
 from clso.report.table import Row, Table
 from clso.report.terminal import TerminalTable
 
@@ -105,9 +104,34 @@ def test_the_terminal_shows_every_model_with_its_interval(run: Run) -> None:
     text = text_of(result_table(run))
     for row in result_table(run).rows:
         title, (loss, interval), *_ = row.cells
-        for cell in (title, loss, interval):
+        for cell in (title, loss, interval.replace("\u00a0", " ")):
             assert cell in text
     assert "Energy: cpu_model, estimated" in " ".join(text.split())
+
+
+def test_the_figure_has_the_order_of_the_table(run: Run) -> None:
+    figure = _results_figure(run.results, Models())
+    assert figure is not None
+    drawn = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert drawn[::-1] == list(named(result_table(run)))
+
+
+def test_a_dropped_column_is_not_mentioned_below_the_table(run: Run) -> None:
+    text = text_of(result_table(run))
+    assert "validation" not in text.lower()
+    console = Console(file=StringIO(), width=120, record=True)
+    console.print(TerminalTable(result_table(run)))
+    assert "validation" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"), [(2, "interval (bootstrap"), (1, "resampling needs two or more")]
+)
+def test_losses_without_an_interval_say_why(
+    make_run: Callable[..., Run], documents: int, told: str
+) -> None:
+    run = make_run(documents=documents)
+    assert told in " ".join(text_of(result_table(run)).split())
 
 
 def test_meters_that_differ_are_named_row_by_row(make_run: Callable[..., Run]) -> None:
@@ -123,41 +147,6 @@ def test_a_model_that_learns_nothing_has_a_dash_for_its_training_tokens(run: Run
     rows = result_table(run).select(["model", "train tokens"]).rows
     tokens = {row.cells[0]: row.cells[1] for row in rows}
     assert (tokens["uniform"], tokens["unigram"]) == ("\u2014", "256,000")
-
-
-def test_a_pair_is_one_line_with_both_units(run: Run) -> None:
-    rows = [row.texts() for row in comparison_table(run).rows]
-    assert [models[0] for models, *_ in rows] == [
-        "crystalline GPT minus AdamW GPT-2",
-        "crystalline GPT minus bigram",
-        "crystalline GPT minus unigram",
-        "AdamW GPT-2 minus bigram",
-        "AdamW GPT-2 minus unigram",
-    ]
-    (_, verdict), _, (_, documents), (_, blocks) = rows[0]
-    assert verdict == "AdamW GPT-2 is better"
-    assert (documents, blocks) == ("40 documents", "20 blocks")
-    text = text_of(comparison_table(run))
-    for (title, verdict), _, (by_document, _), (by_block, _) in rows:
-        for cell in (title.split()[0], verdict, by_document, by_block):
-            assert cell in text
-
-
-def test_a_verdict_falls_back_to_blocks_and_says_so(make_run: Callable[..., Run]) -> None:
-    run = make_run()
-    rows = run.comparisons.to_pylist()[:2]
-
-    def told(rows: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
-        run.folder.write_rows("comparisons", rows)
-        return comparison_table(load_run(run.path)).rows[0].texts()
-
-    rows[0] |= {"ci_low": None, "ci_high": None, "n_units": 1}
-    (_, verdict), _, by_document, _ = told(rows)
-    assert verdict == "AdamW GPT-2 is better (over blocks)"
-    assert by_document == ("\u2014", "1 document")
-    rows[1] |= {"ci_low": -0.1}
-    assert told(rows)[0][1] == "no difference established (over blocks)"
-    assert told(rows[:1])[0][1] == "no interval"
 
 
 def test_markup_in_a_name_is_shown_as_it_is(make_run: Callable[..., Run]) -> None:

@@ -1,5 +1,7 @@
+import shutil
 from collections.abc import Callable
 from io import StringIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -7,8 +9,11 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clso.artifacts import Run, load_run
+from clso.artifacts import Run, RunFolder, load_run
+from clso.report.run import report_page
 from clso.report.runs import RunSet
+from clso.report.seeds import seeds_section
+from clso.report.table import Table
 from clso.report.terminal import TerminalTable
 from clso.statistics.paired import Difference
 
@@ -74,3 +79,37 @@ def test_the_table_tells_means_and_what_they_are_over(three: list[Run]) -> None:
 
 def test_one_value_has_no_interval() -> None:
     assert Difference.of(np.array([1.5])) == Difference(1.5, None, None)
+
+
+def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
+    make_run: Callable[..., Run],
+) -> None:
+    first = make_run()
+    for seed in (8, 9):
+        path = first.path.with_name(f"quick-{seed}")
+        shutil.copytree(first.path, path)
+        folder = RunFolder(path)
+        config = {**first.config, "seed": seed}
+        folder.write_manifest({**first.manifest, "run_id": path.name, "config": config})
+        rows = [{**row, "test_loss": row["test_loss"] + 0.1 * seed} for row in rows_of(first)]
+        folder.write_rows("results", rows)
+    (first.path.with_name("damaged") / "manifest.json").parent.mkdir()
+    (first.path.with_name("damaged") / "manifest.json").write_text("{")
+    section = seeds_section(load_run(first.path))
+    assert section is not None
+    told, table = section.blocks
+    assert isinstance(told, str)
+    assert "3 runs differ in their seed alone: this one and quick-8, quick-9." in told
+    assert "the crystalline GPT minus that of AdamW GPT-2 is" in told
+    assert isinstance(table, Table)
+    assert "seeds 7, 8, 9" in table.title
+    assert "Over seeds" in report_page(load_run(first.path)).html()
+
+
+def test_a_run_alone_has_no_section_on_seeds(run: Run) -> None:
+    assert seeds_section(run) is None
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = run.results.to_pylist()
+    return rows

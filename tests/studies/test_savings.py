@@ -263,6 +263,20 @@ def test_the_sentence_stands_beside_the_write_ups_claims() -> None:
     assert "no arm" in whole_study({"unfiltered": PLAIN}).sentence()
 
 
+def test_a_tie_is_told_as_one_and_nothing_as_picked() -> None:
+    tied = {arm: STUDY["quick"] for arm in ("one", "two", "three")}
+    told = whole_study({"unfiltered": PLAIN, **tied, "slow": STUDY["slow"]}).sentence()
+    assert "one, two and three take equally few evaluations, 25" in told
+    assert "so none of them is the best" in told
+    assert "picked" not in told
+
+
+def test_an_arm_that_takes_as_many_as_the_reference_is_said_to_save_nothing() -> None:
+    told = whole_study({"unfiltered": PLAIN, "same": PLAIN}).sentence()
+    assert "that is no fewer than unfiltered takes" in told
+    assert "no fewer" not in whole_study().sentence()
+
+
 def test_the_table_fits_80_columns_and_says_never() -> None:
     table = whole_study().table("mixture", 5.0)
     console = Console(width=80, record=True, file=None)

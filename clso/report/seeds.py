@@ -1,0 +1,71 @@
+"""The report's section on seeds: this run among the runs that differ in their seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clso.artifacts import Run
+from clso.errors import ArtifactError
+from clso.report.formats import LOSS
+from clso.report.html import ReportSection
+from clso.report.runs import RunSet
+
+__all__ = ["seeds_section"]
+
+
+def seeds_section(run: Run) -> ReportSection | None:
+    """Return means and intervals over the seeds of a folder of runs; `None`: there is one seed.
+
+    The runs lie beside this run, have results, and were scored on the same test tokens.
+    """
+    if not run.has("results"):
+        return None
+    group = next(
+        (
+            group
+            for group in RunSet([*_beside(run), run]).groups_of_seeds()
+            if run in group.runs and group.same_targets()
+        ),
+        None,
+    )
+    if group is None:
+        return None
+    names = ", ".join(other.run_id for other in group.runs if other is not run)
+    return ReportSection(
+        "Over seeds",
+        [
+            f"{len(group.runs)} runs differ in their seed alone: this one and {names}. They score "
+            f"the same test tokens.{_difference(group)} clso report {run.run_id} reads the runs "
+            "again.",
+            group.seeds_table(),
+        ],
+        "seeds",
+    )
+
+
+def _beside(run: Run) -> Iterator[Run]:
+    """Yield the readable runs in the same folder that have results, without this run."""
+    for path in Run.folders(run.path.parent):
+        if path == run.path:
+            continue
+        try:
+            other = Run(path)
+        except ArtifactError:
+            continue  # a damaged neighbour is reported by `clso ls`
+        if other.has("results") and "seed" in other.config:
+            yield other
+
+
+def _difference(group: RunSet) -> str:
+    """Say how the best gradient-free model and AdamW compare over seeds; empty without a pair."""
+    means = {mean.model: mean for mean in group.seed_means()}
+    contenders = [group.models.contender(run.results.to_pylist()) for run in group.runs]
+    names = {row["model"] for row in contenders if row is not None}
+    mean = means.get(names.pop()) if len(names) == 1 else None
+    if mean is None or mean.against_rival is None:
+        return ""
+    difference, interval = LOSS.difference(mean.against_rival)
+    return (
+        f" Over their seeds, the test loss of {group.models.subject(mean.model)} minus that of "
+        f"{group.models.subject('adamw')} is {difference} nats per token ({interval})."
+    )
