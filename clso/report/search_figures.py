@@ -76,8 +76,8 @@ def convergence_figure(
     margin = 0.05 * (high - low)
     axes.set_ylim(low - margin, high + margin)
     if mean[0] > high:
-        text, place = f"mean of the first generation: {LOSS.text(mean[0])}", (0.99, 0.97)
-        look = {"xycoords": "axes fraction", "ha": "right", "va": "top", **_REMARK}
+        text, place = f"mean of the first generation: {LOSS.text(mean[0])}", (0.5, 0.97)
+        look = {"xycoords": "axes fraction", "ha": "center", "va": "top", **_REMARK}
         axes.annotate(text, place, **look)
     _name_floors(axes, near, models)
     if surrogate_generation is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,15 +20,16 @@ CONFIG_FILE = "config.yaml"
 
 def settings_section(
     run: Run,
-    command: str = "run",
+    commands: Sequence[Sequence[str]] | None = None,
     pairs: Sequence[tuple[str, str]] = (),
-    *,
-    options: Sequence[str] = (),
 ) -> ReportSection:
-    """Return the command that makes a run again, then `pairs`, seed, host and configuration.
+    """Return the commands that make a run again, then `pairs`, seed, host and configuration.
 
-    `command` is the word of the command, such as `tune`, and `options` are its own.
+    A command is its word and its options, such as `["tune", "--trials", "40"]`; `None`: those of
+    the run and its studies.
     """
+    if commands is None:
+        commands = list(_commands(run))
     manifest = run.manifest
     versions = ", ".join(
         f"{name} {version}" for name, version in manifest.get("versions", {}).items()
@@ -37,9 +39,10 @@ def settings_section(
     return ReportSection(
         "Settings and machine",
         [
-            f"This command makes it again. It reuses what is finished; with --fresh, it begins "
-            f"anew. {CONFIG_FILE} lies beside this page and holds the whole configuration.",
-            Block("command", _command(run, [command, *options])),
+            f"How to make this again. {CONFIG_FILE} lies beside this page and holds the whole "
+            "configuration. What is finished is reused; with --fresh, clso run and clso tune begin "
+            "anew.",
+            Block("command", "\n".join(_typed(run, command) for command in commands)),
             Block("pairs", [*pairs, *((name, str(value)) for name, value in host.items())]),
             Block("details", ("The whole configuration", config_yaml(run))),
         ],
@@ -51,7 +54,38 @@ def config_yaml(run: Run) -> str:
     return yaml.safe_dump(run.config, sort_keys=False, default_flow_style=None, width=88)
 
 
-def _command(run: Run, command: Sequence[str]) -> str:
+def _commands(run: Run) -> Iterator[list[str]]:
+    """Yield the commands that made the tables of a run."""
+    studies = list(_study_commands(run.manifest))
+    if run.has("results") or not studies:
+        yield ["run"]
+    yield from studies
+
+
+def _study_commands(manifest: Mapping[str, Any]) -> Iterator[list[str]]:
+    for word, note_name in (("ablate", "ablations"), ("savings", "savings")):
+        for family, note in manifest.get(note_name, {}).items():
+            yield [word, *_options(family=family, seeds=note["seeds"]), *_budgets(note)]
+    if rivals := manifest.get("rivals"):
+        options = _options(family=rivals["family"], seeds=rivals["seeds"])
+        yield ["rivals", *options, *_budgets(rivals)]
+    for family, note in manifest.get("pareto", {}).items():
+        objectives, search = ",".join(note["objectives"]), note["search"]
+        sizes = {name: search[name] for name in ("generations", "population")}
+        yield ["pareto", *_options(family=family, objectives=objectives, **sizes)]
+
+
+def _budgets(note: Mapping[str, Any]) -> list[str]:
+    budgets = note["evaluations"]
+    every = budgets if isinstance(budgets, list) else [budgets]
+    return [word for budget in every for word in _options(evaluations=budget)]
+
+
+def _options(**values: object) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def _typed(run: Run, command: Sequence[str]) -> str:
     """Return the command as typed in the folder where the report is written."""
     path, here = run.path.resolve(), Path.cwd()
     out = path.parent.parent

@@ -22,8 +22,9 @@ def texts_section(run: Run) -> ReportSection:
             )
         return ReportSection(_TITLE, [Block("missing", missing)], _ANCHOR)
     models = Models(run.manifest)
-    losses = {row["model"]: row["test_loss"] for row in run.folder.read("results").to_pylist()}
-    rows = sorted(run.samples.to_pylist(), key=lambda row: losses.get(row["model"], float("inf")))
+    ranked = sorted(run.folder.read("results").to_pylist(), key=lambda row: row["test_loss"])
+    places = {row["model"]: place for place, row in enumerate(ranked)}
+    rows = sorted(run.samples.to_pylist(), key=lambda row: places.get(row["model"], len(places)))
     first = rows[0]
     texts = [("the text itself", first["prompt"], first["followed_by"])]
     texts += [(models.title(row["model"]), row["prompt"], row["text"]) for row in rows]

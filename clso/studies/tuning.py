@@ -220,7 +220,7 @@ class TuningReport:
             sections=[
                 *self.sections(),
                 ReportSection("The study", [*pictures, Block("details", ("All trials", trials))]),
-                settings_section(run, "tune", pairs, options=self._options()),
+                settings_section(run, [["tune", *self._options()]], pairs),
             ],
             foot="Every number comes from the Parquet tables beside this page. A dash means not "
             "measured.",

@@ -40,12 +40,15 @@ def test_a_page_has_all_its_texts_and_figures() -> None:
         Block("steps", [("step", "5.0")]),
         Block("pairs", [("name", "value")]),
         Block("notes", ["a note"]),
+        Block("command", "clso run a_b.yaml"),
+        Block("texts", [("a model", "given", "drawn")]),
         Block("details", ("label", "seed: 1\nname: a_b")),
     ]
     text = page_markdown(page(*blocks))
     for said in (
         *("# headline", "lead", "- loss: **4.1** nats", "## Results of p(y \\| x)", "a sentence"),
         *("*a caption*", "*no figure*", "### a heading", "*not there*", "1. **5.0** step"),
+        *("```\nclso run a_b.yaml\n```", "**a model**: *given* drawn"),
         *("- name: value", "- a note", "**label**", "```\nseed: 1\nname: a_b\n```", "*foot*"),
     ):
         assert said in text

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from clso.artifacts import Run, RunFolder, load_run
+from clso.report.html import Block
 from clso.report.run import report_page
+from clso.report.settings import settings_section
 
 MakeRun = Callable[..., Run]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -130,6 +132,30 @@ def test_the_command_is_as_typed_in_the_folder_of_the_outputs(
     assert f"{typed}<" in report_page(run).html()
     monkeypatch.chdir(out)
     assert f"clso run runs/{run.path.name}/config.yaml --out .<" in report_page(run).html()
+
+
+def test_studies_have_commands_of_their_own(tmp_path: Path) -> None:
+    search = {"generations": 4, "population": 12, "patience": None}
+    manifest = {
+        "run_id": "studied",
+        "ablations": {"gpt": {"seeds": 8, "evaluations": 96}},
+        "rivals": {"family": "mixture", "seeds": 3, "evaluations": [40, 80]},
+        "pareto": {"mixture": {"objectives": ["loss", "flops"], "search": search}},
+    }
+    RunFolder(tmp_path / "runs" / "studied").write_manifest(manifest)
+    command, *_ = (
+        block.content
+        for block in settings_section(load_run(tmp_path / "runs" / "studied")).blocks
+        if isinstance(block, Block) and block.kind == "command"
+    )
+    words = [line.split()[1:] for line in command.splitlines()]
+    assert [word[0] for word in words] == ["ablate", "rivals", "pareto"]
+    options = [" ".join(word[2 : word.index("--out")]) for word in words]
+    assert options == [
+        "--family gpt --seeds 8 --evaluations 96",
+        "--family mixture --seeds 3 --evaluations 40 --evaluations 80",
+        "--family mixture --objectives loss,flops --generations 4 --population 12",
+    ]
 
 
 def test_data_fingerprints_and_unused_tokens_are_told(text: str) -> None:
