@@ -24,11 +24,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     prepare_environment(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="module")
+def server(settings: None) -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 
@@ -96,7 +100,7 @@ def defaults(function: Any) -> dict[str, Any]:  # noqa: ANN401 - a flow or a fun
 
 
 @pytest.mark.parametrize("name", FLOW_NAMES)
-def test_a_flow_takes_what_its_function_takes_and_describes_it(server: None, name: str) -> None:
+def test_a_flow_takes_what_its_function_takes_and_describes_it(settings: None, name: str) -> None:
     from prefect.utilities.callables import parameter_schema
 
     from pipelines import flows
@@ -111,7 +115,7 @@ def test_a_flow_takes_what_its_function_takes_and_describes_it(server: None, nam
 
 
 @pytest.mark.parametrize("name", ["ablate", "tune", "quick"])
-def test_a_configuration_is_stored_as_json_and_is_still_the_same(server: None, name: str) -> None:
+def test_a_configuration_is_stored_as_json_and_is_still_the_same(settings: None, name: str) -> None:
     from pipelines.flows import FLOWS
 
     config, flow = load_config(name), FLOWS["run"]
@@ -124,7 +128,7 @@ def test_a_configuration_is_stored_as_json_and_is_still_the_same(server: None, n
 
 
 def test_a_relative_folder_is_refused_where_a_worker_starts_the_run(
-    server: None, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
+    settings: None, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
 ) -> None:
     from pipelines import flows
 
