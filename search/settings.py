@@ -12,12 +12,15 @@ from clso.section import Count, NotNegative, Positive, Probability, Section, Sha
 from search.surrogates.factory import SURROGATES
 
 __all__ = [
+    "BETWEEN_GENERATIONS",
     "Acquisition",
     "AdaptivePopulationSettings",
     "Budget",
     "FidelitySettings",
     "LocalSearchSettings",
     "ParetoSettings",
+    "PrunerName",
+    "SamplerName",
     "SearchSettings",
     "SurrogateKind",
     "SurrogateSettings",
@@ -35,6 +38,12 @@ def _known_kind(kind: str) -> str:
 
 SurrogateKind = Annotated[str, AfterValidator(_known_kind)]
 Acquisition = Literal["mean", "lower_confidence_bound", "expected_improvement"]
+
+# of a study that tunes a search; here because Optuna takes long to load
+SamplerName = Literal["tpe", "gp", "cmaes", "nsgaii", "random"]
+PrunerName = Literal["hyperband", "median", "wilcoxon", "none"]
+BETWEEN_GENERATIONS = ("hyperband", "median")
+"""The pruners that look at a trial between the generations of its searches."""
 
 # The limit on generations of a search with a budget in joules that evaluates very little.
 _MOST_GENERATIONS = 10_000

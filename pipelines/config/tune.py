@@ -16,7 +16,15 @@ from pydantic import (
 
 from clso.section import Count, Positive, Section
 from pipelines.families import FamilyName
-from search.settings import Budget, LocalSearchSettings, SearchSettings, SurrogateSettings
+from search.settings import (
+    BETWEEN_GENERATIONS,
+    Budget,
+    LocalSearchSettings,
+    PrunerName,
+    SamplerName,
+    SearchSettings,
+    SurrogateSettings,
+)
 from search.surrogates.factory import OWN_SURROGATES
 
 __all__ = [
@@ -218,10 +226,13 @@ class TuneSettings(Section):
         check_seeds: searches of the best settings and of the run's own, with further seeds.
         budget: of every search.
         objectives: to minimize; the outcome for two is their Pareto set.
-        pruner: `hyperband` between generations, `wilcoxon` between seeds; `None`: hyperband for
-            one objective, none for two.
+        sampler: Optuna's sampler that draws the values of trials.
+        pruner: `hyperband` or `median` between generations, `wilcoxon` between seeds; `None`:
+            hyperband for one objective, none for two.
+        pruner_patience: reports without improvement before a trial may be pruned, for hyperband
+            and median; 0: it may be pruned at any report.
         retries: attempts after a trial failed or its process died.
-        storage: an SQLAlchemy URL; `None`: an SQLite file in the study's folder.
+        storage: an SQLAlchemy URL, or `journal:PATH`; `None`: an SQLite file in the study's folder.
         space: the dimensions.
     """
 
@@ -231,7 +242,9 @@ class TuneSettings(Section):
     check_seeds: Annotated[int, Field(ge=2, le=1000)] = 5
     budget: Budget = Budget(evaluations=150)
     objectives: Annotated[tuple[Literal["loss", "energy_j"], ...], Field(min_length=1)] = ("loss",)
-    pruner: Literal["hyperband", "wilcoxon", "none"] | None = None
+    sampler: SamplerName = "tpe"
+    pruner: PrunerName | None = None
+    pruner_patience: Annotated[int, Field(ge=0, le=1000)] = 0
     retries: Annotated[int, Field(ge=0, le=100)] = 2
     storage: str | None = None
     space: TuneSpace = TuneSpace()
@@ -245,9 +258,23 @@ class TuneSettings(Section):
                 f"pruner is {self.pruner}, but a study of several objectives prunes nothing; "
                 "leave pruner out"
             )
+        if len(self.objectives) > 1 and self.sampler == "cmaes":
+            raise ValueError(
+                "sampler is cmaes, which has one objective; give tpe, gp or nsgaii for several"
+            )
+        if self.pruner_patience and self.used_pruner not in BETWEEN_GENERATIONS:
+            raise ValueError(
+                f"pruner_patience is of {' and '.join(BETWEEN_GENERATIONS)}, and pruner is "
+                f"{self.used_pruner}; leave pruner_patience out"
+            )
         if self.pruner == "wilcoxon" and self.seeds < _WILCOXON_SEEDS:
             raise ValueError(
                 f"the wilcoxon pruner is sure of nothing before {_WILCOXON_SEEDS - 1} seeds, so "
                 f"seeds must be at least {_WILCOXON_SEEDS} for it to spare any"
             )
         return self
+
+    @property
+    def used_pruner(self) -> PrunerName:
+        """The pruner, or the one that stands for `None`."""
+        return self.pruner or ("none" if len(self.objectives) > 1 else "hyperband")

@@ -32,7 +32,7 @@ from pipelines.studies.tuned import TunedProblems, TunedSearch
 from search.evolution import SEARCH_VERSION
 from search.settings import Budget, SearchSettings
 from search.tuning import SearchSpace, Tuning, TuningSettings, open_tuning
-from search.tuning.storage import hidden_url
+from search.tuning.study import check_storage
 from search.validated import Halves
 
 __all__ = ["check", "tune"]
@@ -69,12 +69,14 @@ def tune(
         ArtifactError: the storage cannot be opened, or there is another study of this name.
         WorkError: no trial has a finite loss.
     """
-    tuned, space, settings = check(read_config(config, overrides), trials)
+    tuned, space, settings = check(
+        read_config(config, overrides), trials, storage, fresh
+    )
     config, out = tuned.config, Path(out).resolve()
-    with _open_study(config, out, reporter, fresh=fresh) as run:
-        tuned.family.prepare(run)
+    asked = tuned.asked.storage if storage is None else storage
+    with _open_study(tuned, out, reporter, fresh=fresh) as run:
         problems = TunedProblems(run.experiment, tuned.family)
-        url = storage or tuned.asked.storage or f"sqlite:///{run.folder.path / _DATABASE}"
+        url = f"sqlite:///{run.folder.path / _DATABASE}" if asked is None else asked
         with open_tuning(
             url,
             config.name,
@@ -87,62 +89,82 @@ def tune(
         ) as tuning:
             tuning.run(reporter)
             # of processes that end together, the first writes and the others find it done
-            with run.experiment.lock(out / ".locks" / f"study-{config.name}.lock"):
-                _conclude(run, tuned, tuning, problems, hidden_url(url))
+            with run.experiment.lock(_lock(out, config)):
+                _conclude(run, tuned, tuning, problems)
         return load_run(run.folder.path)
 
 
 def check(
-    config: RunConfig, trials: int | None = None, **unchecked: object
+    config: RunConfig, trials: int | None = None, storage: str | None = None, fresh: bool = False
 ) -> tuple[TunedSearch, SearchSpace, TuningSettings]:
     """Return what is tuned, in which space and how.
 
     Raises:
         ConfigError: the section `tune` does not fit the run.
+        ArtifactError: the storage cannot be opened, or holds another study of this name.
     """
     tuned = TunedSearch.of(config)
     space, settings = tuned.space(), tuned.settings(trials)
-    settings.check_population(space)
+    settings.check_space(space)
+    asked = tuned.asked.storage if storage is None else storage
+    if asked is not None:
+        check_storage(asked, config.name, space, settings, fresh=fresh)
     return tuned, space, settings
+
+
+def _lock(out: Path, config: RunConfig) -> Path:
+    return out / ".locks" / f"study-{config.name}.lock"
 
 
 @contextmanager
 def _open_study(
-    config: RunConfig, out: Path, reporter: Reporter, *, fresh: bool
+    tuned: TunedSearch, out: Path, reporter: Reporter, *, fresh: bool
 ) -> Iterator[RunContext]:
-    fingerprint = config.recipe.fingerprint
-    run_id = config.run_id(fingerprint)
+    """Open the folder of a study, with what its problems are made of.
+
+    Of processes that begin together, one prepares, and the others find it done.
+    """
+    config = tuned.config
     folder = RunFolder(out / "studies" / config.name)
-    if fresh:
-        remove(folder.path)
-    manifest: dict[str, Any] = {}
-    if folder.manifest_path.exists():
-        manifest = load_run(folder.path).manifest
-        begun = "tune" in manifest or (folder.path / _DATABASE).exists()
-        if manifest["run_id"] != run_id and not begun:
-            manifest = {}
-        elif manifest["run_id"] != run_id:
-            raise ArtifactError(
-                f"{folder.path} holds a study of another configuration: that of "
-                f"{manifest['run_id']}, and this is {run_id}",
-                remedy="give this one a name of its own (--set name=...), or --fresh to replace it",
-            )
+    run_id = config.run_id(config.recipe.fingerprint)
     with Experiment.open(config, out, reporter) as experiment:
-        run = RunContext(experiment, run_id, folder, manifest)
-        if not manifest:
-            run.begin()
         # held to the end, so that nobody deletes a study that a process works on
         process = out / ".locks" / f"study-{config.name}.process-{uuid.uuid4().hex}.lock"
         try:
             with experiment.lock(process):
+                with experiment.lock(_lock(out, config)):
+                    if fresh:
+                        remove(folder.path)
+                    run = RunContext(experiment, run_id, folder, _manifest(folder, run_id))
+                    if not run.manifest:
+                        run.begin()
+                    tuned.family.prepare(run)
                 yield run
         finally:
             process.unlink(missing_ok=True)
 
 
-def _conclude(
-    run: RunContext, tuned: TunedSearch, tuning: Tuning, problems: TunedProblems, storage: str
-) -> None:
+def _manifest(folder: RunFolder, run_id: str) -> dict[str, Any]:
+    """Return the manifest of a study's folder; empty: there is no study in it.
+
+    Raises:
+        ArtifactError: there is a study of another configuration.
+    """
+    if not folder.manifest_path.exists():
+        return {}
+    manifest = load_run(folder.path).manifest
+    if manifest["run_id"] == run_id:
+        return manifest
+    if "tune" not in manifest and not (folder.path / _DATABASE).exists():
+        return {}
+    raise ArtifactError(
+        f"{folder.path} holds a study of another configuration: that of {manifest['run_id']}, "
+        f"and this is {run_id}",
+        remedy="give this one a name of its own (--set name=...), or --fresh to replace it",
+    )
+
+
+def _conclude(run: RunContext, tuned: TunedSearch, tuning: Tuning, problems: TunedProblems) -> None:
     """Check the best settings on seeds that tuned nothing; write tables, figures and report."""
     config, settings, folder = run.config, tuning.settings, run.folder
     identity = {"run_id": run.run_id, "seed": settings.seed, "study": config.name}
@@ -166,10 +188,12 @@ def _conclude(
         "trial": best,
         "tuned": params,
         "default": {name: own[name] for name in space.dimensions},
-        "storage": storage,
+        "storage": tuning.place,
         "budget": settings.budget.model_dump(),
         "objectives": list(settings.objectives),
+        "sampler": settings.sampler,
         "pruner": settings.pruner,
+        "pruner_patience": settings.pruner_patience,
         "seeds": list(settings.seeds),
         "check_seeds": list(seeds),
     }

@@ -67,11 +67,13 @@ class TunedSearch:
             )
         return TuningSettings(
             family=self.family.name,
-            trials=trials or asked.trials,
+            trials=asked.trials if trials is None else trials,
             seeds=tuple(range(seed, seed + asked.seeds)),
             budget=asked.budget,
             objectives=asked.objectives,
-            pruner=asked.pruner or ("none" if len(asked.objectives) > 1 else "hyperband"),
+            sampler=asked.sampler,
+            pruner=asked.used_pruner,
+            pruner_patience=asked.pruner_patience,
             retries=asked.retries,
             seed=seed,
         )

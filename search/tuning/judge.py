@@ -11,6 +11,7 @@ from optuna.trial import Trial
 
 from clso.energy import EnergyMonitor
 from clso.errors import WorkError
+from search.settings import BETWEEN_GENERATIONS
 from search.tuning.settings import TuningSettings
 from search.tuning.space import Params, SearchSpace
 from search.validated import Halves, ValidatedLoss
@@ -66,7 +67,7 @@ class Judge:
                 seed=seed,
                 family=settings.family,
                 monitor=self.monitor,
-                should_stop=self._watch(trial, results) if settings.pruner == "hyperband" else None,
+                should_stop=self._watch(trial, results) if self._watched else None,
             )
             results.append(result)
             trial.set_user_attr(SEARCHES, [asdict(result) for result in results])
@@ -86,10 +87,14 @@ class Judge:
             raise WorkError("the joules of a search were not measured")
         return loss, fmean(joules)
 
+    @property
+    def _watched(self) -> bool:
+        return self.settings.pruner in BETWEEN_GENERATIONS
+
     def _watch(
         self, trial: Trial, results: Sequence[ValidatedLoss]
     ) -> Callable[[int, float | None], bool]:
-        """Return a callback that reports the generations of the next search to Hyperband."""
+        """Return a callback that reports the generations of the next search to the pruner."""
         losses = _losses(results)
         begun = len(results) * self.settings.budget.whole
         seen = begun
@@ -98,13 +103,23 @@ class Judge:
             nonlocal seen
             step = begun + spent
             # a generation without new evaluations is not reported
-            if loss is None or step <= seen:
+            looks = self._looks(seen, step)
+            if loss is None or not looks:
                 return False
             seen = step
-            trial.report(fmean([*losses, loss]), step)
+            for look in looks:
+                trial.report(fmean([*losses, loss]), look)
             return trial.should_prune()
 
         return should_stop
+
+    def _looks(self, seen: int, step: int) -> Sequence[int]:
+        """Return the steps after `seen`, up to this one, at which a value is reported."""
+        if self.settings.pruner != "median":
+            return [step] if step > seen else []
+        # the median is of values at equal steps, and populations end generations at others
+        grain = self.settings.first_look(self.space)
+        return range((seen // grain + 1) * grain, step + 1, grain)
 
 
 def _losses(results: Sequence[ValidatedLoss]) -> list[float]:

@@ -1,28 +1,22 @@
-"""The settings of a study, and the sampler and pruner that follow from them.
-
-Sources: TPE, Bergstra et al., NeurIPS 2011, multivariate by Falkner et al., ICML 2018; Hyperband,
-Li et al., JMLR 18 (2018), as asynchronous successive halving by Li et al., MLSys 2020.
-"""
+"""The settings of a study."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, WilcoxonPruner
-from optuna.samplers import TPESampler
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 
 from clso.errors import ConfigError
-from search.settings import Budget
-from search.tuning.space import SearchSpace
-from search.tuning.storage import quiet_optuna
+from search.settings import BETWEEN_GENERATIONS, Budget, PrunerName, SamplerName
+from search.tuning import strategy
+from search.tuning.space import Range, SearchSpace
 
 __all__ = ["Objective", "TuningSettings"]
 
 Objective = Literal["loss", "energy_j"]
 
-_REDUCTION = 3
 _FIRST_RUNG = 8  # a budget of joules is first looked at after this part of a search's
 
 
@@ -36,7 +30,10 @@ class TuningSettings:
         seeds: of each trial's searches.
         budget: of each search.
         objectives: `loss`, or both; all are minimized.
+        sampler: draws the values of trials; `cmaes` has one objective.
         pruner: `none` if there are two objectives.
+        pruner_patience: reports without improvement before a trial may be pruned, for the
+            pruners that look between generations.
         retries: of a trial that failed or whose process died.
         seed: of the sampler.
 
@@ -49,7 +46,9 @@ class TuningSettings:
     seeds: tuple[int, ...]
     budget: Budget
     objectives: tuple[Objective, ...] = ("loss",)
-    pruner: Literal["hyperband", "wilcoxon", "none"] = "none"
+    sampler: SamplerName = "tpe"
+    pruner: PrunerName = "none"
+    pruner_patience: int = 0
     retries: int = 2
     seed: int = 0
 
@@ -64,17 +63,38 @@ class TuningSettings:
                 f"objectives are {', '.join(self.objectives) or 'none'}",
                 remedy="give loss, or loss and energy_j",
             )
+        if self.retries < 0 or self.pruner_patience < 0:
+            raise ConfigError(
+                f"retries are {self.retries} and pruner_patience is {self.pruner_patience}",
+                remedy="give tune.retries and tune.pruner_patience of at least 0",
+            )
+        self._check_methods()
+
+    def _check_methods(self) -> None:
         if len(self.objectives) > 1 and self.pruner != "none":
             raise ConfigError(
                 f"pruner is {self.pruner}, but a study of several objectives prunes nothing",
                 remedy="set tune.pruner to none, or leave energy_j out of tune.objectives",
             )
+        if len(self.objectives) > 1 and self.sampler == "cmaes":
+            raise ConfigError(
+                "sampler is cmaes, which has one objective, but the study has several",
+                remedy="set tune.sampler to tpe, gp or nsgaii, or leave energy_j out of "
+                "tune.objectives",
+            )
+        if self.pruner_patience and self.pruner not in BETWEEN_GENERATIONS:
+            raise ConfigError(
+                f"pruner_patience is {self.pruner_patience}, but pruner {self.pruner} does not "
+                "look at a trial between generations",
+                remedy="set tune.pruner to hyperband or median, or tune.pruner_patience to 0",
+            )
 
-    def check_population(self, space: SearchSpace) -> None:
-        """Refuse a budget of evaluations that is smaller than the first generation.
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that the study cannot search.
 
         Raises:
-            ConfigError: the largest population of the space does not fit in.
+            ConfigError: the largest population is more than a budget of evaluations, or cmaes has
+                no dimension to draw.
         """
         evaluations, largest = self.budget.evaluations, space.largest_population
         if evaluations is not None and evaluations < largest:
@@ -83,24 +103,36 @@ class TuningSettings:
                 f"population of {largest}",
                 remedy="raise tune.budget.evaluations, or lower tune.space.population",
             )
+        ranges = [name for name in space.unconditional if _is_range(space, name)]
+        if self.sampler == "cmaes" and not ranges:
+            raise ConfigError(
+                "sampler is cmaes, which draws numbers from ranges, but no dimension that every "
+                "trial has is a range",
+                remedy="set tune.sampler to tpe, or give a dimension low and high in tune.space",
+            )
 
     def new_pruner(self, space: SearchSpace) -> BasePruner:
         """Return the pruner of a study over a space."""
-        if self.pruner == "wilcoxon":
-            with quiet_optuna():
-                return WilcoxonPruner()
-        if self.pruner == "none":
-            return NopPruner()
-        whole = self.budget.whole
-        # trials are first compared when every population has finished its first generation
-        first = space.largest_population if self.budget.evaluations else whole // _FIRST_RUNG
-        return HyperbandPruner(
-            min_resource=first, max_resource=whole * len(self.seeds), reduction_factor=_REDUCTION
+        return strategy.pruner(
+            self.pruner,
+            first=self.first_look(space),
+            whole=self.budget.whole * len(self.seeds),
+            patience=self.pruner_patience,
         )
 
-    def new_sampler(self, n_trials: int) -> TPESampler:
+    def new_sampler(self, space: SearchSpace, n_trials: int) -> BaseSampler:
         """Return the sampler of the next trial, seeded by the trials so far that did not fail."""
-        seed = np.random.SeedSequence([self.seed, n_trials]).generate_state(1)
-        with quiet_optuna():
-            # conditional dimensions are grouped with the dimensions that they occur with
-            return TPESampler(seed=int(seed[0]), multivariate=True, group=True)
+        return strategy.sampler(self.sampler, self.seed, n_trials, space.unconditional)
+
+    def first_look(self, space: SearchSpace) -> int:
+        """Return the part of a search's budget at which trials are first compared.
+
+        Every population has then finished its first generation.
+        """
+        whole = self.budget.whole
+        return space.largest_population if self.budget.evaluations else whole // _FIRST_RUNG
+
+
+def _is_range(space: SearchSpace, name: str) -> bool:
+    dimension = space.dimensions[name]
+    return isinstance(dimension, Range) and dimension.fixed is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, cast
 
 from optuna.trial import BaseTrial
@@ -103,6 +104,9 @@ class Choices:
 
 Dimension = Range | Choices
 
+# other dimensions apply or not by the values of these
+_CONDITIONS = ("surrogate.kind", "local_search.enabled")
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -159,6 +163,20 @@ class SearchSpace:
     def largest_population(self) -> int:
         """The largest population that a trial may pick."""
         return int(self._bounds("population")[1])
+
+    @property
+    def unconditional(self) -> frozenset[str]:
+        """The names of the dimensions that every trial has."""
+        kinds, enabled = (self._picked(name) for name in _CONDITIONS)
+        cases = [dict(zip(_CONDITIONS, case, strict=True)) for case in product(kinds, enabled)]
+        return frozenset(
+            name for name in self.dimensions if all(self._applies(name, case) for case in cases)
+        )
+
+    def _picked(self, name: str) -> tuple[Scalar, ...]:
+        """Return the values that a trial may have."""
+        dimension = self.dimensions.get(name)
+        return dimension.values if isinstance(dimension, Choices) else (self.own[name],)
 
     def suggest(self, trial: BaseTrial) -> Params:
         """Let a trial pick the value of every dimension whose condition holds."""

@@ -1,31 +1,33 @@
-"""Where a study is kept: any database that SQLAlchemy opens, an SQLite file by default.
+"""Where a study is kept, and what several processes that work on it owe each other.
 
-A running trial writes a heartbeat to the database. The trial of a killed process writes none; the
-next process that works on the study marks the trial as failed and queues its values again.
+Processes take turns (`StudyStorage.turn`) to make a study and to take its next trial, so that a
+study that two processes begin together is made once, and its trials are as many as were asked for.
+
+A running trial has a heartbeat. That of a killed process stops; the next process that takes a
+trial marks the trial as failed and queues its values again.
 """
 
 from __future__ import annotations
 
-import logging
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import ClassVar
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from sqlalchemy.engine import make_url
+from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import Trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from clso.errors import ArtifactError
+__all__ = ["FAULTS", "HEARTBEAT_S", "StudyStorage", "beating", "quiet_optuna", "retry"]
 
-__all__ = ["HEARTBEAT_S", "hidden_url", "open_storage", "quiet_optuna", "retry"]
+# what a storage raises that can no longer be reached
+FAULTS = (SQLAlchemyError, StorageInternalError)
 
 HEARTBEAT_S = 10
-# a live process that waits for disk or processor may miss some heartbeats
-_GRACE = 6
-_SQLITE_WAIT_S = 60
 
 
 @contextmanager
@@ -33,11 +35,13 @@ def quiet_optuna() -> Iterator[None]:
     """Silence what Optuna warns of and this package accepts.
 
     The pinned version has the parts that are called experimental. PED-ANOVA warns about
-    conditions that held in few trials; the tables give the number of trials.
+    conditions that held in few trials; the tables give the number of trials. Heartbeats are
+    written by `beating`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
+        warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
         yield
 
 
@@ -47,53 +51,54 @@ def retry(retries: int | None) -> RetryHeartbeatStaleTrialCallback:
         return RetryHeartbeatStaleTrialCallback(max_retry=retries)
 
 
-def hidden_url(url: str) -> str:
-    """Return a storage's URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+class StudyStorage(ABC):
+    """An open storage.
+
+    Attributes:
+        shown: its address without a password.
+        optuna: the storage as Optuna has it.
+        heartbeat_s: between two heartbeats.
+        grace: heartbeats that a live process may miss while it waits for disk or processor.
+    """
+
+    grace: ClassVar[int] = 6
+
+    shown: str
+    optuna: BaseStorage
+    heartbeat_s: int
+
+    @abstractmethod
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until no other process makes a study or takes a trial, and keep others waiting."""
+
+    @abstractmethod
+    def beat(self, trial: Trial) -> None:
+        """Note that the process of a running trial is alive."""
+
+    @abstractmethod
+    def fail_dead(self, study: optuna.Study) -> None:
+        """Mark the running trials without a heartbeat as failed, and queue their values again.
+
+        The caller has the turn.
+        """
 
 
 @contextmanager
-def open_storage(url: str, *, retries: int, heartbeat_s: int = HEARTBEAT_S) -> Iterator[RDBStorage]:
-    """Open the storage of a study, create its tables if they are missing, close it at the end.
+def beating(storage: StudyStorage, trials: Sequence[Trial]) -> Iterator[None]:
+    """Write the heartbeats of running trials in the background."""
+    ended = threading.Event()
 
-    Args:
-        url: as SQLAlchemy has it: `sqlite:///path`, `postgresql://user@host/name`.
-        retries: of a trial whose process died.
-        heartbeat_s: between two heartbeats.
+    def beat() -> None:
+        while not ended.wait(storage.heartbeat_s):
+            for trial in trials:
+                # a storage that cannot be reached for a while misses some
+                with suppress(Exception):
+                    storage.beat(trial)
 
-    Raises:
-        ArtifactError: the URL is invalid, its driver is missing, or it cannot be opened.
-    """
-    # the reporter tells the progress instead
-    optuna.logging.disable_default_handler()
-    logging.getLogger("optuna").addHandler(logging.NullHandler())
-    shown = repr(url)
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
     try:
-        shown = hidden_url(url)
-        sqlite = make_url(url).get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if sqlite else {}
-        with quiet_optuna():
-            storage = RDBStorage(
-                url,
-                engine_kwargs=options,
-                heartbeat_interval=heartbeat_s,
-                grace_period=_GRACE * heartbeat_s,
-                heartbeat_stale_trial_callback=retry(retries),
-            )
-    except ImportError as error:
-        raise ArtifactError(
-            f"the storage {shown} needs a driver that is not installed",
-            remedy="install the database's driver, such as psycopg2-binary for PostgreSQL",
-        ) from error
-    except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
-        # the first line; the others repeat the statement and link to a page
-        reason = str(error).partition("\n")[0]
-        raise ArtifactError(
-            f"the storage {shown} cannot be opened: {reason}",
-            remedy="give --storage a URL such as sqlite:///study.db or postgresql://host/name",
-        ) from error
-    try:
-        yield storage
+        yield
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        ended.set()
+        thread.join()

@@ -25,21 +25,21 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clso.energy import EnergyMonitor
-from clso.errors import ArtifactError, WorkError
+from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
-from search.evolution import SEARCH_VERSION
+from search.tuning.identity import check_identity, check_origin, claim, identity_of
 from search.tuning.judge import ERROR, Judge
+from search.tuning.place import open_storage
 from search.tuning.results import SingleObjective, trial_row
 from search.tuning.settings import TuningSettings
 from search.tuning.space import Params, SearchSpace
-from search.tuning.storage import HEARTBEAT_S, hidden_url, open_storage, quiet_optuna, retry
+from search.tuning.storage import FAULTS, HEARTBEAT_S, StudyStorage, beating, quiet_optuna, retry
 from search.validated import Halves
 
-__all__ = ["Tuning", "open_tuning"]
+__all__ = ["Tuning", "check_storage", "open_tuning"]
 
-_IDENTITY = "clso"
-_VERSION = 1  # raised when a change of the code changes the values of trials
 _POLL_S = 1.0
+_NOT_FOUND = "Record does not exist."  # what every storage of Optuna says
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def open_tuning(
     """Open a study, or create it; an existing study continues with its trials.
 
     Args:
-        url: of the storage, as SQLAlchemy has it.
+        url: of the storage, see `open_storage`.
         problems: makes the problem for a trial's values of the library; without values, that of
             the run's own library.
         own_library: the run's own values of the library's dimensions.
@@ -67,60 +67,75 @@ def open_tuning(
 
     Raises:
         ArtifactError: the storage cannot be opened, or holds another study of this name.
-        ConfigError: the budget is too small for the largest population.
+        ConfigError: the budget is too small for the largest population, or the sampler cannot
+            draw from the space.
+        WorkError: the storage could no longer be reached.
     """
-    settings.check_population(space)
-    own = problems({})
-    identity = {
-        "version": [_VERSION, SEARCH_VERSION],
-        "family": settings.family,
-        "problem": [own.searched.fingerprint, own.held_back.fingerprint],
-        **space.to_json(),
-        "seeds": list(settings.seeds),
-        "budget": settings.budget.model_dump(),
-        "objectives": list(settings.objectives),
-        "pruner": settings.pruner,
-        "seed": settings.seed,
-    }
+    settings.check_space(space)
     with open_storage(url, retries=settings.retries, heartbeat_s=heartbeat_s) as storage:
-        if fresh and name in optuna.get_all_study_names(storage):
-            optuna.delete_study(study_name=name, storage=storage)
-        study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            directions=["minimize"] * len(settings.objectives),
-            pruner=settings.new_pruner(space),
-            load_if_exists=True,
-        )
-        _claim(study, identity, hidden_url(url))
-        if not study.get_trials(deepcopy=False):
-            study.enqueue_trial(space.own_values(own_library or {}), skip_if_exists=True)
-        yield Tuning(study, Judge(space, settings, problems, monitor or EnergyMonitor()))
+        try:
+            identity = identity_of(space, settings, problems({}))
+            with storage.turn():
+                study = _begun(storage, name, settings, fresh=fresh)
+                study.pruner = settings.new_pruner(space)
+                claim(study, identity, storage.shown)
+                if not study.get_trials(deepcopy=False):
+                    study.enqueue_trial(space.own_values(own_library or {}))
+            yield Tuning(
+                study, storage, Judge(space, settings, problems, monitor or EnergyMonitor())
+            )
+        except FAULTS as error:
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise WorkError(
+                f"the storage {storage.shown} failed: {reason}",
+                remedy="the same command continues the study when the storage is there again",
+            ) from error
 
 
-def _claim(study: optuna.Study, identity: dict[str, Any], place: str) -> None:
-    """Store the identity of a new study; refuse an existing study with another identity."""
-    stored = study.user_attrs.get(_IDENTITY)
-    if stored is None and not study.get_trials(deepcopy=False):
-        study.set_user_attr(_IDENTITY, identity)
-    elif stored != identity:
-        differing = sorted(key for key in identity if (stored or {}).get(key) != identity[key])
-        raise ArtifactError(
-            f"{place} holds another study called {study.study_name!r}: it differs in "
-            + ", ".join(differing),
-            remedy="give this one a name of its own (--set name=...), or replace it with --fresh",
-        )
+def _begun(
+    storage: StudyStorage, name: str, settings: TuningSettings, *, fresh: bool
+) -> optuna.Study:
+    """Return the stored study, or a new one in its place."""
+    if name in optuna.get_all_study_names(storage.optuna):
+        study = optuna.load_study(study_name=name, storage=storage.optuna)
+        if not fresh:
+            return study
+        check_origin(study, storage.shown)
+        optuna.delete_study(study_name=name, storage=storage.optuna)
+    return optuna.create_study(
+        study_name=name,
+        storage=storage.optuna,
+        directions=["minimize"] * len(settings.objectives),
+    )
+
+
+def check_storage(
+    url: str, name: str, space: SearchSpace, settings: TuningSettings, *, fresh: bool = False
+) -> None:
+    """Refuse what `open_tuning` refuses, before any problem is made.
+
+    Raises:
+        ArtifactError: the storage cannot be opened, or holds another study of this name.
+    """
+    with open_storage(url, retries=settings.retries) as storage:
+        if name not in optuna.get_all_study_names(storage.optuna):
+            return
+        study = optuna.load_study(study_name=name, storage=storage.optuna)
+        if fresh:
+            check_origin(study, storage.shown)
+        else:
+            check_identity(study, identity_of(space, settings), storage.shown)
 
 
 class Tuning:
     """An open study, made by `open_tuning`."""
 
-    def __init__(self, study: optuna.Study, judge: Judge) -> None:
+    def __init__(self, study: optuna.Study, storage: StudyStorage, judge: Judge) -> None:
         self.study = study
         self.space = judge.space
         self.settings = judge.settings
+        self._storage = storage
         self._judge = judge
-        self._current: int | None = None
 
     def run(self, reporter: Reporter = SILENT) -> None:
         """Run trials until the study has as many as its settings ask for.
@@ -129,69 +144,101 @@ class Tuning:
         trial is queued again.
 
         Raises:
-            WorkError: no trial has a loss.
+            WorkError: no trial has a loss, or the study was deleted meanwhile.
         """
         settings = self.settings
         with reporter.task(f"tune {settings.family}", total=settings.trials) as task:
             while True:
-                ended, running, waiting = self._counts()
-                task.update(min(ended, settings.trials), self._note())
-                if ended >= settings.trials:
+                trial, trials = self._take()
+                ended, _, _ = _counts(trials)
+                task.update(min(ended, settings.trials), self._note(trials))
+                if trial is not None:
+                    self._run_trial(trial)
+                elif ended >= settings.trials:
                     break
-                if not waiting and ended + running >= settings.trials:
+                else:
                     # the last trials belong to other processes, which run or have died
                     time.sleep(_POLL_S)
-                    with quiet_optuna():
-                        optuna.storages.fail_stale_trials(self.study)
-                    continue
-                self._run_trial(ended + running)
         if not self._complete():
             raise WorkError(
                 f"none of {ended} trials has a loss: {self._last_error()}",
                 remedy="correct the cause and start again with --fresh, or narrow tune.space",
             )
 
-    def _run_trial(self, n_trials: int) -> None:
-        self.study.sampler = self.settings.new_sampler(n_trials)
-        self._current = None
+    def _take(self) -> tuple[Trial | None, list[FrozenTrial]]:
+        """Take the next trial, and return it with those before; `None`: all have ended or run."""
+        asked = self.settings.trials
+        with self._storage.turn(), self._stored():
+            self._storage.fail_dead(self.study)
+            trials = self.study.get_trials(deepcopy=False)
+            ended, running, waiting = _counts(trials)
+            if ended >= asked or (not waiting and ended + running >= asked):
+                return None, trials
+            self.study.sampler = self.settings.new_sampler(self.space, ended + running)
+            with quiet_optuna():
+                # values are drawn later, outside the turn
+                trial = self.study.ask()
+            self._storage.beat(trial)
+            return trial, trials
+
+    def _run_trial(self, trial: Trial) -> None:
+        state, values = TrialState.COMPLETE, None
         try:
-            self.study.optimize(
-                self._objective, n_trials=1, catch=(Exception,), callbacks=[self._retry_failed]
-            )
-        except KeyboardInterrupt:
-            if self._current is not None:
-                interrupted = self.study.trials[self._current]
-                if interrupted.state == TrialState.FAIL:
-                    retry(None)(self.study, interrupted)
+            with beating(self._storage, [trial]):
+                values = self._judge(trial)
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except Exception:
+            # the judge has noted the error
+            state = TrialState.FAIL
+        except BaseException:
+            # an interruption is nobody's fault
+            self._tell(trial, TrialState.FAIL, None, retries=None)
             raise
+        self._tell(trial, state, values, retries=self.settings.retries)
 
-    def _objective(self, trial: Trial) -> float | Sequence[float]:
-        self._current = trial.number
-        return self._judge(trial)
+    def _tell(
+        self,
+        trial: Trial,
+        state: TrialState,
+        values: float | Sequence[float] | None,
+        *,
+        retries: int | None,
+    ) -> None:
+        """End a trial; queue the values of a failed one again, so often as `retries` says."""
+        with self._storage.turn(), self._stored():
+            if self._storage.optuna.get_trial(trial._trial_id).state.is_finished():
+                # its process was taken for dead, and the values are queued again
+                return
+            told = self.study.tell(trial, values, state)
+            if state == TrialState.FAIL:
+                retry(retries)(self.study, told)
 
-    def _retry_failed(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if trial.state == TrialState.FAIL:
-            retry(self.settings.retries)(study, trial)
-
-    def _counts(self) -> tuple[int, int, int]:
-        """Return how many trials have ended, are running and wait; a retried one counts once."""
-        trials = self.study.get_trials(deepcopy=False)
-        retried = {
-            number for trial in trials for number in trial.system_attrs.get("retry_history", [])
-        }
-        states = [trial.state for trial in trials if trial.number not in retried]
-        running, waiting = states.count(TrialState.RUNNING), states.count(TrialState.WAITING)
-        return len(states) - running - waiting, running, waiting
+    @contextmanager
+    def _stored(self) -> Iterator[None]:
+        """Say it if the study is no longer in the storage."""
+        try:
+            yield
+        except KeyError as error:
+            if error.args != (_NOT_FOUND,):
+                raise
+            raise WorkError(
+                f"the study {self.study.study_name!r} was deleted from {self.place} while this "
+                "process worked on it",
+                remedy="the same command joins the study that took its place",
+            ) from error
 
     def _complete(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
-    def _note(self) -> str:
-        if not self._complete():
+    def _note(self, trials: Sequence[FrozenTrial]) -> str:
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        if not complete:
             return ""
         if len(self.settings.objectives) > 1:
             return f"{len(self.study.best_trials)} in the Pareto set"
-        return f"best {self.best.value:.4f} (trial {self.best.number})"
+        best = _lowest(complete)
+        return f"best {best.value:.4f} (trial {best.number})"
 
     def _last_error(self) -> str:
         trials = reversed(self.study.get_trials(deepcopy=False))
@@ -199,9 +246,14 @@ class Tuning:
         return next((error for error in errors if error), "their processes died")
 
     @property
+    def place(self) -> str:
+        """The address of the storage, without a password."""
+        return self._storage.shown
+
+    @property
     def best(self) -> FrozenTrial:
         """The trial with the lowest loss; with two objectives, it is in the Pareto set."""
-        return min(self._complete(), key=lambda trial: (trial.values, trial.number))
+        return _lowest(self._complete())
 
     @property
     def best_params(self) -> Params:
@@ -230,3 +282,15 @@ class Tuning:
         from search.tuning.figures import study_figures
 
         return study_figures(self.study, self.settings.objectives, ranked)
+
+
+def _lowest(complete: Sequence[FrozenTrial]) -> FrozenTrial:
+    return min(complete, key=lambda trial: (trial.values, trial.number))
+
+
+def _counts(trials: Sequence[FrozenTrial]) -> tuple[int, int, int]:
+    """Return how many trials have ended, are running and wait; a retried one counts once."""
+    retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+    states = [trial.state for trial in trials if trial.number not in retried]
+    running, waiting = states.count(TrialState.RUNNING), states.count(TrialState.WAITING)
+    return len(states) - running - waiting, running, waiting

@@ -78,6 +78,10 @@ def test_a_dimension_is_a_range_a_list_a_value_or_left_out(tmp_path: Path) -> No
         ("{objectives: [energy_j]}", "objectives must have loss in them"),
         ("{objectives: [loss, energy_j], pruner: hyperband}", "several objectives prunes nothing"),
         ("{pruner: wilcoxon, seeds: 4}", "seeds must be at least 5"),
+        ("{sampler: anneal}", "tune.sampler"),
+        ("{sampler: cmaes, objectives: [loss, energy_j]}", "cmaes, which has one objective"),
+        ("{pruner_patience: -1}", "tune.pruner_patience"),
+        ("{pruner: none, pruner_patience: 2}", "pruner is none; leave pruner_patience out"),
         ("{check_seeds: 1}", "tune.check_seeds"),
     ],
 )

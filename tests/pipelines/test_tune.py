@@ -1,6 +1,8 @@
 """The study that tunes a search, on a library of a few functions."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 from clso.artifacts import Run, load_run
 from clso.errors import ConfigError
 from clso.studies.tuning import Check
+from pipelines import tune
 from pipelines.cli import main
 from pipelines.config import load_config
 from pipelines.families.gpt import GPT
@@ -158,6 +161,7 @@ def test_another_study_does_not_take_the_place_of_one(
         (["tune.budget.evaluations=9"], "ends within the first generation"),
         (["tune.objectives=[loss, energy_j]", "energy.meter=none"], "energy.meter is none"),
         (["tune.storage=sqlite:////nowhere/at/all.db"], "cannot be opened"),
+        (["tune.storage=journal:/nowhere/at/all"], "there is no folder /nowhere/at"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -172,6 +176,50 @@ def test_what_does_not_fit_is_refused(
         capsys, "tune", smoke_yaml, "--no-prefect", "--out", out, *options("name=other", *values)
     )
     assert message in printed
+
+
+@pytest.mark.parametrize("trials", [0, -1])
+def test_no_trials_are_refused_from_python(smoke_yaml: str, tmp_path: Path, trials: int) -> None:
+    with pytest.raises(ConfigError, match=f"a study of {trials} trials"):
+        tune(smoke_yaml, {"families": ["mixture"]}, out=tmp_path, trials=trials)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_storage_is_refused_before_a_study_is_deleted_for_it(
+    study: Run, smoke_yaml: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(study.path.parents[1])]
+    wrong = ["--fresh", "--storage", "journal:/nowhere/at/all"]
+    assert "there is no folder" in refused(capsys, "tune", smoke_yaml, *out, *wrong, *options())
+    assert load_run(study.path).has("trials")
+
+
+@pytest.mark.slow
+def test_two_commands_that_begin_a_study_together_both_end_well(
+    smoke_yaml: str, tmp_path: Path
+) -> None:
+    arguments = ["tune", smoke_yaml, "--out", str(tmp_path), *options()]
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pipelines", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        outputs = [command.communicate(timeout=900)[0] for command in commands]
+    finally:
+        for command in commands:
+            command.kill()
+            command.wait()
+    assert [command.returncode for command in commands] == [0, 0], outputs
+    assert all("Best settings" in " ".join(output.split()) for output in outputs)
+    run = load_run(tmp_path / "studies" / "smoke")
+    rows = run.table("trials").to_pylist()
+    assert [row["number"] for row in rows] == list(range(5))
+    assert {row["state"] for row in rows} <= {"complete", "pruned"}
 
 
 def test_an_interruption_ends_with_130_and_the_study_goes_on(

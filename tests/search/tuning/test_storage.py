@@ -1,0 +1,244 @@
+"""Where a study is kept: what is refused, what goes on after a loss, and the journal."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from sqlalchemy import text
+from table_problem import TableProblem
+from tuning_process import SPACE, settings
+
+from clso.errors import ArtifactError, WorkError
+from search.tuning import Tuning, open_tuning
+from search.tuning.database import DatabaseStorage
+from search.tuning.place import open_storage
+from search.tuning.storage import StudyStorage
+from search.tuning.study import check_storage
+from search.validated import Halves
+
+
+def halves(_: object = None) -> Halves:
+    return Halves(*(TableProblem([4] * 4, interaction=0.5, seed=seed) for seed in (1, 2)))
+
+
+def url_in(folder: Path, kind: str) -> str:
+    return f"journal:{folder}/study" if kind == "journal" else f"sqlite:///{folder}/study"
+
+
+KINDS = pytest.mark.parametrize("kind", ["sqlite", "journal"])
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "cannot be opened"),
+        ("nonsense", "cannot be opened"),
+        ("postgres://me:secret@localhost/none", "cannot be opened"),
+        ("sqlite:////nowhere/at/all/study.db", "there is no folder /nowhere/at/all"),
+        ("mysql+pymysql://me:secret@localhost/none", "needs a driver that is not installed"),
+        ("postgresql://me:secret@127.0.0.1:1/none", "cannot be opened"),
+        ("journal:", "names no file"),
+        ("journal:/", "names no file"),
+        ("journal:/nowhere/at/all/study", "there is no folder /nowhere/at/all"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password(
+    url: str, message: str
+) -> None:
+    def never(_: object) -> Halves:
+        raise AssertionError("a problem was made")
+
+    for opened in (
+        open_tuning(url, "mine", SPACE, settings(2), never),
+        open_storage(url, retries=0),
+    ):
+        with pytest.raises(ArtifactError, match=message) as caught, opened:
+            pass
+        assert "secret" not in str(caught.value)
+    assert not Path("/nowhere").exists()
+
+
+@pytest.mark.parametrize("content", ["a text\n", "[]\n", '{"a": 1}\n', '{"op_code": 99}\n', "{"])
+def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "notes"
+    path.write_text(content)
+    with (
+        pytest.raises(ArtifactError, match="is not a journal of Optuna, or it is damaged"),
+        open_storage(f"journal:{path}", retries=0),
+    ):
+        pass
+    assert path.read_text() == content
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("a text that is longer than the header of a database" * 9)
+    with (
+        pytest.raises(ArtifactError, match="file is not a database"),
+        open_storage(f"sqlite:///{path}", retries=0),
+    ):
+        pass
+    assert path.read_text().startswith("a text")
+
+
+def foreign(url: str, *, trials: int, direction: str) -> None:
+    with open_storage(url, retries=0) as storage:
+        study = optuna.create_study(study_name="mine", storage=storage.optuna, direction=direction)
+        for _ in range(trials):
+            study.add_trial(optuna.create_trial(value=1.0))
+
+
+@KINDS
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_study_of_other_software_is_refused_and_never_deleted(
+    tmp_path: Path, kind: str, fresh: bool
+) -> None:
+    url = url_in(tmp_path, kind)
+    foreign(url, trials=3, direction="minimize")
+    for check in (
+        lambda: check_storage(url, "mine", SPACE, settings(2), fresh=fresh),
+        lambda: open_tuning(url, "mine", SPACE, settings(2), halves, fresh=fresh).__enter__(),
+    ):
+        with pytest.raises(ArtifactError, match="with 3 trials that `clso tune` did not make"):
+            check()
+    with open_storage(url, retries=0) as storage:
+        assert len(optuna.load_study(study_name="mine", storage=storage.optuna).trials) == 3
+
+
+@KINDS
+def test_an_empty_study_is_taken_if_it_minimises(tmp_path: Path, kind: str) -> None:
+    url = url_in(tmp_path, kind)
+    foreign(url, trials=0, direction="minimize")
+    check_storage(url, "mine", SPACE, settings(2))
+    with open_tuning(url, "mine", SPACE, settings(2), halves) as tuning:
+        tuning.run()
+        assert len(tuning.trial_rows()) == 2
+    other = url_in(tmp_path, kind) + "2"
+    foreign(other, trials=0, direction="maximize")
+    with pytest.raises(ArtifactError, match="is to maximize, expected minimize"):
+        check_storage(other, "mine", SPACE, settings(2))
+
+
+def test_a_study_from_before_there_were_samplers_goes_on(tmp_path: Path) -> None:
+    url = url_in(tmp_path, "sqlite")
+    with open_tuning(url, "mine", SPACE, settings(1), halves) as tuning:
+        identity = tuning.study.user_attrs["clso"]
+        for name in ("sampler", "pruner_patience"):
+            del identity[name]
+        tuning.study.set_user_attr("clso", identity)
+    with open_tuning(url, "mine", SPACE, settings(2), halves) as tuning:
+        tuning.run()
+        assert len(tuning.trial_rows()) == 2
+
+
+def test_a_trial_whose_process_died_before_its_first_heartbeat_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StudyStorage, "grace", 1)
+    url = url_in(tmp_path, "sqlite")
+    with open_tuning(url, "mine", SPACE, settings(2), halves) as tuning:
+        monkeypatch.setattr(DatabaseStorage, "beat", lambda *_: None)
+        trial, _ = tuning._take()
+        assert trial is not None
+        SPACE.suggest(trial)
+    monkeypatch.undo()
+    monkeypatch.setattr(StudyStorage, "grace", 1)
+    with open_tuning(url, "mine", SPACE, settings(2), halves, heartbeat_s=1) as tuning:
+        tuning.run()
+        rows = tuning.trial_rows()
+    assert [row["state"] for row in rows] == ["fail", "complete", "complete"]
+    assert {row["retry_of"] for row in rows} == {None, 0}
+
+
+def broken_database(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "study")) as connection:
+        connection.execute("DROP TABLE trial_params")
+
+
+def broken_journal(folder: Path) -> None:
+    with (folder / "study").open("ab") as file:
+        file.write(b"{torn\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "break_it"), [("sqlite", broken_database), ("journal", broken_journal)]
+)
+def test_a_storage_that_fails_under_way_ends_the_study_with_a_sentence(
+    tmp_path: Path, kind: str, break_it: Callable[[Path], None]
+) -> None:
+    calls = 0
+
+    def breaking(_: Any) -> Halves:  # noqa: ANN401 - not used
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            break_it(tmp_path)
+        return halves()
+
+    url = url_in(tmp_path, kind)
+    with (
+        pytest.raises(WorkError, match=r"the storage .* failed") as caught,
+        open_tuning(url, "mine", SPACE, settings(4), breaking) as tuning,
+    ):
+        tuning.run()
+    assert "the same command continues" in caught.value.remedy
+
+
+@KINDS
+def test_a_study_that_is_deleted_under_way_ends_with_a_sentence(tmp_path: Path, kind: str) -> None:
+    url = url_in(tmp_path, kind)
+    calls = 0
+
+    def deleting(_: object) -> Halves:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            with open_storage(url, retries=0) as storage:
+                optuna.delete_study(study_name="mine", storage=storage.optuna)
+        return halves()
+
+    with (
+        pytest.raises(WorkError, match="the study 'mine' was deleted from"),
+        open_tuning(url, "mine", SPACE, settings(4), deleting) as tuning,
+    ):
+        tuning.run()
+
+
+def test_a_trial_that_was_taken_for_dead_is_told_once(tmp_path: Path) -> None:
+    url = url_in(tmp_path, "journal")
+    judged = 0
+
+    def slow(_: object) -> Halves:
+        nonlocal judged
+        judged += 1
+        if judged == 2:
+            fail_and_retry(tuning)
+        return halves()
+
+    with open_tuning(url, "mine", SPACE, settings(2), slow) as tuning:
+        tuning.run()
+        rows = tuning.trial_rows()
+    assert [row["state"] for row in rows] == ["fail", "complete", "complete"]
+
+
+def fail_and_retry(tuning: Tuning) -> None:
+    """Do what another process does that misses the heartbeats of a trial."""
+    from search.tuning.storage import retry
+
+    told = tuning.study.tell(tuning.study.trials[-1].number, state=TrialState.FAIL)
+    retry(2)(tuning.study, told)
+
+
+def test_the_statement_about_heartbeats_fits_optunas_tables(tmp_path: Path) -> None:
+    with open_tuning(url_in(tmp_path, "sqlite"), "mine", SPACE, settings(1), halves) as tuning:
+        tuning.run()
+        storage = tuning._storage
+        assert isinstance(storage, DatabaseStorage)
+        with storage.optuna.engine.connect() as connection:
+            count = connection.execute(text("SELECT count(*) FROM trial_heartbeats")).scalar()
+    assert count == 1
