@@ -82,7 +82,12 @@ class Engine:
         return self._cluster.n_workers
 
     def map(
-        self, task: Task[V, A, R], shared: Shared[V], arguments: Sequence[A]
+        self,
+        task: Task[V, A, R],
+        shared: Shared[V],
+        arguments: Sequence[A],
+        *,
+        expected_s: float = 0.0,
     ) -> Generator[tuple[int, R], None, None]:
         """Yield `(index, task(shared.value, arguments[index]))` in the order of completion.
 
@@ -93,12 +98,15 @@ class Engine:
             task: a function of a module, or another picklable callable.
             shared: reaches each worker once and stays there.
             arguments: one for each task, picklable.
+            expected_s: seconds that a task is likely to take; the local engine starts no processes
+                for tasks that are shorter than the start. 0: not known.
 
         Raises:
             EngineError: a value cannot be pickled, or a worker has other code.
             WorkError: the workers cannot be reached any more, or a task ended one after the other.
             Exception: of a task, with its class and message.
         """
+        del expected_s  # the workers are there already
         yield from self._handed_out(task, shared, dict(enumerate(arguments)))
 
     def close(self) -> None:

@@ -58,13 +58,19 @@ class _LocalEngine(Engine):
         return True
 
     def map(
-        self, task: Task[V, A, R], shared: Shared[V], arguments: Sequence[A]
+        self,
+        task: Task[V, A, R],
+        shared: Shared[V],
+        arguments: Sequence[A],
+        *,
+        expected_s: float = 0.0,
     ) -> Generator[tuple[int, R], None, None]:
         left = dict(enumerate(arguments))
         wall_s = cpu_s = 0.0
         may_share = self._may_share
         while left:
-            mean_s = wall_s / max(1, len(arguments) - len(left))
+            ended = len(arguments) - len(left)
+            mean_s = wall_s / ended if ended else expected_s
             busy = cpu_s / wall_s if wall_s else 1.0
             if may_share and self._pays(len(left), mean_s, busy):
                 try:

@@ -231,6 +231,8 @@ class TuneSettings(Section):
             hyperband for one objective, none for two.
         pruner_patience: reports without improvement before a trial may be pruned, for hyperband
             and median; 0: it may be pruned at any report.
+        parallel: trials that are asked for at once, and judged by the workers of
+            `runtime.engine`; a study depends on it, and not on engine or workers.
         retries: attempts after a trial failed or its process died.
         storage: an SQLAlchemy URL, or `journal:PATH`; `None`: an SQLite file in the study's folder.
         space: the dimensions.
@@ -245,6 +247,7 @@ class TuneSettings(Section):
     sampler: SamplerName = "tpe"
     pruner: PrunerName | None = None
     pruner_patience: Annotated[int, Field(ge=0, le=1000)] = 0
+    parallel: Annotated[int, Field(ge=1, le=1000)] = 1
     retries: Annotated[int, Field(ge=0, le=100)] = 2
     storage: str | None = None
     space: TuneSpace = TuneSpace()

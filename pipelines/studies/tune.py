@@ -69,9 +69,7 @@ def tune(
         ArtifactError: the storage cannot be opened, or there is another study of this name.
         WorkError: no trial has a finite loss.
     """
-    tuned, space, settings = check(
-        read_config(config, overrides), trials, storage, fresh
-    )
+    tuned, space, settings = check(read_config(config, overrides), trials, storage, fresh)
     config, out = tuned.config, Path(out).resolve()
     asked = tuned.asked.storage if storage is None else storage
     with _open_study(tuned, out, reporter, fresh=fresh) as run:
@@ -84,6 +82,7 @@ def tune(
             settings,
             problems,
             monitor=run.monitor,
+            engine=run.experiment.engine,
             own_library=dict(tuned.family.library(config)),
             fresh=fresh,
         ) as tuning:
@@ -194,6 +193,7 @@ def _conclude(run: RunContext, tuned: TunedSearch, tuning: Tuning, problems: Tun
         "sampler": settings.sampler,
         "pruner": settings.pruner,
         "pruner_patience": settings.pruner_patience,
+        "parallel": settings.parallel,
         "seeds": list(settings.seeds),
         "check_seeds": list(seeds),
     }

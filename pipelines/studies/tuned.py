@@ -74,6 +74,7 @@ class TunedSearch:
             sampler=asked.sampler,
             pruner=asked.used_pruner,
             pruner_patience=asked.pruner_patience,
+            parallel=asked.parallel,
             retries=asked.retries,
             seed=seed,
         )

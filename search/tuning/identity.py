@@ -20,7 +20,7 @@ __all__ = ["check_identity", "check_origin", "claim", "identity_of"]
 _IDENTITY = "clso"
 _VERSION = 1  # raised when a change of the code changes the values of trials
 # studies that began before there were these settings had these values
-_FORMERLY = {"sampler": "tpe", "pruner_patience": 0}
+_FORMERLY = {"sampler": "tpe", "pruner_patience": 0, "parallel": 1}
 
 
 def identity_of(
@@ -37,6 +37,7 @@ def identity_of(
         "sampler": settings.sampler,
         "pruner": settings.pruner,
         "pruner_patience": settings.pruner_patience,
+        "parallel": settings.parallel,
         "seed": settings.seed,
     }
     if halves is not None:

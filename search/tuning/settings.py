@@ -34,6 +34,7 @@ class TuningSettings:
         pruner: `none` if there are two objectives.
         pruner_patience: reports without improvement before a trial may be pruned, for the
             pruners that look between generations.
+        parallel: trials that are asked for at once and told together.
         retries: of a trial that failed or whose process died.
         seed: of the sampler.
 
@@ -49,6 +50,7 @@ class TuningSettings:
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "none"
     pruner_patience: int = 0
+    parallel: int = 1
     retries: int = 2
     seed: int = 0
 
@@ -62,6 +64,10 @@ class TuningSettings:
             raise ConfigError(
                 f"objectives are {', '.join(self.objectives) or 'none'}",
                 remedy="give loss, or loss and energy_j",
+            )
+        if self.parallel < 1:
+            raise ConfigError(
+                f"parallel is {self.parallel}", remedy="give tune.parallel of at least 1"
             )
         if self.retries < 0 or self.pruner_patience < 0:
             raise ConfigError(

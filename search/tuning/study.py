@@ -11,22 +11,36 @@ The sampler is seeded anew for every trial, with the number of trials before it.
 single process can thus be repeated, and an interrupted study draws the same values as an unbroken
 one. Only under Hyperband do they differ: its brackets depend on the trials' numbers, and the
 repeated trial has a new number.
+
+Trials may be asked for in batches (`TuningSettings.parallel`), which an engine's workers judge
+(`search.tuning.batch`). They are told in the order of their numbers when the whole batch is judged.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
 from matplotlib.figure import Figure
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clso.energy import EnergyMonitor
+from clso.engine import Engine
 from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
+from search.tuning.batch import (
+    JudgedTrial,
+    asked_trials,
+    expected_s,
+    judged_in_order,
+    judged_trial,
+)
 from search.tuning.identity import check_identity, check_origin, claim, identity_of
 from search.tuning.judge import ERROR, Judge
 from search.tuning.place import open_storage
@@ -37,6 +51,8 @@ from search.tuning.storage import FAULTS, HEARTBEAT_S, StudyStorage, beating, qu
 from search.validated import Halves
 
 __all__ = ["Tuning", "check_storage", "open_tuning"]
+
+_Taken = tuple[Trial, BaseSampler]
 
 _POLL_S = 1.0
 _NOT_FOUND = "Record does not exist."  # what every storage of Optuna says
@@ -51,6 +67,7 @@ def open_tuning(
     problems: Callable[[Params], Halves],
     *,
     monitor: EnergyMonitor | None = None,
+    engine: Engine | None = None,
     own_library: Params | None = None,
     fresh: bool = False,
     heartbeat_s: int = HEARTBEAT_S,
@@ -61,6 +78,7 @@ def open_tuning(
         url: of the storage, see `open_storage`.
         problems: makes the problem for a trial's values of the library; without values, that of
             the run's own library.
+        engine: judges the trials of a batch, if there are several; `None`: they are judged here.
         own_library: the run's own values of the library's dimensions.
         fresh: delete the study first.
         heartbeat_s: between two heartbeats of a trial.
@@ -81,9 +99,8 @@ def open_tuning(
                 claim(study, identity, storage.shown)
                 if not study.get_trials(deepcopy=False):
                     study.enqueue_trial(space.own_values(own_library or {}))
-            yield Tuning(
-                study, storage, Judge(space, settings, problems, monitor or EnergyMonitor())
-            )
+            judge = Judge(space, settings, problems, monitor or EnergyMonitor())
+            yield Tuning(study, storage, judge, engine)
         except FAULTS as error:
             reason = str(error.__cause__ or error).partition("\n")[0]
             raise WorkError(
@@ -130,12 +147,19 @@ def check_storage(
 class Tuning:
     """An open study, made by `open_tuning`."""
 
-    def __init__(self, study: optuna.Study, storage: StudyStorage, judge: Judge) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: StudyStorage,
+        judge: Judge,
+        engine: Engine | None = None,
+    ) -> None:
         self.study = study
         self.space = judge.space
         self.settings = judge.settings
         self._storage = storage
         self._judge = judge
+        self._engine = engine
 
     def run(self, reporter: Reporter = SILENT) -> None:
         """Run trials until the study has as many as its settings ask for.
@@ -149,11 +173,11 @@ class Tuning:
         settings = self.settings
         with reporter.task(f"tune {settings.family}", total=settings.trials) as task:
             while True:
-                trial, trials = self._take()
-                ended, _, _ = _counts(trials)
-                task.update(min(ended, settings.trials), self._note(trials))
-                if trial is not None:
-                    self._run_trial(trial)
+                batch, before = self._take()
+                ended, _, _ = _counts(before)
+                task.update(min(ended, settings.trials), self._note(before))
+                if batch:
+                    self._run(batch, before)
                 elif ended >= settings.trials:
                     break
                 else:
@@ -165,37 +189,59 @@ class Tuning:
                 remedy="correct the cause and start again with --fresh, or narrow tune.space",
             )
 
-    def _take(self) -> tuple[Trial | None, list[FrozenTrial]]:
-        """Take the next trial, and return it with those before; `None`: all have ended or run."""
-        asked = self.settings.trials
+    def _take(self) -> tuple[list[_Taken], list[FrozenTrial]]:
+        """Take the next trials, and return them with those before; none: all have ended or run."""
+        asked, batch = self.settings.trials, []
         with self._storage.turn(), self._stored():
             self._storage.fail_dead(self.study)
-            trials = self.study.get_trials(deepcopy=False)
-            ended, running, waiting = _counts(trials)
-            if ended >= asked or (not waiting and ended + running >= asked):
-                return None, trials
-            self.study.sampler = self.settings.new_sampler(self.space, ended + running)
-            with quiet_optuna():
-                # values are drawn later, outside the turn
-                trial = self.study.ask()
-            self._storage.beat(trial)
-            return trial, trials
+            before = self.study.get_trials(deepcopy=False)
+            ended, running, waiting = _counts(before)
+            while (
+                len(batch) < self.settings.parallel
+                and ended < asked
+                and (waiting or ended + running < asked)
+            ):
+                sampler = self.settings.new_sampler(self.space, ended + running)
+                self.study.sampler = sampler
+                with quiet_optuna():
+                    # values are drawn later, outside the turn
+                    trial = self.study.ask()
+                self._storage.beat(trial)
+                batch.append((trial, sampler))
+                running, waiting = running + 1, max(0, waiting - 1)
+        return batch, before
 
-    def _run_trial(self, trial: Trial) -> None:
-        state, values = TrialState.COMPLETE, None
+    def _run(self, batch: Sequence[_Taken], before: Sequence[FrozenTrial]) -> None:
+        """Judge trials and tell their outcomes in the order of their numbers."""
+        untold = deque(trial for trial, _ in batch)
         try:
-            with beating(self._storage, [trial]):
-                values = self._judge(trial)
-        except optuna.TrialPruned:
-            state = TrialState.PRUNED
-        except Exception:
-            # the judge has noted the error
-            state = TrialState.FAIL
+            with beating(self._storage, list(untold)):
+                if self.settings.parallel == 1:
+                    state, values = judged_trial(self._judge, untold[0])
+                    self._tell(untold.popleft(), state, values, retries=self.settings.retries)
+                    return
+                for judged in self._judged(batch, before):
+                    trial = untold[0]
+                    # its process may have been taken for dead, and the trial is failed
+                    with suppress(UpdateFinishedTrialError):
+                        judged.write(trial, self._storage.optuna)
+                    self._tell(trial, judged.state, judged.values, retries=self.settings.retries)
+                    untold.popleft()
         except BaseException:
             # an interruption is nobody's fault
-            self._tell(trial, TrialState.FAIL, None, retries=None)
+            for trial in untold:
+                self._tell(trial, TrialState.FAIL, None, retries=None)
             raise
-        self._tell(trial, state, values, retries=self.settings.retries)
+
+    def _judged(
+        self, batch: Sequence[_Taken], before: Sequence[FrozenTrial]
+    ) -> Iterator[JudgedTrial]:
+        drawn = []
+        for trial, sampler in batch:
+            self.study.sampler = sampler
+            drawn.append((trial, self.space.suggest(trial)))
+        asked = asked_trials(self.study, drawn, before)
+        return judged_in_order(self._judge, asked, self._engine, expected_s=expected_s(before))
 
     def _tell(
         self,
