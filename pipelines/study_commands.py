@@ -168,8 +168,8 @@ def _tune(
         typer.Option(
             "--storage",
             metavar="URL",
-            help="Optuna's storage, such as postgresql://host/name; by default an SQLite file "
-            "beside the results.",
+            help="Where the study is kept: postgresql://user@host/name, or journal:PATH for a "
+            "shared disk; by default an SQLite file beside the results.",
         ),
     ] = None,
     out: Out = DEFAULT_OUT,

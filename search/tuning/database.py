@@ -90,7 +90,7 @@ class DatabaseStorage(StudyStorage):
         # connections of its own, because a turn spans several transactions of the storage
         self._turns = sqlalchemy.create_engine(url, **options) if kind == "postgresql" else None
         with self.turn(), quiet_optuna():
-            self.optuna: RDBStorage = RDBStorage(
+            self.backend: RDBStorage = RDBStorage(
                 url,
                 engine_kwargs=options,
                 heartbeat_interval=heartbeat_s,
@@ -100,8 +100,8 @@ class DatabaseStorage(StudyStorage):
 
     def close(self) -> None:
         """Close all connections."""
-        self.optuna.remove_session()
-        self.optuna.engine.dispose()
+        self.backend.remove_session()
+        self.backend.engine.dispose()
         if self._turns is not None:
             self._turns.dispose()
 
@@ -127,18 +127,18 @@ class DatabaseStorage(StudyStorage):
 
     def beat(self, trial: Trial) -> None:
         """Write the heartbeat that Optuna has for databases."""
-        self.optuna.record_heartbeat(trial._trial_id)
+        self.backend.record_heartbeat(trial._trial_id)
 
     def fail_dead(self, study: optuna.Study) -> None:
         """Fail trials as Optuna does, also those whose process died before its first heartbeat."""
-        with self.optuna.engine.connect() as connection:
+        with self.backend.engine.connect() as connection:
             found = connection.execute(
                 sqlalchemy.text(_NO_HEARTBEAT), {"study": study._study_id}
             ).scalars()
             silent = list(found)
         for trial_id in silent:
             # from now on it is missed like that of any other
-            self.optuna.record_heartbeat(trial_id)
+            self.backend.record_heartbeat(trial_id)
         with quiet_optuna():
             optuna.storages.fail_stale_trials(study)
 

@@ -123,7 +123,7 @@ class JournalFile(StudyStorage):
         backend = _Backend(str(path), lock_obj=lock)
         with _one_error(), _held(lock):
             _check_end(path)
-        self.optuna = JournalStorage(backend)
+        self.backend = JournalStorage(backend)
         self._lock = JournalFileOpenLock(f"{path}.turn")
         self._retry = retry(retries)
         self._beats = 0
@@ -139,14 +139,14 @@ class JournalFile(StudyStorage):
     def beat(self, trial: Trial) -> None:
         """Raise the number that others watch."""
         self._beats += 1
-        self.optuna.set_trial_system_attr(trial._trial_id, _HEARTBEAT, self._beats)
+        self.backend.set_trial_system_attr(trial._trial_id, _HEARTBEAT, self._beats)
 
     def fail_dead(self, study: optuna.Study) -> None:
         """Fail the trials whose number has not changed while this process watched."""
         running = study.get_trials(states=(TrialState.RUNNING,))
         for trial in filter(self._is_dead, running):
             with suppress(UpdateFinishedTrialError):
-                self.optuna.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                self.backend.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 self._retry(study, trial)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:

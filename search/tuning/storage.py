@@ -56,7 +56,7 @@ class StudyStorage(ABC):
 
     Attributes:
         shown: its address without a password.
-        optuna: the storage as Optuna has it.
+        backend: the storage as Optuna has it.
         heartbeat_s: between two heartbeats.
         grace: heartbeats that a live process may miss while it waits for disk or processor.
     """
@@ -64,7 +64,7 @@ class StudyStorage(ABC):
     grace: ClassVar[int] = 6
 
     shown: str
-    optuna: BaseStorage
+    backend: BaseStorage
     heartbeat_s: int
 
     @abstractmethod

@@ -113,15 +113,15 @@ def _begun(
     storage: StudyStorage, name: str, settings: TuningSettings, *, fresh: bool
 ) -> optuna.Study:
     """Return the stored study, or a new one in its place."""
-    if name in optuna.get_all_study_names(storage.optuna):
-        study = optuna.load_study(study_name=name, storage=storage.optuna)
+    if name in optuna.get_all_study_names(storage.backend):
+        study = optuna.load_study(study_name=name, storage=storage.backend)
         if not fresh:
             return study
         check_origin(study, storage.shown)
-        optuna.delete_study(study_name=name, storage=storage.optuna)
+        optuna.delete_study(study_name=name, storage=storage.backend)
     return optuna.create_study(
         study_name=name,
-        storage=storage.optuna,
+        storage=storage.backend,
         directions=["minimize"] * len(settings.objectives),
     )
 
@@ -135,9 +135,9 @@ def check_storage(
         ArtifactError: the storage cannot be opened, or holds another study of this name.
     """
     with open_storage(url, retries=settings.retries) as storage:
-        if name not in optuna.get_all_study_names(storage.optuna):
+        if name not in optuna.get_all_study_names(storage.backend):
             return
-        study = optuna.load_study(study_name=name, storage=storage.optuna)
+        study = optuna.load_study(study_name=name, storage=storage.backend)
         if fresh:
             check_origin(study, storage.shown)
         else:
@@ -224,7 +224,7 @@ class Tuning:
                     trial = untold[0]
                     # its process may have been taken for dead, and the trial is failed
                     with suppress(UpdateFinishedTrialError):
-                        judged.write(trial, self._storage.optuna)
+                        judged.write(trial, self._storage.backend)
                     self._tell(trial, judged.state, judged.values, retries=self.settings.retries)
                     untold.popleft()
         except BaseException:
@@ -253,7 +253,7 @@ class Tuning:
     ) -> None:
         """End a trial; queue the values of a failed one again, so often as `retries` says."""
         with self._storage.turn(), self._stored():
-            if self._storage.optuna.get_trial(trial._trial_id).state.is_finished():
+            if self._storage.backend.get_trial(trial._trial_id).state.is_finished():
                 # its process was taken for dead, and the values are queued again
                 return
             told = self.study.tell(trial, values, state)

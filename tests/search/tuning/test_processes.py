@@ -68,13 +68,13 @@ def run_together(url: str, trials: int, killed_in: Sequence[int | None]) -> list
 
 def stored(url: str) -> list[FrozenTrial]:
     with open_storage(url, retries=0) as storage:
-        return optuna.load_study(study_name=tuning_process.NAME, storage=storage.optuna).trials
+        return optuna.load_study(study_name=tuning_process.NAME, storage=storage.backend).trials
 
 
 def forget(url: str) -> None:
     with open_storage(url, retries=0) as storage:
-        for name in optuna.get_all_study_names(storage.optuna):
-            optuna.delete_study(study_name=name, storage=storage.optuna)
+        for name in optuna.get_all_study_names(storage.backend):
+            optuna.delete_study(study_name=name, storage=storage.backend)
 
 
 def test_processes_that_begin_a_study_together_share_it(url: str) -> None:

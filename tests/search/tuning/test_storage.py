@@ -88,7 +88,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
 
 def foreign(url: str, *, trials: int, direction: str) -> None:
     with open_storage(url, retries=0) as storage:
-        study = optuna.create_study(study_name="mine", storage=storage.optuna, direction=direction)
+        study = optuna.create_study(study_name="mine", storage=storage.backend, direction=direction)
         for _ in range(trials):
             study.add_trial(optuna.create_trial(value=1.0))
 
@@ -107,7 +107,7 @@ def test_a_study_of_other_software_is_refused_and_never_deleted(
         with pytest.raises(ArtifactError, match="with 3 trials that `clso tune` did not make"):
             check()
     with open_storage(url, retries=0) as storage:
-        assert len(optuna.load_study(study_name="mine", storage=storage.optuna).trials) == 3
+        assert len(optuna.load_study(study_name="mine", storage=storage.backend).trials) == 3
 
 
 @KINDS
@@ -199,7 +199,7 @@ def test_a_study_that_is_deleted_under_way_ends_with_a_sentence(tmp_path: Path, 
         calls += 1
         if calls == 3:
             with open_storage(url, retries=0) as storage:
-                optuna.delete_study(study_name="mine", storage=storage.optuna)
+                optuna.delete_study(study_name="mine", storage=storage.backend)
         return halves()
 
     with (
@@ -239,6 +239,6 @@ def test_the_statement_about_heartbeats_fits_optunas_tables(tmp_path: Path) -> N
         tuning.run()
         storage = tuning._storage
         assert isinstance(storage, DatabaseStorage)
-        with storage.optuna.engine.connect() as connection:
+        with storage.backend.engine.connect() as connection:
             count = connection.execute(text("SELECT count(*) FROM trial_heartbeats")).scalar()
     assert count == 1
