@@ -191,7 +191,8 @@ class Tuning:
 
     def _take(self) -> tuple[list[_Taken], list[FrozenTrial]]:
         """Take the next trials, and return them with those before; none: all have ended or run."""
-        asked, batch = self.settings.trials, []
+        asked = self.settings.trials
+        batch: list[_Taken] = []
         with self._storage.turn(), self._stored():
             self._storage.fail_dead(self.study)
             before = self.study.get_trials(deepcopy=False)
