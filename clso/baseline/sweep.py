@@ -279,13 +279,17 @@ class _Trials:
     def _shared(self) -> Shared[TrainingInputs]:
         inputs = self.inputs
         values = {
-            "start": type(inputs.start).__name__,
+            "start": inputs.start.fingerprint,
+            "data": self.sweep.fingerprint,
+            "splits": [
+                [split.name, split.n_blocks, split.block_size]
+                for split in (*inputs.train, inputs.validation)
+            ],
             "settings": inputs.settings.model_dump(mode="json"),
             "seed": inputs.seed,
             "threads": inputs.threads,
-            "device": self.sweep.device,
         }
-        return Shared(f"trials {digest_of({**values, **self.identity})}", inputs)
+        return Shared(f"trials {digest_of(values)}", inputs)
 
     def _store(self, trained: TrainedTrial, *, as_checkpoint: bool) -> None:
         """Keep a result, and the weights as the sweep's checkpoint.

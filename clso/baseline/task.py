@@ -6,10 +6,11 @@ trained wherever the shared inputs are sent to.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from clso.baseline.model import AdamwGpt2, Blocks
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.settings import BaselineSettings
 from clso.baseline.train import TrialResult, train_trial
+from clso.digest import digest_of
 from clso.energy import EnergyMonitor
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
@@ -47,6 +49,10 @@ _one_at_a_time = threading.Lock()
 class Start(Protocol):
     """The weights that all trials of a sweep begin with; picklable."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights."""
+
     def model(self, dropout: float) -> AdamwGpt2:
         """Return a model of its own for one trial."""
 
@@ -59,6 +65,11 @@ class FromScratch:
     end_token_id: int
     seed: int
     device: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights: shape, end token, seed and device."""
+        return digest_of(asdict(self))
 
     def model(self, dropout: float) -> AdamwGpt2:
         """Return an untrained model."""
@@ -90,6 +101,15 @@ class FromCheckpoint:
         if self.found is not None:
             files = tuple((name, (self.found / name).read_bytes()) for name in _CHECKPOINT_FILES)
         return type(self), (None, self.seed, self.device, files)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights: the checkpoint, seed and device."""
+        digest = hashlib.sha256(f"{self.seed} {self.device}".encode())
+        with self._folder() as found:
+            for name in _CHECKPOINT_FILES:
+                digest.update((found / name).read_bytes())
+        return digest.hexdigest()
 
     def model(self, dropout: float) -> AdamwGpt2:
         """Return the model of the checkpoint.

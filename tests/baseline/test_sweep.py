@@ -422,6 +422,14 @@ class TestOnAnEngine:
         assert len(engine.arguments) == 2
         assert all(task.state is None for task in engine.arguments)
 
+    def test_a_diverged_trial_is_on_record_and_cannot_win(
+        self, sweep: RunSweep, tmp_path: Path
+    ) -> None:
+        wild = diverging(grids((1.0,), ("constant",), extend=0), 1e30, 1e-2)
+        result = sweep(wild, engine=Elsewhere())
+        assert [trial.loss is None for trial in result.trials] == [True, False]
+        assert (tmp_path / "models" / "adamw" / "model.safetensors").exists()
+
     def test_of_equal_losses_the_first_trial_wins(
         self, sweep: RunSweep, landscape: Callable[..., None], tmp_path: Path
     ) -> None:
