@@ -64,14 +64,18 @@ def test_a_run_leaves_progress_results_and_a_link_to_its_report(
 def test_a_broken_download_is_tried_again_and_a_mistake_is_not(
     server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke_yaml: str
 ) -> None:
+    from clso.energy import Measurement
     from pipelines import flows
+    from pipelines.context import RunContext
+    from pipelines.ledger import StageRecord
     from pipelines.stage import Stage
 
     monkeypatch.setattr(flows, "_RETRY_DELAY_S", 0)
     tries: list[str] = []
 
-    def broken(stage: Stage, run: object) -> None:
+    def broken(stage: Stage, run: RunContext) -> None:
         tries.append(stage.name)
+        run.records[stage.name] = StageRecord("", (), "", Measurement(0.0), 1, {})
         if stage.name == failing == "prepare":
             raise DownloadError("the connection broke")
         if stage.name == failing:
