@@ -75,7 +75,12 @@ def rows(
         ]
 
 
-@pytest.mark.parametrize("pruner", ["hyperband", "median", "none"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "pruner", ["hyperband", pytest.param("median", marks=SLOW), pytest.param("none", marks=SLOW)]
+)
 def test_a_batch_gives_the_same_study_in_any_order_of_its_trials(
     tmp_path: Path, pruner: str
 ) -> None:
@@ -86,11 +91,13 @@ def test_a_batch_gives_the_same_study_in_any_order_of_its_trials(
     assert any(row["state"] == "pruned" for row in here) == (pruner != "none")
 
 
+@pytest.mark.slow
 def test_batches_of_another_size_give_another_study(tmp_path: Path) -> None:
     told = {"trials": 11, "pruner": "hyperband"}
     assert rows(tmp_path, **told, parallel=3) != rows(tmp_path, **told, parallel=4)
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_is_the_study_without_batches(tmp_path: Path) -> None:
     told = {"trials": 9, "pruner": "hyperband"}
     assert rows(tmp_path, BackwardEngine(), **told) == rows(tmp_path, **told)

@@ -9,7 +9,6 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import text
 from table_problem import TableProblem
 from tuning_process import SPACE, settings
 
@@ -30,7 +29,8 @@ def url_in(folder: Path, kind: str) -> str:
     return f"journal:{folder}/study" if kind == "journal" else f"sqlite:///{folder}/study"
 
 
-KINDS = pytest.mark.parametrize("kind", ["sqlite", "journal"])
+SQLITE = pytest.param("sqlite", marks=pytest.mark.slow)  # makes its tables in a second
+KINDS = pytest.mark.parametrize("kind", [SQLITE, "journal"])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_empty_study_is_taken_if_it_minimises(tmp_path: Path, kind: str) -> N
 
 
 def test_a_study_from_before_there_were_samplers_goes_on(tmp_path: Path) -> None:
-    url = url_in(tmp_path, "sqlite")
+    url = url_in(tmp_path, "journal")
     with open_tuning(url, "mine", SPACE, settings(1), halves) as tuning:
         identity = tuning.study.user_attrs["clso"]
         for name in ("sampler", "pruner_patience"):
@@ -165,7 +165,11 @@ def broken_journal(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "break_it"), [("sqlite", broken_database), ("journal", broken_journal)]
+    ("kind", "break_it"),
+    [
+        pytest.param("sqlite", broken_database, marks=pytest.mark.slow),
+        ("journal", broken_journal),
+    ],
 )
 def test_a_storage_that_fails_under_way_ends_the_study_with_a_sentence(
     tmp_path: Path, kind: str, break_it: Callable[[Path], None]
@@ -231,13 +235,3 @@ def fail_and_retry(tuning: Tuning) -> None:
 
     told = tuning.study.tell(tuning.study.trials[-1].number, state=TrialState.FAIL)
     retry(2)(tuning.study, told)
-
-
-def test_the_statement_about_heartbeats_fits_optunas_tables(tmp_path: Path) -> None:
-    with open_tuning(url_in(tmp_path, "sqlite"), "mine", SPACE, settings(1), halves) as tuning:
-        tuning.run()
-        storage = tuning._storage
-        assert isinstance(storage, DatabaseStorage)
-        with storage.backend.engine.connect() as connection:
-            count = connection.execute(text("SELECT count(*) FROM trial_heartbeats")).scalar()
-    assert count == 1

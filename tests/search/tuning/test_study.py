@@ -235,7 +235,12 @@ def test_settings_that_contradict_each_other_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("pruner", "seeds", "trials"), [("hyperband", 2, 9), ("wilcoxon", 5, 9), ("median", 2, 9)]
+    ("pruner", "seeds", "trials"),
+    [
+        ("hyperband", 2, 9),
+        ("wilcoxon", 5, 9),
+        pytest.param("median", 2, 9, marks=pytest.mark.slow),
+    ],
 )
 def test_pruned_trials_spend_less_and_are_not_the_best(
     tmp_path: Path, pruner: str, seeds: int, trials: int
