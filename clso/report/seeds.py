@@ -16,16 +16,13 @@ __all__ = ["seeds_section"]
 def seeds_section(run: Run) -> ReportSection | None:
     """Return means and intervals over the seeds of a folder of runs; `None`: there is one seed.
 
-    The runs lie beside this run, have results, and were scored on the same test tokens.
+    The runs lie beside this run and have results. Where a seed also draws the splits, each was
+    scored on test documents of its own; the differences are still paired within a run.
     """
     if not run.has("results"):
         return None
     group = next(
-        (
-            group
-            for group in RunSet([*_beside(run), run]).groups_of_seeds()
-            if run in group.runs and group.same_targets()
-        ),
+        (group for group in RunSet([*_beside(run), run]).groups_of_seeds() if run in group.runs),
         None,
     )
     if group is None:
@@ -34,9 +31,8 @@ def seeds_section(run: Run) -> ReportSection | None:
     return ReportSection(
         "Over seeds",
         [
-            f"{len(group.runs)} runs differ in their seed alone: this one and {names}. They score "
-            f"the same test tokens.{_difference(group)} clso report {run.run_id} reads the runs "
-            "again.",
+            f"{len(group.runs)} runs differ in their seed alone: this one and {names}. "
+            f"{_targets(group)}{_difference(group)} clso report {run.run_id} reads the runs again.",
             group.seeds_table(),
         ],
         "seeds",
@@ -54,6 +50,15 @@ def _beside(run: Run) -> Iterator[Run]:
             continue  # a damaged neighbour is reported by `clso ls`
         if other.has("results") and "seed" in other.config:
             yield other
+
+
+def _targets(group: RunSet) -> str:
+    if group.same_targets():
+        return "They score the same test tokens."
+    return (
+        "The seed also draws the splits, so each scores test documents of its own, and the "
+        "intervals are over documents too."
+    )
 
 
 def _difference(group: RunSet) -> str:

@@ -81,8 +81,12 @@ def test_one_value_has_no_interval() -> None:
     assert Difference.of(np.array([1.5])) == Difference(1.5, None, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("3f", "They score the same test tokens."), ("8c", "each scores test documents of its own")],
+)
 def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
-    make_run: Callable[..., Run],
+    make_run: Callable[..., Run], text: str, said: str
 ) -> None:
     first = make_run()
     for seed in (8, 9):
@@ -90,7 +94,9 @@ def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
         shutil.copytree(first.path, path)
         folder = RunFolder(path)
         config = {**first.config, "seed": seed}
-        folder.write_manifest({**first.manifest, "run_id": path.name, "config": config})
+        dataset = {**first.manifest["dataset"], "text_sha256": text * 32}
+        changes = {"run_id": path.name, "config": config, "dataset": dataset}
+        folder.write_manifest({**first.manifest, **changes})
         rows = [{**row, "test_loss": row["test_loss"] + 0.1 * seed} for row in rows_of(first)]
         folder.write_rows("results", rows)
     (first.path.with_name("damaged") / "manifest.json").parent.mkdir()
@@ -100,6 +106,7 @@ def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
     told, table = section.blocks
     assert isinstance(told, str)
     assert "3 runs differ in their seed alone: this one and quick-8, quick-9." in told
+    assert said in told
     assert "the crystalline GPT minus that of AdamW GPT-2 is" in told
     assert isinstance(table, Table)
     assert "seeds 7, 8, 9" in table.title
