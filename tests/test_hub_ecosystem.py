@@ -135,17 +135,23 @@ def test_the_snippets_of_the_page_run(
 
 
 def own_bits_per_byte(stored: StoredModel, texts: list[str]) -> float:
-    """Score texts in consecutive blocks, each after the token before it, the first after the end.
+    """Score texts in lm-eval's windows of T tokens, the first after the end token.
 
-    The sums are over float32 log probabilities in lm-eval, so the digits of float32 agree.
+    The last window of a text reaches back, so that its inputs are T tokens too. lm-eval's log
+    probabilities are float32, so the digits of float32 agree.
     """
     nats = 0.0
     for text in texts:
         tokens = stored.tokenizer.encode(text)
         stream = np.array([stored.tokenizer.end_token_id, *tokens])
-        for start in range(0, len(tokens), stored.n_positions):
-            block = stream[start : start + stored.n_positions + 1][None]
-            nats += float(stored.model.token_nll(block[:, :-1], block[:, 1:]).sum())
+        scored = 0
+        while scored < len(tokens):
+            stop = min(scored + stored.n_positions, len(tokens))
+            first = max(stop - stored.n_positions, 0)
+            block = stream[None, first : stop + 1]
+            nll = stored.model.token_nll(block[:, :-1], block[:, 1:])
+            nats += float(nll[0, scored - first :].sum())
+            scored = stop
     return nats / sum(len(text.encode()) for text in texts) / math.log(2)
 
 

@@ -16,6 +16,7 @@ from clso.report.run import report_page
 from pipelines.cli import main
 from pipelines.config import Arm, RunConfig, ablation_arms, load_config
 from pipelines.context import RunContext
+from pipelines.disposal import Leftovers
 from pipelines.families import FAMILIES
 from pipelines.studies import engine
 from pipelines.studies.arms import ArmSearches
@@ -62,6 +63,20 @@ def test_every_arm_has_a_row_per_seed_and_its_whole_budget(study: Run) -> None:
             assert all(row["tokens"] % 14 == 0 and row["tokens"] for row in rows)
             assert all((row["predictions"] > 0) == ("ridge" in arm) for row in rows)
     assert {row["arm"] for row in rows_of(study, "ablations")} == {*arms["gpt"], *arms["mixture"]}
+
+
+def test_what_a_run_and_its_arms_use_is_not_left_over(study: Run) -> None:
+    out = study.path.parents[1]
+    run = load_run(study.path)
+    arms = {name for names in run.manifest["arms"].values() for name in names}
+    manifests = [run.manifest, *(load_run(run.path / "state" / "arms" / a).manifest for a in arms)]
+    used = {out / home for manifest in manifests for home in manifest["shared"].values()}
+    leftovers = Leftovers(out)
+    assert len(arms) > 1
+    assert len(used) > 2
+    assert all(path.is_dir() for path in used)
+    assert leftovers.unknown == []
+    assert not used & {leftover.path for leftover in leftovers.find()}
 
 
 def test_an_arm_pays_for_what_another_had_evaluated_before(study: Run) -> None:
