@@ -1,4 +1,4 @@
-"""Every Python snippet of README and of the toolkit's page runs, and every example."""
+"""Every Python snippet of README and of two guides runs, and every example."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/toolkit.md")
+PAGES = ("README.md", "docs/toolkit.md", "docs/scaling.md")
 SLOW = ("pipelines",)  # snippets that run whole stages
 
 

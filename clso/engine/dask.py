@@ -29,7 +29,7 @@ __all__ = ["dask_cluster"]
 
 _CONNECT_S = 10.0
 _WORKERS_S = 30.0
-_START_S = 120.0  # processes that start on a busy machine
+_START_S = 300.0  # processes that start on a busy machine
 
 
 def dask_cluster(address: str | None, n_workers: int) -> Cluster:

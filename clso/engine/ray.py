@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,6 +19,8 @@ from clso.engine.worker import Header, greet, run_task
 from clso.errors import ClsoError, EngineError, WorkError
 
 __all__ = ["ray_cluster"]
+
+_CONNECT_S = 10.0
 
 
 def ray_cluster(address: str | None, n_workers: int) -> Cluster:
@@ -47,6 +50,7 @@ class _RayCluster(Cluster):
         if address is None:
             own = {"address": "local", "num_cpus": n_workers, "include_dashboard": False}
         try:
+            _check_listening(address)
             ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # of names, protocols and versions
             raise EngineError(
@@ -106,3 +110,14 @@ class _RayCluster(Cluster):
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _check_listening(address: str | None) -> None:
+    """Check that something listens at `host:port`; Ray itself tries for minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
