@@ -70,9 +70,9 @@ class _LocalEngine(Engine):
         may_share = self._may_share
         while left:
             ended = len(arguments) - len(left)
-            mean_s = wall_s / ended if ended else expected_s
+            mean_cpu_s = cpu_s / ended if ended else expected_s
             busy = cpu_s / wall_s if wall_s else 1.0
-            if may_share and self._pays(len(left), mean_s, busy):
+            if may_share and self._pays(len(left), mean_cpu_s, busy):
                 try:
                     for index, result in self._handed_out(task, shared, dict(left)):
                         del left[index]
@@ -92,15 +92,16 @@ class _LocalEngine(Engine):
         sources = {meter.source for meter in self._monitor.meters}
         return self.n_workers > 1 and not sources & (MACHINE_WIDE | {"replay"})
 
-    def _pays(self, n_left: int, mean_s: float, busy: float) -> bool:
+    def _pays(self, n_left: int, mean_cpu_s: float, busy: float) -> bool:
         """Return whether `n_left` tasks end sooner in several processes of one thread each.
 
-        One took `mean_s` here, with `busy` cores at work on average.
+        One took `mean_cpu_s` CPU seconds here, with `busy` cores at work on average. CPU seconds,
+        because a task that only waited for a core gains nothing from more processes.
         """
         if n_left < 2:
             return False
-        gain_s = n_left * mean_s * (1.0 - busy / min(n_left, self.n_workers))
-        return gain_s > (0.0 if self._cluster.started else _START_S)
+        saved = 1.0 / max(1.0, busy) - 1.0 / min(n_left, self.n_workers)
+        return n_left * mean_cpu_s * saved > (0.0 if self._cluster.started else _START_S)
 
 
 class _Processes(Cluster):

@@ -103,7 +103,7 @@ def test_a_killed_worker_costs_its_task_only(processes: Engine, tmp_path: Path) 
 @pytest.mark.slow
 def test_a_task_that_kills_every_worker_is_a_sentence(processes: Engine, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with pytest.raises(WorkError, match="ended its|lost the data"):
+    with pytest.raises(WorkError, match=r"ended its|lost the data"):
         list(processes.map(fatal, Shared(f"log {tmp_path}", log), [0]))
     # once, and three times again; Dask counts anew when all workers have died with the value
     assert 4 <= len(notes(log)) <= (16 if processes.name == "dask" else 4)
