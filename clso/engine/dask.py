@@ -175,7 +175,7 @@ def _local_cluster(n_workers: int) -> SpecCluster:
         "memory_limit": 0,
         "host": "127.0.0.1",
         "dashboard": False,
-        "death_timeout": 30,
+        "death_timeout": _START_S,
     }
     worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": options}}
     return SpecCluster(
