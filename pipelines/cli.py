@@ -106,6 +106,19 @@ def _show(run: RunName, out: Out = DEFAULT_OUT) -> None:
     show_run(find_run(run, out))
 
 
+@app.command("watch")
+def _watch(run: RunName, out: Out = DEFAULT_OUT) -> None:
+    """Watch a run while it works: stages, losses, energy. Ends with the run."""
+    from pipelines.console import console
+    from pipelines.inspect import find_run
+    from pipelines.watch import watch_run
+
+    try:
+        watch_run(find_run(run, out), console)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
 @app.command("report")
 def _report(run: RunName, out: Out = DEFAULT_OUT) -> None:
     """Write a run's HTML report and figures again, or a study's report, named by its folder."""

@@ -20,6 +20,7 @@ from clso.artifacts import RunFolder, load_run, write_error
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
+from clso.watch import following
 from pipelines.config import RunConfig
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageRecord
@@ -98,7 +99,11 @@ class RunContext:
             raise write_error(locks, error) from error
         try:
             _sweep(path, out / ".trash", fresh=fresh)
-            with Experiment.open(config, out, reporter) as experiment:
+            trackers = config.runtime.tracking.open(run_id, out)
+            with (
+                following(path, trackers),
+                Experiment.open(config, out, reporter) as experiment,
+            ):
                 run = cls(experiment, run_id, RunFolder(path))
                 if run.folder.manifest_path.exists():
                     run.manifest = load_run(path).manifest

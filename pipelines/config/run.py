@@ -23,6 +23,7 @@ from clso.gpt.settings import GptSettings, ModelSettings
 from clso.mixture.settings import MixtureSettings
 from clso.section import Section, Threads, mistakes
 from clso.statistics.bootstrap import BootstrapSettings
+from clso.watch import TrackingSettings
 from pipelines.config.arms import AblateSettings, SavingsSettings
 from pipelines.config.tune import SectionSpace, TuneSettings, TuneSpace
 from pipelines.families import FAMILIES, AnyFamily, FamilyName, FamilySettings
@@ -32,13 +33,14 @@ __all__ = ["RunConfig", "assign"]
 
 
 class _RuntimeSettings(Section):
-    """Engine, workers, threads and device; none of them changes a loss on one kind of processor.
+    """How a run works and is watched; nothing here changes a loss on one kind of processor.
 
     Attributes:
         engine: where tasks run: processes of this machine, or the workers of a cluster.
         address: of a Dask scheduler or a Ray cluster; `None`: `workers` processes of this machine.
         workers: genomes evaluated at once on this machine; `None`: one per core.
         threads: cores that AdamW uses; `None`: all.
+        tracking: programs that the run's curves go to while it works.
     """
 
     engine: EngineKind = "local"
@@ -46,6 +48,7 @@ class _RuntimeSettings(Section):
     workers: Threads | None = None
     threads: Threads | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")
     def _address_has_an_engine(self) -> Self:

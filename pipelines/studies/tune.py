@@ -24,6 +24,7 @@ from clso.errors import ArtifactError
 from clso.progress import SILENT, Reporter
 from clso.report.style import figure_svg
 from clso.studies.tuning import FIGURES, TuningReport
+from clso.watch import following
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
@@ -138,7 +139,9 @@ def _open_study(
                     if not run.manifest:
                         run.begin()
                     tuned.family.prepare(run)
-                yield run
+                trackers = config.runtime.tracking.open(f"{config.name}-study", out)
+                with following(folder.path, trackers):
+                    yield run
         finally:
             process.unlink(missing_ok=True)
 

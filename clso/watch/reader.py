@@ -1,0 +1,164 @@
+"""What is new in a run's folder since it was last read, as points of curves.
+
+A curve belongs to the run itself (`""`) or to one of its parts: a search (`search mixture`), a
+training (`adamw lr=0.001 constant batch=4 dropout=0`), or a search of a study (`ablations base
+seed=3`). Every number of a table's row that is no key is a point of a curve named by its column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clso.artifacts import Run, RunFolder, load_run, read_table
+from clso.errors import ArtifactError
+
+__all__ = ["Points", "RunReader"]
+
+_Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Values of several curves at one step.
+
+    Attributes:
+        part: of the run that the curves belong to; empty: the run itself.
+        step: generation, training step, or 0 where there is one value only.
+        values: by the curve's name.
+        settings: of the part, such as the arm of a search.
+    """
+
+    part: str
+    step: int
+    values: Mapping[str, float]
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """How a table's rows are read: the part, the step, and columns that are neither."""
+
+    part: Callable[[_Row], str]
+    step: str | None
+    settings: Sequence[str] = ()
+    prefix: Callable[[_Row], str] = lambda row: ""
+
+
+def _training(row: _Row) -> str:
+    settings = f"lr={row['lr']:g} {row['schedule']} batch={row['batch_size']}"
+    return f"{settings} dropout={row['dropout']:g} passes={row['passes']}"
+
+
+_SWEPT = ("lr", "schedule", "batch_size", "dropout", "passes")
+_ARM = ("family", "arm", "factor", "level", "seed")
+_SOURCES = {
+    "generations": _Source(lambda row: f"search {row['family']}", "generation", ("family",)),
+    "pareto_generations": _Source(lambda row: f"pareto {row['family']}", "generation", ("family",)),
+    "baseline": _Source(lambda row: f"adamw {_training(row)}", "step", _SWEPT),
+    "warm_start": _Source(lambda row: f"warm start {_training(row)}", "step", _SWEPT),
+    "results": _Source(lambda row: "", None, prefix=lambda row: f"{row['model']}/"),
+    "energy": _Source(lambda row: "", None, prefix=lambda row: f"{row['stage']}/{row['device']}/"),
+    "rivals": _Source(
+        lambda row: f"rivals {row['family']} {row['method']} seed={row['seed']}",
+        "evaluations",
+        ("family", "method", "seed"),
+    ),
+    "ablations": _Source(
+        lambda row: f"ablations {row['family']} {row['arm']} seed={row['seed']}", None, _ARM
+    ),
+    "savings": _Source(
+        lambda row: f"savings {row['family']} {row['arm']} seed={row['seed']}",
+        None,
+        ("family", "arm", "seed"),
+    ),
+    "trials": _Source(lambda row: f"trial {row['number']}", None, ("state", "params")),
+    "checks": _Source(lambda row: f"check {row['arm']} seed={row['seed']}", None, ("arm", "seed")),
+}
+_FILES = ("report.html", "best.yaml", "manifest.json")
+
+
+class RunReader:
+    """Reads a run's folder, also while it is written.
+
+    Args:
+        path: the run's folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._folder = RunFolder(Path(path))
+        self._read: dict[Path, tuple[int, int]] = {}
+        self._seen: set[tuple[str, str, int, str]] = set()
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self._folder.path
+
+    @property
+    def run(self) -> Run | None:
+        """The stored run; `None` while it has no manifest that can be read."""
+        try:
+            return load_run(self._folder.path)
+        except ArtifactError:
+            return None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The run's configuration by dotted path."""
+        run = self.run
+        return {} if run is None else dict(_flat(run.config))
+
+    def points(self) -> Iterator[Points]:
+        """Yield what was written since the last call; a row that is written again comes once."""
+        for name, source in _SOURCES.items():
+            for path in (*self._folder.parts(name).paths(), self._folder.table(name)):
+                for row in self._new_rows(path, name):
+                    point = _points(row, source)
+                    key = (name, point.part, point.step, source.prefix(row))
+                    if point.values and key not in self._seen:
+                        self._seen.add(key)
+                        yield point
+
+    def files(self) -> list[Path]:
+        """Return report, figures, tables, manifest and tuned configuration, as far as there are."""
+        folder = self._folder.path
+        paths = [folder / name for name in _FILES]
+        paths += sorted(folder.glob("*.parquet")) + sorted(self._folder.figures.glob("*.svg"))
+        return [path for path in paths if path.is_file()]
+
+    def _new_rows(self, path: Path, name: str) -> list[dict[str, Any]]:
+        try:
+            stat = path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if self._read.get(path) == stamp:
+                return []
+            rows: list[dict[str, Any]] = read_table(path, name).to_pylist()
+        except (ArtifactError, OSError):
+            return []  # missing, or being replaced; the next call finds it
+        self._read[path] = stamp
+        return rows
+
+
+def _points(row: _Row, source: _Source) -> Points:
+    prefix = source.prefix(row)
+    left_out = {"run_id", "seed", source.step, *source.settings}
+    values = {
+        f"{prefix}{name}": float(value)
+        for name, value in row.items()
+        if name not in left_out and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    settings = {name: str(row[name]) for name in source.settings if row.get(name) is not None}
+    step = 0 if source.step is None else int(row[source.step])
+    return Points(source.part(row), step, values, settings)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", inner if isinstance(inner, str) else json.dumps(inner)

@@ -1,0 +1,50 @@
+"""Where a run's curves go while it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from clso.section import Section
+from clso.watch.tracker import Tracker
+
+__all__ = ["TrackerKind", "TrackingSettings"]
+
+TrackerKind = Literal["tensorboard", "mlflow"]
+
+
+class TrackingSettings(Section):
+    """The programs that a run's curves go to.
+
+    Attributes:
+        to: TensorBoard's event files, MLflow's store, both or none.
+        folder: of both; `None`: in the output folder, `tensorboard/` and `mlflow/`.
+        mlflow_uri: of MLflow's store, instead of a folder.
+    """
+
+    to: tuple[TrackerKind, ...] = ()
+    folder: str | None = None
+    mlflow_uri: str | None = None
+
+    def open(self, name: str, out: Path) -> list[Tracker]:
+        """Open the trackers of a run.
+
+        Args:
+            name: of the run.
+            out: the output folder.
+
+        Raises:
+            ConfigError: a package is not installed, or a store cannot be opened.
+        """
+        folder = out if self.folder is None else Path(self.folder)
+        trackers: list[Tracker] = []
+        for kind in dict.fromkeys(self.to):
+            if kind == "tensorboard":
+                from clso.watch.tensorboard import TensorBoardTracker
+
+                trackers.append(TensorBoardTracker(folder / "tensorboard" / name))
+            else:
+                from clso.watch.mlflow import MlflowTracker
+
+                trackers.append(MlflowTracker(name, self.mlflow_uri or folder / "mlflow"))
+        return trackers
