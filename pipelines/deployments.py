@@ -110,16 +110,21 @@ class Served:
 
         Raises:
             ConfigError: there is no Prefect server, or `cron` is no schedule.
+            PrefectError: the server does not answer, or does not fit.
         """
-        import prefect
-        from prefect.settings import get_current_settings
+        from pipelines.prefect_env import read_settings
+        from pipelines.prefect_server import check_server
 
-        if get_current_settings().api.url is None:
+        url = read_settings().api.url
+        if url is None:
             raise ConfigError(
                 "serving needs a Prefect server that stays, and none is set",
                 remedy="start one with `prefect server start`, and set "
                 "PREFECT_API_URL=http://127.0.0.1:4200/api",
             )
+        check_server(url)
+        import prefect
+
         prefect.serve(*self.deployments(), limit=limit)
 
     def _parameters(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def run_command(
             cannot be done.
     """
     from pipelines.config import load_config
-    from pipelines.console import RichReporter, console
+    from pipelines.console import RichReporter
 
     loaded = load_config(config, overrides or ())
     with interruptible():
@@ -57,13 +57,6 @@ def run_command(
             return function(loaded, out=out, reporter=RichReporter(), **options)
         if name in STUDIES:
             check_study(name, loaded, **options)
-        from pipelines.prefect_env import prepare_environment
+        from pipelines.orchestration import orchestrated
 
-        prepare_environment(out.resolve())
-        with console.status("starting Prefect"):
-            from pipelines.flows import FLOWS, listener
-            from pipelines.prefect_pages import log_to_server
-        log_to_server()
-        listener.set(RichReporter())
-        run: Run = FLOWS[name](loaded, out=out, **options)
-        return run
+        return orchestrated(name, loaded, out=out, reporter=RichReporter(), **options)

@@ -21,10 +21,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from prefect import Flow, flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import Flow, flow
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import deployment
 from prefect.tasks import Task
@@ -37,10 +36,13 @@ from clso.progress import SILENT, Reporter
 from pipelines.commands import STAGE_COMMANDS, StageCommand
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
+from pipelines.flow_link import FlowLink, attend, tell
 from pipelines.prefect_pages import RunPage
 from pipelines.stage import Stage
 
 __all__ = ["FLOWS", "listener"]
+
+R = TypeVar("R")
 
 _DOWNLOAD_RETRIES = 2
 _RETRY_DELAY_S = 5
@@ -103,15 +105,18 @@ def _stage_flow(command: StageCommand) -> Flow[..., Run]:
         out: _Out = "artifacts",
         fresh: bool = False,
     ) -> Run:
-        settings, folder, page = _begin(config, overrides, out)
+        def work(link: FlowLink) -> Run:
+            settings, folder, page = _begin(config, overrides, out)
 
-        def do(stage: Stage, run: RunContext) -> None:
-            # The run stays in a closure: Prefect would search a parameter for futures, key by key.
-            _as_task(stage.name, lambda: page.run_stage(stage, run))
+            def do(stage: Stage, run: RunContext) -> None:
+                # The run stays in a closure: Prefect would search a parameter for futures.
+                _as_task(link, stage.name, lambda: page.run_stage(stage, run))
 
-        run = command.execute(settings, folder, fresh, page.reporter, do)
-        page.publish_run(run)
-        return run
+            run = command.execute(settings, folder, fresh, page.reporter, do)
+            tell(page.publish_run, run)
+            return run
+
+        return attend(work)
 
     stages.__name__ = command.name
     return _flow(command.help)(stages)
@@ -151,19 +156,15 @@ def _begin(
     return settings, folder, RunPage.begin(settings, listener.get())
 
 
-def _as_task(name: str, work: Callable[[], None]) -> None:
-    @task(
-        name=name,
+def _as_task(link: FlowLink, name: str, work: Callable[[], R]) -> R:
+    return link.do(
+        name,
+        work,
         task_run_name=name,
-        cache_policy=NO_CACHE,
         retries=_DOWNLOAD_RETRIES,
         retry_delay_seconds=_RETRY_DELAY_S,
         retry_condition_fn=_is_download_error,
     )
-    def work_task() -> None:
-        work()
-
-    work_task()
 
 
 def _is_download_error(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
@@ -179,17 +180,20 @@ def _studied(
     **options: Any,  # noqa: ANN401 - the study's own
 ) -> Run:
     """Run a study as one task, and show what it found."""
-    settings, folder, page = _begin(config, overrides, out)
-    runs = []
 
-    def work() -> None:
-        with page.study(name):
-            study: Callable[..., Run] = getattr(pipelines, name)
-            runs.append(study(settings, out=folder, reporter=page.reporter, **options))
+    def work(link: FlowLink) -> Run:
+        settings, folder, page = _begin(config, overrides, out)
 
-    _as_task(name, work)
-    page.publish_study(name, runs[0])
-    return runs[0]
+        def study() -> Run:
+            function: Callable[..., Run] = getattr(pipelines, name)
+            with page.study(name):
+                return function(settings, out=folder, reporter=page.reporter, **options)
+
+        run = _as_task(link, name, study)
+        tell(page.publish_study, name, run)
+        return run
+
+    return attend(work)
 
 
 @_flow("Change one thing about the search at a time, and measure the worth of each change.")

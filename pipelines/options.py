@@ -89,9 +89,10 @@ def interruptible() -> Iterator[None]:
     """Exit with status 130 on Ctrl-C, and say how to continue."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         from pipelines.console import error_console
 
-        text = "interrupted; the same command continues where this one stopped"
+        by = str(interrupt) or "interrupted"  # or "cancelled in Prefect"
+        text = f"{by}; the same command continues where this one stopped"
         error_console.print(text, soft_wrap=True)
         raise typer.Exit(130) from None

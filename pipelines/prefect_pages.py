@@ -26,7 +26,6 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.settings import get_current_settings
 
 from clso.artifacts import Run
 from clso.errors import ClsoError
@@ -36,6 +35,7 @@ from clso.report.markdown import page_markdown, section_markdown
 from clso.report.results import result_table
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
+from pipelines.flow_link import tell
 from pipelines.stage import Stage
 
 __all__ = ["RunPage", "log_to_server"]
@@ -69,7 +69,7 @@ class RunPage:
         """
         run_id = config.run_id(config.recipe.fingerprint)
         tags = [f"config={config.name}", f"seed={config.seed}"]
-        _label(run_id, [*tags, *(f"family={family}" for family in config.families)])
+        tell(_label, run_id, [*tags, *(f"family={family}" for family in config.families)])
         return cls(run_id, _PrefectReporter(listener, run_id))
 
     @contextmanager
@@ -192,25 +192,21 @@ class _PrefectTask:
     def _show(self, share: float) -> None:
         text = f"{self._description}: {self._note}" if self._note else self._description
         if self._bar is None:
-            made = create_progress_artifact(progress=share, key=self._key, description=text)
-            assert isinstance(made, UUID)
-            self._bar = made
+            made = tell(create_progress_artifact, progress=share, key=self._key, description=text)
+            self._bar = made if isinstance(made, UUID) else None
         else:
-            update_progress_artifact(self._bar, progress=share, description=text)
+            tell(update_progress_artifact, self._bar, progress=share, description=text)
 
 
 def log_to_server() -> None:
-    """Let the lines of runs pass to a server of the user's, where Prefect is otherwise quiet.
-
-    An embedded server shows its log to nobody, so it gets none.
-    """
-    if get_current_settings().api.url is None:
-        return
+    """Let the lines of runs pass to a server of the user's, where Prefect is otherwise quiet."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.setLevel(logging.getLogger("prefect").level)
     for name in _RUN_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
+    # Lines that a server does not take, since it has gone away, are not told one by one.
+    logging.raiseExceptions = False
 
 
 def _log(text: str, *values: str) -> None:

@@ -110,7 +110,8 @@ class Stage:
                 outcome = self.work(run)
             ledger.finish(outcome, attempts, owner=run.uid, versions=versions())
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            # Ctrl-C, or the signal by which Prefect ends a run: no error of the work.
+            status = "failed" if isinstance(error, Exception) else "interrupted"
             # A full disk must not hide the first error behind another one.
             with suppress(ArtifactError):
                 run.note_stage(self.name, status)
