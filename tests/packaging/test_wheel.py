@@ -67,15 +67,14 @@ def test_the_wheel_alone_runs_smoke_from_an_empty_folder(
     built: tuple[Path, Path], smoke: ModuleType, tmp_path: Path
 ) -> None:
     venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    smoke.run([sys.executable, "-m", "venv", str(venv)], tmp_path)
     python = venv / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(built[0])], check=True)
+    smoke.run([*pip, str(built[0])], tmp_path)
     # the packages that CLSO needs are those of this environment; its own CLSO is not among them,
     # because a path in a .pth file brings no .pth files of that folder
     (site,) = venv.glob("lib/python*/site-packages")
     (site / "others.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
-    where = [str(python), "-c", "import clso; print(clso.__file__)"]
-    done = subprocess.run(where, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert Path(done.stdout.strip()).is_relative_to(site)
+    where = smoke.run([str(python), "-c", "import clso; print(clso.__file__)"], tmp_path)
+    assert Path(where.strip()).is_relative_to(site)
     smoke.check(str(venv / "bin" / "clso"), tmp_path / "empty")

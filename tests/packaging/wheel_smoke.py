@@ -40,7 +40,7 @@ def build(folder: Path, python: str = sys.executable) -> tuple[Path, Path]:
     for name in filter(None, files):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, source / name)
-    _run([python, "-m", "build", "--outdir", str(folder / "dist"), str(source)], folder)
+    run([python, "-m", "build", "--outdir", str(folder / "dist"), str(source)], folder)
     (wheel,) = (folder / "dist").glob("*.whl")
     (archive,) = (folder / "dist").glob("*.tar.gz")
     return wheel, archive
@@ -49,24 +49,25 @@ def build(folder: Path, python: str = sys.executable) -> tuple[Path, Path]:
 def check(clso: str, folder: Path) -> None:
     """Run commands of an installed CLSO in an empty folder."""
     folder.mkdir()
-    _run([clso, "--version"], folder)
-    _run([clso, "run", "smoke"], folder)
-    (run,) = (folder / "artifacts" / "runs").glob("smoke-*")
+    run([clso, "--version"], folder)
+    run([clso, "run", "smoke"], folder)
+    (made,) = (folder / "artifacts" / "runs").glob("smoke-*")
     for name in ("results.parquet", "report.html", "models/gpt/config.json"):
-        assert (run / name).exists(), f"{run} lacks {name}"
-    _run([clso, "init", "mine"], folder)
-    _run([clso, "prepare", "mine/smoke.yaml", "--no-prefect"], folder)
+        assert (made / name).exists(), f"{made} lacks {name}"
+    run([clso, "init", "mine"], folder)
+    run([clso, "prepare", "mine/smoke.yaml", "--no-prefect"], folder)
     assert len(list((folder / "artifacts" / "runs").iterdir())) == 1, "a copy is another run"
 
 
-def _run(command: list[str], folder: Path) -> None:
-    # neither this checkout nor settings of the user's
+def run(command: list[str], folder: Path) -> str:
+    """Run a command without `PYTHONPATH`, which could show it this checkout; returns its output."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         command, cwd=folder, env=kept, check=False, capture_output=True, text=True
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
 
 
 def main(wanted: list[str]) -> int:
@@ -83,10 +84,10 @@ def main(wanted: list[str]) -> int:
             begun = time.monotonic()
             home = Path(temporary) / f"python-{name.replace(os.sep, '-')}"
             try:
-                _run([python, "-m", "venv", str(home / "venv")], Path(temporary))
+                run([python, "-m", "venv", str(home / "venv")], Path(temporary))
                 pip = [str(home / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-                _run([*pip, "-c", str(ROOT / "constraints.txt"), str(wheel)], Path(temporary))
-                _run([str(home / "venv" / "bin" / "python"), "-m", "pip", "check"], home)
+                run([*pip, "-c", str(ROOT / "constraints.txt"), str(wheel)], Path(temporary))
+                run([str(home / "venv" / "bin" / "python"), "-m", "pip", "check"], home)
                 check(str(home / "venv" / "bin" / "clso"), home / "empty")
             except (RuntimeError, AssertionError) as error:
                 failures += 1
