@@ -64,8 +64,9 @@ def test_workers_do_not_change_a_bit(make: Make, workers: int) -> None:
 
 
 def test_a_moved_problem_gives_the_same_losses_and_measures_with_its_own_monitor(
-    make: Make,
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("clso.energy.monitor._serving", None)  # a process without meters
     meters = EnergyMonitor([CpuModelMeter(10.0)])
     problem = make(workers=2, monitor=meters)
     genomes = population(problem, 4)

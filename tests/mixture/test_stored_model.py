@@ -99,6 +99,7 @@ def test_saving_again_replaces_the_folder(
     assert sorted(path.name for path in damaged.iterdir()) == [
         "config.json",
         "model.safetensors",
+        "modeling_clso.py",
         "tokenizer.json",
         "tokenizer_config.json",
     ]

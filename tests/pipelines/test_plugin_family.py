@@ -281,7 +281,7 @@ def test_a_front_is_that_of_the_last_family_that_counts_costs(
     toy_yaml: str, families: str, searched: str
 ) -> None:
     config = load_config(toy_yaml, [f"families=[{families}]", "savings=null", "ablate=null"])
-    assert pareto._family(config, None).name == searched
+    assert pareto.check(config)[0].name == searched
 
 
 def test_its_settings_are_checked_and_belong_to_the_run_s_identity(toy_yaml: str) -> None:
