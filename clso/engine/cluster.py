@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -12,7 +15,7 @@ from clso.engine.shared import Packed
 from clso.engine.worker import REMEDY, Header
 from clso.errors import EngineError
 
-__all__ = ["Cluster", "Lost", "Machines"]
+__all__ = ["Cluster", "Lost", "Machines", "environment"]
 
 
 class Lost(Exception):
@@ -93,3 +96,19 @@ class Cluster(Protocol):
 
     def close(self) -> None:
         """Free everything."""
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables for the processes that start in the block; they import what this one can."""
+    variables["PYTHONPATH"] = os.pathsep.join(sys.path)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -8,16 +8,14 @@ of this machine on loopback, for as long as this command runs.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from clso.engine.cluster import Cluster, Lost, Machines
+from clso.engine.cluster import Cluster, Lost, Machines, environment
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
 from clso.errors import ClsoError, EngineError, WorkError
@@ -26,6 +24,8 @@ if TYPE_CHECKING:  # an extra
     from distributed import Client, SpecCluster
 
 __all__ = ["dask_cluster"]
+
+T = TypeVar("T")
 
 _CONNECT_S = 10.0
 _WORKERS_S = 30.0
@@ -93,28 +93,32 @@ class _DaskCluster(Cluster):
 
     @property
     def n_workers(self) -> int:
-        return max(1, len(self._client.nthreads()))
+        return max(1, len(self._told(self._client.nthreads)))
 
     def greeted(self, header: Header) -> Machines:
         with _quiet():
-            answers = self._client.run(greet, header, on_error="return")
+            answers = self._told(lambda: self._client.run(greet, header, on_error="return"))
         return Machines.of(answers.values())
 
     def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a future of Dask
-        try:
-            self._await_workers(1)
-            return self._client.scatter(packed, broadcast=True, hash=False)
-        except ClsoError:
-            raise
-        except Exception as error:
-            explained = self.explained(error)
-            raise self._gone() if isinstance(explained, Lost) else explained from error
+        self._told(lambda: self._await_workers(1))
+        return self._told(lambda: self._client.scatter(packed, broadcast=True, hash=False))
 
     def drop(self, reference: Any) -> None:  # noqa: ANN401 - a future of Dask
         reference.release()
 
     def submit(self, header: Header, payload: bytes, reference: Any) -> Future[bytes]:  # noqa: ANN401 - a future of Dask
-        return self._executor.submit(run_task, header, payload, reference)
+        return self._told(lambda: self._executor.submit(run_task, header, payload, reference))
+
+    def _told(self, ask: Callable[[], T]) -> T:
+        """Return what the scheduler answers, or raise a sentence."""
+        try:
+            return ask()
+        except ClsoError:
+            raise
+        except Exception as error:
+            explained = self.explained(error)
+            raise self._gone() if isinstance(explained, Lost) else explained from error
 
     def check(self) -> None:
         if self._client.status not in ("running", "connecting"):
@@ -190,17 +194,7 @@ def _local_cluster(n_workers: int) -> SpecCluster:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's notes from the terminal; processes that start now import what this one can."""
-    changed = {"DASK_LOGGING__DISTRIBUTED": "error", "PYTHONPATH": os.pathsep.join(sys.path)}
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    """Keep Dask's notes from the terminal."""
+    with environment(DASK_LOGGING__DISTRIBUTED="error"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

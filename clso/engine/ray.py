@@ -12,7 +12,7 @@ import socket
 from concurrent.futures import Future
 from typing import Any
 
-from clso.engine.cluster import Cluster, Machines
+from clso.engine.cluster import Cluster, Machines, environment
 from clso.engine.engine import MOST_RETRIES
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
@@ -51,7 +51,8 @@ class _RayCluster(Cluster):
             own = {"address": "local", "num_cpus": n_workers, "include_dashboard": False}
         try:
             _check_listening(address)
-            ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL)
+            with environment():
+                ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # of names, protocols and versions
             raise EngineError(
                 f"no Ray cluster answers at {self._where}: {str(error) or type(error).__name__}",

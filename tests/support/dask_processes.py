@@ -62,7 +62,7 @@ class DaskProcesses:
         with (self._folder / f"{len(self._processes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*within, sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:]],
-                cwd=cwd,
+                cwd=cwd or self._folder,  # the command imports from there first
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
