@@ -13,7 +13,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Self, TypeVar, cast
@@ -22,6 +23,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State, StateType
+from prefect.concurrency.sync import concurrency
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, ObjectNotFound, TerminationSignal
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -37,7 +39,8 @@ _ASK_EVERY_S = 2.0
 _ANSWER_WITHIN_S = 5.0
 # A server that restarts is back before that.
 _AWAY_AFTER_S = 20.0
-_SAY_WAITING_AFTER_S = 5.0
+# An interrupted process waits so long at most.
+_WAIT_FOR_SLOT_S = 5.0
 # An interrupt can be lost, for example in a destructor.
 _INTERRUPT_AGAIN_AFTER_S = 15.0
 
@@ -126,7 +129,7 @@ class FlowLink:
         context = FlowRunContext.get()
         assert context is not None, "a link is opened inside a flow"
         assert context.flow_run is not None
-        self._flow_run_id = context.flow_run.id
+        self._flow_run = context.flow_run
         # A worker or `serve` started the process, and ends it on cancellation.
         self.supervised = "PREFECT__FLOW_RUN_ID" in os.environ
         self.cancelled = False
@@ -134,7 +137,7 @@ class FlowLink:
         self._interrupted_at = 0.0
         self._heard_at = time.monotonic()
         self._said_away = False
-        self._waiting: tuple[str, float] | None = None
+        self._said_waiting = False
         self._closed = threading.Event()
         self._main = threading.current_thread() is threading.main_thread()
         self._lock = threading.Lock()
@@ -164,7 +167,6 @@ class FlowLink:
 
         @task(name=name, cache_policy=NO_CACHE, **options)
         def piece() -> State[Any] | None:
-            self._waiting = None
             record.begun, record.error = True, None
             try:
                 record.result = [work()]
@@ -178,21 +180,49 @@ class FlowLink:
                 raise
             return None
 
-        self._waiting = name, time.monotonic()
-        try:
-            piece(return_state=True)
-        except Exception as error:
-            if not record.begun:
-                warn(f"{name} runs without a task of Prefect: {_first_line(error)}")
-                return work()
-        finally:
-            self._waiting = None
+        with self._slot(name):
+            try:
+                piece(return_state=True)
+            except Exception as error:
+                if not record.begun:
+                    warn(f"{name} runs without a task of Prefect: {_first_line(error)}")
+                    return work()
         if interrupts:
             raise interrupts[0]
         if record.error is not None:
             raise record.error
         assert record.result is not None
         return cast(R, record.result[0])
+
+    @contextmanager
+    def _slot(self, name: str) -> Iterator[None]:
+        """Hold a slot of each limit that the server has for a tag of the flow run.
+
+        Prefect holds them for the tags of a task, but without an end to its waiting: an interrupted
+        process would wait on.
+        """
+        slot = None
+        names = [limit for limit in tell(_limits) or () if limit[4:] in self._flow_run.tags]
+        while names and not self.away:
+            slot = concurrency(names, timeout_seconds=_WAIT_FOR_SLOT_S)
+            try:
+                slot.__enter__()
+                break
+            except TimeoutError:
+                if not self._said_waiting:
+                    self._said_waiting = True
+                    warn(f"{name} waits for a free slot of {', '.join(names)}; Ctrl-C ends it")
+                slot = None
+            except Exception as error:
+                warn(f"{name} runs without a slot of {', '.join(names)}: {_first_line(error)}")
+                slot = None
+                break
+        try:
+            yield
+        finally:
+            if slot is not None:
+                with suppress(Exception):  # the server may have gone away
+                    slot.__exit__(None, None, None)
 
     def end_of(self, interrupt: BaseException) -> State[Any]:
         """Return the state of an interrupted run."""
@@ -221,14 +251,13 @@ class FlowLink:
             get_client(sync_client=True, httpx_settings={"timeout": _ANSWER_WITHIN_S}) as client,
         ):
             while not self._closed.wait(_ASK_EVERY_S):
-                self._say_waiting()
                 self._ask_once(client)
                 if self.cancelled:
                     self._interrupt()
 
     def _ask_once(self, client: SyncPrefectClient) -> None:
         try:
-            state = client.read_flow_run(self._flow_run_id).state
+            state = client.read_flow_run(self._flow_run.id).state
         except ObjectNotFound:  # deleted in Prefect
             state = None
         except Exception:
@@ -255,14 +284,12 @@ class FlowLink:
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGINT)
 
-    def _say_waiting(self) -> None:
-        waiting = self._waiting
-        if waiting and time.monotonic() - waiting[1] > _SAY_WAITING_AFTER_S and not self.away:
-            self._waiting = None
-            warn(
-                f"{waiting[0]} waits for a free slot: Prefect's concurrency limits "
-                "(`prefect concurrency-limit ls`, `prefect gcl ls`); Ctrl-C ends the waiting"
-            )
+
+def _limits() -> list[str]:
+    """Return the names of the server's limits for tags, each `tag:` and the tag."""
+    with get_client(sync_client=True) as client:
+        limits = client.read_global_concurrency_limits(limit=200)
+    return [limit.name for limit in limits if limit.active and limit.name.startswith("tag:")]
 
 
 def _first_line(error: Exception) -> str:
