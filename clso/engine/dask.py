@@ -185,7 +185,7 @@ def _local_cluster(n_workers: int) -> SpecCluster:
     return SpecCluster(
         scheduler={
             "cls": Scheduler,
-            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": ":0"},
         },
         workers=dict.fromkeys(range(n_workers), worker),
         silence_logs=logging.CRITICAL,

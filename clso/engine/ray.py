@@ -60,6 +60,7 @@ class _RayCluster(Cluster):
                 "10.0.0.1:6379",
             ) from error
         self._task = ray.remote(max_retries=MOST_RETRIES)(run_task)
+        self._handed_out: dict[Future[bytes], Any] = {}
         self._n_workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     @property
@@ -81,8 +82,15 @@ class _RayCluster(Cluster):
         del reference  # Ray counts references
 
     def submit(self, header: Header, payload: bytes, reference: Any) -> Future[bytes]:  # noqa: ANN401 - a reference of Ray
-        future: Future[bytes] = self._task.remote(header, payload, reference).future()
+        answer = self._task.remote(header, payload, reference)
+        future: Future[bytes] = answer.future()
+        self._handed_out[future] = answer
+        future.add_done_callback(self._forget)
         return future
+
+    def _forget(self, future: Future[bytes]) -> None:
+        if not future.cancelled():  # Ray itself does not know of a cancelled future
+            self._handed_out.pop(future, None)
 
     def check(self) -> None:
         if not self._ray.is_initialized():
@@ -107,7 +115,10 @@ class _RayCluster(Cluster):
         )
 
     def abandon(self) -> None:
-        """Do nothing: a task that runs ends unheard."""
+        """Take back what waits, and interrupt what runs."""
+        while self._handed_out:
+            _, answer = self._handed_out.popitem()
+            self._ray.cancel(answer)
 
     def close(self) -> None:
         self._ray.shutdown()

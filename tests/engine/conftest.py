@@ -33,7 +33,7 @@ def _dask_in_process(monitor: EnergyMonitor) -> Iterator[Engine]:
 
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as cluster,
         open_engine("dask", cluster.scheduler_address, monitor=monitor, energy=ENERGY) as engine,
     ):
