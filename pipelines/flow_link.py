@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar, cast
+from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -127,9 +129,8 @@ class FlowLink:
 
     def __init__(self) -> None:
         context = FlowRunContext.get()
-        assert context is not None, "a link is opened inside a flow"
-        assert context.flow_run is not None
-        self._flow_run = context.flow_run
+        # none where a flow's function is called on its own, as `flow.fn`
+        self._flow_run = None if context is None else context.flow_run
         # A worker or `serve` started the process, and ends it on cancellation.
         self.supervised = "PREFECT__FLOW_RUN_ID" in os.environ
         self.cancelled = False
@@ -144,13 +145,14 @@ class FlowLink:
 
     @property
     def away(self) -> bool:
-        """Whether the server has not answered for some time."""
-        return time.monotonic() - self._heard_at > _AWAY_AFTER_S
+        """Whether the server has not answered for some time, or there is none."""
+        return self._flow_run is None or time.monotonic() - self._heard_at > _AWAY_AFTER_S
 
     def __enter__(self) -> Self:
         """Begin to ask the server."""
-        context = copy_context()
-        threading.Thread(target=context.run, args=(self._ask,), daemon=True).start()
+        if self._flow_run is not None:
+            ask = partial(copy_context().run, self._ask, self._flow_run.id)
+            threading.Thread(target=ask, daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -202,7 +204,8 @@ class FlowLink:
         process would wait on.
         """
         slot = None
-        names = [limit for limit in tell(_limits) or () if limit[4:] in self._flow_run.tags]
+        tags = () if self._flow_run is None else self._flow_run.tags
+        names = [limit for limit in tell(_limits) or () if limit.removeprefix("tag:") in tags]
         while names and not self.away:
             slot = concurrency(names, timeout_seconds=_WAIT_FOR_SLOT_S)
             try:
@@ -244,20 +247,20 @@ class FlowLink:
         if self.away and recording.get() is not None:
             raise Abort("the server is away")
 
-    def _ask(self) -> None:
+    def _ask(self, flow_run_id: UUID) -> None:
         """Ask for the flow run's state until the link is closed."""
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(sync_client=True, httpx_settings={"timeout": _ANSWER_WITHIN_S}) as client,
         ):
             while not self._closed.wait(_ASK_EVERY_S):
-                self._ask_once(client)
+                self._ask_once(client, flow_run_id)
                 if self.cancelled:
                     self._interrupt()
 
-    def _ask_once(self, client: SyncPrefectClient) -> None:
+    def _ask_once(self, client: SyncPrefectClient, flow_run_id: UUID) -> None:
         try:
-            state = client.read_flow_run(self._flow_run.id).state
+            state = client.read_flow_run(flow_run_id).state
         except ObjectNotFound:  # deleted in Prefect
             state = None
         except Exception:
