@@ -41,7 +41,9 @@ KINDS = pytest.mark.parametrize("kind", [SQLITE, "journal"])
         ("postgres://me:secret@localhost/none", "cannot be opened"),
         ("sqlite:////nowhere/at/all/study.db", "there is no folder /nowhere/at/all"),
         ("mysql+pymysql://me:secret@localhost/none", "needs a driver that is not installed"),
-        ("postgresql://me:secret@127.0.0.1:1/none", "cannot be opened"),
+        pytest.param(  # the driver comes with the packages of the slow tests
+            "postgresql://me:secret@127.0.0.1:1/none", "cannot be opened", marks=pytest.mark.slow
+        ),
         ("journal:", "names no file"),
         ("journal:/", "names no file"),
         ("journal:/nowhere/at/all/study", "there is no folder /nowhere/at/all"),
