@@ -145,15 +145,16 @@ def show_outcome(run: Run) -> None:
 def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
     """Print the results of runs, with paired differences where the test tokens are the same.
 
-    Runs that differ in their seed alone have one summary table instead of a table per pair. The
-    file `figure` gets loss against energy, as SVG.
+    Runs that differ in their seed alone have one summary table instead of a table per pair, also
+    where each seed draws test documents of its own. The file `figure` gets loss against energy, as
+    SVG.
 
     Raises:
         ArtifactError: a run has no results yet, or the figure cannot be written.
     """
     for run in runs:
         console.print(TerminalTable(result_table(run)))
-    groups = [group for group in RunSet(runs).groups_of_seeds() if group.same_targets()]
+    groups = RunSet(runs).groups_of_seeds()
     for group in groups:
         console.print(TerminalTable(group.seeds_table()))
     summed_up = {

@@ -1,8 +1,9 @@
 """Several runs side by side: means over seeds, paired differences, and loss against energy.
 
-Notation: L(m, s) is the test loss of model m in the run with seed s, in nats per token; all runs
-score the same test tokens. A seed draws the initial weights, the order of blocks, the search, the
-documents of the tune split and those of a budget. Intervals are Student's t over seeds.
+Notation: L(m, s) is the test loss of model m in the run with seed s, in nats per token. A seed
+draws the initial weights, the order of blocks, the search, the documents of the tune split and
+those of a budget; where a configuration says so, also the test documents. Intervals are Student's t
+over seeds.
 """
 
 from __future__ import annotations
@@ -126,7 +127,13 @@ class RunSet:
                 Column("highest", optional=2),
                 f"minus {rival}",
             ],
-            ["Nats per token; 95 % intervals over seeds, differences paired by seed."],
+            [
+                "Nats per token; 95 % intervals over seeds, differences paired by seed.",
+                "The runs score the same test tokens."
+                if self.same_targets()
+                else "The seed also draws the splits, so each run scores test documents of its "
+                "own, and the intervals are over documents too.",
+            ],
         )
         for mean in self.seed_means():
             over_seeds = mean.mean

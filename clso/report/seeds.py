@@ -32,7 +32,7 @@ def seeds_section(run: Run) -> ReportSection | None:
         "Over seeds",
         [
             f"{len(group.runs)} runs differ in their seed alone: this one and {names}. "
-            f"{_targets(group)}{_difference(group)} clso report {run.run_id} reads the runs again.",
+            f"{_difference(group)}clso report {run.run_id} reads the runs again.",
             group.seeds_table(),
         ],
         "seeds",
@@ -52,15 +52,6 @@ def _beside(run: Run) -> Iterator[Run]:
             yield other
 
 
-def _targets(group: RunSet) -> str:
-    if group.same_targets():
-        return "They score the same test tokens."
-    return (
-        "The seed also draws the splits, so each scores test documents of its own, and the "
-        "intervals are over documents too."
-    )
-
-
 def _difference(group: RunSet) -> str:
     """Say how the best gradient-free model and AdamW compare over seeds; empty without a pair."""
     means = {mean.model: mean for mean in group.seed_means()}
@@ -71,6 +62,6 @@ def _difference(group: RunSet) -> str:
         return ""
     difference, interval = LOSS.difference(mean.against_rival)
     return (
-        f" Over their seeds, the test loss of {group.models.subject(mean.model)} minus that of "
-        f"{group.models.subject('adamw')} is {difference} nats per token ({interval})."
+        f"Over their seeds, the test loss of {group.models.subject(mean.model)} minus that of "
+        f"{group.models.subject('adamw')} is {difference} nats per token ({interval}). "
     )

@@ -209,7 +209,11 @@ class TuningReport:
             if (path := run.folder.figures / f"{name}.svg").exists()
             and (self._anything_changed or not name.startswith("importances"))
         ]
-        pairs = [("storage", note["storage"]), ("pruner", note["pruner"])]
+        pairs = [
+            (name, str(note[name]))
+            for name in ("storage", "sampler", "pruner", "pruner_patience", "parallel")
+            if name in note
+        ]
         verdict = "no check" if self.check is None else self.check.title()
         return Page(
             title=f"{run.path.name} · CLSO study",

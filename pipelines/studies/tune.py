@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_table
 from clso.energy import EnergyMonitor
@@ -24,7 +25,7 @@ from clso.errors import ArtifactError
 from clso.progress import SILENT, Reporter
 from clso.report.style import figure_svg
 from clso.studies.tuning import FIGURES, TuningReport
-from clso.watch import following
+from clso.watch import Tracker, following
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
@@ -135,15 +136,34 @@ def _open_study(
                 with experiment.lock(_lock(out, config)):
                     if fresh:
                         remove(folder.path)
-                    run = RunContext(experiment, run_id, folder, _manifest(folder, run_id))
-                    if not run.manifest:
-                        run.begin()
-                    tuned.family.prepare(run)
-                trackers = config.runtime.tracking.open(f"{config.name}-study", out)
-                with following(folder.path, trackers):
+                    _manifest(folder, run_id)  # refuses another study before its curves go
+                with _tracking(config, out, folder):
+                    with experiment.lock(_lock(out, config)):
+                        run = RunContext(experiment, run_id, folder, _manifest(folder, run_id))
+                        if not run.manifest:
+                            run.begin()
+                        tuned.family.prepare(run)
                     yield run
         finally:
             process.unlink(missing_ok=True)
+
+
+@contextmanager
+def _tracking(config: RunConfig, out: Path, folder: RunFolder) -> Iterator[None]:
+    """Pass the study's curves on; of several processes, the first does while it works."""
+    if not config.runtime.tracking.to:
+        yield
+        return
+    lock = FileLock(out / ".locks" / f"study-{config.name}.tracking.lock")
+    trackers: list[Tracker] = []
+    try:
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+            trackers = config.runtime.tracking.open(f"{config.name}-study", out)
+        with following(folder.path, trackers):
+            yield
+    finally:
+        lock.release()
 
 
 def _manifest(folder: RunFolder, run_id: str) -> dict[str, Any]:

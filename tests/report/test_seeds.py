@@ -83,7 +83,10 @@ def test_one_value_has_no_interval() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("3f", "They score the same test tokens."), ("8c", "each scores test documents of its own")],
+    [
+        ("3f", "The runs score the same test tokens."),
+        ("8c", "The seed also draws the splits"),
+    ],
 )
 def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
     make_run: Callable[..., Run], text: str, said: str
