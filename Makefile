@@ -21,6 +21,8 @@ $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "$(PYTHON) is $$("$(PYTHON)" --version 2>&1); CLSO needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python"; exit 2; }
 	@"$(PYTHON)" -m venv $(VENV)
+	@# the pip that comes with Python 3.11 takes minutes to resolve these packages, a new one half of one
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25'
 
 # One stamp per set of packages: a second `make run` or `make test` installs nothing.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
