@@ -67,6 +67,7 @@ def test_the_example_runs(
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_extended_example_ends_where_a_longer_one_does(tmp_path: Path) -> None:
     """The example has a process pool, so it runs in a process of its own."""
     example = str(ROOT / "examples" / "ask_and_tell.py")

@@ -25,7 +25,7 @@ def expected(tokenizer: Tokenizer, runs: list[TextRun]) -> list[list[int]]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4), ends=st.lists(st.booleans(), min_size=4))
 def test_tokens_are_those_of_each_text_alone(
     gpt2: Tokenizer, texts: list[str], ends: list[bool]

@@ -328,8 +328,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is kilobytes on Linux only")
-@pytest.mark.parametrize("form", ["txt", pytest.param("jsonl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
 def test_memory_does_not_grow_with_the_corpus(
     tmp_path: Path, make_text: Callable[[int, int], str], form: str
 ) -> None:

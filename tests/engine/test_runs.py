@@ -59,15 +59,21 @@ def local(config: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("local")
     done("search", config, "--no-prefect", "--out", str(out))
     done("ablate", config, "--no-prefect", "--out", str(out))
+    done("tune", config, "--no-prefect", "--out", str(out))
     return out
 
 
 SEARCH = ("evaluations", "generations")
 STUDY = ("ablations", "selections")
+TUNING = ("trials", "checks", "importances")
 
 
-def assert_equal_tables(one: Path, other: Path, tables: Iterable[str]) -> None:
-    first, second = only_run(one), only_run(other)
+def only_study(out: Path) -> Run:
+    (path,) = (out / "studies").iterdir()
+    return load_run(path)
+
+
+def assert_equal_tables(first: Run, second: Run, tables: Iterable[str]) -> None:
     for table in tables:
         assert data_columns(first.table(table)).equals(data_columns(second.table(table))), table
 
@@ -127,20 +133,22 @@ def test_workers_of_another_network_without_the_folders_give_the_same_tables(
         options = [word for value in on_dask for word in ("--set", value)]
         done("search", config, "--no-prefect", "--out", str(out), *options)
         done("ablate", config, "--no-prefect", "--out", str(out), *options)
-    assert_equal_tables(local, out, SEARCH + STUDY)
+    assert_equal_tables(only_run(local), only_run(out), SEARCH + STUDY)
     meters = only_run(out).table("evaluations")["energy_source"].unique().to_pylist()
     assert set(meters) <= {"cpu_model", None}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dask", "ray"])
-def test_a_cluster_of_this_machine_gives_the_same_study(
+def test_a_cluster_of_this_machine_gives_the_same_studies(
     config: str, local: Path, engine: str, tmp_path: Path
 ) -> None:
     out = prepared(local, tmp_path)
     options = ["--set", f"runtime.engine={engine}", "--set", "runtime.workers=2"]
     done("ablate", config, "--no-prefect", "--out", str(out), *options)
-    assert_equal_tables(local, out, STUDY)
+    assert_equal_tables(only_run(local), only_run(out), STUDY)
+    done("tune", config, "--no-prefect", "--out", str(out), *options)
+    assert_equal_tables(only_study(local), only_study(out), TUNING)
 
 
 @pytest.mark.slow
@@ -166,7 +174,7 @@ def test_a_scheduler_that_dies_ends_the_command_and_the_same_command_goes_on(
     assert "the same command goes on" in printed
     assert "Traceback" not in printed
     done("search", config, "--no-prefect", "--out", str(out))
-    assert_equal_tables(local, out, SEARCH)
+    assert_equal_tables(only_run(local), only_run(out), SEARCH)
 
 
 @pytest.mark.slow

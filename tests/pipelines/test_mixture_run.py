@@ -165,6 +165,7 @@ def test_the_networks_share_is_the_likeliest(network: list[float], end: float | 
     assert found == end if end is not None else 0.0 < found < 1.0
 
 
+@pytest.mark.slow
 def test_the_found_gpt_can_be_a_function_that_mixtures_pick(
     out: Path, smoke: Run, smoke_yaml: str, invoke: Callable[..., str]
 ) -> None:

@@ -204,6 +204,7 @@ def test_ablations_and_savings_search_the_family(
     invoke("report", str(run.path))
 
 
+@pytest.mark.slow
 def test_a_study_tunes_its_search(toy_run: Run, toy_yaml: str, out: Path, invoke: Invoke) -> None:
     del toy_run  # its data set lies there already
     invoke("tune", toy_yaml, "--no-prefect", "--out", str(out))

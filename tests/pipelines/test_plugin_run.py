@@ -36,6 +36,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_package(monkeypatch, tmp_path, "plugin-run", {}, points)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("package", "smoke")
 def test_a_run_with_own_matrices_and_own_functions(
     out: Path, smoke_yaml: str, invoke: Callable[..., str]

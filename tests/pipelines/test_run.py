@@ -194,6 +194,7 @@ def test_the_number_of_workers_does_not_change_a_bit(
     assert same_search(smoke, load_run(path))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_anywhere_ends_like_an_unbroken_one(
     smoke: Run,
     tmp_path: Path,
@@ -267,7 +268,13 @@ def test_what_is_built_on_a_stage_that_is_done_anew_is_done_anew(
 
 @pytest.mark.parametrize(
     "gone",
-    ["evaluations.parquet", "results.parquet", "models/gpt", "models/adamw", "manifest.json"],
+    [
+        "evaluations.parquet",
+        "results.parquet",
+        "models/gpt",
+        pytest.param("models/adamw", marks=pytest.mark.slow),
+        "manifest.json",
+    ],
 )
 def test_what_is_gone_is_made_again(
     smoke: Run, tmp_path: Path, smoke_yaml: str, invoke: Callable[..., str], gone: str
@@ -282,6 +289,7 @@ def test_what_is_gone_is_made_again(
     assert again.manifest["best"] == smoke.manifest["best"]
 
 
+@pytest.mark.slow
 def test_a_fresh_start_takes_nothing_over_and_says_whose_joules_are_whose(
     smoke: Run, tmp_path: Path, smoke_yaml: str, invoke: Callable[..., str]
 ) -> None:

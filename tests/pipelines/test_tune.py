@@ -198,7 +198,7 @@ def test_a_storage_is_refused_before_a_study_is_deleted_for_it(
 def test_two_commands_that_begin_a_study_together_both_end_well(
     smoke_yaml: str, tmp_path: Path
 ) -> None:
-    arguments = ["tune", smoke_yaml, "--out", str(tmp_path), *options()]
+    arguments = ["tune", smoke_yaml, "--no-prefect", "--out", str(tmp_path), *options()]
     commands = [
         subprocess.Popen(
             [sys.executable, "-m", "pipelines", *arguments],
@@ -252,6 +252,7 @@ def test_an_interruption_ends_with_130_and_the_study_goes_on(
     assert [row["state"] for row in rows] == ["complete", "fail", "complete"]
 
 
+@pytest.mark.slow
 def test_the_gpts_search_and_shares_are_tuned_for_two_objectives(
     tmp_path: Path, smoke_yaml: str, invoke: Invoke
 ) -> None:

@@ -23,6 +23,14 @@ ablate:
     size: {family: gpt, base: 8, levels: {8: {}, 16: {gpt.library.size: 16}}}
     slots: {family: mixture, base: 3, levels: {3: {}, 2: {mixture.slots: 2}}}
     surrogate: {base: none, levels: {none: {}, ridge: {search.surrogate.kind: ridge}}}
+tune:
+  family: gpt
+  trials: 6
+  parallel: 2
+  seeds: 1
+  check_seeds: 2
+  budget: {evaluations: 12}
+  space: {population: {low: 6, high: 9}, surrogate: {kind: [ridge, none], start: 1}}
 savings:
   evaluations: 14
   seeds: 3

@@ -158,6 +158,7 @@ def test_a_study_of_failures_ends_and_says_why(tmp_path: Path) -> None:
         tuning.run()
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_trial_that_the_next_one_repeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,7 +239,7 @@ def test_settings_that_contradict_each_other_are_refused(
     ("pruner", "seeds", "trials"),
     [
         ("hyperband", 2, 9),
-        ("wilcoxon", 5, 9),
+        pytest.param("wilcoxon", 5, 9, marks=pytest.mark.slow),
         pytest.param("median", 2, 9, marks=pytest.mark.slow),
     ],
 )
