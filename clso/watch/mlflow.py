@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -157,7 +158,8 @@ def _key(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # MLflow's store warns of what its own libraries deprecate
+    # MLflow's store warns of what its own libraries deprecate, and tells that it makes its tables
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
