@@ -138,9 +138,9 @@ def wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    walk = Walk(tmp_path_factory.mktemp("walk"))
+@pytest.fixture
+def walk(tmp_path: Path) -> Iterator[Walk]:
+    walk = Walk(tmp_path)
     try:
         walk.follow()
         yield walk
@@ -148,7 +148,15 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         walk.end()
 
 
-def test_all_runs_are_finished_and_have_the_names_of_their_folders(walk: Walk) -> None:
+def test_the_page_leads_from_nothing_to_a_nightly_study(walk: Walk) -> None:
+    # one test, because a walk takes minutes and each test process would do its own
+    all_runs_are_finished_and_have_the_names_of_their_folders(walk)
+    a_run_has_a_log_its_results_and_the_report_with_figures(walk)
+    the_study_comes_every_night(walk)
+    every_flow_can_be_started_from_a_form_that_says_what_it_takes(walk)
+
+
+def all_runs_are_finished_and_have_the_names_of_their_folders(walk: Walk) -> None:
     runs = walk.ask("flow_runs", flow_runs={"state": {"type": {"not_any_": ["SCHEDULED"]}}})
     out = walk.folder / "home" / "clso"
     folders = {path.name for path in (out / "runs").iterdir()}
@@ -160,7 +168,7 @@ def test_all_runs_are_finished_and_have_the_names_of_their_folders(walk: Walk) -
         assert ("clso" in run["tags"]) == (run["deployment_id"] is not None)
 
 
-def test_a_run_has_a_log_its_results_and_the_report_with_figures(walk: Walk) -> None:
+def a_run_has_a_log_its_results_and_the_report_with_figures(walk: Walk) -> None:
     (first,) = walk.ask("flow_runs", flow_runs={"deployment_id": {"is_null_": True}})
     logs = walk.ask("logs", logs={"flow_run_id": {"any_": [first["id"]]}}, limit=200)
     lines = " ".join(line["message"] for line in logs)
@@ -177,7 +185,7 @@ def test_a_run_has_a_log_its_results_and_the_report_with_figures(walk: Walk) -> 
     assert first["parameters"]["config"]["name"] == "smoke"
 
 
-def test_the_study_comes_every_night(walk: Walk) -> None:
+def the_study_comes_every_night(walk: Walk) -> None:
     nightly = walk.ask("deployments", deployments={"name": {"any_": ["nightly"]}})[0]
     assert nightly["entrypoint"] == "pipelines.flows.tune"
     (schedule,) = nightly["schedules"]
@@ -194,7 +202,7 @@ def test_the_study_comes_every_night(walk: Walk) -> None:
     )
 
 
-def test_every_flow_can_be_started_from_a_form_that_says_what_it_takes(walk: Walk) -> None:
+def every_flow_can_be_started_from_a_form_that_says_what_it_takes(walk: Walk) -> None:
     found = walk.ask("deployments", limit=50)
     names = {"run", "prepare", "library", "search", "baseline", "analyze"}
     names |= {"rivals", "tune", "ablate", "savings", "pareto"}
