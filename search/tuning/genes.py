@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import accumulate, product
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 from optuna.distributions import (
@@ -82,9 +83,10 @@ class _Steps:
         self.n_values = self.n_codes = round((high - low) / step) + 1
 
     def code(self, value: Any, n_codes: int) -> int | None:  # noqa: ANN401
-        if not _is_number(value) or not self._low <= value <= self._high:
+        number = _number(value)
+        if number is None or not self._low <= number <= self._high:
             return None
-        steps = (value - self._low) / self._step
+        steps = (number - self._low) / self._step
         index = round(steps)
         return -(-index * n_codes // self.n_values) if abs(steps - index) < _ON_GRID else None
 
@@ -105,17 +107,21 @@ class _Logarithmic:
         self.n_codes = math.ceil(2.0 * (high + 0.5) * self._span)
 
     def code(self, value: Any, n_codes: int) -> int | None:  # noqa: ANN401
-        if not _is_number(value) or value != int(value) or not self._low <= value <= self._high:
+        number = _number(value)
+        if number is None or not self._low <= number <= self._high or number != int(number):
             return None
-        return min(int((math.log(value) - self._start) / self._span * n_codes), n_codes - 1)
+        return min(int((math.log(number) - self._start) / self._span * n_codes), n_codes - 1)
 
     def value(self, code: int, n_codes: int) -> int:
         value = round(math.exp(self._start + (code + 0.5) / n_codes * self._span))
         return min(max(value, self._low), self._high)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> int | float | None:
+    """Return a number, also one of NumPy, as Python's own; `None`: it is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _codes_of(distribution: BaseDistribution) -> _Codes:

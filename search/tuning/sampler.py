@@ -7,7 +7,8 @@ is not stored, but follows from the trials (`search.tuning.replay`). Two attribu
 keep what no one could see in them later: the genome that a trial was given, and which trials were
 finished when the search took a step. So the search of a study goes on in any process, and several
 processes work on one search. If two processes take the same step at once, the trial with the lower
-number decides for both.
+number decides for both. Hyperband's brackets share the search, because only trials that ran to
+their end have a loss for it, and their losses compare in all brackets.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ from search.tuning.replay import Known, Replay
 __all__ = ["CrystallineSampler"]
 
 _VERSION = 1  # raised when a change of the code changes the trials of a study
-_MOST_SEARCHES = 16  # kept in memory; Hyperband has a search for each of its brackets
 _MOST_ATTEMPTS = 16  # of one trial, while other processes take each genome before it
 _MUTATIONS = 1.5  # changed genes of a child by the default settings
 _MOST_MUTATION = 0.5
@@ -223,7 +223,7 @@ class CrystallineSampler(BaseSampler):
         identity = {
             "version": [_VERSION, SEARCH_VERSION],
             "settings": settings.model_dump(mode="json", exclude=_LIMITS),
-            "space": {name: distribution_to_json(of) for name, of in search_space.items()},
+            "space": {name: _described(of) for name, of in search_space.items()},
         }
         name = digest_of(identity)[:12]
         if name not in self._spaces:
@@ -257,6 +257,13 @@ class CrystallineSampler(BaseSampler):
             type(self._sampler_of(trial, name)).__name__,
             reason,
         )
+
+
+def _described(distribution: BaseDistribution) -> str:
+    try:
+        return distribution_to_json(distribution)
+    except TypeError:
+        return repr(distribution)  # choices that only a study in memory can have
 
 
 _LIMITS = {"generations", "max_evaluations", "patience", "min_delta", "finalists", "fidelity"}
@@ -293,7 +300,7 @@ class _Step:
     Attributes:
         trial: the number of that trial.
         finished: the first and the last number of each stretch of trials that had ended.
-        running: numbers of the trials that had a genome and had not ended.
+        running: numbers of the other trials that had a genome and had not ended.
         seed: of the search; in the first step only.
     """
 
@@ -307,7 +314,11 @@ class _Step:
         """Return the step that a trial takes with what is known now."""
         ended = enumerate(read.number for read in reads if read.finished)
         runs = [list(pairs) for _, pairs in groupby(ended, key=lambda pair: pair[1] - pair[0])]
-        running = (read.number for read in reads if not read.finished and read.given is not None)
+        running = (
+            read.number
+            for read in reads
+            if not read.finished and read.given is not None and read.number != trial
+        )
         return cls(trial, tuple((run[0][1], run[-1][1]) for run in runs), tuple(running), seed)
 
     def to_json(self) -> dict[str, Any]:
@@ -337,7 +348,7 @@ class _Read:
     """A trial as the search sees it.
 
     Attributes:
-        given: the genome that it was given; `None`: none.
+        given: the genome that it was given, by this sampler or another; `None`: none.
         tried: the genome of its values, if it has ended.
         loss: `None`: there is none, or the trial failed.
         steps: that it let the search take, by number.
@@ -352,15 +363,15 @@ class _Read:
 
 
 class _Space:
-    """A search space with the searches that a study has in it."""
+    """A search space with the search that a study has in it."""
 
     def __init__(self, name: str, genes: Genes, settings: SearchSettings, seed: int | None) -> None:
         self.genes = genes
         self._settings, self._seed = settings, seed
         self._given, self._step = f"crystalline:{name}:genome", f"crystalline:{name}:step:"
         self._finished: dict[int, _Read] = {}
-        # by the number of the trial that began the search
-        self._searches: dict[int, tuple[Replay, list[_Step]]] = {}
+        self._search: Replay | None = None
+        self._taken: list[_Step] = []
 
     def next_genome(self, study: Study, trial: FrozenTrial) -> Genome | None:
         """Return the genome for a trial and note it there; `None`: all were given."""
@@ -391,25 +402,21 @@ class _Space:
 
     def _caught_up(self, steps: Sequence[_Step], reads: Sequence[_Read]) -> Replay:
         """Return the search after all of its steps."""
-        begun = steps[0].trial
-        search, taken = self._searches.pop(begun, (None, []))
-        if search is None or taken != list(steps[: len(taken)]):
+        if self._search is None or self._taken != list(steps[: len(self._taken)]):
             # new here, or another process decided about a step that was taken here
             assert steps[0].seed is not None
-            search, taken = Replay(self.genes, self._settings, steps[0].seed), []
+            self._search, self._taken = Replay(self.genes, self._settings, steps[0].seed), []
         by_number = {read.number: read for read in reads}
-        for step in steps[len(taken) :]:
-            search.advance(step.known(by_number))
-            taken.append(step)
-        self._searches[begun] = (search, taken)
-        if len(self._searches) > _MOST_SEARCHES:
-            del self._searches[next(iter(self._searches))]
-        return search
+        for step in steps[len(self._taken) :]:
+            self._search.advance(step.known(by_number))
+            self._taken.append(step)
+        return self._search
 
     def _read(self, study: Study) -> list[_Read]:
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         reads = []
-        for trial in study.get_trials(deepcopy=False):
+        # of all brackets; `Study.get_trials` has those of one
+        for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
             read = self._finished.get(trial.number)
             if read is None:
                 read = self._parse(trial, sign)
@@ -419,7 +426,7 @@ class _Space:
         return reads
 
     def _parse(self, trial: FrozenTrial, sign: float) -> _Read:
-        given, finished = trial.system_attrs.get(self._given), trial.state.is_finished()
+        finished = trial.state.is_finished()
         steps = {
             int(name.removeprefix(self._step)): _Step.from_json(trial.number, value)
             for name, value in trial.system_attrs.items()
@@ -432,11 +439,21 @@ class _Space:
         return _Read(
             trial.number,
             finished,
-            None if given is None else tuple(given),
+            self._given_to(trial),
             self.genes.genome_of(trial.params) if finished else None,
             loss,
             steps,
         )
+
+    def _given_to(self, trial: FrozenTrial) -> Genome | None:
+        noted = trial.system_attrs.get(self._given)
+        if noted is None and trial.state == TrialState.WAITING:
+            return None
+        given = None if noted is None else tuple(noted)
+        # an enqueued trial has its own values, whatever it was given besides
+        params = {} if given is None else self.genes.params_of(given)
+        enqueued = self.genes.genome_of(params | trial.system_attrs.get("fixed_params", {}))
+        return enqueued or given or self.genes.genome_of(trial.params)
 
     def _note(self, study: Study, trial: FrozenTrial, name: str, value: Any) -> None:  # noqa: ANN401
         study._storage.set_trial_system_attr(trial._trial_id, name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +83,16 @@ def test_near_values_share_their_first_digits() -> None:
     assert near[0] == first[0] != far[0]
 
 
-@pytest.mark.parametrize("value", [11, -1, 2.5, "a", None, True])
+@pytest.mark.parametrize("distribution", SMALL[:7], ids=str)
+def test_numbers_of_numpy_are_the_same_numbers(distribution: BaseDistribution) -> None:
+    genes = Genes({"x": distribution})
+    for value in values_of(distribution):
+        same = np.array(value)[()]
+        assert type(same) is not type(value)
+        assert genes.genome_of({"x": same}) == genes.genome_of({"x": value}) is not None
+
+
+@pytest.mark.parametrize("value", [11, -1, 2.5, "a", None, True, math.inf, np.True_])
 def test_a_value_outside_the_range_is_no_genome(value: object) -> None:
     assert Genes({"x": IntDistribution(0, 10)}).genome_of({"x": value}) is None
     assert Genes({"x": IntDistribution(0, 10)}).genome_of({}) is None

@@ -6,6 +6,7 @@ import logging
 import pickle
 import subprocess
 import sys
+import warnings
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -215,19 +216,55 @@ def test_one_sampler_serves_several_studies() -> None:
     assert first == second
 
 
-def test_hyperband_has_a_search_for_each_bracket() -> None:
-    study = new_study(pruner=optuna.pruners.HyperbandPruner(1, 9), study_name="s")
+def reported(trial: Trial) -> float:
+    value = objective(trial)
+    for step in range(9):
+        trial.report(value, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return value
 
-    def reported(trial: Trial) -> float:
-        value = objective(trial)
-        for step in range(9):
-            trial.report(value, step)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return value
 
-    study.optimize(reported, n_trials=60)
-    assert study.best_value < 4
+@pytest.mark.parametrize("n_before", [0, 12])
+def test_the_brackets_of_hyperband_share_a_search_that_gives_no_trial_twice(n_before: int) -> None:
+    study = new_study(pruner=optuna.pruners.NopPruner(), study_name="s")
+    study.optimize(reported, n_trials=n_before)
+    study.pruner = optuna.pruners.HyperbandPruner(1, 9)
+    study.optimize(reported, n_trials=60 - n_before)
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    assert len({study.pruner._get_bracket_id(study, trial) for trial in complete}) > 1
+    # trials are sampled independently until one is complete
+    genomes = [genome_of(trial) for trial in study.trials[complete[0].number + 1 :]]
+    assert len(set(genomes)) == len(genomes) > 40
+    assert study.best_value < 2
+
+
+def test_the_values_of_a_running_trial_are_given_to_no_other() -> None:
+    def pair(trial: Trial) -> tuple[int, int]:
+        return trial.suggest_int("x", 0, 2), trial.suggest_int("y", 0, 1)
+
+    study = new_study()
+    study.optimize(lambda trial: sum(pair(trial)), n_trials=1)
+    study.enqueue_trial({"x": 1, "y": 1})
+    study.enqueue_trial({"x": 2})
+    pairs = [tuple(study.trials[0].params.values()), *(pair(study.ask()) for _ in range(4))]
+    assert pairs[1] == (1, 1)
+    assert pairs[2][0] == 2
+    assert all(pairs[place] not in pairs[:place] for place in (3, 4))
+
+
+def test_choices_that_only_a_study_in_memory_can_have_are_searched() -> None:
+    study = new_study()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's, that no other storage can have them
+        study.optimize(
+            lambda trial: (
+                float(trial.suggest_categorical("kind", [int, str, float]) is int)
+                + trial.suggest_int("x", 0, 1)
+            ),
+            n_trials=6,
+        )
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 6
 
 
 def test_studies_with_several_objectives_and_wrong_settings_are_refused() -> None:
