@@ -13,9 +13,19 @@ from typing import Any, Protocol, Self
 from clso.energy import boot_id
 from clso.engine.shared import Packed
 from clso.engine.worker import REMEDY, Header
-from clso.errors import EngineError
+from clso.errors import EngineError, WorkError
 
-__all__ = ["Cluster", "Lost", "Machines", "environment"]
+__all__ = ["Cluster", "FatalTaskError", "Lost", "Machines", "environment"]
+
+
+class FatalTaskError(WorkError):
+    """A task that ended every worker that took it.
+
+    Attributes:
+        index: of its argument in `Engine.map`.
+    """
+
+    index: int | None = None
 
 
 class Lost(Exception):

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clso.engine.cluster import Cluster, Lost, Machines, environment
+from clso.engine.cluster import Cluster, FatalTaskError, Lost, Machines, environment
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
 from clso.errors import ClsoError, EngineError, WorkError
@@ -130,7 +130,7 @@ class _DaskCluster(Cluster):
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, KilledWorker):
-            return WorkError(
+            return FatalTaskError(
                 f"a task ended its worker again and again: {error}",
                 remedy="see the workers' logs: too little memory is the usual cause; the same "
                 "command goes on",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from clso.energy import EnergyMonitor, EnergySettings, WorkersMeter, boot_id
-from clso.engine.cluster import Cluster, Lost
+from clso.engine.cluster import Cluster, FatalTaskError, Lost
 from clso.engine.code import code_of_process
 from clso.engine.shared import Packed, Shared
 from clso.engine.worker import Header, outcome_of
@@ -142,7 +142,11 @@ class Engine:
                     self._cluster.check()
                 for future in sorted(done, key=waiting.__getitem__):
                     index = waiting.pop(future)
-                    answer = self._answer(future, shared.fingerprint)
+                    try:
+                        answer = self._answer(future, shared.fingerprint)
+                    except FatalTaskError as error:
+                        error.index = index
+                        raise
                     if answer is not None:
                         yield index, self._result(answer)
                         continue

@@ -22,11 +22,11 @@ from typing import Any
 
 from clso.energy import EnergyMonitor, EnergySettings
 from clso.energy.meter import MACHINE_WIDE
-from clso.engine.cluster import Cluster, Machines
+from clso.engine.cluster import Cluster, FatalTaskError, Machines
 from clso.engine.engine import MOST_RETRIES, A, Engine, R, Task, V
 from clso.engine.shared import Packed, Shared
 from clso.engine.worker import Header, run_task, start_local
-from clso.errors import EngineError, WorkError
+from clso.errors import EngineError
 
 __all__ = ["local_engine"]
 
@@ -192,7 +192,7 @@ class _Crew:
                 self._own.pool = None
                 if self._context.ended:
                     raise
-        raise WorkError(
+        raise FatalTaskError(
             f"a task ended its process {1 + MOST_RETRIES} times",
             remedy="the kernel ends processes when memory is short: lower runtime.workers; the "
             "same command goes on",

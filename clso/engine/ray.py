@@ -12,7 +12,7 @@ import socket
 from concurrent.futures import Future
 from typing import Any
 
-from clso.engine.cluster import Cluster, Machines, environment
+from clso.engine.cluster import Cluster, FatalTaskError, Machines, environment
 from clso.engine.engine import MOST_RETRIES
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
@@ -102,7 +102,7 @@ class _RayCluster(Cluster):
         from ray.exceptions import WorkerCrashedError
 
         if isinstance(error, WorkerCrashedError):
-            return WorkError(
+            return FatalTaskError(
                 f"a task ended its worker {1 + MOST_RETRIES} times",
                 remedy="too little memory is the usual cause; the same command goes on",
             )

@@ -8,7 +8,7 @@ and a study depends on the size of its batches, and on neither engine nor worker
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -29,9 +29,11 @@ __all__ = [
     "JudgedTrial",
     "asked_trials",
     "expected_s",
-    "judged_in_order",
     "judged_trial",
+    "judged_trials",
 ]
+
+_OUTCOME = "clso:outcome"  # an attribute of a trial
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class AskedTrial:
         params: its values.
         user_attrs: of the trial that it repeats.
         ended: the trials that had ended before the batch.
+        outcome: of the trial that it repeats, which was judged and not told.
     """
 
     study: str
@@ -51,9 +54,12 @@ class AskedTrial:
     params: Params
     user_attrs: Mapping[str, Any]
     ended: Sequence[FrozenTrial]
+    outcome: JudgedTrial | None = None
 
     def judged(self, judge: Judge) -> JudgedTrial:
-        """Judge the trial in a copy of the study."""
+        """Judge the trial in a copy of the study, unless it has been judged."""
+        if self.outcome is not None:
+            return self.outcome
         study = optuna.create_study(
             study_name=self.study,
             directions=["minimize"] * len(judge.settings.objectives),
@@ -81,6 +87,26 @@ class JudgedTrial:
     intermediate_values: Mapping[int, float]
     user_attrs: Mapping[str, Any]
     rungs: Mapping[str, Any]
+
+    def keep(self, trial: Trial, storage: BaseStorage) -> None:
+        """Note all of it with the trial, which cannot be told yet, for the trial that repeats it.
+
+        A failure is not kept: it is to be tried again.
+        """
+        if self.state != TrialState.FAIL:
+            noted = asdict(self) | {"state": self.state.name}
+            storage.set_trial_system_attr(trial._trial_id, _OUTCOME, noted)
+
+    @classmethod
+    def kept(cls, trial: FrozenTrial) -> JudgedTrial | None:
+        """Return what is noted with a trial."""
+        noted = trial.system_attrs.get(_OUTCOME)
+        if noted is None:
+            return None
+        values = noted["intermediate_values"]
+        steps = {int(step): value for step, value in values.items()}  # JSON has no integer keys
+        state = TrialState[noted["state"]]
+        return cls(**noted | {"state": state, "intermediate_values": steps})
 
     def write(self, trial: Trial, storage: BaseStorage) -> None:
         """Write all but the state to the trial's own study."""
@@ -119,9 +145,17 @@ def asked_trials(
             )
             short.number = trial.number
             ended.append(short)
+    stored = [study._storage.get_trial(trial._trial_id) for trial, _ in batch]
     return [
-        AskedTrial(study.study_name, trial.number, params, trial.user_attrs, ended)
-        for trial, params in batch
+        AskedTrial(
+            study.study_name,
+            trial.number,
+            params,
+            trial.user_attrs,
+            ended,
+            JudgedTrial.kept(trial),
+        )
+        for trial, (_, params) in zip(stored, batch, strict=True)
     ]
 
 
@@ -135,17 +169,17 @@ def expected_s(before: Sequence[FrozenTrial]) -> float:
     return fmean(seconds) if seconds else 0.0
 
 
-def judged_in_order(
+def judged_trials(
     judge: Judge, asked: Sequence[AskedTrial], engine: Engine | None, *, expected_s: float = 0.0
-) -> Iterator[JudgedTrial]:
-    """Yield the outcomes in the order of the trials, judged by the workers of an engine.
+) -> Iterator[tuple[int, JudgedTrial]]:
+    """Yield the places of trials and their outcomes as the workers of an engine judge them.
 
     Args:
         engine: `None`: they are judged here, one after the other.
         expected_s: seconds that a trial is likely to take.
     """
     if engine is None:
-        yield from (trial.judged(judge) for trial in asked)
+        yield from enumerate(trial.judged(judge) for trial in asked)
         return
     libraries = {_key(judge.space.library(trial.params)) for trial in asked}
     made = {key: judge.problems(dict(key)) for key in sorted(libraries)}
@@ -156,13 +190,7 @@ def judged_in_order(
     ]
     fingerprint = digest_of({**identity_of(judge.space, judge.settings), "problems": names})
     shared = Shared(f"tuning {fingerprint}", moved)
-    waiting: dict[int, JudgedTrial] = {}
-    following = 0
-    for index, judged in engine.map(_judged, shared, asked, expected_s=expected_s):
-        waiting[index] = judged
-        while following in waiting:
-            yield waiting.pop(following)
-            following += 1
+    yield from engine.map(_judged, shared, asked, expected_s=expected_s)
 
 
 def _judged(judge: Judge, trial: AskedTrial) -> JudgedTrial:

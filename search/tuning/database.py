@@ -7,6 +7,7 @@ be made, and the study begun, by one process before others join.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,11 +19,12 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from clso.errors import ArtifactError
-from search.tuning.storage import FAULTS, StudyStorage, quiet_optuna, retry
+from search.tuning.storage import FAULTS, StudyStorage, quiet_optuna
 
 __all__ = ["DatabaseStorage", "open_database"]
 
@@ -48,11 +50,9 @@ def open_database(url: str, *, retries: int, heartbeat_s: int) -> Iterator[Datab
     Raises:
         ArtifactError: the URL is invalid, its driver is missing, or it cannot be opened.
     """
-    shown = repr(url)
+    shown = _shown(url)
     try:
-        address = make_url(url)
-        shown = address.render_as_string(hide_password=True)
-        database = DatabaseStorage(address, retries=retries, heartbeat_s=heartbeat_s)
+        database = DatabaseStorage(make_url(url), retries=retries, heartbeat_s=heartbeat_s)
     except ImportError as error:
         extra = "pip install 'clso[postgres]'" if url.startswith("postgresql") else "install it"
         raise ArtifactError(
@@ -76,8 +76,8 @@ class DatabaseStorage(StudyStorage):
     """A database, open."""
 
     def __init__(self, address: URL, *, retries: int, heartbeat_s: int) -> None:
-        self.shown = address.render_as_string(hide_password=True)
-        self.heartbeat_s = heartbeat_s
+        self.shown = _shown(address)
+        self.heartbeat_s, self.retries = heartbeat_s, retries
         kind = address.get_backend_name()
         options: dict[str, Any] = (
             {"connect_args": {"timeout": _SQLITE_WAIT_S}}
@@ -95,7 +95,6 @@ class DatabaseStorage(StudyStorage):
                 engine_kwargs=options,
                 heartbeat_interval=heartbeat_s,
                 grace_period=self.grace * heartbeat_s,
-                heartbeat_stale_trial_callback=retry(retries),
             )
 
     def close(self) -> None:
@@ -129,8 +128,8 @@ class DatabaseStorage(StudyStorage):
         """Write the heartbeat that Optuna has for databases."""
         self.backend.record_heartbeat(trial._trial_id)
 
-    def fail_dead(self, study: optuna.Study) -> None:
-        """Fail trials as Optuna does, also those whose process died before its first heartbeat."""
+    def dead(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return what Optuna finds, and trials whose process died before its first heartbeat."""
         with self.backend.engine.connect() as connection:
             found = connection.execute(
                 sqlalchemy.text(_NO_HEARTBEAT), {"study": study._study_id}
@@ -139,8 +138,17 @@ class DatabaseStorage(StudyStorage):
         for trial_id in silent:
             # from now on it is missed like that of any other
             self.backend.record_heartbeat(trial_id)
-        with quiet_optuna():
-            optuna.storages.fail_stale_trials(study)
+        stale = self.backend._get_stale_trial_ids(study._study_id)
+        return [self.backend.get_trial(trial_id) for trial_id in stale]
+
+
+def _shown(url: str | URL) -> str:
+    """Return a URL without its password, also one that SQLAlchemy cannot read."""
+    try:
+        shown = make_url(url).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):
+        shown = repr(re.sub(r":(/*).*@", r":\1***@", str(url), flags=re.DOTALL))
+    return re.sub(r"(password=)[^&]*", r"\1***", shown)
 
 
 def _with_driver(address: URL) -> URL:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clso.errors import ArtifactError
-from search.tuning.storage import StudyStorage, retry
+from search.tuning.storage import StudyStorage
 
 __all__ = ["SCHEME", "JournalFile", "open_journal"]
 
@@ -117,7 +117,7 @@ class JournalFile(StudyStorage):
 
     def __init__(self, path: Path, *, retries: int, heartbeat_s: int) -> None:
         self.shown = f"{SCHEME}{path}"
-        self.heartbeat_s = heartbeat_s
+        self.heartbeat_s, self.retries = heartbeat_s, retries
         # not the lock by symbolic links: where hosts mount the folder differently, it dangles
         lock = JournalFileOpenLock(str(path))
         backend = _Backend(str(path), lock_obj=lock)
@@ -125,7 +125,6 @@ class JournalFile(StudyStorage):
             _check_end(path)
         self.backend = JournalStorage(backend)
         self._lock = JournalFileOpenLock(f"{path}.turn")
-        self._retry = retry(retries)
         self._beats = 0
         # by trial: its heartbeat, and when it was first seen by the clock of this process
         self._seen: dict[int, tuple[object, float]] = {}
@@ -141,13 +140,10 @@ class JournalFile(StudyStorage):
         self._beats += 1
         self.backend.set_trial_system_attr(trial._trial_id, _HEARTBEAT, self._beats)
 
-    def fail_dead(self, study: optuna.Study) -> None:
-        """Fail the trials whose number has not changed while this process watched."""
+    def dead(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials whose number has not changed while this process watched."""
         running = study.get_trials(states=(TrialState.RUNNING,))
-        for trial in filter(self._is_dead, running):
-            with suppress(UpdateFinishedTrialError):
-                self.backend.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                self._retry(study, trial)
+        return [trial for trial in running if self._is_dead(trial)]
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
         heartbeat, now = trial.system_attrs.get(_HEARTBEAT), time.monotonic()

@@ -4,7 +4,7 @@ Processes take turns (`StudyStorage.turn`) to make a study and to take its next 
 study that two processes begin together is made once, and its trials are as many as were asked for.
 
 A running trial has a heartbeat. That of a killed process stops; the next process that takes a
-trial marks the trial as failed and queues its values again.
+trial queues its values again and marks it as failed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,39 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from copy import deepcopy
 from typing import ClassVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import Trial
+from optuna.exceptions import (
+    ExperimentalWarning,
+    StorageInternalError,
+    UpdateFinishedTrialError,
+)
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-__all__ = ["FAULTS", "HEARTBEAT_S", "StudyStorage", "beating", "quiet_optuna", "retry"]
+__all__ = [
+    "FAULTS",
+    "HEARTBEAT_S",
+    "StudyStorage",
+    "beating",
+    "first_number",
+    "quiet_optuna",
+    "retried_numbers",
+    "retry",
+]
 
 # what a storage raises that can no longer be reached
 FAULTS = (SQLAlchemyError, StorageInternalError)
 
 HEARTBEAT_S = 10
+
+# Attributes of a trial that repeats others; the first two have Optuna's names.
+_FIRST = "failed_trial"
+_HISTORY = "retry_history"
+_FAILURES = "clso:failures"
 
 
 @contextmanager
@@ -45,10 +64,47 @@ def quiet_optuna() -> Iterator[None]:
         yield
 
 
-def retry(retries: int | None) -> RetryHeartbeatStaleTrialCallback:
-    """Return a callback that queues a failed trial's values again; `None`: without limit."""
-    with quiet_optuna():
-        return RetryHeartbeatStaleTrialCallback(max_retry=retries)
+def retry(study: optuna.Study, trial: FrozenTrial, retries: int | None) -> None:
+    """Queue the values of a trial that is about to be marked as failed.
+
+    The mark comes second. So a process that is killed between the two leaves a trial that others
+    find dead, and whose values are queued already.
+
+    Args:
+        retries: failures after which the values are not tried again; `None`: the trial was
+            interrupted, which is no failure.
+    """
+    attrs = deepcopy(trial.system_attrs)
+    history = attrs.get(_HISTORY, [])
+    n_failures = attrs.get(_FAILURES, len(history))  # earlier versions counted interruptions
+    if retries is not None and n_failures >= retries:
+        return
+    if trial.number in retried_numbers(study.get_trials(deepcopy=False)):
+        return
+    repeats = {
+        _FIRST: first_number(trial),
+        _HISTORY: [*history, trial.number],
+        _FAILURES: n_failures + (retries is not None),
+    }
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs=attrs | repeats,
+        )
+    )
+
+
+def first_number(trial: FrozenTrial) -> int:
+    """Return the number of the trial that was the first with these values."""
+    return int(trial.system_attrs.get(_FIRST, trial.number))
+
+
+def retried_numbers(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the numbers of the trials that another one repeats."""
+    return {number for trial in trials for number in trial.system_attrs.get(_HISTORY, [])}
 
 
 class StudyStorage(ABC):
@@ -58,6 +114,7 @@ class StudyStorage(ABC):
         shown: its address without a password.
         backend: the storage as Optuna has it.
         heartbeat_s: between two heartbeats.
+        retries: of a trial whose process died.
         grace: heartbeats that a live process may miss while it waits for disk or processor.
     """
 
@@ -66,6 +123,7 @@ class StudyStorage(ABC):
     shown: str
     backend: BaseStorage
     heartbeat_s: int
+    retries: int
 
     @abstractmethod
     def turn(self) -> AbstractContextManager[None]:
@@ -76,11 +134,18 @@ class StudyStorage(ABC):
         """Note that the process of a running trial is alive."""
 
     @abstractmethod
+    def dead(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the running trials without a heartbeat."""
+
     def fail_dead(self, study: optuna.Study) -> None:
-        """Mark the running trials without a heartbeat as failed, and queue their values again.
+        """Queue the values of trials without a heartbeat again, and mark the trials as failed.
 
         The caller has the turn.
         """
+        for trial in self.dead(study):
+            retry(study, trial, self.retries)
+            with suppress(UpdateFinishedTrialError):
+                self.backend.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 @contextmanager

@@ -13,15 +13,16 @@ one. Only under Hyperband do they differ: its brackets depend on the trials' num
 repeated trial has a new number.
 
 Trials may be asked for in batches (`TuningSettings.parallel`), which an engine's workers judge
-(`search.tuning.batch`). They are told in the order of their numbers when the whole batch is judged.
+(`search.tuning.batch`). Each is told as soon as it and those before it are judged. A trial of a
+batch that is interrupted or fails is repeated before the next batch is asked for, so that an
+interrupted study has the batches of an unbroken one.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -31,23 +32,26 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clso.energy import EnergyMonitor
-from clso.engine import Engine
+from clso.engine import Engine, FatalTaskError
 from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
-from search.tuning.batch import (
-    JudgedTrial,
-    asked_trials,
-    expected_s,
-    judged_in_order,
-    judged_trial,
-)
+from search.tuning.batch import JudgedTrial, asked_trials, expected_s, judged_trial, judged_trials
 from search.tuning.identity import check_identity, check_origin, claim, identity_of
 from search.tuning.judge import ERROR, Judge
 from search.tuning.place import open_storage
 from search.tuning.results import SingleObjective, trial_row
 from search.tuning.settings import TuningSettings
 from search.tuning.space import Params, SearchSpace
-from search.tuning.storage import FAULTS, HEARTBEAT_S, StudyStorage, beating, quiet_optuna, retry
+from search.tuning.storage import (
+    FAULTS,
+    HEARTBEAT_S,
+    StudyStorage,
+    beating,
+    first_number,
+    quiet_optuna,
+    retried_numbers,
+    retry,
+)
 from search.validated import Halves
 
 __all__ = ["Tuning", "check_storage", "open_tuning"]
@@ -191,17 +195,15 @@ class Tuning:
 
     def _take(self) -> tuple[list[_Taken], list[FrozenTrial]]:
         """Take the next trials, and return them with those before; none: all have ended or run."""
-        asked = self.settings.trials
+        asked, parallel = self.settings.trials, self.settings.parallel
         batch: list[_Taken] = []
         with self._storage.turn(), self._stored():
             self._storage.fail_dead(self.study)
             before = self.study.get_trials(deepcopy=False)
             ended, running, waiting = _counts(before)
-            while (
-                len(batch) < self.settings.parallel
-                and ended < asked
-                and (waiting or ended + running < asked)
-            ):
+            # a batch that was interrupted is finished before the next one
+            missing = parallel - (ended + running) % parallel
+            while len(batch) < missing and ended < asked and (waiting or ended + running < asked):
                 sampler = self.settings.new_sampler(self.space, ended + running)
                 self.study.sampler = sampler
                 with quiet_optuna():
@@ -214,35 +216,50 @@ class Tuning:
 
     def _run(self, batch: Sequence[_Taken], before: Sequence[FrozenTrial]) -> None:
         """Judge trials and tell their outcomes in the order of their numbers."""
-        untold = deque(trial for trial, _ in batch)
+        trials = [trial for trial, _ in batch]
+        backend, retries = self._storage.backend, self.settings.retries
+        waiting: dict[int, JudgedTrial] = {}
+        n_told = 0
         try:
-            with beating(self._storage, list(untold)):
+            with beating(self._storage, trials):
                 if self.settings.parallel == 1:
-                    state, values = judged_trial(self._judge, untold[0])
-                    self._tell(untold.popleft(), state, values, retries=self.settings.retries)
+                    state, values = judged_trial(self._judge, trials[0])
+                    self._tell(trials[0], state, values, retries=retries)
                     return
-                for judged in self._judged(batch, before):
-                    trial = untold[0]
-                    # its process may have been taken for dead, and the trial is failed
-                    with suppress(UpdateFinishedTrialError):
-                        judged.write(trial, self._storage.backend)
-                    self._tell(trial, judged.state, judged.values, retries=self.settings.retries)
-                    untold.popleft()
-        except BaseException:
-            # an interruption is nobody's fault
-            for trial in untold:
-                self._tell(trial, TrialState.FAIL, None, retries=None)
-            raise
+                for place, judged in self._judged(batch, before):
+                    waiting[place] = judged
+                    if place > n_told:
+                        with _taken_for_dead():
+                            judged.keep(trials[place], backend)
+                    while n_told in waiting:
+                        trial, judged = trials[n_told], waiting.pop(n_told)
+                        with _taken_for_dead():
+                            judged.write(trial, backend)
+                        self._tell(trial, judged.state, judged.values, retries=retries)
+                        n_told += 1
+        except BaseException as error:
+            fatal = error.index if isinstance(error, FatalTaskError) else None
+            for place, trial in list(enumerate(trials))[n_told:]:
+                if place == fatal:
+                    with _taken_for_dead():
+                        trial.set_user_attr(ERROR, f"WorkError: {error}")
+                # for the others it is an interruption
+                own = retries if place == fatal else None
+                self._tell(trial, TrialState.FAIL, None, retries=own)
+            if fatal is None:
+                raise
 
     def _judged(
         self, batch: Sequence[_Taken], before: Sequence[FrozenTrial]
-    ) -> Iterator[JudgedTrial]:
+    ) -> Iterator[tuple[int, JudgedTrial]]:
         drawn = []
         for trial, sampler in batch:
             self.study.sampler = sampler
             drawn.append((trial, self.space.suggest(trial)))
-        asked = asked_trials(self.study, drawn, before)
-        return judged_in_order(self._judge, asked, self._engine, expected_s=expected_s(before))
+        ended, running, _ = _counts(before)
+        n_before = ended + running - (ended + running) % self.settings.parallel
+        asked = asked_trials(self.study, drawn, _drawn_first(before, n_before))
+        return judged_trials(self._judge, asked, self._engine, expected_s=expected_s(before))
 
     def _tell(
         self,
@@ -252,14 +269,15 @@ class Tuning:
         *,
         retries: int | None,
     ) -> None:
-        """End a trial; queue the values of a failed one again, so often as `retries` says."""
+        """End a trial; queue the values of one that fails again, see `retry`."""
         with self._storage.turn(), self._stored():
-            if self._storage.backend.get_trial(trial._trial_id).state.is_finished():
+            stored = self._storage.backend.get_trial(trial._trial_id)
+            if stored.state.is_finished():
                 # its process was taken for dead, and the values are queued again
                 return
-            told = self.study.tell(trial, values, state)
             if state == TrialState.FAIL:
-                retry(retries)(self.study, told)
+                retry(self.study, stored, retries)
+            self.study.tell(trial, values, state)
 
     @contextmanager
     def _stored(self) -> Iterator[None]:
@@ -331,13 +349,24 @@ class Tuning:
         return study_figures(self.study, self.settings.objectives, ranked)
 
 
+def _taken_for_dead() -> AbstractContextManager[None]:
+    """Write nothing to a trial whose process was taken for dead; it is failed."""
+    return suppress(UpdateFinishedTrialError)
+
+
+def _drawn_first(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
+    """Return the first trials, so many as were drawn, and those that repeat them."""
+    first = set(sorted({first_number(trial) for trial in trials})[:number])
+    return [trial for trial in trials if first_number(trial) in first]
+
+
 def _lowest(complete: Sequence[FrozenTrial]) -> FrozenTrial:
     return min(complete, key=lambda trial: (trial.values, trial.number))
 
 
 def _counts(trials: Sequence[FrozenTrial]) -> tuple[int, int, int]:
     """Return how many trials have ended, are running and wait; a retried one counts once."""
-    retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+    retried = retried_numbers(trials)
     states = [trial.state for trial in trials if trial.number not in retried]
     running, waiting = states.count(TrialState.RUNNING), states.count(TrialState.WAITING)
     return len(states) - running - waiting, running, waiting

@@ -12,7 +12,7 @@ import pytest
 from tasks import Counted, burn, failing, fatal, fatal_once, noted, notes, process, rest, scaled
 
 from clso.energy import EnergyMonitor
-from clso.engine import Engine, Shared
+from clso.engine import Engine, FatalTaskError, Shared
 from clso.errors import DataError, EngineError, WorkError
 
 NOTHING = Shared("nothing", None)
@@ -103,8 +103,12 @@ def test_a_killed_worker_costs_its_task_only(processes: Engine, tmp_path: Path) 
 @pytest.mark.slow
 def test_a_task_that_kills_every_worker_is_a_sentence(processes: Engine, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with pytest.raises(WorkError, match=r"ended its|lost the data"):
+    with pytest.raises(WorkError, match=r"ended its|lost the data") as caught:
         list(processes.map(fatal, Shared(f"log {tmp_path}", log), [0]))
+    if isinstance(caught.value, FatalTaskError):
+        assert caught.value.index == 0
+    else:
+        assert processes.name == "dask"
     # once, and three times again; Dask counts anew when all workers have died with the value
     assert 4 <= len(notes(log)) <= (16 if processes.name == "dask" else 4)
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from table_problem import TableProblem
 
-from clso.engine import Engine, Shared, open_engine
-from clso.errors import WorkError
+from clso.engine import Engine, FatalTaskError, Shared, open_engine
 from search.settings import Budget, SearchSettings, SurrogateSettings
 from search.tuning import Choices, Params, Range, SearchSpace, TuningSettings, open_tuning
 from search.validated import Halves
@@ -49,16 +48,53 @@ class BackwardEngine:
             yield index, pickle.loads(pickle.dumps(parts[0](*parts[1:])))
 
 
-class LostEngine(BackwardEngine):
-    """Loses its workers after the first batch."""
+class RecordingEngine:
+    """Does tasks in order or backward, and is interrupted in the second task of a batch.
 
-    batches = 0
+    Attributes:
+        n_ended: of each trial that was judged, how many trials it could be compared with.
+    """
 
-    def map(self, *arguments: Any, **named: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
-        self.batches += 1
-        if self.batches == 2:
-            raise WorkError("the scheduler is gone")
-        return super().map(*arguments, **named)
+    def __init__(self, *, backward: bool = False, ends_in: int | None = None) -> None:
+        self._backward, self._ends_in = backward, ends_in
+        self._n_batches = 0
+        self.n_ended: list[int] = []
+
+    def map(
+        self,
+        task: Callable[[Any, Any], Any],
+        shared: Shared[Any],
+        arguments: Sequence[Any],
+        *,
+        expected_s: float = 0.0,
+    ) -> Iterator[tuple[int, Any]]:
+        self._n_batches += 1
+        order = list(enumerate(arguments))
+        for index, argument in reversed(order) if self._backward else order:
+            if index == 1 and self._n_batches == self._ends_in:
+                raise KeyboardInterrupt
+            if argument.outcome is None:
+                self.n_ended.append(len(argument.ended))
+            yield index, task(shared.value, argument)
+
+
+class FatalEngine:
+    """Has workers that large populations end."""
+
+    def map(
+        self,
+        task: Callable[[Any, Any], Any],
+        shared: Shared[Any],
+        arguments: Sequence[Any],
+        *,
+        expected_s: float = 0.0,
+    ) -> Iterator[tuple[int, Any]]:
+        for index, argument in enumerate(arguments):
+            if argument.params["population"] > 6:
+                error = FatalTaskError("a task ended its process 4 times")
+                error.index = index
+                raise error
+            yield index, task(shared.value, argument)
 
 
 def rows(
@@ -105,21 +141,48 @@ def test_a_batch_of_one_is_the_study_without_batches(tmp_path: Path) -> None:
     assert rows(tmp_path, BackwardEngine(), **told) == rows(tmp_path, **told)
 
 
-def test_trials_of_lost_workers_are_repeated_by_the_next_process(tmp_path: Path) -> None:
-    told = settings(trials=7, parallel=3)
-    url = f"journal:{tmp_path}/study"
-    with (
-        pytest.raises(WorkError, match="the scheduler is gone"),
-        open_tuning(url, "mine", SPACE, told, of_library, engine=LostEngine()) as tuning,
-    ):
+def outcomes(url: str, engine: RecordingEngine) -> list[tuple[Any, ...]]:
+    """Return what trials of a study have come to that draws by TPE from trial 12 on."""
+    told = TuningSettings(
+        family="table", seeds=(0,), budget=Budget(evaluations=10), trials=14, parallel=3
+    )
+    with open_tuning(url, "mine", SPACE, told, of_library, engine=engine) as tuning:
         tuning.run()
-    with open_tuning(url, "mine", SPACE, told, of_library) as tuning:
+        return [
+            (row["params"], row["loss"]) for row in tuning.trial_rows() if row["state"] != "fail"
+        ]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_study_that_is_interrupted_in_a_batch_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, backward: bool
+) -> None:
+    whole = RecordingEngine()
+    expected = outcomes(f"journal:{tmp_path}/whole", whole)
+    assert whole.n_ended == [0] * 3 + [3] * 3 + [6] * 3 + [9] * 3 + [12] * 2
+    url = f"journal:{tmp_path}/broken"
+    broken, rest = RecordingEngine(backward=backward, ends_in=4), RecordingEngine()
+    with pytest.raises(KeyboardInterrupt):
+        outcomes(url, broken)
+    assert outcomes(url, rest) == expected
+    # the trial of the broken batch that had come back is not judged again
+    assert broken.n_ended + rest.n_ended == whole.n_ended
+
+
+def test_a_trial_that_ends_its_workers_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    url = f"journal:{tmp_path}/study"
+    told = settings(trials=6, parallel=2, retries=1)
+    with open_tuning(url, "mine", SPACE, told, of_library, engine=FatalEngine()) as tuning:
         tuning.run()
         found = tuning.trial_rows()
-    assert [row["state"] for row in found].count("complete") == 7
-    whole = rows(tmp_path, trials=7, parallel=3)
-    done = [row["params"] for row in found if row["state"] == "complete"]
-    assert done == [row["params"] for row in whole]
+    fatal = [row for row in found if row["params"]["population"] > 6]
+    assert fatal
+    assert {row["state"] for row in fatal} == {"fail"}
+    of_its_own = [row for row in fatal if row["error"] is not None]
+    assert {row["error"] for row in of_its_own} == {"WorkError: a task ended its process 4 times"}
+    assert len(of_its_own) == 2 * len({row["params"]["mutation_rate"] for row in fatal})
+    complete = {row["params"]["mutation_rate"] for row in found if row["state"] == "complete"}
+    assert len(complete) + len(of_its_own) // 2 == 6
 
 
 def test_a_failed_trial_of_a_batch_is_tried_again(tmp_path: Path) -> None:
@@ -128,8 +191,12 @@ def test_a_failed_trial_of_a_batch_is_tried_again(tmp_path: Path) -> None:
     with open_tuning(url, "mine", SPACE, told, _broken, engine=BackwardEngine()) as tuning:
         tuning.run()
         found = tuning.trial_rows()
-    assert {row["error"] for row in found if row["state"] == "fail"} == {"OSError: no disk"}
-    assert sum(row["state"] == "complete" for row in found) >= 1
+    failed = [row for row in found if row["state"] == "fail"]
+    assert {row["error"] for row in failed} == {"OSError: no disk"}
+    first = [row["number"] for row in failed if row["retry_of"] is None]
+    assert first
+    assert [row["retry_of"] for row in failed if row["retry_of"] is not None] == first
+    assert sum(row["state"] == "complete" for row in found) == 4 - len(first)
 
 
 class _Broken(TableProblem):

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from table_problem import TableProblem
 from tuning_process import SPACE, settings
@@ -16,7 +17,7 @@ from clso.errors import ArtifactError, WorkError
 from search.tuning import Tuning, open_tuning
 from search.tuning.database import DatabaseStorage
 from search.tuning.place import open_storage
-from search.tuning.storage import StudyStorage
+from search.tuning.storage import StudyStorage, retry
 from search.tuning.study import check_storage
 from search.validated import Halves
 
@@ -39,6 +40,10 @@ KINDS = pytest.mark.parametrize("kind", [SQLITE, "journal"])
         ("", "cannot be opened"),
         ("nonsense", "cannot be opened"),
         ("postgres://me:secret@localhost/none", "cannot be opened"),
+        ("postgresql://me:secret@localhost:port/none", "cannot be opened"),
+        ("postgresql:/me:sec@ret:secret@localhost/none", "cannot be opened"),
+        ("me:secret@localhost/none", "cannot be opened"),
+        ("postgres://localhost/none?user=me&password=secret", r"password=\*\*\*"),
         ("sqlite:////nowhere/at/all/study.db", "there is no folder /nowhere/at/all"),
         ("mysql+pymysql://me:secret@localhost/none", "needs a driver that is not installed"),
         pytest.param(  # the driver comes with the packages of the slow tests
@@ -233,7 +238,40 @@ def test_a_trial_that_was_taken_for_dead_is_told_once(tmp_path: Path) -> None:
 
 def fail_and_retry(tuning: Tuning) -> None:
     """Do what another process does that misses the heartbeats of a trial."""
-    from search.tuning.storage import retry
+    trial = tuning.study.trials[-1]
+    retry(tuning.study, trial, 2)
+    tuning.study.tell(trial.number, state=TrialState.FAIL)
 
-    told = tuning.study.tell(tuning.study.trials[-1].number, state=TrialState.FAIL)
-    retry(2)(tuning.study, told)
+
+def test_a_process_that_is_killed_while_it_fails_a_trial_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    with open_tuning(url_in(tmp_path, "journal"), "mine", SPACE, settings(2), halves) as tuning:
+        ((trial, _),), _ = tuning._take()
+        SPACE.suggest(trial)
+        with monkeypatch.context() as patch:
+            patch.setattr(tuning.study, "tell", killed)
+            with pytest.raises(SystemExit):
+                tuning._tell(trial, TrialState.FAIL, None, retries=2)
+        # the process is gone, and its heartbeats stop
+        monkeypatch.setattr(tuning._storage, "_is_dead", lambda trial: trial.number == 0)
+        tuning.run()
+        rows = tuning.trial_rows()
+    assert [row["state"] for row in rows] == ["fail", "complete", "complete"]
+    assert [row["retry_of"] for row in rows] == [None, 0, None]
+
+
+def test_interruptions_use_up_no_retries() -> None:
+    study = optuna.create_study()
+    study.ask({"x": FloatDistribution(0.0, 1.0)})
+    for retries in (None, 1, None, None):
+        retry(study, study.trials[-1], retries)
+        study.tell(study.trials[-2].number, state=TrialState.FAIL)
+        study.ask()
+    assert len({trial.params["x"] for trial in study.trials}) == 1
+    assert study.trials[-1].system_attrs["retry_history"] == [0, 1, 2, 3]
+    retry(study, study.trials[-1], 1)
+    assert len(study.trials) == 5

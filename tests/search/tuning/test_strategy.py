@@ -45,7 +45,8 @@ def drawn(name: str, trials: int, *, failing: int | None = None) -> list[tuple[A
         trial = study.ask()
         params = SPACE.suggest(trial)
         if trial.number == failing:
-            retry(2)(study, study.tell(trial, state=TrialState.FAIL))
+            retry(study, study.trials[-1], 2)
+            study.tell(trial, state=TrialState.FAIL)
             continue
         study.tell(trial, loss(params))
         values.append(tuple(params.items()))
