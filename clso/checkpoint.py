@@ -38,16 +38,29 @@ def save_gpt2(
     Raises:
         ArtifactError: the folder cannot be written.
     """
-    if tokenizer is not None:
-        for config in (model.config, model.generation_config):
-            config.pad_token_id = tokenizer.end_token_id
     with new_folder(path) as temporary:
-        with _no_progress_bar():
+        with _no_progress_bar(), _padding(model, tokenizer):
             model.save_pretrained(temporary)
         if tokenizer is not None:
             save_tokenizer(tokenizer, model.config.n_positions, temporary)
         for name, value in (descriptions or {}).items():
             atomic_write_json(temporary / name, value)
+
+
+@contextmanager
+def _padding(model: GPT2LMHeadModel, tokenizer: Tokenizer | None) -> Iterator[None]:
+    """Give a model's configurations the pad token while the model is saved, and no longer.
+
+    Blocks are never padded here, but transformers warns of each end token in them that may be one.
+    """
+    configs = (model.config, model.generation_config)
+    for config in configs:
+        config.pad_token_id = None if tokenizer is None else tokenizer.end_token_id
+    try:
+        yield
+    finally:
+        for config in configs:
+            config.pad_token_id = None
 
 
 @contextmanager
@@ -115,6 +128,7 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
             f"the checkpoint {path} is damaged: {error}", remedy=f"delete it; {remedy}"
         ) from error
     assert isinstance(model, GPT2LMHeadModel)
+    model.config.pad_token_id = None  # as in `_padding`
     # Loaded weights are views of the mapped file at any offset. On some processors the last bits
     # of a product depend on the alignment of its operands; copies are aligned.
     for parameter in model.parameters():

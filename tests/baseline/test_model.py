@@ -9,6 +9,7 @@ import torch
 from clso.baseline import AdamwGpt2
 from clso.baseline import model as model_module
 from clso.checkpoint import load_gpt2, save_gpt2
+from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.gpt import GptShape
 
@@ -102,6 +103,21 @@ class TestCheckpoint:
         args = tokens[:, :-1], tokens[:, 1:]
         np.testing.assert_array_equal(again.token_nll(*args), scorer.token_nll(*args))
         assert (tmp_path / "adamw" / "note.json").read_text() == '{\n  "a": 1\n}\n'
+
+    def test_end_tokens_in_a_block_are_not_taken_for_padding(
+        self,
+        scorer: AdamwGpt2,
+        toy_tokenizer: Tokenizer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        warned: list[str] = []
+        monkeypatch.setattr("transformers.modeling_utils.logger.warning_once", warned.append)
+        save_gpt2(scorer.model, toy_tokenizer, tmp_path / "m")
+        blocks = np.full((2, 4), toy_tokenizer.end_token_id)
+        for model in (scorer, AdamwGpt2.load(tmp_path / "m")):
+            model.token_nll(blocks, blocks)
+        assert warned == []
 
     def test_replaces_what_is_there(
         self, scorer: AdamwGpt2, shape: GptShape, tmp_path: Path
