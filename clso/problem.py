@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal, Protocol, runtime_checkable
 
-from clso.energy import EnergyMonitor, Measurement
+from clso.energy import Measurement
 from clso.errors import SearchError
 from clso.genome import Genome, GenomeSpace
 
@@ -21,7 +21,6 @@ __all__ = [
     "Evaluation",
     "Extendable",
     "GenomeCost",
-    "MeasuredProblem",
     "Problem",
     "Result",
 ]
@@ -118,19 +117,6 @@ class Extendable(Problem, Protocol):
             begun: their evaluations, all at one lower fidelity.
             fidelity: the higher one.
         """
-
-
-@runtime_checkable
-class MeasuredProblem(Problem, Protocol):
-    """A problem that measures its evaluations.
-
-    Meters belong to a process, so a copy in another process has the monitor of that process.
-
-    Attributes:
-        monitor: measures each call of `evaluate`; may be replaced between calls.
-    """
-
-    monitor: EnergyMonitor
 
 
 @dataclass(frozen=True, slots=True)

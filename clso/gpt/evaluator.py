@@ -48,7 +48,7 @@ _ARITHMETIC = 1
 
 
 class GptProblem:
-    """Crystalline GPTs on fixed batches: `Extendable`, `MeasuredProblem` and `CostedProblem`.
+    """Crystalline GPTs on fixed batches: `Extendable` and a `CostedProblem`.
 
     Pickled, it is what it is built from. The copy has the same fingerprint and gives the same
     losses; it starts with an empty cache, one worker and the meters of its process.
@@ -63,7 +63,7 @@ class GptProblem:
         space: one gene per matrix, or per slot; equal matrices of a slot are one option.
         fidelities: shares of the batches: a quarter, a half and 1, rounded up to whole batches.
         fingerprint: 64 hexadecimal digits of library, frame, sharing of layers and batches.
-        monitor: see `MeasuredProblem`.
+        monitor: measures each call of `evaluate`; may be replaced between calls.
 
     Raises:
         ConfigError: library and frame do not fit; see `GptGenomes`.

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Self
 
 from clso.artifacts import read_table, table_from_rows, write_table
-from clso.energy import EnergyMonitor
 from clso.genome import Genome, GenomeSpace
 from clso.mixture.buckets import Bucketing
 from clso.mixture.evaluator import MixtureProblem
@@ -89,7 +88,7 @@ class FunctionCost:
 
 
 class CostedMixtures:
-    """A mixture problem with the costs of its models: `CostedProblem` and `MeasuredProblem`.
+    """A mixture problem with the costs of its models; a `CostedProblem`.
 
     Args:
         costs: of the problem's functions, in their order.
@@ -126,15 +125,6 @@ class CostedMixtures:
     def space(self) -> GenomeSpace:
         """The space of the mixtures."""
         return self.mixtures.space
-
-    @property
-    def monitor(self) -> EnergyMonitor:
-        """The monitor of the mixtures; see `MeasuredProblem`."""
-        return self.mixtures.monitor
-
-    @monitor.setter
-    def monitor(self, monitor: EnergyMonitor) -> None:
-        self.mixtures.monitor = monitor
 
     def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
         """Score genomes; see `MixtureProblem.evaluate`."""

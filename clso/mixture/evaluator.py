@@ -87,7 +87,7 @@ class _Split:
 
 
 class MixtureProblem:
-    """Mixtures over a library of N functions; a `clso.problem.MeasuredProblem`.
+    """Mixtures over a library of N functions; a `clso.problem.Problem`.
 
     Pickled, it is what it is built from. The copy has the same fingerprint and gives the same
     losses; it starts with the meters of its process.
@@ -104,7 +104,7 @@ class MixtureProblem:
         space: K exchangeable slots and the bucketing.
         fidelities: shares of the blocks of both splits.
         fingerprint: 64 hexadecimal digits of columns, buckets and the way weights are fitted.
-        monitor: see `MeasuredProblem`.
+        monitor: measures each call of `evaluate`; may be replaced between calls.
 
     Raises:
         DataError: no targets in one of the splits.

@@ -11,7 +11,6 @@ from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import ConfigError, DataError, GenomeError
 from clso.gpt import GptFrame, GptProblem, GptShape
 from clso.library import SLOTS, BasisLibrary, BlockSparse
-from clso.problem import MeasuredProblem
 
 Batches = tuple[np.ndarray, np.ndarray]
 Make = Callable[..., GptProblem]
@@ -72,7 +71,6 @@ def test_a_moved_problem_gives_the_same_losses_and_measures_with_its_own_monitor
     genomes = population(problem, 4)
     expected = losses(problem, genomes)
     copy = moved(problem)
-    assert isinstance(copy, MeasuredProblem)
     assert copy.fingerprint == problem.fingerprint
     assert losses(copy, genomes) == expected
     assert losses(moved(copy), genomes, copy.fidelities[0]) == losses(

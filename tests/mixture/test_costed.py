@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moved import moved
 
-from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.costed import (
@@ -139,8 +138,6 @@ def test_a_moved_problem_has_the_same_costs(world: World) -> None:
     copy, genome = moved(world.problem), (1, 2, 0, 4, 1)
     assert copy.fingerprint == world.problem.fingerprint
     assert copy.cost(genome) == world.problem.cost(genome)
-    copy.monitor = EnergyMonitor([CpuModelMeter(10.0)])
-    assert copy.evaluate([genome])[0].measurement.devices
 
 
 def test_costs_come_back_from_their_table(world: World, tmp_path: Path) -> None:
