@@ -8,7 +8,7 @@ from clso.energy.nvml import NvmlMeter
 from clso.energy.rapl import RaplMeter
 from clso.energy.replay import ReplayMeter
 from clso.energy.settings import EnergySettings, MeterStatus
-from clso.energy.workers import WorkerEnergy, WorkersMeter, boot_id
+from clso.energy.workers import WorkerEnergy, WorkersMeter, boot_id, process_token
 
 __all__ = [
     "CpuModelMeter",
@@ -25,4 +25,5 @@ __all__ = [
     "WorkerEnergy",
     "WorkersMeter",
     "boot_id",
+    "process_token",
 ]

@@ -11,7 +11,7 @@ import time
 
 from clso.errors import MeterError
 
-__all__ = ["CpuModelMeter"]
+__all__ = ["CpuModelMeter", "cpu_seconds"]
 
 
 class CpuModelMeter:
@@ -38,6 +38,10 @@ class CpuModelMeter:
 
     def read_j(self) -> float:
         """Return the modelled joules since the process began."""
-        times = os.times()
-        cpu_s = time.process_time() + times.children_user + times.children_system
-        return self._power_w * cpu_s
+        return self._power_w * cpu_seconds()
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of its finished children."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system

@@ -25,6 +25,7 @@ class Window:
         self._monitor = monitor
         self._measurement: Measurement | None = None
         self._start_j = monitor.read_j()
+        self._start_failures = monitor.n_failures
         self._start_s = time.perf_counter()
 
     def so_far(self) -> Measurement:
@@ -37,8 +38,11 @@ class Window:
         # a meter that was added later began at 0
         starts_j = (*self._start_j, *[0.0] * (len(stops_j) - len(self._start_j)))
         for meter, start_j, stop_j in zip(self._monitor.meters, starts_j, stops_j, strict=False):
-            if meter.device == WORKERS and start_j == stop_j and stop_j is not None:
-                continue
+            if meter.device == WORKERS:
+                if self._monitor.n_failures > self._start_failures:
+                    stop_j = None
+                elif start_j == stop_j:
+                    continue
             devices.append(
                 DeviceEnergy(
                     device=meter.device,
@@ -113,6 +117,11 @@ class EnergyMonitor:
     def read_j(self) -> tuple[float | None, ...]:
         """Return every meter's joules so far; `None` and one warning for a meter that fails."""
         return tuple(self._read(meter) for meter in self.meters)
+
+    @property
+    def n_failures(self) -> int:
+        """Reports of workers that had no joules, so far."""
+        return sum(getattr(meter, "n_failures", 0) for meter in self.meters)
 
     def _read(self, meter: Meter) -> float | None:
         try:

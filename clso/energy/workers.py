@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +19,8 @@ from pathlib import Path
 
 from clso.energy.measurement import WORKERS, DeviceEnergy, joined_sources
 from clso.energy.meter import MACHINE_WIDE, Meter
-from clso.errors import MeterError
 
-__all__ = ["WorkerEnergy", "WorkersMeter", "boot_id"]
+__all__ = ["WorkerEnergy", "WorkersMeter", "boot_id", "process_token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,13 @@ class WorkerEnergy:
 
     Attributes:
         host: the machine's `boot_id`.
-        process: the worker's process id.
+        process: the worker's `process_token`.
         began_s, ended_s: on the clock that all processes of the machine share.
         devices: joules by device; `None`: the meter failed.
     """
 
     host: str
-    process: int
+    process: str
     began_s: float
     ended_s: float
     devices: tuple[DeviceEnergy, ...] = ()
@@ -44,6 +45,9 @@ class WorkersMeter:
     """The sum of the workers' reports; work of this process itself is left out.
 
     A window without work of workers has no such device. `own` has the meters of this process.
+
+    Attributes:
+        n_failures: reports without joules; a window that gets one has no sum.
     """
 
     device = WORKERS
@@ -54,7 +58,7 @@ class WorkersMeter:
         self._joules = 0.0
         self._sources: set[str] = set()
         self._estimated = False
-        self._failed = ""
+        self.n_failures = 0
         self._covered: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
 
     @property
@@ -69,23 +73,31 @@ class WorkersMeter:
 
     def add(self, report: WorkerEnergy) -> None:
         """Add a report to all open windows."""
-        own_host = report.host == boot_id()
-        if own_host and report.process == os.getpid():
+        if report.process == process_token():
             return
+        own_host = report.host == boot_id()
         with self._lock:
             for device in report.devices:
                 self._sources |= set(joined_sources([device]).split("+"))
                 self._estimated |= device.estimated
                 if device.energy_j is None:
-                    self._failed = f"{device.source} of a worker gave no joules"
+                    self._count_failure(device.source)
                 else:
                     self._joules += device.energy_j * self._share(report, device, own_host)
 
     def read_j(self) -> float:
         """Return the joules reported so far."""
-        if self._failed:
-            raise MeterError(self._failed)
         return self._joules
+
+    def _count_failure(self, source: str) -> None:
+        self.n_failures += 1
+        if self.n_failures == 1:
+            warnings.warn(
+                f"{source} of a worker gives no energy; the workers' joules of that time are "
+                "recorded as not measured",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def _share(self, report: WorkerEnergy, device: DeviceEnergy, own_host: bool) -> float:
         """Return the share of a report that was not counted before."""
@@ -117,6 +129,15 @@ def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        import uuid
-
         return f"{uuid.getnode():x}"
+
+
+def process_token() -> str:
+    """Return a random name of this process; ids of processes are equal in two containers."""
+    return _token_of(os.getpid())
+
+
+@cache
+def _token_of(pid: int) -> str:  # a forked process has another one
+    del pid
+    return uuid.uuid4().hex

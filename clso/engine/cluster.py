@@ -15,7 +15,7 @@ from clso.engine.shared import Packed
 from clso.engine.worker import REMEDY, Header
 from clso.errors import EngineError, WorkError
 
-__all__ = ["Cluster", "FatalTaskError", "Lost", "Machines", "environment"]
+__all__ = ["Cluster", "FatalTaskError", "Lost", "Machines", "environment", "without_code"]
 
 
 class FatalTaskError(WorkError):
@@ -52,14 +52,16 @@ class Machines:
         hosts = [boot_id()]
         for answer in answers:
             if not isinstance(answer, dict):
-                raise EngineError(
-                    f"a worker does not have this command's code: {answer}",
-                    remedy=REMEDY,
-                )
+                raise without_code(answer)
             if answer["problem"]:
-                raise EngineError(answer["problem"], remedy=REMEDY)
+                raise EngineError(answer["problem"], remedy=answer["remedy"])
             hosts.append(answer["host"])
         return cls(len(set(hosts)) < len(hosts))
+
+
+def without_code(answer: object) -> EngineError:
+    """Return the error for a worker that cannot import what it is asked for."""
+    return EngineError(f"a worker does not have this command's code: {answer}", remedy=REMEDY)
 
 
 class Cluster(Protocol):

@@ -15,7 +15,14 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clso.engine.cluster import Cluster, FatalTaskError, Lost, Machines, environment
+from clso.engine.cluster import (
+    Cluster,
+    FatalTaskError,
+    Lost,
+    Machines,
+    environment,
+    without_code,
+)
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
 from clso.errors import ClsoError, EngineError, WorkError
@@ -59,7 +66,10 @@ class _DaskCluster(Cluster):
             try:
                 self._client = self._connected(address)
                 try:
-                    self._await_workers(1 if self._local is None else n_workers)
+                    if self._local is None:
+                        self._await_workers(1, _WORKERS_S)
+                    else:
+                        self._await_workers(n_workers, _START_S)
                 except BaseException:
                     self._client.close()
                     raise
@@ -80,9 +90,9 @@ class _DaskCluster(Cluster):
                 "tcp://10.0.0.1:8786",
             ) from error
 
-    def _await_workers(self, wanted: int) -> None:
+    def _await_workers(self, wanted: int, timeout_s: float) -> None:
         try:
-            self._client.wait_for_workers(wanted, timeout=_START_S if self._local else _WORKERS_S)
+            self._client.wait_for_workers(wanted, timeout=timeout_s)
         except TimeoutError as error:
             raise EngineError(
                 f"the Dask scheduler at {self._where} has no workers",
@@ -101,7 +111,12 @@ class _DaskCluster(Cluster):
         return Machines.of(answers.values())
 
     def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a future of Dask
-        self._told(lambda: self._await_workers(1))
+        try:
+            self._told(lambda: self._await_workers(1, _WORKERS_S))
+        except EngineError as error:
+            raise WorkError(
+                f"{error.message} any more", remedy=f"{error.remedy}; the same command goes on"
+            ) from error
         return self._told(lambda: self._client.scatter(packed, broadcast=True, hash=False))
 
     def drop(self, reference: Any) -> None:  # noqa: ANN401 - a future of Dask
@@ -142,6 +157,8 @@ class _DaskCluster(Cluster):
             return self._gone()
         if isinstance(error, CancelledError):
             return Lost()
+        if isinstance(error, ImportError) or "ModuleNotFoundError" in str(error):
+            return without_code(error)
         return WorkError(f"Dask failed: {type(error).__name__}: {error}")
 
     def _gone(self) -> WorkError:

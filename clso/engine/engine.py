@@ -6,7 +6,6 @@ the order in which they end, nor a task that is done again changes a result.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
-from clso.energy import EnergyMonitor, EnergySettings, WorkersMeter, boot_id
+from clso.energy import EnergyMonitor, EnergySettings, WorkersMeter, process_token
 from clso.engine.cluster import Cluster, FatalTaskError, Lost
 from clso.engine.code import code_of_process
 from clso.engine.shared import Packed, Shared
@@ -62,7 +61,7 @@ class Engine:
             "code": code_of_process(),
             "energy": energy.model_dump(),
             "shares_machine": True,
-            "driver": [boot_id(), os.getpid()],
+            "driver": process_token(),
         }
         self._header["shares_machine"] = cluster.greeted(self._header).shared
 
@@ -102,7 +101,7 @@ class Engine:
                 for tasks that are shorter than the start. 0: not known.
 
         Raises:
-            EngineError: a value cannot be pickled, or a worker has other code.
+            EngineError: a value or a result cannot be pickled, or a worker has other code.
             WorkError: the workers cannot be reached any more, or a task ended one after the other.
             Exception: of a task, with its class and message.
         """
@@ -126,11 +125,11 @@ class Engine:
         }
         header = self._header | {"fingerprint": shared.fingerprint}
         lost: Counter[int] = Counter()
-        waiting: dict[Future[bytes], int] = {}
+        waiting: dict[Future[bytes], tuple[int, Any]] = {}
 
         def submit(index: int) -> None:
             reference = self._reference(shared)
-            waiting[self._cluster.submit(header, payloads[index], reference)] = index
+            waiting[self._cluster.submit(header, payloads[index], reference)] = index, reference
 
         try:
             self._count_joules()
@@ -140,10 +139,10 @@ class Engine:
                 done, _ = wait(waiting, timeout=_CHECK_EVERY_S, return_when=FIRST_COMPLETED)
                 if not done:
                     self._cluster.check()
-                for future in sorted(done, key=waiting.__getitem__):
-                    index = waiting.pop(future)
+                for future in sorted(done, key=lambda ended: waiting[ended][0]):
+                    index, reference = waiting.pop(future)
                     try:
-                        answer = self._answer(future, shared.fingerprint)
+                        answer = self._answer(future, shared.fingerprint, reference)
                     except FatalTaskError as error:
                         error.index = index
                         raise
@@ -163,14 +162,15 @@ class Engine:
             if waiting:
                 self._cluster.abandon()
 
-    def _answer(self, future: Future[bytes], fingerprint: str) -> bytes | None:
+    def _answer(self, future: Future[bytes], fingerprint: str, reference: Any) -> bytes | None:  # noqa: ANN401 - of the cluster
         """Return what a worker has returned; `None` if the shared value was lost."""
         try:
             return future.result()
         except Exception as error:  # `CancelledError` is one
             explained = self._cluster.explained(error)
             if isinstance(explained, Lost):
-                self._values.pop(fingerprint, None)
+                if self._values.get(fingerprint) is reference:  # else it was put again already
+                    del self._values[fingerprint]
                 return None
             if explained is error:
                 raise

@@ -8,19 +8,21 @@ that dies takes no other task along.
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import context
+from multiprocessing import context, resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 from clso.energy import EnergyMonitor, EnergySettings
+from clso.energy.cpu_model import cpu_seconds
 from clso.energy.meter import MACHINE_WIDE
 from clso.engine.cluster import Cluster, FatalTaskError, Machines
 from clso.engine.engine import MOST_RETRIES, A, Engine, R, Task, V
@@ -81,10 +83,10 @@ class _LocalEngine(Engine):
                 except EngineError:
                     may_share = False
             index = next(iter(left))
-            began_s, began_cpu_s = time.perf_counter(), time.process_time()
+            began_s, began_cpu_s = time.perf_counter(), cpu_seconds()
             result = task(shared.value, left.pop(index))
             wall_s += time.perf_counter() - began_s
-            cpu_s += time.process_time() - began_cpu_s
+            cpu_s += cpu_seconds() - began_cpu_s
             yield index, result
 
     @property
@@ -216,11 +218,15 @@ class _Process(context.ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: ANN401 - as multiprocessing has it
+        resource_tracker.ensure_running()  # it unblocks signals when it starts
         with _launching:
             main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+            # Until `start_local`, Ctrl-C would interrupt the imports of a new process.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 handle = context.ForkServerProcess._Popen(process_obj)
             finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 sys.modules["__main__"] = main
             if process_obj.owner.ended:
                 handle.kill()

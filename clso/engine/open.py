@@ -51,13 +51,10 @@ def open_engine(
         energy: how workers measure them; `None`: they do not.
 
     Raises:
-        EngineError: the engine is not installed, cannot be reached, or has other code.
+        EngineError: the engine is not known or installed, cannot be reached, or has other code;
+            or an argument does not fit it.
     """
-    if not installed_engines()[kind]:
-        raise EngineError(
-            f"runtime.engine is {kind}, but the package {_MODULES[kind]} is not installed",
-            remedy=f"pip install 'clso[{kind}]', or set runtime.engine to local",
-        )
+    _check(kind, address, workers)
     n_workers = workers or os.cpu_count() or 1
     if kind == "local":
         engine = local_engine(n_workers, monitor=monitor, energy=energy)
@@ -72,6 +69,31 @@ def open_engine(
         yield engine
     finally:
         engine.close()
+
+
+def _check(kind: str, address: str | None, workers: int | None) -> None:
+    """Check the arguments of `open_engine`.
+
+    Raises:
+        EngineError: one of them is wrong, or the engine is not installed.
+    """
+    installed = installed_engines()
+    if kind not in installed:
+        raise EngineError(
+            f"there is no engine {kind!r}", remedy=f"name one of {', '.join(installed)}"
+        )
+    if not installed[kind]:
+        raise EngineError(
+            f"runtime.engine is {kind}, but the package {_MODULES[kind]} is not installed",
+            remedy=f"pip install 'clso[{kind}]', or set runtime.engine to local",
+        )
+    if kind == "local" and address is not None:
+        raise EngineError(
+            f"the engine is local, but its address is {address}",
+            remedy="name dask or ray, or leave the address out",
+        )
+    if workers is not None and workers < 1:
+        raise EngineError(f"the engine has {workers} workers", remedy="ask for one or more")
 
 
 def _cluster(kind: EngineKind, address: str | None, n_workers: int) -> Cluster:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from clso.engine.cluster import Cluster, FatalTaskError, Machines, environment
+from clso.engine.cluster import Cluster, FatalTaskError, Machines, environment, without_code
 from clso.engine.engine import MOST_RETRIES
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
@@ -20,7 +22,11 @@ from clso.errors import ClsoError, EngineError, WorkError
 
 __all__ = ["ray_cluster"]
 
+T = TypeVar("T")
+
 _CONNECT_S = 10.0
+_WORKERS_S = 30.0
+_START_S = 300.0  # processes that start on a busy machine
 
 
 def ray_cluster(address: str | None, n_workers: int) -> Cluster:
@@ -42,9 +48,14 @@ class _RayCluster(Cluster):
 
     def __init__(self, address: str | None, n_workers: int) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if (
+            _has_token()
+        ):  # `ray start --head` asks for it then, and Ray reads the mode when imported
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         self._ray = ray
+        self._start_s = _START_S if address is None else _WORKERS_S
         self._where = "this machine" if address is None else address
         own: dict[str, Any] = {"address": address}
         if address is None:
@@ -57,7 +68,8 @@ class _RayCluster(Cluster):
             raise EngineError(
                 f"no Ray cluster answers at {self._where}: {str(error) or type(error).__name__}",
                 remedy="start one with `ray start --head`, or correct runtime.address, such as "
-                "10.0.0.1:6379",
+                "10.0.0.1:6379; if it asks for a token, set RAY_AUTH_MODE=token, and copy its "
+                "~/.ray/auth_token to here",
             ) from error
         self._task = ray.remote(max_retries=MOST_RETRIES)(run_task)
         self._handed_out: dict[Future[bytes], Any] = {}
@@ -70,23 +82,41 @@ class _RayCluster(Cluster):
     def greeted(self, header: Header) -> Machines:
         remote = self._ray.remote(max_retries=MOST_RETRIES)(greet)
         try:
-            machines = Machines.of([self._ray.get(remote.remote(header))])
-        except Exception as error:
-            raise self.explained(error) from error
+            answer = self._told(lambda: self._ray.get(remote.remote(header), timeout=self._start_s))
+        except TimeoutError as error:
+            raise EngineError(
+                f"the Ray cluster at {self._where} has no free workers",
+                remedy="see `ray status`; wait for other work to end, or add a machine with "
+                "`ray start --address`",
+            ) from error
+        machines = Machines.of([answer])
         return Machines(shared=True) if self._n_workers > 1 else machines
 
     def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a reference of Ray
-        return self._ray.put(packed)
+        return self._told(lambda: self._ray.put(packed))
 
     def drop(self, reference: Any) -> None:  # noqa: ANN401 - a reference of Ray
         del reference  # Ray counts references
 
     def submit(self, header: Header, payload: bytes, reference: Any) -> Future[bytes]:  # noqa: ANN401 - a reference of Ray
-        answer = self._task.remote(header, payload, reference)
+        answer = self._told(lambda: self._task.remote(header, payload, reference))
         future: Future[bytes] = answer.future()
         self._handed_out[future] = answer
         future.add_done_callback(self._forget)
         return future
+
+    def _told(self, ask: Callable[[], T]) -> T:
+        """Return what Ray answers, or raise a sentence.
+
+        Raises:
+            TimeoutError: it does not answer in time.
+        """
+        try:
+            return ask()
+        except TimeoutError:
+            raise
+        except Exception as error:
+            raise self.explained(error) from error
 
     def _forget(self, future: Future[bytes]) -> None:
         if not future.cancelled():  # Ray itself does not know of a cancelled future
@@ -99,14 +129,39 @@ class _RayCluster(Cluster):
     def explained(self, error: Exception) -> Exception:
         if isinstance(error, ClsoError):
             return error
-        from ray.exceptions import WorkerCrashedError
+        from ray import exceptions
 
-        if isinstance(error, WorkerCrashedError):
-            return FatalTaskError(
-                f"a task ended its worker {1 + MOST_RETRIES} times",
-                remedy="too little memory is the usual cause; the same command goes on",
-            )
-        return self._gone(f"{type(error).__name__}: {error}")
+        match error:
+            case exceptions.WorkerCrashedError() | exceptions.NodeDiedError():
+                return FatalTaskError(
+                    f"a task ended its worker {1 + MOST_RETRIES} times",
+                    remedy="too little memory is the usual cause; the same command goes on",
+                )
+            case exceptions.OutOfMemoryError():
+                return FatalTaskError(
+                    f"a task ended its worker: {str(error).strip().splitlines()[0]}",
+                    remedy="give the machine fewer workers (`ray start --num-cpus`); the same "
+                    "command goes on",
+                )
+            case exceptions.ObjectStoreFullError() | exceptions.OutOfDiskError():
+                return WorkError(
+                    f"the Ray cluster at {self._where} has no room for the data of a "
+                    f"task: {str(error).strip().splitlines()[0]}",
+                    remedy="start it with a larger store (`ray start --object-store-memory`); the "
+                    "same command goes on",
+                )
+            case ImportError():
+                return without_code(error)
+            case RuntimeError() if "failed to import on the worker" in str(error):
+                return without_code("Ray cannot import its tasks there")
+            case (
+                exceptions.LocalRayletDiedError()
+                | exceptions.RaySystemError()
+                | exceptions.RpcError()
+                | OSError()
+            ):
+                return self._gone(f"{type(error).__name__}: {error}")
+        return WorkError(f"Ray failed: {type(error).__name__}: {error}")
 
     def _gone(self, why: str) -> WorkError:
         return WorkError(
@@ -133,3 +188,12 @@ def _check_listening(address: str | None) -> None:
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+
+
+def _has_token() -> bool:
+    """Return whether Ray finds a token of its own, as it looks for one."""
+    return (
+        "RAY_AUTH_TOKEN" in os.environ
+        or "RAY_AUTH_TOKEN_PATH" in os.environ
+        or (Path.home() / ".ray" / "auth_token").exists()
+    )

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,12 @@ from clso.energy import (
     EnergySettings,
     WorkerEnergy,
     boot_id,
+    process_token,
 )
 from clso.energy.meter import MACHINE_WIDE
 from clso.engine.code import code_of_process, differences
 from clso.engine.shared import Packed
-from clso.errors import ClsoError, EngineError, WorkError
+from clso.errors import ClsoError, EngineError, MeterError, WorkError
 
 __all__ = ["REMEDY", "Header", "Outcome", "greet", "outcome_of", "run_task", "start_local"]
 
@@ -69,8 +70,15 @@ class _Trace(Exception):
 
 
 def outcome_of(answer: bytes) -> Outcome:
-    """Unpickle what `run_task` has returned."""
-    outcome: Outcome = pickle.loads(answer)  # noqa: S301 - our own worker's bytes
+    """Unpickle what `run_task` has returned.
+
+    Raises:
+        EngineError: the result cannot be unpickled here.
+    """
+    try:
+        outcome: Outcome = pickle.loads(answer)  # noqa: S301 - our own worker's bytes
+    except Exception as error:
+        raise _cannot_be_sent_back(error) from error
     if outcome.error is not None:
         outcome.error.__cause__ = _Trace(f"\n{outcome.trace}")
     return outcome
@@ -99,12 +107,13 @@ def start_local() -> None:
 
 def greet(header: Header) -> dict[str, Any]:
     """Return this worker's machine and, as a sentence, what makes it unusable (or nothing)."""
+    answer = {"host": boot_id(), "problem": "", "remedy": ""}
     try:
         _check(header)
         _monitor(header["energy"], header["shares_machine"])
     except ClsoError as error:
-        return {"host": boot_id(), "name": socket.gethostname(), "problem": error.message}
-    return {"host": boot_id(), "name": socket.gethostname(), "problem": ""}
+        answer |= {"problem": error.message, "remedy": error.remedy}
+    return answer
 
 
 def run_task(header: Header, payload: bytes, value: Packed | str | None) -> bytes:
@@ -115,7 +124,7 @@ def run_task(header: Header, payload: bytes, value: Packed | str | None) -> byte
         stopwatch: _Stopwatch | None = None
         try:
             _check(header)
-            if header["driver"] != [boot_id(), os.getpid()]:
+            if header["driver"] != process_token():
                 _compute_on_one_thread()
             stopwatch = _Stopwatch(header)
             task, argument = _unpickled(payload)
@@ -123,7 +132,7 @@ def run_task(header: Header, payload: bytes, value: Packed | str | None) -> byte
         except Exception as raised:
             error, trace = _sendable(raised), traceback.format_exc()
         energy = _nothing() if stopwatch is None else stopwatch.stop()
-        return bytes(cloudpickle.dumps(Outcome(result, error, trace, energy), protocol=5))
+        return _pickled(Outcome(result, error, trace, energy))
 
 
 def _check(header: Header) -> None:
@@ -179,6 +188,23 @@ def _built(header: Header, value: Packed | str | None) -> Any:  # noqa: ANN401 -
     return _values[key]
 
 
+def _pickled(outcome: Outcome) -> bytes:
+    """Pickle an outcome; a result that cannot be pickled becomes an error."""
+    try:
+        return bytes(cloudpickle.dumps(outcome, protocol=5))
+    except Exception as error:
+        refusal = _cannot_be_sent_back(error)
+        refused = replace(outcome, result=None, error=refusal, trace=traceback.format_exc())
+        return bytes(cloudpickle.dumps(refused, protocol=5))
+
+
+def _cannot_be_sent_back(error: Exception) -> EngineError:
+    return EngineError(
+        f"the result of a task cannot be sent back: {type(error).__name__}: {error}",
+        remedy="make it picklable, or set runtime.engine to local",
+    )
+
+
 def _sendable(error: Exception) -> BaseException:
     """Return an error, or a sentence with its class and message if it cannot be pickled."""
     try:
@@ -215,13 +241,23 @@ def _monitor(energy: dict[str, Any], shares_machine: bool) -> _Meters:
     if key not in _monitors:
         settings = EnergySettings(**energy)
         # a recording runs in the driver, which counts all of it
-        reports = EnergyMonitor() if settings.meter == "replay" else settings.open()
+        reports = EnergyMonitor() if settings.meter == "replay" else _opened(settings)
         tasks = reports
         if shares_machine and any(meter.source in MACHINE_WIDE for meter in reports.meters):
             own = [CpuModelMeter(settings.cpu_power_w)] if settings.meter == "auto" else []
             tasks = EnergyMonitor(own)
         _monitors[key] = _Meters(reports, tasks)
     return _monitors[key]
+
+
+def _opened(settings: EnergySettings) -> EnergyMonitor:
+    try:
+        return settings.open()
+    except MeterError as error:
+        raise MeterError(
+            f"a worker on {socket.gethostname()} cannot measure: {error.message}",
+            remedy=error.remedy,
+        ) from error
 
 
 class _Stopwatch:
@@ -256,7 +292,7 @@ class _Stopwatch:
 def _nothing(devices: Sequence[DeviceEnergy] = (), began_s: float | None = None) -> WorkerEnergy:
     now_s = time.monotonic()
     began_s = now_s if began_s is None else began_s
-    return WorkerEnergy(boot_id(), os.getpid(), began_s, now_s, tuple(devices))
+    return WorkerEnergy(boot_id(), process_token(), began_s, now_s, tuple(devices))
 
 
 def _between(began_j: float | None, ended_j: float | None) -> float | None:

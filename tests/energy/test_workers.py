@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 
@@ -16,8 +15,8 @@ from clso.energy import (
     WorkerEnergy,
     WorkersMeter,
     boot_id,
+    process_token,
 )
-from clso.errors import MeterError
 
 
 class Counter:
@@ -37,7 +36,7 @@ def report(
     span: tuple[float, float] = (0.0, 1.0),
     *,
     host: str = "another",
-    process: int = 1,
+    process: str = "a worker",
 ) -> WorkerEnergy:
     devices = (DeviceEnergy("cpu", joules, source, source == "cpu_model"),)
     return WorkerEnergy(host, process, *span, devices)
@@ -46,7 +45,7 @@ def report(
 def test_counters_of_a_machine_count_once_for_all_its_workers() -> None:
     meter = WorkersMeter()
     meter.add(report("rapl", 100.0, (0.0, 10.0)))
-    meter.add(report("rapl", 100.0, (5.0, 15.0), process=2))  # half of it is known
+    meter.add(report("rapl", 100.0, (5.0, 15.0), process="another"))  # half of it is known
     meter.add(report("rapl", 40.0, (2.0, 14.0)))  # all of it is known
     meter.add(report("rapl", 30.0, (0.0, 3.0), host="a third"))
     assert meter.read_j() == pytest.approx(180.0)
@@ -55,7 +54,7 @@ def test_counters_of_a_machine_count_once_for_all_its_workers() -> None:
 def test_cpu_seconds_of_two_processes_add_up() -> None:
     meter = WorkersMeter()
     meter.add(report("cpu_model", 3.0))
-    meter.add(report("cpu_model", 4.0, process=2))
+    meter.add(report("cpu_model", 4.0, process="another"))
     assert (meter.read_j(), meter.source, meter.estimated) == (7.0, "cpu_model", True)
 
 
@@ -63,9 +62,9 @@ def test_what_the_own_meters_count_is_left_out() -> None:
     meter = WorkersMeter([Counter("rapl")])
     meter.add(report("rapl", 5.0, host=boot_id()))
     assert meter.read_j() == 0.0
-    meter.add(report("cpu_model", 5.0, host=boot_id(), process=os.getpid()))
+    meter.add(report("cpu_model", 5.0, host=boot_id(), process=process_token()))
     assert meter.read_j() == 0.0
-    meter.add(report("cpu_model", 5.0, host=boot_id(), process=os.getpid() + 1))
+    meter.add(report("cpu_model", 5.0, host=boot_id()))
     meter.add(report("rapl", 6.0))
     assert meter.read_j() == 11.0
 
@@ -90,15 +89,21 @@ def test_a_window_without_work_of_workers_has_no_such_device_and_no_warning() ->
     assert (total.energy_j, total.energy_source) == (10.0, "cpu_model+rapl")
 
 
-def test_joules_that_one_worker_could_not_read_are_unknown() -> None:
+def test_joules_that_one_worker_could_not_read_are_unknown_in_the_windows_of_that_time() -> None:
     meter = WorkersMeter()
     monitor = EnergyMonitor([meter])
-    meter.add(report("nvml", None))
-    with pytest.raises(MeterError):
-        meter.read_j()
-    with pytest.warns(RuntimeWarning, match="gives no energy for workers"), monitor.window() as one:
-        pass
-    assert one.measurement.energy_j is None
+    with monitor.window() as outer:
+        with monitor.window() as failed:
+            with pytest.warns(RuntimeWarning, match="nvml of a worker gives no energy"):
+                meter.add(report("nvml", None))
+            meter.add(report("cpu_model", 2.0))
+        with monitor.window() as idle:
+            pass
+        with monitor.window() as later:
+            meter.add(report("cpu_model", 5.0))
+    found = [window.measurement.devices for window in (failed, idle, later, outer)]
+    joules = [[device.energy_j for device in devices] for devices in found]
+    assert joules == [[None], [], [5.0], [None]]
 
 
 def test_a_pickled_monitor_is_that_of_the_process_it_comes_to(

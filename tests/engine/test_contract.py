@@ -9,7 +9,19 @@ from threading import Lock
 
 import numpy as np
 import pytest
-from tasks import Counted, burn, failing, fatal, fatal_once, noted, notes, process, rest, scaled
+from tasks import (
+    Counted,
+    burn,
+    failing,
+    fatal,
+    fatal_once,
+    locked,
+    noted,
+    notes,
+    process,
+    rest,
+    scaled,
+)
 
 from clso.energy import EnergyMonitor
 from clso.engine import Engine, FatalTaskError, Shared
@@ -66,6 +78,13 @@ def test_what_cannot_be_pickled_is_a_sentence(engine: Engine) -> None:
         assert list(engine.map(process, value, [0])) == [(0, os.getpid())]
     with pytest.raises(EngineError, match="cannot be sent to a worker"):
         list(Engine.map(engine, process, value, [0]))
+
+
+def test_a_result_that_cannot_be_pickled_is_a_sentence(engine: Engine) -> None:
+    with pytest.raises(EngineError, match=r"result of a task cannot be sent back: TypeError"):
+        list(Engine.map(engine, locked, NOTHING, [0]))
+    if engine.is_local:  # this process needs no pickle
+        assert len(list(engine.map(locked, NOTHING, [0, 0]))) == 2
 
 
 def test_a_worker_with_other_code_is_refused(

@@ -72,6 +72,10 @@ def failing(value: object, kind: str) -> None:
     raise ZeroDivisionError("no quotient")
 
 
+def locked(value: object, argument: object) -> Any:  # noqa: ANN401 - a lock
+    return Lock()
+
+
 def noted(log: Path, argument: int) -> int:
     note(log, argument)
     time.sleep(0.2)
