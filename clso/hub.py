@@ -39,6 +39,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from clso.artifacts import atomic_write_json, read_json
 from clso.checkpoint import save_tokenizer
+from clso.errors import ArtifactError
 from clso.mixture.model import AUTO_MAP, CODE, FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
 from clso.models import StoredModel
 
@@ -46,6 +47,7 @@ __all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM", "prepare
 
 # Arguments of other models' `forward`: without effect here, or refused with the reason.
 _WITHOUT_EFFECT = frozenset({"cache_position", "position_ids", "token_type_ids", "use_cache"})
+_HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 _REFUSED = {
     "inputs_embeds": "it has no embeddings; give input_ids",
     "past_key_values": "it keeps no cache; give the whole text as input_ids",
@@ -106,7 +108,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         self.post_init()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # no Hub, no tensors: few of its options
+    def from_pretrained(  # type: ignore[override]  # no tensors: few of its options
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *,
@@ -114,15 +116,17 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         subfolder: str = "",
         **options: object,
     ) -> Self:
-        """Open a folder that a run or `save_pretrained` wrote; names on the Hub are not looked up.
+        """Open a folder that a run or `save_pretrained` wrote, or a model of the hub.
 
         `config` is the folder's configuration, if it was read before; `subfolder` is in the folder.
+        `revision`, `cache_dir`, `token`, `local_files_only` and `force_download` are for the hub.
         Options on tensors (`dtype`, `device_map`, ...) have no effect on counts.
 
         Raises:
-            ArtifactError: the mixture is missing, damaged, or of another version.
+            ArtifactError: the mixture is missing, damaged, or of another version; or it is no
+                folder, and the hub does not give it.
         """
-        path = Path(pretrained_model_name_or_path, subfolder)
+        path = _folder(pretrained_model_name_or_path, options) / subfolder
         mixture = CrystallineMixture.load(path)
         if not isinstance(config, CrystallineMixtureConfig):
             config = CrystallineMixtureConfig.from_pretrained(path)
@@ -265,6 +269,24 @@ def prepare_folder(folder: Path, stored: StoredModel) -> None:
         shutil.copyfile(CODE, folder / CODE.name)
         path = folder / "config.json"
         atomic_write_json(path, {**read_json(path), "auto_map": AUTO_MAP})
+
+
+def _folder(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Path:
+    """Return a folder as it is; of another name, the folder of the hub's files in its cache."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    known = {option: options[option] for option in _HUB_OPTIONS if option in options}
+    try:
+        return Path(snapshot_download(str(name), **known))
+    except (OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise ArtifactError(
+            f"{name} holds no mixture: it is no folder, and the hub does not give it: {reason}",
+            remedy="give the folder of a model, or a name on the hub; without the network, one "
+            "that was downloaded before",
+        ) from error
 
 
 def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int], list[int]]:

@@ -43,6 +43,9 @@ _PACKAGES = (
     "scikit-learn",
 )
 
+# `clso watch` holds the lock for a moment when it asks whether a process works.
+_LOCK_S = 0.5
+
 # Entries of the manifest that hold a value per model family.
 _BY_FAMILY = frozenset({"ablations", "best", "genes", "pareto", "savings", "search"})
 
@@ -89,7 +92,7 @@ class RunContext:
         try:
             locks.mkdir(parents=True, exist_ok=True)
             lock = FileLock(locks / f"{run_id}.lock")
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=_LOCK_S)
         except Timeout:
             raise ArtifactError(
                 f"another process works in {path}",

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from clso.artifacts import read_json, remove, write_error
 from clso.errors import ArtifactError
 
-__all__ = ["Leftover", "Leftovers", "folder_size", "remove_run", "run_folder"]
+__all__ = ["Leftover", "Leftovers", "folder_size", "in_use", "remove_run", "run_folder"]
 
 _SHARED = ("datasets", "libraries")
 
@@ -184,6 +184,16 @@ def remove_run(path: Path, out: Path) -> int:
             )
         _discard(path, out)
     return size
+
+
+def in_use(path: Path, out: Path) -> bool:
+    """Return whether a process works in the folder of a run or a study.
+
+    Raises:
+        ArtifactError: its locks cannot be opened.
+    """
+    with _held([lock for lock in _run_locks(out, path) if lock.exists()]) as free:
+        return not free
 
 
 def folder_size(path: Path) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,17 +14,15 @@ from clso.artifacts import Run, read_json
 from clso.energy import Measurement
 from clso.errors import ArtifactError
 from clso.report.formats import DURATION, ENERGY, LOSS
-from clso.watch import Points, RunReader
+from clso.watch import RunReader
+from pipelines.disposal import in_use
 
 __all__ = ["RunView", "sparkline", "watch_run"]
 
 _EVERY_S = 1.0
-_BETWEEN_STAGES_S = 5.0
-_SILENT_S = 30.0  # a stage under way writes its cost every second
-_SHARED_S = 3600.0  # ... but in the run's folder only if no other run shares its outcome
 _BARS = "▁▂▃▄▅▆▇█"
-_WIDTH = 24
-_MOST_TRAININGS = 6
+_WIDTH = 16
+_MOST = 6  # curves of a kind, besides the best
 _STYLES = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow"}
 # the curve of a part and how its step is called, by the first word of the part's name
 _CURVES = {
@@ -58,37 +54,26 @@ class RunView:
 
     Args:
         run: its manifest and tables are read again at every update.
+
+    Attributes:
+        working: whether a process works on the run, at the last update.
     """
 
     def __init__(self, run: Run) -> None:
         self._reader = RunReader(run.path)
         self._run = run
         self._curves: dict[str, dict[int, float]] = {}
-        self._latest: dict[str, Points] = {}
-        self._quiet_since: float | None = None
         self.update()
 
     def update(self) -> None:
         """Read what is new."""
+        # first, so that a run that has ended has written all that is read
+        self.working = self._works()
         self._run = self._reader.run or self._run
         for points in self._reader.points():
-            self._latest[points.part] = points
             curve = _CURVES.get(points.part.partition(" ")[0])
             if curve is not None and curve[0] in points.values:
                 self._curves.setdefault(points.part, {})[points.step] = points.values[curve[0]]
-        if any(self._works(name) for name in self._stages):
-            self._quiet_since = None
-        elif self._quiet_since is None:
-            self._quiet_since = time.monotonic()
-
-    @property
-    def working(self) -> bool:
-        """Whether a stage is under way, or the next one may begin at once."""
-        if self._quiet_since is None:
-            return True
-        statuses = [stage["status"] for stage in self._stages.values()]
-        over = not statuses or statuses[-1] != "done" or "analyze" in self._stages
-        return not over and time.monotonic() - self._quiet_since < _BETWEEN_STAGES_S
 
     def __rich__(self) -> RenderableType:
         """Return the view, at most 80 columns wide."""
@@ -104,29 +89,25 @@ class RunView:
         stages: dict[str, dict[str, str]] = self._run.manifest.get("stages", {})
         return stages
 
-    def _works(self, stage: str) -> bool:
-        """Return whether a stage is under way, and not left by a process that was killed."""
-        if self._stages[stage]["status"] != "running":
-            return False
-        begun = self._folder / f"{stage}.begun.json"
+    def _works(self) -> bool:
+        """Return whether a process works in the run's folder."""
+        path = self._run.path.resolve()
         try:
-            return time.time() - begun.stat().st_mtime < _SILENT_S
-        except OSError:
-            since = datetime.now(UTC) - datetime.fromisoformat(self._stages[stage]["at"])
-            return since.total_seconds() < _SHARED_S
-
-    @property
-    def _folder(self) -> Path:
-        return self._run.path / "stages"
+            return in_use(path, path.parents[1])
+        except ArtifactError:  # somebody else's folder, whose locks are not for us
+            return any(stage["status"] == "running" for stage in self._stages.values())
 
     def _cost(self, stage: str) -> Measurement | None:
-        """Return what a stage has cost so far; `None`: not known here."""
-        for name, key in (
-            (f"{stage}.done.json", "measurement"),
-            (f"{stage}.begun.json", "attempts"),
-        ):
+        """Return what a stage has cost so far; `None`: not known."""
+        root = self._run.path
+        begun = root / "stages" / f"{stage}.begun.json"
+        if home := self._run.manifest.get("shared", {}).get(stage):
+            root = self._run.path.resolve().parents[1] / home
+            begun = root.parent / f".{root.name}.{stage}.json"
+        done = root / "stages" / f"{stage}.done.json"
+        for path, key in ((done, "measurement"), (begun, "attempts")):
             try:
-                record = read_json(self._folder / name)[key]
+                record = read_json(path)[key]
                 records = record if isinstance(record, list) else [record]
                 return Measurement.total(Measurement.from_record(one) for one in records)
             except (ArtifactError, OSError, KeyError, TypeError, ValueError):
@@ -138,7 +119,7 @@ class RunView:
         costs = {name: self._cost(name) for name in self._stages}
         for name, stage in self._stages.items():
             status, cost = stage["status"], costs[name]
-            if status == "running" and not self._works(name):
+            if status == "running" and not self.working:
                 status = "stopped"  # its process was killed; the same command continues
             table.add_row(
                 name, Text(status, style=_STYLES.get(status, "yellow")), *_cost_texts(cost)
@@ -150,20 +131,21 @@ class RunView:
 
     def _curve_table(self) -> Table:
         table = _grid("curve", "", "last", "lowest", "")
-        shown = list(self._curves)
-        trainings = [part for part in shown if part.startswith(("adamw", "warm"))]
-        best = sorted(trainings, key=lambda part: min(self._curves[part].values()))
-        left_out = set(best[_MOST_TRAININGS:]) - {trainings[-1]} if trainings else set()
-        for part in shown:
-            if part not in left_out:
+        kinds: dict[str, list[str]] = {}
+        for part in self._curves:
+            kinds.setdefault(part.partition(" ")[0], []).append(part)
+        for kind, parts in kinds.items():
+            best = min(parts, key=lambda part: min(self._curves[part].values()))
+            shown = [part for part in parts if part == best or part in parts[-_MOST:]]
+            for part in shown:
                 values = list(self._curves[part].values())
-                unit = _CURVES[part.partition(" ")[0]][1]
+                unit = _CURVES[kind][1]
                 step = f"{unit} {max(self._curves[part])}" if unit else ""
                 table.add_row(
                     part, step, LOSS.text(values[-1]), LOSS.text(min(values)), sparkline(values)
                 )
-        if left_out:
-            table.add_row(f"{len(left_out)} trainings more", "", "", "", "")
+            if len(shown) < len(parts):
+                table.add_row(f"{len(parts) - len(shown)} earlier of {kind}", "", "", "", "")
         return table
 
     def _result_table(self) -> Table:
@@ -176,7 +158,8 @@ class RunView:
 def _grid(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, name in enumerate(names):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=30 if not index else 24)
+        # a long name takes two lines: its end, such as the seed, tells it from others
+        table.add_column(name, no_wrap=index > 0, max_width=28 if index == 0 else 20)
     return table
 
 

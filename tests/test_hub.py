@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,31 @@ def test_the_config_says_what_the_model_is(folders: Path) -> None:
     assert config.architectures == ["CrystallineMixtureForCausalLM"]
     assert (config.name, config.n_positions) == ("hybrid", BLOCK_SIZE)
     assert config.functions[-1]["spec"]["name"] == "neural(adamw)"
+
+
+def test_a_name_on_the_hub_opens_what_its_cache_holds(
+    folders: Path, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    cached = tmp_path / "models--me--my-hybrid"
+    commit = "0123456789abcdef" * 2 + "01234567"
+    shutil.copytree(folders / "hybrid", cached / "snapshots" / commit)
+    for revision in ("main", "v1"):
+        (cached / "refs").mkdir(exist_ok=True)
+        (cached / "refs" / revision).write_text(commit)
+    options = {"cache_dir": tmp_path, "local_files_only": True}
+    expected = AutoModelForCausalLM.from_pretrained(folders / "hybrid")(tokens).logits
+    own = clso.hub.CrystallineMixtureForCausalLM
+    for opened in (
+        own.from_pretrained("me/my-hybrid", revision="v1", **options),
+        AutoModelForCausalLM.from_pretrained("me/my-hybrid", **options),
+    ):
+        assert isinstance(opened, own)
+        assert torch.equal(opened(tokens).logits, expected)
+
+
+@pytest.mark.parametrize("name", ["me/nothing", "no such model", "/no/such/folder"])
+def test_a_name_that_the_hub_does_not_give_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=f"{name} holds no mixture"):
+        clso.hub.CrystallineMixtureForCausalLM.from_pretrained(
+            name, cache_dir=tmp_path, local_files_only=True
+        )

@@ -11,7 +11,7 @@ from clso.artifacts.store import (
     remove,
     write_error,
 )
-from clso.artifacts.tables import Parts, read_table, table_from_rows, write_table
+from clso.artifacts.tables import Parts, read_table, table_from_rows, table_name, write_table
 
 __all__ = [
     "SCHEMAS",
@@ -29,6 +29,7 @@ __all__ = [
     "remove",
     "schema",
     "table_from_rows",
+    "table_name",
     "write_error",
     "write_table",
 ]

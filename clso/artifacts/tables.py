@@ -20,7 +20,7 @@ from clso.artifacts.schemas import NAME_KEY, SCHEMA_VERSION, VERSION_KEY, schema
 from clso.artifacts.store import atomic_write_bytes, write_error
 from clso.errors import ArtifactError
 
-__all__ = ["Parts", "read_table", "table_from_rows", "write_table"]
+__all__ = ["Parts", "read_table", "table_from_rows", "table_name", "write_table"]
 
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]], name: str) -> pa.Table:
@@ -116,6 +116,20 @@ def read_table(path: Path, schema_name: str) -> pa.Table:
             remedy="delete it and run the stage again",
         )
     return table
+
+
+def table_name(path: Path) -> str:
+    """Return the name of the table that a file holds, from its footer.
+
+    Raises:
+        ArtifactError: the file is missing or torn, or none of CLSO's.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        name: bytes = metadata[NAME_KEY]
+        return name.decode()
+    except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is missing, torn, or none of CLSO's tables") from error
 
 
 @dataclass(frozen=True)

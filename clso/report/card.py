@@ -50,7 +50,7 @@ def model_card(run: Run, name: str, *, is_mixture: bool) -> str:
         "## Results",
         *_results(run, name),
         "## Data and licence",
-        _list(_data(run)),
+        _list(_data(run, name)),
         "## Made by",
         _made_by(run),
         "## Limitations",
@@ -103,11 +103,16 @@ def _energy(row: Mapping[str, Any]) -> str:
     )
 
 
-def _data(run: Run) -> Iterator[str]:
+def _data(run: Run, name: str) -> Iterator[str]:
     data, tokenizer = run.config.get("data", {}), run.config.get("tokenizer", {})
     splits = run.manifest.get("dataset", {}).get("splits", {})
     if "train" in splits:
-        tokens = COUNT.text(data["train_tokens"])
+        results = run.results.to_pylist() if run.has("results") else []
+        learned = {row["model"]: row["train_tokens"] for row in results}.get(name)
+        if learned is None:  # no results yet; a budget of null is all of both splits
+            every = sum(splits[split]["tokens"] for split in ("train", "tune"))
+            learned = data.get("train_tokens") or every
+        tokens = COUNT.text(learned)
         documents = COUNT.text(splits["train"]["documents"])
         yield (
             f"Learned from {tokens} tokens; the training split has {documents} documents. The data "

@@ -84,11 +84,16 @@ class RunSet:
         self.models = Models(*(run.manifest for run in runs))
 
     def groups_of_seeds(self) -> list[RunSet]:
-        """Return the groups of runs that differ in their seed alone, by ascending seed."""
+        """Return the groups of runs that differ in their seed alone, by ascending seed.
+
+        Their texts are equal too: what the configuration names may have changed since.
+        """
         groups: dict[str, dict[int, Run]] = {}
         for run in self.runs:
             settings = {name: value for name, value in run.config.items() if name not in _NAMELESS}
-            groups.setdefault(digest_of(settings), {})[int(run.config["seed"])] = run
+            text = run.manifest.get("dataset", {}).get("text_sha256")
+            group = groups.setdefault(digest_of([settings, text]), {})
+            group[int(run.config["seed"])] = run
         return [
             RunSet([group[seed] for seed in sorted(group)])
             for group in groups.values()
@@ -129,10 +134,7 @@ class RunSet:
             ],
             [
                 "Nats per token; 95 % intervals over seeds, differences paired by seed.",
-                "The runs score the same test tokens."
-                if self.same_targets()
-                else "The seed also draws the splits, so each run scores test documents of its "
-                "own, and the intervals are over documents too.",
+                self._targets(),
             ],
         )
         for mean in self.seed_means():
@@ -145,6 +147,20 @@ class RunSet:
                 LOSS.difference(mean.against_rival),
             )
         return table
+
+    def _targets(self) -> str:
+        """Say how the test tokens of runs with different seeds differ."""
+        if self.same_targets():
+            return "The runs score the same test tokens."
+        if all(map(_has_own_test, self.runs)):
+            return (
+                "The runs score the same test documents. The seed also draws the training split, "
+                "from which each learned a vocabulary of its own, so their tokens differ."
+            )
+        return (
+            "The seed also draws the splits, so each run scores test documents of its own, and "
+            "the intervals are over documents too."
+        )
 
     def differences_table(self) -> Table:
         """Return the differences of two runs with the same test tokens, model by model."""
@@ -249,6 +265,13 @@ def _text(run: Run) -> str:
         "hub": run.config.get("data", {}).get("hub", {}).get("name", source),
     }.get(source, f"text {str(dataset.get('text_sha256', ''))[:8]}")
     return f"{name}, {vocabulary}"
+
+
+def _has_own_test(run: Run) -> bool:
+    """Return whether the source of the text has a test split, which no seed draws."""
+    data = run.config.get("data", {})
+    source = data.get(data.get("source")) or {}
+    return bool(source.get("test") or source.get("test_split"))
 
 
 def _test_targets(run: Run) -> tuple[object, ...]:

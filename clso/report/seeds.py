@@ -21,12 +21,10 @@ def seeds_section(run: Run) -> ReportSection | None:
     """
     if not run.has("results"):
         return None
-    group = next(
-        (group for group in RunSet([*_beside(run), run]).groups_of_seeds() if run in group.runs),
-        None,
-    )
-    if group is None:
+    others = list(_beside(run))
+    if not others:
         return None
+    (group,) = RunSet([*others, run]).groups_of_seeds()
     names = ", ".join(other.run_id for other in group.runs if other is not run)
     return ReportSection(
         "Over seeds",
@@ -40,16 +38,21 @@ def seeds_section(run: Run) -> ReportSection | None:
 
 
 def _beside(run: Run) -> Iterator[Run]:
-    """Yield the readable runs in the same folder that have results, without this run."""
+    """Yield the runs in the same folder that differ from this one in their seed alone.
+
+    A damaged neighbour is left out; `clso ls` reports it.
+    """
     for path in Run.folders(run.path.parent):
         if path == run.path:
             continue
         try:
             other = Run(path)
-        except ArtifactError:
-            continue  # a damaged neighbour is reported by `clso ls`
-        if other.has("results") and "seed" in other.config:
-            yield other
+            if other.has("results") and (pair := RunSet([other, run]).groups_of_seeds()):
+                # all that the section reads of it is read here
+                pair[0].seeds_table()
+                yield other
+        except (ArtifactError, AttributeError, KeyError, TypeError, ValueError):
+            continue
 
 
 def _difference(group: RunSet) -> str:

@@ -68,15 +68,16 @@ def _study_commands(manifest: Mapping[str, Any]) -> Iterator[list[str]]:
             yield [word, *_options(family=family, seeds=note["seeds"]), *_budgets(note)]
     if rivals := manifest.get("rivals"):
         options = _options(family=rivals["family"], seeds=rivals["seeds"])
-        yield ["rivals", *options, *_budgets(rivals)]
+        # budgets that were not asked for follow from the study, and would be another study
+        yield ["rivals", *options, *_budgets(rivals, "asked_evaluations")]
     for family, note in manifest.get("pareto", {}).items():
         objectives, search = ",".join(note["objectives"]), note["search"]
         sizes = {name: search[name] for name in ("generations", "population")}
         yield ["pareto", *_options(family=family, objectives=objectives, **sizes)]
 
 
-def _budgets(note: Mapping[str, Any]) -> list[str]:
-    budgets = note["evaluations"]
+def _budgets(note: Mapping[str, Any], asked: str = "evaluations") -> list[str]:
+    budgets = note.get(asked, note["evaluations"])
     every = budgets if isinstance(budgets, list) else [budgets]
     return [word for budget in every for word in _options(evaluations=budget)]
 

@@ -31,8 +31,9 @@ class MlflowTracker(Tracker):
 
     Args:
         name: of the run.
-        store: a tracking URI, or a folder, whose `mlflow.db` is the store and in which files are
-            kept; `None`: what `MLFLOW_TRACKING_URI` says.
+        store: a text is a tracking URI, as MLflow reads it. A `Path` is a folder, whose `mlflow.db`
+            is the store and in which files are kept. `None`: what `MLFLOW_TRACKING_URI` says, or
+            the folder `mlflow`.
         experiment: that the runs belong to.
 
     Raises:
@@ -42,10 +43,11 @@ class MlflowTracker(Tracker):
     def __init__(
         self, name: str, store: str | Path | None = None, *, experiment: str = _EXPERIMENT
     ) -> None:
-        store = os.environ.get("MLFLOW_TRACKING_URI", "mlflow") if store is None else store
+        if store is None:
+            store = os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow")
         files = None
-        if "://" not in str(store):
-            folder = Path(store).resolve()
+        if isinstance(store, Path):
+            folder = store.resolve()
             folder.mkdir(parents=True, exist_ok=True)
             store, files = f"sqlite:///{folder / 'mlflow.db'}", (folder / "files").as_uri()
         self._name = name
@@ -55,11 +57,10 @@ class MlflowTracker(Tracker):
         with _quiet():
             try:
                 from mlflow import MlflowClient
-                from mlflow.exceptions import MlflowException
             except ModuleNotFoundError as error:
                 raise missing_extra("MLflow", "mlflow") from error
             try:
-                self._client = MlflowClient(tracking_uri=str(store))
+                self._client = MlflowClient(tracking_uri=store)
                 found = self._client.get_experiment_by_name(experiment)
                 self._experiment = (
                     self._client.create_experiment(experiment, artifact_location=files)
@@ -67,10 +68,12 @@ class MlflowTracker(Tracker):
                     else found.experiment_id
                 )
                 self._begin("", {})
-            except (MlflowException, OSError) as error:
+            except Exception as error:  # each kind of store raises the errors of its own library
+                reason = next(iter(str(error).splitlines()), repr(error))
                 raise ConfigError(
-                    f"MLflow's store {store} cannot be opened: {str(error).splitlines()[0]}",
-                    remedy="give a folder, or the URI of a store that is there",
+                    f"MLflow's store {store} cannot be opened: {reason}",
+                    remedy="give the URI of a store that is there; a folder is a pathlib.Path, or "
+                    "runtime.tracking.folder of a configuration",
                 ) from error
 
     def log_settings(self, settings: Mapping[str, str]) -> None:

@@ -8,12 +8,15 @@ seed=3`). Every number of a table's row that is no key is a point of a curve nam
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clso.artifacts import Run, RunFolder, load_run, read_table
+from clso.artifacts import Run, RunFolder, load_run, read_table, table_name
 from clso.errors import ArtifactError
 
 __all__ = ["Points", "RunReader"]
@@ -78,6 +81,7 @@ _SOURCES = {
     "trials": _Source(lambda row: f"trial {row['number']}", None, ("state", "params")),
     "checks": _Source(lambda row: f"check {row['arm']} seed={row['seed']}", None, ("arm", "seed")),
 }
+_PART = re.compile(r"part-\d+\.parquet")
 _FILES = ("report.html", "best.yaml", "manifest.json")
 
 
@@ -91,7 +95,8 @@ class RunReader:
     def __init__(self, path: str | Path) -> None:
         self._folder = RunFolder(Path(path))
         self._read: dict[Path, tuple[int, int]] = {}
-        self._seen: set[tuple[str, str, int, str]] = set()
+        self._names: dict[Path, str] = {}
+        self._seen: dict[tuple[str, str, int, str], Mapping[str, float]] = {}
 
     @property
     def path(self) -> Path:
@@ -113,15 +118,21 @@ class RunReader:
         return {} if run is None else dict(_flat(run.config))
 
     def points(self) -> Iterator[Points]:
-        """Yield what was written since the last call; a row that is written again comes once."""
-        for name, source in _SOURCES.items():
-            for path in (*self._folder.parts(name).paths(), self._folder.table(name)):
-                for row in self._new_rows(path, name):
-                    point = _points(row, source)
-                    key = (name, point.part, point.step, source.prefix(row))
-                    if point.values and key not in self._seen:
-                        self._seen.add(key)
-                        yield point
+        """Yield what was written since the last call, the oldest file first.
+
+        A row that is written again comes once, unless its values have changed.
+        """
+        for path in self._written():
+            name = self._name(path)
+            if name not in _SOURCES:
+                continue
+            source = _SOURCES[name]
+            for row in self._new_rows(path, name):
+                point = _points(row, source)
+                key = (name, point.part, point.step, source.prefix(row))
+                if point.values and self._seen.get(key) != point.values:
+                    self._seen[key] = point.values
+                    yield point
 
     def files(self) -> list[Path]:
         """Return report, figures, tables, manifest and tuned configuration, as far as there are."""
@@ -129,6 +140,28 @@ class RunReader:
         paths = [folder / name for name in _FILES]
         paths += sorted(folder.glob("*.parquet")) + sorted(self._folder.figures.glob("*.svg"))
         return [path for path in paths if path.is_file()]
+
+    def _written(self) -> list[Path]:
+        """Return tables, their parts, and the parts of studies, which are states; oldest first."""
+        stamped = []
+        paths = [self._folder.table(name) for name in _SOURCES]
+        for growing in (self._folder.path / "parts", self._folder.state):
+            # unlike `rglob`, it passes over folders that are removed meanwhile
+            for folder, _, names in os.walk(growing):
+                paths += [Path(folder, name) for name in names if _PART.fullmatch(name)]
+        for path in paths:
+            with suppress(OSError):
+                stamped.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(stamped)]
+
+    def _name(self, path: Path) -> str:
+        """Return the name of a file's table; empty: not known yet."""
+        if path not in self._names:
+            try:
+                self._names[path] = table_name(path)
+            except ArtifactError:
+                return ""  # as below
+        return self._names[path]
 
     def _new_rows(self, path: Path, name: str) -> list[dict[str, Any]]:
         try:

@@ -19,7 +19,7 @@ class TrackingSettings(Section):
     Attributes:
         to: TensorBoard's event files, MLflow's store, both or none.
         folder: of both; `None`: in the output folder, `tensorboard/` and `mlflow/`.
-        mlflow_uri: of MLflow's store, instead of a folder.
+        mlflow_uri: tracking URI of MLflow's store, instead of a folder.
     """
 
     to: tuple[TrackerKind, ...] = ()
@@ -46,5 +46,6 @@ class TrackingSettings(Section):
             else:
                 from clso.watch.mlflow import MlflowTracker
 
-                trackers.append(MlflowTracker(name, self.mlflow_uri or folder / "mlflow"))
+                store = folder / "mlflow" if self.mlflow_uri is None else self.mlflow_uri
+                trackers.append(MlflowTracker(name, store))
         return trackers

@@ -14,14 +14,15 @@ from clso.watch.tracker import Tracker, missing_extra
 __all__ = ["TensorBoardTracker"]
 
 _RUN = "."
+_SUFFIX = ".clso"  # tells our event files from those of other programs
 _FORBIDDEN = str.maketrans({"/": "-", "\\": "-", ":": "-"})
 
 
 class TensorBoardTracker(Tracker):
     """Writes event files: one folder for the run, one below it for each of its parts.
 
-    The event files that are there are replaced, because everything is logged again from a run's
-    artifacts.
+    Where a curve is logged, the event files of earlier trackers are replaced, because everything is
+    logged again from a run's artifacts. Those of other programs stay.
 
     Args:
         folder: of the event files; `tensorboard --logdir` takes it, or a folder above it.
@@ -39,8 +40,6 @@ class TensorBoardTracker(Tracker):
         self._new_writer = EventFileWriter
         self._folder = Path(folder)
         self._writers: dict[str, Any] = {}
-        for path in sorted(self._folder.rglob("events.out.tfevents.*")):
-            remove(path)
 
     def log_settings(self, settings: Mapping[str, str]) -> None:
         """Write the configuration as a text."""
@@ -84,5 +83,8 @@ class TensorBoardTracker(Tracker):
         from tensorboard.compat.proto.event_pb2 import Event
 
         if part not in self._writers:
-            self._writers[part] = self._new_writer(str(self._folder / part.translate(_FORBIDDEN)))
+            folder = self._folder / part.translate(_FORBIDDEN)
+            for path in sorted(folder.glob(f"events.out.tfevents.*{_SUFFIX}")):
+                remove(path)
+            self._writers[part] = self._new_writer(str(folder), filename_suffix=_SUFFIX)
         self._writers[part].add_event(Event(wall_time=time.time(), step=step, summary=summary))

@@ -86,7 +86,8 @@ def rivals(
         write_table(run.folder.table("rivals"), table, "rivals")
         smaller = [budget for budget in _BUDGETS if budget < completion]
         budgets = sorted(evaluations) or [*smaller, completion]
-        run.note(rivals={"seeds": seeds, "evaluations": budgets, **methods.description()})
+        asked = {"seeds": seeds, "evaluations": budgets, "asked_evaluations": sorted(evaluations)}
+        run.note(rivals={**asked, **methods.description()})
         return with_figures(run, "rivals")
 
 

@@ -7,7 +7,9 @@ import pyarrow.compute as pc
 import pytest
 
 from clso.artifacts import Parts, Run, load_run
+from clso.report.html import Block
 from clso.report.run import report_page
+from clso.report.settings import settings_section
 from pipelines.cli import main
 
 Invoke = Callable[..., str]
@@ -82,6 +84,7 @@ def test_figure_report_and_show_tell_of_it(study: Run, invoke: Invoke) -> None:
 def test_finished_parts_are_reused_and_missing_ones_made_again_alike(
     study: Run, smoke_yaml: str, invoke: Invoke
 ) -> None:
+    assert _reported(study) == ["--family", "mixture", "--seeds", "3"]
     (parts,) = study.folder.state.glob("rivals-*")
     kept = Parts(parts / "greedy", "rivals").path(1)
     lost = Parts(parts / "search", "rivals").path(2)
@@ -105,8 +108,19 @@ def test_budgets_that_are_named_are_the_longest_search(
     assert "9 evaluations" in printed
     (other,) = [path for path in (out / "runs").iterdir() if path != study.path]
     assert load_run(other).manifest["rivals"]["evaluations"] == [6, 9]
+    assert _reported(load_run(other))[4:] == ["--evaluations", "6", "--evaluations", "9"]
     searches = pc.field("method").isin(["search", "random", "greedy"])
     assert pc.max(load_run(other).rivals.filter(searches)["evaluations"]).as_py() == 9
+
+
+def _reported(study: Run) -> list[str]:
+    """Return the options of the command that the report prints, without the output folder."""
+    (command,) = (
+        str(block.content).split()
+        for block in settings_section(study).blocks
+        if isinstance(block, Block) and block.kind == "command"
+    )
+    return command[command.index("rivals") + 2 : command.index("--out")]
 
 
 def test_without_the_mixture_there_is_nothing_to_study(

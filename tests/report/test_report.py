@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from clso.artifacts import Run, RunFolder, load_run
+from clso.report.card import model_card
 from clso.report.html import Block
 from clso.report.run import report_page
 from clso.report.settings import settings_section
@@ -156,6 +157,18 @@ def test_studies_have_commands_of_their_own(tmp_path: Path) -> None:
         "--family mixture --seeds 3 --evaluations 40 --evaluations 80",
         "--family mixture --objectives loss,flops --generations 4 --population 12",
     ]
+
+
+def test_a_model_card_tells_of_the_tokens_that_the_model_learned_from(
+    make_run: MakeRun,
+) -> None:
+    run = make_run()
+    run.manifest["config"]["data"] = {"source": "files", "train_tokens": None}
+    splits = {split: {"documents": 9, "tokens": 700} for split in ("train", "tune")}
+    run.manifest |= {"data_fingerprint": "f", "dataset": {"splits": splits}}
+    assert "Learned from 256,000 tokens; the" in model_card(run, "bigram", is_mixture=False)
+    run.folder.remove_table("results")
+    assert "Learned from 1,400 tokens; the" in model_card(run, "gpt", is_mixture=False)
 
 
 def test_data_fingerprints_and_unused_tokens_are_told(text: str) -> None:

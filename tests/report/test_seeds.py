@@ -82,42 +82,71 @@ def test_one_value_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("shift", "files", "said"),
     [
-        ("3f", "The runs score the same test tokens."),
-        ("8c", "The seed also draws the splits"),
+        ({}, {}, "The runs score the same test tokens."),
+        ({"document": 1}, {}, "The seed also draws the splits"),
+        ({"n_tokens": 1}, {"test": "test/*.txt"}, "a vocabulary of its own"),
     ],
 )
 def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
-    make_run: Callable[..., Run], text: str, said: str
+    make_run: Callable[..., Run], shift: dict[str, int], files: dict[str, str], said: str
 ) -> None:
-    first = make_run()
+    first, own = make_run(), {"data": {"source": "files", "files": files}}
+    RunFolder(first.path).write_manifest({**first.manifest, "config": {**first.config, **own}})
     for seed in (8, 9):
-        path = first.path.with_name(f"quick-{seed}")
-        shutil.copytree(first.path, path)
-        folder = RunFolder(path)
-        config = {**first.config, "seed": seed}
-        dataset = {**first.manifest["dataset"], "text_sha256": text * 32}
-        changes = {"run_id": path.name, "config": config, "dataset": dataset}
-        folder.write_manifest({**first.manifest, **changes})
-        rows = [{**row, "test_loss": row["test_loss"] + 0.1 * seed} for row in rows_of(first)]
-        folder.write_rows("results", rows)
-    (first.path.with_name("damaged") / "manifest.json").parent.mkdir()
-    (first.path.with_name("damaged") / "manifest.json").write_text("{")
+        neighbour(first, seed, **own)
+        scores = [
+            {**row, **{name: row[name] + seed * by for name, by in shift.items()}}
+            for row in first.scores.to_pylist()
+        ]
+        RunFolder(first.path.with_name(f"quick-{seed}")).write_rows("scores", scores)
     section = seeds_section(load_run(first.path))
     assert section is not None
     told, table = section.blocks
     assert isinstance(told, str)
     assert "3 runs differ in their seed alone: this one and quick-8, quick-9." in told
-    assert said in told
     assert "the crystalline GPT minus that of AdamW GPT-2 is" in told
     assert isinstance(table, Table)
+    assert any(said in note for note in table.notes)
     assert "seeds 7, 8, 9" in table.title
+
+
+def test_damaged_neighbours_are_left_out(make_run: Callable[..., Run]) -> None:
+    first = make_run()
+    neighbour(first, 8)
+    neighbour(first, 9, seed=None)
+    for number, name in enumerate(("manifest.json", "results.parquet", "scores.parquet"), 10):
+        torn = neighbour(first, number).path / name
+        torn.write_bytes(torn.read_bytes()[:100])
+        (neighbour(first, number + 10).path / name).unlink()
+    section = seeds_section(load_run(first.path))
+    assert section is not None
+    assert "2 runs differ in their seed alone: this one and quick-8." in str(section.blocks[0])
     assert "Over seeds" in report_page(load_run(first.path)).html()
+
+
+def test_runs_over_other_text_do_not_belong_together(make_run: Callable[..., Run]) -> None:
+    first = make_run()
+    other = neighbour(first, 8)
+    dataset = {**other.manifest["dataset"], "text_sha256": "8c" * 32}
+    RunFolder(other.path).write_manifest({**other.manifest, "dataset": dataset})
+    assert seeds_section(load_run(first.path)) is None
 
 
 def test_a_run_alone_has_no_section_on_seeds(run: Run) -> None:
     assert seeds_section(run) is None
+
+
+def neighbour(first: Run, number: int, **settings: object) -> Run:
+    """Store a run beside `first` with another seed, other settings and higher losses."""
+    path = first.path.with_name(f"quick-{number}")
+    shutil.copytree(first.path, path, dirs_exist_ok=True)
+    config = {**first.config, "seed": number, **settings}
+    RunFolder(path).write_manifest({**first.manifest, "run_id": path.name, "config": config})
+    rows = [{**row, "test_loss": row["test_loss"] + 0.1 * number} for row in rows_of(first)]
+    RunFolder(path).write_rows("results", rows)
+    return load_run(path)
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from stored_run import baseline_rows, evaluation_rows, generation_rows
 
-from clso.artifacts import Run, RunFolder
+from clso.artifacts import Parts, Run, RunFolder
 from clso.errors import ConfigError
 from clso.watch import Points, RunReader, Tracker, TrackingSettings, following, forward
 
@@ -130,7 +130,9 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     assert raised.value.remedy == f"pip install 'clso[{kind}]'"
 
 
-def test_each_search_of_a_study_is_a_part_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("under_way", [False, True])
+def test_each_search_of_a_study_is_a_part_of_its_own(tmp_path: Path, under_way: bool) -> None:
+    folder = RunFolder(tmp_path)
     searched = {
         "loss": 4.2,
         "held_back_loss": 4.3,
@@ -143,19 +145,29 @@ def test_each_search_of_a_study_is_a_part_of_its_own(tmp_path: Path) -> None:
         "estimated": None,
         "surrogate_energy_j": None,
     }
-    RunFolder(tmp_path).write_rows(
-        "savings",
-        [
-            {"run_id": "r", "seed": seed, "family": "gpt", "arm": arm}
-            | searched
-            | {"steps": [1], "step_losses": [4.2], "step_energy_j": None}
-            for arm in ("unfiltered", "ridge")
-            for seed in (0, 1)
-        ],
-    )
-    points = list(RunReader(tmp_path).points())
-    assert len({point.part for point in points}) == 4
+    rows = [
+        {"run_id": "r", "seed": seed, "family": "gpt", "arm": arm}
+        | searched
+        | {"steps": [1], "step_losses": [4.2], "step_energy_j": None}
+        for arm in ("unfiltered", "ridge")
+        for seed in (0, 1)
+    ]
+    reader = RunReader(tmp_path)
+    if under_way:  # the table is written when the last search has ended
+        points = []
+        for row in rows:
+            part = Parts(folder.state / "savings" / str(row["arm"]), "savings")
+            part.write(int(str(row["seed"])), [row])
+            points += reader.points()
+    else:
+        folder.write_rows("savings", rows)
+        points = list(reader.points())
+    assert len(points) == len({point.part for point in points}) == 4
     assert points[-1].part == "savings gpt ridge seed=1"
     assert points[-1].settings == {"family": "gpt", "arm": "ridge", "seed": "1"}
     assert points[-1].values["held_back_loss"] == 4.3
     assert "energy_j" not in points[-1].values  # not measured
+    folder.write_rows("savings", rows)
+    assert list(reader.points()) == []  # the parts become a table
+    folder.write_rows("savings", [{**rows[0], "loss": 4.1}, *rows[1:]])
+    assert [point.values["loss"] for point in reader.points()] == [4.1]

@@ -26,6 +26,13 @@ def scalars(folder: Path, tag: str) -> dict[int, float]:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_tensorboard_has_every_curve_of_a_run_once(run: Run, tmp_path: Path, times: int) -> None:
+    others = [
+        tmp_path / "mine" / folder / "events.out.tfevents.1.host.2.3"
+        for folder in (".", "search gpt")
+    ]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     for _ in range(times):  # a second time replaces the first
         with following(run.path, [TensorBoardTracker(tmp_path / "mine")]):
             pass
@@ -39,7 +46,8 @@ def test_tensorboard_has_every_curve_of_a_run_once(run: Run, tmp_path: Path, tim
     assert scalars(tmp_path / "mine", "gpt/test_loss") == pytest.approx(
         {0: {r["model"]: r["test_loss"] for r in run.results.to_pylist()}["gpt"]}
     )
-    assert len(list((tmp_path / "mine").glob("events.out.tfevents.*"))) == 1
+    assert len(list((tmp_path / "mine").glob("events.out.tfevents.*.clso"))) == 1
+    assert all(path.exists() for path in others)  # another program's
 
 
 def test_mlflow_has_a_run_with_a_nested_run_for_each_part(run: Run, tmp_path: Path) -> None:
@@ -92,9 +100,14 @@ def test_a_search_of_ones_own_logs_its_generations(tmp_path: Path) -> None:
     assert losses[-1] == best.loss
 
 
-def test_a_store_that_cannot_be_opened_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cannot be opened"):
-        MlflowTracker("mine", "nothing://here")
+@pytest.mark.parametrize("uri", ["nothing://here", "databricks", "file:./mlruns", "postgresql:x"])
+def test_a_store_that_cannot_be_opened_is_refused_and_is_no_folder(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"store {uri} cannot be opened"):
+        TrackingSettings(to=("mlflow",), mlflow_uri=uri).open("mine", tmp_path)
+    assert list(tmp_path.rglob("*.db")) == []
 
 
 def test_a_run_without_artifacts_has_no_points(tmp_path: Path) -> None:
