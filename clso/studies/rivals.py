@@ -148,7 +148,7 @@ class Rivals:
         if not self._curves["search"]:
             return None
         last = max(curve[-1][0] for curve in self._curves["search"])
-        figure, axes = new_figure(3.4)
+        figure, axes = new_figure(3.9)
         shown = []
         for number, (method, curves) in enumerate(self._curves.items()):
             if not curves:
@@ -178,7 +178,7 @@ class Rivals:
         axes.set_ylim(min(shown) - margin, max(shown) + margin)
         axes.set_xlabel("evaluations")
         axes.set_ylabel("best loss, nats per token")
-        axes.legend(loc="upper right")
+        figure.legend(loc="outside upper center", ncols=2)
         return figure
 
     @classmethod

@@ -8,9 +8,11 @@ import yaml
 
 from clso.artifacts import Run, RunFolder, load_run
 from clso.report.card import model_card
-from clso.report.html import Block
+from clso.report.html import Block, ReportSection
+from clso.report.html import Page as HtmlPage
 from clso.report.run import report_page
 from clso.report.settings import settings_section
+from clso.report.table import Table
 
 MakeRun = Callable[..., Run]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -157,6 +159,17 @@ def test_studies_have_commands_of_their_own(tmp_path: Path) -> None:
         "--family mixture --seeds 3 --evaluations 40 --evaluations 80",
         "--family mixture --objectives loss,flops --generations 4 --population 12",
     ]
+
+
+@pytest.mark.parametrize(("columns", "stacks"), [(5, False), (6, True)])
+def test_a_wide_table_has_a_label_at_each_number_and_stacks_on_a_phone(
+    columns: int, stacks: bool
+) -> None:
+    table = Table("wide", [f"column {number}" for number in range(columns)])
+    table.add(*map(str, range(columns)))
+    html = HtmlPage("t", "", "h", [], [], [ReportSection("s", [table])], "").html()
+    assert ('<table class="stacks">' in html) is stacks
+    assert '<td data-label="column 4">4</td>' in html
 
 
 def test_a_model_card_tells_of_the_tokens_that_the_model_learned_from(
