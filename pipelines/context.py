@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
-import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,13 +16,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clso.artifacts import RunFolder, load_run, write_error
+from clso.artifacts import RunFolder, atomic_write_bytes, load_run, remove, write_error
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
 from clso.watch import following
-from pipelines.config import RunConfig
+from pipelines.config import STUDY_SECTIONS, RunConfig
+from pipelines.disposal import discard
 from pipelines.experiment import Experiment
+from pipelines.folders import output_folder
 from pipelines.ledger import StageRecord
 
 __all__ = ["RunContext", "versions"]
@@ -84,7 +86,7 @@ class RunContext:
             EngineError: the configured engine cannot be used.
             MeterError: the configured meter does not exist here.
         """
-        out = Path(out).resolve()
+        out = output_folder(out).resolve()
         fingerprint = config.recipe.fingerprint
         run_id = config.run_id(fingerprint)
         path = out / "runs" / run_id
@@ -101,23 +103,24 @@ class RunContext:
         except OSError as error:
             raise write_error(locks, error) from error
         try:
-            _sweep(path, out / ".trash", fresh=fresh)
-            trackers = config.runtime.tracking.open(run_id, out)
-            with (
-                following(path, trackers),
-                Experiment.open(config, out, reporter) as experiment,
-            ):
-                run = cls(experiment, run_id, RunFolder(path))
-                if run.folder.manifest_path.exists():
-                    run.manifest = load_run(path).manifest
-                if "uid" not in run.manifest:
-                    run.begin()
-                yield run
+            with Experiment.open(config, out, reporter) as experiment:
+                trackers = config.runtime.tracking.open(run_id, out)
+                # now that nothing is amiss
+                _sweep(path, fresh=fresh)
+                with following(path, trackers):
+                    run = cls(experiment, run_id, RunFolder(path))
+                    if run.folder.manifest_path.exists():
+                        run.manifest = load_run(path).manifest
+                    if "uid" not in run.manifest:
+                        run.begin()
+                    yield run
         finally:
             lock.release()
 
     def begin(self) -> None:
-        """Write the manifest of a new folder."""
+        """Write the manifest of a new folder, and the configuration as a file that starts it."""
+        from clso.report.settings import CONFIG_FILE, config_yaml
+
         self.note(
             uid=uuid.uuid4().hex,
             run_id=self.run_id,
@@ -125,6 +128,8 @@ class RunContext:
             data_fingerprint=self.experiment.data_fingerprint,
         )
         self.note_work()
+        yaml = config_yaml(load_run(self.folder.path))
+        atomic_write_bytes(self.folder.path / CONFIG_FILE, yaml.encode())
 
     @property
     def config(self) -> RunConfig:
@@ -166,8 +171,14 @@ class RunContext:
         return str(self.manifest["uid"])
 
     def note_work(self) -> None:
-        """Note configuration, versions and machine of the work that begins now."""
-        self.note(config=self.config.model_dump(mode="json"), versions=versions(), host=_host())
+        """Note configuration, versions and machine of the work that begins now.
+
+        Sections of studies stay that this configuration lacks: the studies' tables came of them.
+        """
+        config, before = self.config.model_dump(mode="json"), self.manifest.get("config", {})
+        for name in STUDY_SECTIONS:
+            config[name] = config[name] or before.get(name)
+        self.note(config=config, versions=versions(), host=_host())
 
     def note(self, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         """Update the manifest and write it; entries by family keep those of other families."""
@@ -192,18 +203,13 @@ class RunContext:
         self.note(stages=stages)
 
 
-def _sweep(path: Path, trash: Path, *, fresh: bool) -> None:
-    """Delete the remains of earlier fresh starts, and for a new one the run's own folder.
-
-    The folder is renamed first, so that an interrupted deletion leaves nothing to resume.
-    """
-    if fresh and path.exists():
-        try:
-            trash.mkdir(parents=True, exist_ok=True)
-            os.replace(path, trash / uuid.uuid4().hex)
-        except OSError as error:
-            raise write_error(path, error) from error
-    shutil.rmtree(trash, ignore_errors=True)
+def _sweep(path: Path, *, fresh: bool) -> None:
+    """Delete the remains of a run's earlier fresh starts, and for a new one its folder."""
+    for remains in path.parent.glob(f".{glob.escape(path.name)}.*-*.old"):
+        with suppress(ArtifactError):
+            remove(remains)
+    if fresh:
+        discard(path)
 
 
 def versions() -> dict[str, str]:

@@ -8,10 +8,12 @@ finds the folder in no manifest may delete it.
 from __future__ import annotations
 
 import glob
-import uuid
+import os
+import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,18 @@ from filelock import FileLock, Timeout
 from clso.artifacts import read_json, remove, write_error
 from clso.errors import ArtifactError
 
-__all__ = ["Leftover", "Leftovers", "folder_size", "in_use", "remove_run", "run_folder"]
+__all__ = [
+    "Leftover",
+    "Leftovers",
+    "discard",
+    "folder_size",
+    "in_use",
+    "remove_run",
+    "run_folder",
+]
 
 _SHARED = ("datasets", "libraries")
+_DOWNLOADS = "hub-cache"
 
 
 @dataclass(frozen=True)
@@ -52,17 +63,33 @@ class Leftovers:
         out: the output folder.
         unknown: sentences on runs that do not say what they use. While there are any, all data
             sets and libraries stay.
+        linked: sentences on folders that are symbolic links. What they lead to stays, because
+            other output folders may lead there too.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out.resolve()
         self.unknown: list[str] = []
+        self.linked: list[str] = []
+        self._own: list[str] = []
+        for name in (*_SHARED, _DOWNLOADS):
+            path = self.out / name
+            if path.is_symlink():
+                self.linked.append(f"{path} is a link, so what it leads to stays")
+            else:
+                self._own.append(name)
         self._used: set[Path] = set()
         self._read_manifests()
 
     def find(self) -> list[Leftover]:
         """Return everything that no run uses."""
         return [*self._shared(), *self._arms(), *self._remains(), *self._downloads()]
+
+    def in_use(self, leftover: Leftover) -> bool:
+        """Return whether a process works with one now."""
+        # a lock without a file has never been taken, and no file is made for it here
+        with _held([lock for lock in leftover.locks if lock.exists()]) as free:
+            return not free
 
     def delete(self, leftover: Leftover) -> bool:
         """Delete one, unless a process works with it or a run has begun to use it."""
@@ -72,7 +99,7 @@ class Leftovers:
             again = Leftovers(self.out)
             if not any(other.path == leftover.path for other in again.find()):
                 return False
-            _discard(leftover.path, self.out)
+            discard(leftover.path)
         return True
 
     def _read_manifests(self) -> None:
@@ -93,10 +120,13 @@ class Leftovers:
             self.unknown.append(f"{path} does not say what it uses: an earlier version made it")
         self._used |= {self.out / name for name in (shared or {}).values()}
 
+    def _shared_kinds(self) -> list[str]:
+        return [kind for kind in _SHARED if kind in self._own]
+
     def _shared(self) -> Iterator[Leftover]:
         if self.unknown:
             return
-        for kind in _SHARED:
+        for kind in self._shared_kinds():
             for path in sorted((self.out / kind).glob("*")):
                 if path.is_dir() and not path.name.startswith(".") and path not in self._used:
                     yield Leftover(path, "no run uses it", _locks_of(path))
@@ -111,21 +141,22 @@ class Leftovers:
     def _remains(self) -> Iterator[Leftover]:
         """Find what killed processes and interrupted deletions have left."""
         reason = "a process that was killed left it"
-        for path in sorted((self.out / ".trash").glob("*")):
+        for path in _discarded(self.out):
             yield Leftover(path, "its deletion was interrupted", ())
-        for kind in _SHARED:
+        for kind in self._shared_kinds():
             root = self.out / kind
             for path in [*sorted(root.glob(".*.partial")), *_temporary(root)]:
-                # of the folder `home` in `root` or in it: `.home.partial`, `home/.file.tmp`
-                home = path.relative_to(root).parts[0].removeprefix(".").partition(".")[0]
+                # of the folder `home` in `root` or in it: `.home.partial`, `home/.file.tmp`,
+                # `..home.stage.json.tmp`
+                home = path.relative_to(root).parts[0].lstrip(".").partition(".")[0]
                 yield Leftover(path, reason, _locks_of(root / home))
         for run in _run_folders(self.out):
             for path in _temporary(run):
                 yield Leftover(path, reason, _run_locks(self.out, run))
 
     def _downloads(self) -> Iterator[Leftover]:
-        cache = self.out / "hub-cache"
-        if not cache.is_dir() or self.unknown:
+        cache = self.out / _DOWNLOADS
+        if _DOWNLOADS not in self._own or not cache.is_dir() or self.unknown:
             return
         for run in _run_folders(self.out):
             manifest = _manifest(run) or {}
@@ -154,9 +185,6 @@ def run_folder(name: str, out: Path) -> Path:
         inside = [path for path in runs if path.resolve() == Path(name).resolve()]
         if inside:
             return inside[0]
-        raise ArtifactError(
-            f"{name} is no folder of a run or study in {out}", remedy="`clso ls` lists the runs"
-        )
     matches = [path for path in runs if name and path.name.startswith(name)]
     if len(matches) == 1:
         return matches[0]
@@ -165,13 +193,18 @@ def run_folder(name: str, out: Path) -> Path:
             f"{name!r} could be {', '.join(str(path) for path in matches)}",
             remedy="give the whole id, or the folder",
         )
+    if name and Path(name).is_dir():
+        raise ArtifactError(
+            f"{name} is no folder of a run or study in {out}", remedy="`clso ls` lists the runs"
+        )
     raise ArtifactError(f"there is no run {name!r} in {out}", remedy="`clso ls` lists the runs")
 
 
 def remove_run(path: Path, out: Path) -> int:
     """Delete the folder of a run or a study; returns the bytes that this frees.
 
-    Data sets and libraries, which other runs share, stay.
+    Data sets and libraries, which other runs share, stay. Of a folder that is a symbolic link, only
+    the link is deleted.
 
     Raises:
         ArtifactError: another process works in it, or it cannot be deleted.
@@ -182,7 +215,7 @@ def remove_run(path: Path, out: Path) -> int:
             raise ArtifactError(
                 f"another process works in {path}", remedy="wait for it to end, or stop it"
             )
-        _discard(path, out)
+        discard(path)
     return size
 
 
@@ -196,16 +229,56 @@ def in_use(path: Path, out: Path) -> bool:
         return not free
 
 
+def discard(path: Path) -> None:
+    """Delete a file or folder, renamed first, so that nobody meets half of it.
+
+    The new name, in the same folder and so on the same disk, is hidden and ends in `.old`.
+
+    Raises:
+        ArtifactError: it cannot be deleted.
+    """
+    if not path.is_symlink():
+        try:
+            path = path.rename(
+                path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.old")
+            )
+        except FileNotFoundError:  # another process has deleted it
+            return
+        except OSError as error:
+            raise write_error(path, error) from error
+    remove(path)
+
+
 def folder_size(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if not file.is_dir())
+    """Return the bytes of a file, or of all files below a folder; what vanishes counts nothing."""
+    if path.is_symlink() or not path.is_dir():
+        return _file_size(path)
+    return sum(
+        _file_size(Path(folder, name)) for folder, _, names in os.walk(path) for name in names
+    )
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _run_folders(out: Path) -> list[Path]:
     return sorted(
-        path for kind in ("runs", "studies") for path in (out / kind).glob("*") if path.is_dir()
+        path
+        for kind in ("runs", "studies")
+        for path in (out / kind).glob("[!.]*")
+        if path.is_dir() or path.is_symlink()
     )
+
+
+def _discarded(out: Path) -> list[Path]:
+    """Return runs, studies and downloads whose deletion was interrupted."""
+    folders = (out, out / "runs", out / "studies")
+    found = [path for folder in folders for path in folder.glob(".*-*.old")]
+    return sorted([*found, *out.glob(".trash")])  # where an earlier version put them
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
@@ -219,7 +292,7 @@ def _manifest(path: Path) -> dict[str, Any] | None:
 def _arm_folders(run: Path, manifest: dict[str, Any], *, kept: bool) -> list[Path]:
     """Return the folders of arms that a run's studies have, or of those that they had before."""
     noted = manifest.get("arms")
-    folders = sorted((run / "state" / "arms").glob("*/"))
+    folders = sorted((run / "state" / "arms").glob("[!.]*/"))
     if noted is None:
         return folders if kept else []
     arms = {name for names in noted.values() for name in names}
@@ -228,7 +301,16 @@ def _arm_folders(run: Path, manifest: dict[str, Any], *, kept: bool) -> list[Pat
 
 def _temporary(folder: Path) -> list[Path]:
     """Return files and folders that were being written below a folder."""
-    return sorted(path for end in ("tmp", "old") for path in folder.rglob(f".*-*.{end}"))
+    found: list[Path] = []
+    for where, folders, files in os.walk(folder):  # goes on where a folder vanishes
+        names = [
+            name
+            for name in (*folders, *files)
+            if fnmatch(name, ".*-*.tmp") or fnmatch(name, ".*-*.old")
+        ]
+        found += (Path(where, name) for name in names)
+        folders[:] = [name for name in folders if name not in names]
+    return sorted(found)
 
 
 def _run_locks(out: Path, run: Path) -> tuple[Path, ...]:
@@ -261,19 +343,3 @@ def _held(locks: Sequence[Path]) -> Iterator[bool]:
         except OSError as error:
             raise write_error(path.parent, error) from error
         yield True
-
-
-def _discard(path: Path, out: Path) -> None:
-    """Rename a file or folder away and delete it, so that nobody meets half of it."""
-    trash = out / ".trash"
-    try:
-        if path.parent == trash:
-            target = path
-        else:
-            trash.mkdir(parents=True, exist_ok=True)
-            target = path.rename(trash / uuid.uuid4().hex)
-        remove(target)
-        with suppress(OSError):  # it holds more
-            trash.rmdir()
-    except OSError as error:
-        raise write_error(path, error) from error

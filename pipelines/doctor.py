@@ -6,14 +6,17 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
+from clso.addresses import without_password
 from clso.data.hub import hub_is_reachable
 from clso.energy import MeterStatus
 from clso.engine import installed_engines
 from pipelines.console import console
 from pipelines.context import versions
+from pipelines.prefect_env import PrefectError, prepare_environment, read_settings
 
 __all__ = ["diagnose"]
 
@@ -58,9 +61,18 @@ def _findings(out: Path) -> list[tuple[str, str]]:
     rows.append(
         ("output", f"{out}: {free_gib:.0f} GiB free" + ("" if writable else ", not writable"))
     )
-    server = os.environ.get("PREFECT_API_URL")
-    rows.append(("Prefect", f"server {server}" if server else "embedded server, offline"))
+    rows.append(("Prefect", _prefect()))
     return rows
+
+
+def _prefect() -> str:
+    with TemporaryDirectory() as home:  # nothing is made in the output folder
+        try:
+            prepare_environment(Path(home))
+            url = read_settings().api.url
+        except PrefectError as error:
+            return error.message
+    return f"server {without_password(url)}" if url else "embedded server, offline"
 
 
 def _hub() -> str:

@@ -1,4 +1,4 @@
-"""The program of an embedded Prefect server: `python -m pipelines.embedded_server`.
+"""The program of an embedded Prefect server, started by its file and so without its package.
 
 It takes a free port of this machine, prints it when the server answers, and ends when its standard
 input does: so it ends with the command that started it, however that ends.

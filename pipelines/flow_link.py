@@ -24,9 +24,9 @@ from uuid import UUID
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.concurrency.sync import concurrency
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.exceptions import Abort, ObjectNotFound, TerminationSignal
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -131,8 +131,7 @@ class FlowLink:
         context = FlowRunContext.get()
         # none where a flow's function is called on its own, as `flow.fn`
         self._flow_run = None if context is None else context.flow_run
-        # A worker or `serve` started the process, and ends it on cancellation.
-        self.supervised = "PREFECT__FLOW_RUN_ID" in os.environ
+        self.supervised = self._flow_run is not None and _is_supervised(self._flow_run)
         self.cancelled = False
         self.told_in_vain = False
         self._interrupted_at = 0.0
@@ -184,7 +183,9 @@ class FlowLink:
 
         with self._slot(name):
             try:
-                piece(return_state=True)
+                # without tags: a task would wait for the slots of theirs, which are held here
+                with TagsContext(current_tags=set()):
+                    piece(return_state=True)
             except Exception as error:
                 if not record.begun:
                     warn(f"{name} runs without a task of Prefect: {_first_line(error)}")
@@ -286,6 +287,16 @@ class FlowLink:
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGINT)
+
+
+def _is_supervised(flow_run: FlowRun) -> bool:
+    """Return whether a worker or `serve` started this process, and ends it on cancellation.
+
+    A command that a flow starts as a process inherits the variable, and is nobody's.
+    """
+    started = os.environ.get("PREFECT__FLOW_RUN_ID")
+    inner = flow_run.parent_task_run_id is not None  # a flow that another one here calls
+    return started is not None and (inner or started == str(flow_run.id))
 
 
 def _limits() -> list[str]:

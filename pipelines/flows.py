@@ -37,6 +37,7 @@ from pipelines.commands import STAGE_COMMANDS, StageCommand
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
 from pipelines.flow_link import FlowLink, attend, tell
+from pipelines.folders import output_folder
 from pipelines.prefect_pages import RunPage
 from pipelines.stage import Stage
 
@@ -52,9 +53,10 @@ listener: ContextVar[Reporter] = ContextVar("listener", default=SILENT)
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - what a caller gives; `read_config` checks it
-    """Return a parameter as JSON has it; what has no such form is returned as it is."""
-    if isinstance(value, RunConfig):
-        return value.model_dump(mode="json")
+    """Return a parameter as JSON has it; what has no such form is returned as it is.
+
+    A configuration stays what it is: in JSON it has no passwords.
+    """
     if isinstance(value, Path):
         return str(value.absolute())  # with a folder, so that it is not the name of a shipped one
     if isinstance(value, Mapping):
@@ -147,7 +149,7 @@ def _begin(
     Raises:
         ConfigError: the configuration is wrong, or the folder is relative to a worker's.
     """
-    settings, folder = read_config(config, overrides), Path(out).expanduser()
+    settings, folder = read_config(config, overrides), output_folder(out)
     if deployment.id is not None and not folder.is_absolute():
         raise ConfigError(
             f"out is {str(out)!r}, a relative folder, and a worker's own folder is temporary",

@@ -53,7 +53,7 @@ def find_run(name: str, out: Path) -> Run:
         if not runs:
             raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
         return load_run(runs[-1])
-    if name and Path(name).is_dir():
+    if name and (Path(name) / "manifest.json").exists():
         return load_run(Path(name))
     if named := [path for path in runs if name in (path.name, path.name.rpartition("-")[0])]:
         return load_run(named[-1])
@@ -65,6 +65,8 @@ def find_run(name: str, out: Path) -> Run:
             f"{name!r} could be {', '.join(path.name for path in matches)}",
             remedy="give more of the id",
         )
+    if name and Path(name).is_dir():
+        return load_run(Path(name))  # says what it lacks
     raise ArtifactError(f"there is no run {name!r} in {out}", remedy="`clso ls` lists the runs")
 
 
@@ -78,7 +80,7 @@ def runs_table(out: Path) -> Table:
     """
     runs = load_runs(out).to_pylist()
     known = {Path(run["path"]).name for run in runs}
-    others = [path for path in sorted((out / "runs").glob("*/")) if path.name not in known]
+    others = [path for path in sorted((out / "runs").glob("[!.]*/")) if path.name not in known]
     if not runs and not others:
         raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
     table = Table(

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.folders import output_folder
+
 __all__ = [
     "DEFAULT_OUT",
     "Config",
@@ -41,7 +43,7 @@ def _is_offered(path: str) -> bool:
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     """Return what a shell offers for RUN: the runs of the output folder, the newest first."""
-    runs = Path(context.params.get("out") or DEFAULT_OUT) / "runs"
+    runs = output_folder(context.params.get("out") or DEFAULT_OUT) / "runs"
     folders = [path for path in runs.glob(f"{glob.escape(incomplete)}*") if path.is_dir()]
     return [path.name for path in sorted(folders, key=lambda path: -path.stat().st_mtime)]
 
@@ -64,7 +66,7 @@ def _folder(text: str | Path) -> Path:
     # the default is a path, a typed value a text
     if not str(text).strip():
         raise typer.BadParameter("the folder has no name")
-    return Path(text)
+    return output_folder(text)
 
 
 Out = Annotated[
@@ -89,10 +91,21 @@ def interruptible() -> Iterator[None]:
     """Exit with status 130 on Ctrl-C, and say how to continue."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, ImportError) as interrupt:
+        if not _is_interrupt(interrupt):
+            raise
         from pipelines.console import error_console
 
-        by = str(interrupt) or "interrupted"  # or "cancelled in Prefect"
+        # or "cancelled in Prefect"
+        by = str(interrupt) if isinstance(interrupt, KeyboardInterrupt) else ""
+        by = by or "interrupted"
         text = f"{by}; the same command continues where this one stopped"
         error_console.print(text, soft_wrap=True)
         raise typer.Exit(130) from None
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error is an interrupt, or what a library makes of one in its imports."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

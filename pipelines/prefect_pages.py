@@ -75,19 +75,18 @@ class RunPage:
     @contextmanager
     def study(self, name: str) -> Iterator[None]:
         """Log the begin and the end of a study."""
-        logger, started = get_run_logger(), time.monotonic()
-        logger.info("study %s: begun", name)
+        started = time.monotonic()
+        _log("study %s: begun", name)
         yield
-        logger.info("study %s: done in %s", name, DURATION.text(time.monotonic() - started))
+        _log("study %s: done in %s", name, DURATION.text(time.monotonic() - started))
 
     def run_stage(self, stage: Stage, run: RunContext) -> None:
         """Run a stage, or reuse its outcome, and log its cost over all attempts."""
-        logger = get_run_logger()
-        logger.info("stage %s: begun", stage.name)
+        _log("stage %s: begun", stage.name)
         stage.run(run)
         cost = run.records[stage.name].measurement
         spent = f"{DURATION.text(cost.duration_s)}, {ENERGY.text(cost.energy_j)}"
-        logger.info("stage %s: done; cost %s", stage.name, spent)
+        _log("stage %s: done; cost %s", stage.name, spent)
 
     def publish_run(self, run: Run) -> None:
         """Show the stages of a run or, after the analysis, its results and its report."""
@@ -210,7 +209,7 @@ def log_to_server() -> None:
 
 
 def _log(text: str, *values: str) -> None:
-    """Log a line of the run; a thread of its own has no run."""
+    """Log a line of the run; a thread of its own and a flow's plain function have no run."""
     if FlowRunContext.get() is not None:
         get_run_logger().info(text, *values)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from filelock import FileLock, Timeout
 from rich.markup import escape
 
+from clso.addresses import without_password
 from clso.errors import WorkError
 from pipelines.console import error_console
 from pipelines.prefect_env import PrefectError, read_settings
@@ -32,6 +33,7 @@ __all__ = ["EmbeddedServer", "Server", "check_server", "prefect_server", "warn"]
 Server = Literal["user", "embedded", "none"]
 """Whose server the flows report to."""
 
+_PROGRAM = Path(__file__).with_name("embedded_server.py")
 _PROBE_TIMEOUT_S = 15.0
 _STOP_TIMEOUT_S = 10.0
 
@@ -123,8 +125,8 @@ def check_server(url: str) -> None:
         raise _unusable(url, reason, "install the server's version here or this one there")
     if server < ours:
         warn(
-            f"the Prefect server at {url} is older ({server}) than Prefect here ({ours}), and may "
-            "not understand all that it is told"
+            f"the Prefect server at {without_password(url)} is older ({server}) than Prefect here "
+            f"({ours}), and may not understand all that it is told"
         )
 
 
@@ -134,14 +136,9 @@ _CREDENTIALS = "set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
 
 def _unusable(url: str, reason: str, remedy: str) -> PrefectError:
     return PrefectError(
-        f"the Prefect server at {_without_password(url)} {reason}",
+        f"the Prefect server at {without_password(url)} {reason}",
         remedy=f"{remedy}, unset PREFECT_API_URL",
     )
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 class EmbeddedServer:
@@ -177,8 +174,9 @@ class EmbeddedServer:
             lock.acquire(timeout=self._timeout_s)
         try:
             with self.log.open("w", encoding="utf-8") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "pipelines.embedded_server"],
+                self._process = subprocess.Popen(  # noqa: S603 - a part of this package
+                    # not by the module's name, which a folder here may have too
+                    [sys.executable, "-P", str(_PROGRAM)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

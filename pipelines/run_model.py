@@ -13,6 +13,7 @@ import yaml
 from clso.artifacts import Run
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError
+from pipelines.config import STUDY_SECTIONS
 from pipelines.families import FAMILIES
 
 if TYPE_CHECKING:  # loads torch
@@ -93,7 +94,7 @@ class RunModel:
     def export(self, to: Path) -> str:
         """Copy the checkpoint and its tokenizer, and return a sentence on how to load them.
 
-        The folder also has a model card (`README.md`) and the configuration of the run.
+        The folder also has a model card (`README.md`) and the configuration that made the model.
 
         Raises:
             ClsoError: it is of a plug-in family, or the target exists or lies in the run itself.
@@ -108,7 +109,10 @@ class RunModel:
 
         stored = StoredModel.load(self.path)
         is_mixture = isinstance(stored.model, CrystallineMixture)
-        config = yaml.safe_dump(self.run.config, sort_keys=False, default_flow_style=None)
+        # what made the model; the rest is of the machine, and may name its hosts
+        apart = {"runtime", *STUDY_SECTIONS}
+        made_by = {name: value for name, value in self.run.config.items() if name not in apart}
+        config = yaml.safe_dump(made_by, sort_keys=False, default_flow_style=None)
         card = model_card(self.run, self.name, is_mixture=is_mixture)
         try:
             with new_folder(to) as folder:

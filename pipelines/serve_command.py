@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -77,6 +78,10 @@ def serve(
     )
     # A service says what it does; the runs that it starts inherit this.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    # The processes of its runs must not find a folder `pipelines` here before this one, except
+    # where this one is found here.
+    if Path(__file__).resolve().parents[1] != Path.cwd().resolve():
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
     prepare_environment(out.resolve())
     with interruptible():
         served.serve(limit)

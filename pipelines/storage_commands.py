@@ -91,7 +91,7 @@ def _prune(
     from pipelines.disposal import Leftovers
 
     leftovers = Leftovers(out)
-    for sentence in leftovers.unknown:
+    for sentence in (*leftovers.linked, *leftovers.unknown):
         console.print(sentence, markup=False, soft_wrap=True)
     if leftovers.unknown:
         console.print(
@@ -102,9 +102,9 @@ def _prune(
     freed = 0
     for leftover in leftovers.find():
         size = leftover.size_bytes
-        if dry_run:
+        if dry_run and not leftovers.in_use(leftover):
             done = "would be deleted"
-        elif leftovers.delete(leftover):
+        elif not dry_run and leftovers.delete(leftover):
             done = "deleted"
         else:
             text = f"{leftover.path}: in use now, stays"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,7 +185,10 @@ def _tune(
     from pipelines.console import console
     from pipelines.inspect import show_sections
 
-    options = {"trials": trials, "storage": storage, "fresh": fresh}
+    options = {"trials": trials, "fresh": fresh}
+    if storage is not None:
+        # in the configuration, which is never stored with a password, and Prefect stores options
+        overrides = [*(overrides or ()), f"tune.storage={json.dumps(storage)}"]
     run = run_command("tune", config, overrides, out=out, no_prefect=no_prefect, **options)
     show_sections(TuningReport(run).sections())
     console.print(f"report: {run.folder.report_path}", soft_wrap=True)

@@ -191,8 +191,9 @@ class Run:
         """Return the folders of all runs under `root` (`artifacts/runs`), oldest manifest first.
 
         A folder counts if it has a manifest, readable or not; opening the run reports damage.
+        Hidden ones are being deleted.
         """
-        manifests = [path for path in Path(root).glob("*/manifest.json") if path.is_file()]
+        manifests = [path for path in Path(root).glob("[!.]*/manifest.json") if path.is_file()]
         return [path.parent for path in sorted(manifests, key=lambda p: (p.stat().st_mtime, p))]
 
     @property

@@ -123,15 +123,18 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
 def remove(path: Path) -> None:
     """Delete a file, or a folder with its contents; a missing path is no error.
 
+    Of a symbolic link, only the link is deleted. Several processes may delete the same at once.
+
     Raises:
         ArtifactError: a file or folder cannot be deleted.
     """
     try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        while path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(FileNotFoundError):  # another process has deleted a part
+                shutil.rmtree(path)
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise ArtifactError(
-            f"{path} cannot be deleted: {error.strerror}", remedy="make its folder writable"
+            f"{path} cannot be deleted: {error.strerror or error}",
+            remedy="make its folder writable",
         ) from error

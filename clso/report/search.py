@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -21,9 +21,6 @@ from clso.report.search_figures import convergence_figure, families_figure, pred
 from clso.statistics.bootstrap import FLOORS
 from clso.statistics.picks import Genes
 from clso.statistics.search_summary import LowestPrediction, SearchSummary, winners_optimism
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["search_sections"]
 

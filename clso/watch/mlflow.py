@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clso.addresses import without_password
 from clso.errors import ConfigError
 from clso.watch.reader import Points
 from clso.watch.tracker import Tracker, missing_extra
@@ -69,9 +70,10 @@ class MlflowTracker(Tracker):
                 )
                 self._begin("", {})
             except Exception as error:  # each kind of store raises the errors of its own library
+                shown = without_password(str(store))
                 reason = next(iter(str(error).splitlines()), repr(error))
                 raise ConfigError(
-                    f"MLflow's store {store} cannot be opened: {reason}",
+                    f"MLflow's store {shown} cannot be opened: {reason.replace(str(store), shown)}",
                     remedy="give the URI of a store that is there; a folder is a pathlib.Path, or "
                     "runtime.tracking.folder of a configuration",
                 ) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from clso.addresses import Address, lacks_password
+from clso.errors import ConfigError
 from clso.section import Section
 from clso.watch.tracker import Tracker
 
@@ -24,7 +26,7 @@ class TrackingSettings(Section):
 
     to: tuple[TrackerKind, ...] = ()
     folder: str | None = None
-    mlflow_uri: str | None = None
+    mlflow_uri: Address | None = None
 
     def open(self, name: str, out: Path) -> list[Tracker]:
         """Open the trackers of a run.
@@ -34,8 +36,15 @@ class TrackingSettings(Section):
             out: the output folder.
 
         Raises:
-            ConfigError: a package is not installed, or a store cannot be opened.
+            ConfigError: a package is not installed, a store cannot be opened, or the password of
+                its address is missing.
         """
+        if "mlflow" in self.to and self.mlflow_uri and lacks_password(self.mlflow_uri):
+            raise ConfigError(
+                f"runtime.tracking.mlflow_uri is {self.mlflow_uri}: its password is never stored",
+                remedy="give the whole URI with --set runtime.tracking.mlflow_uri=..., or leave "
+                "user and password to MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            )
         folder = out if self.folder is None else Path(self.folder)
         trackers: list[Tracker] = []
         for kind in dict.fromkeys(self.to):

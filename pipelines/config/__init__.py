@@ -2,9 +2,10 @@
 
 from pipelines.config.arms import Arm, ablation_arms, savings_arms
 from pipelines.config.load import ConfigSource, load_config, parse_override, read_config
-from pipelines.config.run import RunConfig
+from pipelines.config.run import STUDY_SECTIONS, RunConfig
 
 __all__ = [
+    "STUDY_SECTIONS",
     "Arm",
     "ConfigSource",
     "RunConfig",

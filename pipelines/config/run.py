@@ -29,7 +29,10 @@ from pipelines.config.tune import SectionSpace, TuneSettings, TuneSpace
 from pipelines.families import FAMILIES, AnyFamily, FamilyName, FamilySettings
 from search.settings import SearchSettings
 
-__all__ = ["RunConfig", "assign"]
+__all__ = ["STUDY_SECTIONS", "RunConfig", "assign"]
+
+STUDY_SECTIONS = ("ablate", "savings", "tune")
+"""The sections of studies, which change nothing of a run itself."""
 
 
 class _RuntimeSettings(Section):
@@ -162,7 +165,7 @@ class RunConfig(Section):
         `runtime` is left out: workers and threads change how long a run takes. So are the
         studies: they add tables to a run or compare other runs, and change none of its own.
         """
-        apart = {"runtime", "name", "ablate", "savings", "tune"}
+        apart = {"runtime", "name", *STUDY_SECTIONS}
         return digest_of(self.model_dump(mode="json", exclude=apart))
 
     def run_id(self, data_fingerprint: str) -> str:

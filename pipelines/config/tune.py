@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from clso.addresses import Address
 from clso.section import Count, Positive, Section
 from pipelines.families import FamilyName
 from search.settings import (
@@ -249,7 +250,7 @@ class TuneSettings(Section):
     pruner_patience: Annotated[int, Field(ge=0, le=1000)] = 0
     parallel: Annotated[int, Field(ge=1, le=1000)] = 1
     retries: Annotated[int, Field(ge=0, le=100)] = 2
-    storage: str | None = None
+    storage: Address | None = None
     space: TuneSpace = TuneSpace()
 
     @model_validator(mode="after")

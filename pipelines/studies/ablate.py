@@ -50,6 +50,7 @@ def ablate(
     assert grid is not None, "there are no arms without a grid"
     count, budget = seeds or grid.seeds, evaluations or grid.evaluations
     with RunContext.open(config, out, reporter) as run:
+        run.note_work()  # a finished run knows nothing of this study's section
         PREPARE.run(run)
         for family, own in arms:
             searches = ArmSearches(run, "ablations", family, budget, _columns, patient=True)

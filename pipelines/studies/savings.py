@@ -55,6 +55,7 @@ def savings(
         if run.folder.table("savings").exists():
             # a table of other columns is refused now, not after hours of searches
             read_table(run.folder.table("savings"), "savings")
+        run.note_work()  # a finished run knows nothing of this study's section
         PREPARE.run(run)
         for family, own in arms:
             searches = ArmSearches(run, "savings", family, budget, _columns)

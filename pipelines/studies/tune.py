@@ -29,6 +29,7 @@ from clso.watch import Tracker, following
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
+from pipelines.folders import output_folder
 from pipelines.studies.engine import Part, Row, Study
 from pipelines.studies.tuned import TunedProblems, TunedSearch
 from search.evolution import SEARCH_VERSION
@@ -72,7 +73,7 @@ def tune(
         WorkError: no trial has a finite loss.
     """
     tuned, space, settings = check(read_config(config, overrides), trials, storage, fresh)
-    config, out = tuned.config, Path(out).resolve()
+    config, out = tuned.config, output_folder(out).resolve()
     asked = tuned.asked.storage if storage is None else storage
     with _open_study(tuned, out, reporter, fresh=fresh) as run:
         problems = TunedProblems(run.experiment, tuned.family)

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from clso.addresses import lacks_password, without_password
 from clso.errors import ArtifactError
 from search.tuning.storage import FAULTS, StudyStorage, quiet_optuna
 
@@ -48,8 +49,15 @@ def open_database(url: str, *, retries: int, heartbeat_s: int) -> Iterator[Datab
     """Open a database, make Optuna's tables if they are missing, and close it at the end.
 
     Raises:
-        ArtifactError: the URL is invalid, its driver is missing, or it cannot be opened.
+        ArtifactError: the URL is invalid, its driver or password is missing, or it cannot be
+            opened.
     """
+    if lacks_password(url):
+        raise ArtifactError(
+            f"the storage is {url}: its password is never stored",
+            remedy="give the whole URL with --storage, or leave the password to PGPASSWORD or "
+            "~/.pgpass",
+        )
     shown = _shown(url)
     try:
         database = DatabaseStorage(make_url(url), retries=retries, heartbeat_s=heartbeat_s)
@@ -148,7 +156,7 @@ def _shown(url: str | URL) -> str:
         shown = make_url(url).render_as_string(hide_password=True)
     except (SQLAlchemyError, ValueError):
         shown = repr(re.sub(r":(/*).*@", r":\1***@", str(url), flags=re.DOTALL))
-    return re.sub(r"(password=)[^&]*", r"\1***", shown)
+    return without_password(shown)
 
 
 def _with_driver(address: URL) -> URL:

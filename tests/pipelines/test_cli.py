@@ -1,6 +1,7 @@
 """What users get wrong, and what they are told: one sentence, a remedy, status 2, no traceback."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from clso.artifacts import Run
 from pipelines.cli import app, main
+from pipelines.config import load_config
 
 
 class Told(NamedTuple):
@@ -201,7 +203,7 @@ def test_one_run_by_two_names_is_not_compared(
 
 
 def test_show_ls_compare_export_and_report_tell_what_is_there(
-    smoke: Run, out: Path, tmp_path: Path, invoke: Callable[..., str]
+    smoke: Run, out: Path, tmp_path: Path, smoke_yaml: str, invoke: Callable[..., str]
 ) -> None:
     assert smoke.run_id in invoke("ls", "--out", str(out))
     shown = invoke("show", "smoke", "--out", str(out))
@@ -220,6 +222,9 @@ def test_show_ls_compare_export_and_report_tell_what_is_there(
     target = tmp_path / "exported"
     invoke("export", smoke.run_id, "--to", str(target), "--model", "adamw", "--out", str(out))
     assert (target / "config.json").exists()
+    made_by = load_config(str(target / "clso-config.yaml"))
+    assert made_by.digest() == load_config(smoke_yaml).digest()
+    assert "runtime" not in (target / "clso-config.yaml").read_text()
     assert "report.html" in invoke("report", smoke.run_id, "--out", str(out))
 
 
@@ -229,6 +234,25 @@ def test_doctor_names_the_meters_and_the_text_that_is_there(
     printed = invoke("doctor", "--out", str(tmp_path))
     for expected in ("rapl", "nvml", "cpu_model", "King James text", "hub", "torch"):
         assert expected in printed
+
+
+@pytest.mark.slow  # imports Prefect in a process of its own
+def test_doctor_names_the_server_of_a_profile_without_its_password(tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(
+        'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "http://me:secret@127.0.0.1:9/api"\n'
+    )
+    others = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", "doctor", "--out", str(tmp_path / "out")],
+        env={**others, "PREFECT_PROFILES_PATH": str(profiles)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "http://me:***@127.0.0.1:9/api" in done.stdout
+    assert "secret" not in done.stdout
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("model", ["../state", "", ".", "mixture"])

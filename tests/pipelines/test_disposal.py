@@ -11,8 +11,10 @@ import pytest
 from filelock import FileLock
 
 from clso.artifacts import Run
+from clso.artifacts.schemas import SCHEMA_VERSION
 from clso.errors import ArtifactError, ClsoError
-from pipelines.disposal import Leftovers, folder_size, remove_run, run_folder
+from pipelines.disposal import Leftovers, discard, folder_size, remove_run, run_folder
+from pipelines.inspect import find_run
 
 Invoke = Callable[..., str]
 
@@ -61,7 +63,7 @@ def test_a_deleted_run_frees_what_it_alone_used(made: Path) -> None:
     size = folder_size(run)
     assert remove_run(run, made) == size > 0
     assert not run.exists()
-    assert list(made.glob(".trash")) == []
+    assert list((made / "runs").iterdir()) == []
     freed = [*(made / "datasets").glob("*"), *(made / "libraries").glob("*")]
     assert found(made) == sorted(str(path.relative_to(made)) for path in freed)
 
@@ -90,6 +92,8 @@ def test_downloads_stay_while_a_data_set_from_the_hub_is_unfinished(made: Path) 
 def test_remains_of_killed_processes_are_found_in_shared_folders_and_in_runs(made: Path) -> None:
     remains = [
         ".trash/5f",
+        ".hub-cache.77-ab.old/blob",
+        "runs/.quick-0.77-ab.old/manifest.json",
         "datasets/.d3.partial/text",
         "datasets/d1/.file.77-ab.tmp",
         "libraries/.l1.77-ab.old/x",
@@ -201,6 +205,99 @@ def test_nothing_that_a_finished_run_uses_is_pruned_and_a_dry_run_deletes_nothin
     finally:
         shutil.rmtree(stray, ignore_errors=True)
     assert all((out / home).is_dir() for home in shared.values())
+
+
+@pytest.mark.parametrize("kind", ["datasets", "libraries", "hub-cache"])
+def test_what_a_linked_folder_leads_to_stays(made: Path, tmp_path: Path, kind: str) -> None:
+    manifest(made / "runs" / "quick-1", stages={})  # uses nothing
+    elsewhere = tmp_path / "elsewhere"
+    written(made / kind / "d7" / "file")
+    (made / kind).rename(elsewhere)
+    (made / kind).symlink_to(elsewhere)
+    leftovers = Leftovers(made)
+    assert leftovers.linked == [f"{made / kind} is a link, so what it leads to stays"]
+    assert not [other for other in leftovers.find() if other.path.is_relative_to(made / kind)]
+
+
+def test_of_linked_runs_and_data_sets_only_the_link_is_deleted(made: Path, tmp_path: Path) -> None:
+    for name in ("runs/quick-1", "datasets/d2"):
+        (made / name).rename(tmp_path / "real")
+        (made / name).symlink_to(tmp_path / "real")
+        if name.startswith("runs"):
+            remove_run(run_folder("quick-1", made), made)
+        else:
+            leftovers = Leftovers(made)
+            (dataset,) = (o for o in leftovers.find() if o.path.name == "d2")
+            assert leftovers.delete(dataset)
+        assert not (made / name).is_symlink()
+        assert list((tmp_path / "real").iterdir())
+        shutil.rmtree(tmp_path / "real")
+
+
+def test_a_run_is_deleted_on_the_disk_where_it_lies(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def within_a_folder(path: Path, target: Path) -> Path:
+        assert path.parent == target.parent
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", within_a_folder)
+    remove_run(made / "runs" / "quick-1", made)
+    assert not list((made / "runs").iterdir())
+
+
+def test_what_two_processes_delete_at_once_is_deleted(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree, run = shutil.rmtree, made / "runs" / "quick-1"
+    tries = []
+
+    def meets_another(path: Path) -> None:
+        tries.append(path)
+        if len(tries) == 1:
+            (path / "manifest.json").unlink()
+            raise FileNotFoundError
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", meets_another)
+    remove_run(run, made)
+    assert len(tries) == 2
+    assert not list((made / "runs").iterdir())
+    discard(run)
+
+
+def test_a_dry_run_names_what_is_in_use_and_makes_no_file(made: Path, invoke: Invoke) -> None:
+    partial = written(made / "datasets" / ".d9.partial" / "text").parent
+    temporary = written(made / "libraries" / "..l1.library.json.77-ab.tmp")
+    locks = [made / "datasets" / ".d9.lock", made / "libraries" / ".l1.library.lock"]
+    with FileLock(locks[0]), FileLock(locks[1]):
+        before = sorted(made.rglob("*"))
+        told = invoke("prune", "--dry-run", "--out", str(made))
+        assert sorted(made.rglob("*")) == before
+        for path in (partial, temporary):
+            assert f"{path}: in use now, stays" in told
+        assert "in use now" not in told.partition("d2: ")[2].partition("\n")[0]
+        invoke("prune", "--out", str(made))
+        assert partial.exists()
+        assert temporary.exists()
+
+
+def test_what_vanishes_has_no_size(tmp_path: Path) -> None:
+    assert folder_size(tmp_path / "gone") == 0
+
+
+def test_a_folder_of_a_runs_name_does_not_hide_the_run(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "quick").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert run_folder("quick", made).name == "quick-1"
+    manifest(made / "runs" / "quick-1", schema_version=SCHEMA_VERSION)
+    assert find_run("quick", made).path.name == "quick-1"
+    with pytest.raises(ArtifactError, match="holds no run"):
+        find_run("./quick", made)
 
 
 def test_rm_asks_or_is_told_not_to(

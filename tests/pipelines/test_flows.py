@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 import pipelines
 from clso.artifacts import Run
 from clso.errors import ConfigError, DownloadError
+from clso.progress import SILENT
 from pipelines.config import load_config, read_config
 from pipelines.flow_command import FLOW_NAMES
 from pipelines.prefect_env import prepare_environment
@@ -139,6 +141,42 @@ def test_a_relative_folder_is_refused_where_a_worker_starts_the_run(
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "one")
     with pytest.raises(ConfigError, match="a relative folder, and a worker's own folder is temp"):
         flows.FLOWS["run"].fn(smoke_yaml, out="artifacts")
+
+
+def test_a_flows_function_works_without_a_flow_run(
+    settings: None, smoke: Run, out: Path, smoke_yaml: str
+) -> None:
+    from pipelines.flows import FLOWS
+    from pipelines.prefect_pages import RunPage
+
+    assert FLOWS["prepare"].fn(smoke_yaml, out=out).run_id == smoke.run_id
+    with RunPage(smoke.run_id, SILENT).study("ablate"):
+        pass
+
+
+def test_a_password_in_the_configuration_does_not_leave_the_machine(settings: None) -> None:
+    from pipelines.flows import FLOWS
+
+    address = "postgresql://me:secret@host/db"
+    config, flow = load_config("smoke", [f"tune.storage={address}"]), FLOWS["tune"]
+    assert "secret" not in json.dumps(flow.serialize_parameters({"config": config}))
+    assert flow.validate_parameters({"config": config})["config"].tune.storage == address
+
+
+def test_only_the_run_that_a_worker_started_is_left_to_it(
+    settings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.schemas.objects import FlowRun
+
+    from pipelines.flow_link import _is_supervised
+
+    run = FlowRun(flow_id=uuid4())
+    assert not _is_supervised(run)
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(uuid4()))
+    assert not _is_supervised(run)
+    assert _is_supervised(FlowRun(flow_id=uuid4(), parent_task_run_id=uuid4()))
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(run.id))
+    assert _is_supervised(run)
 
 
 STUDY_OPTIONS: dict[str, dict[str, Any]] = {

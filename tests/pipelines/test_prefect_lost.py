@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+import pipelines
+
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 # The machine may be busy with other tests.
@@ -149,6 +151,51 @@ def test_a_run_waits_for_a_slot_of_its_tag_and_gives_it_back(
     assert "waits" not in error
     found = server.api.get("/v2/concurrency_limits/tag:config=smoke").json()
     assert found["active_slots"] == 0
+
+
+TAGGED = """
+import sys
+from pathlib import Path
+from pipelines.prefect_env import prepare_environment
+prepare_environment(Path(sys.argv[2]))
+from prefect import tags
+from pipelines.flows import FLOWS
+with tags("mine"):
+    FLOWS["prepare"](sys.argv[1], out=sys.argv[2])
+"""
+
+
+def test_a_flow_with_a_limited_tag_does_not_wait_for_itself(
+    server: Server, tmp_path: Path, smoke_yaml: str
+) -> None:
+    limit = {"name": "tag:mine", "limit": 1, "active": True}
+    server.api.post("/v2/concurrency_limits/", json=limit).raise_for_status()
+    subprocess.run(
+        [sys.executable, "-c", TAGGED, smoke_yaml, str(tmp_path / "out")],
+        env=environment(server.home, PREFECT_API_URL=server.url),
+        timeout=_PATIENCE_S,
+        check=True,
+    )
+    assert server.api.get("/v2/concurrency_limits/tag:mine").json()["active_slots"] == 0
+
+
+def test_a_folder_of_the_packages_name_does_not_hide_it_from_its_server(
+    tmp_path: Path, smoke_yaml: str
+) -> None:
+    other = tmp_path / "here" / "pipelines"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    root = str(Path(pipelines.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pipelines", "prepare", smoke_yaml],
+        cwd=other.parent,
+        env=environment(tmp_path / "home", PYTHONPATH=root),
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=True,
+    )
+    assert "warning" not in done.stderr
 
 
 def test_an_unreachable_server_is_told_in_a_sentence(tmp_path: Path, smoke_yaml: str) -> None:

@@ -38,6 +38,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, tiny: str, invoke: Invoke) -> Run:
     out = tmp_path_factory.mktemp("studies")
+    # the run is there before the sections of its studies are
+    bare = ("--set", "ablate=null", "--set", "savings=null")
+    invoke("prepare", tiny, *bare, "--no-prefect", "--out", str(out))
     printed = invoke("ablate", tiny, "--no-prefect", "--out", str(out))
     assert "Held-back loss of 2 arms against the base" in printed
     assert "quantized low rank" in printed
@@ -63,6 +66,11 @@ def test_every_arm_has_a_row_per_seed_and_its_whole_budget(study: Run) -> None:
             assert all(row["tokens"] % 14 == 0 and row["tokens"] for row in rows)
             assert all((row["predictions"] > 0) == ("ridge" in arm) for row in rows)
     assert {row["arm"] for row in rows_of(study, "ablations")} == {*arms["gpt"], *arms["mixture"]}
+
+
+def test_the_configuration_of_a_run_has_the_sections_of_its_studies(study: Run) -> None:
+    ablate, savings = study.config["ablate"], study.config["savings"]
+    assert (ablate["seeds"], savings["beyond_target"]) == (3, True)
 
 
 def test_what_a_run_and_its_arms_use_is_not_left_over(study: Run) -> None:

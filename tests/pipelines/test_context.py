@@ -1,0 +1,93 @@
+"""Opening a run's folder: what a fresh start keeps, and what the manifest says of the work."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from clso.artifacts import load_run
+from clso.errors import ConfigError, EngineError
+from clso.progress import SILENT
+from pipelines import experiment
+from pipelines.config import RunConfig, load_config
+from pipelines.context import RunContext
+from pipelines.folders import output_folder
+from pipelines.options import interruptible
+
+
+@pytest.fixture
+def config(smoke_yaml: str) -> RunConfig:
+    return load_config(smoke_yaml)
+
+
+def opened(config: RunConfig, out: Path, *, fresh: bool = False) -> Path:
+    with RunContext.open(config, out, SILENT, fresh=fresh) as run:
+        return run.folder.path
+
+
+def test_a_fresh_start_that_cannot_begin_loses_nothing(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = opened(config, tmp_path) / "work"
+    work.touch()
+    overrides = {"runtime.tracking": {"to": ["mlflow"], "mlflow_uri": "http://me:***@host"}}
+    with pytest.raises(ConfigError):
+        opened(config.with_overrides(overrides, where="here"), tmp_path, fresh=True)
+    assert work.exists()
+
+    def refused(*_: object, **__: object) -> None:
+        raise EngineError("there is no cluster")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "open_engine", refused)
+        with pytest.raises(EngineError):
+            opened(config, tmp_path, fresh=True)
+    assert work.exists()
+    opened(config, tmp_path, fresh=True)
+    assert not work.exists()
+    assert [path.name for path in work.parents[1].iterdir()] == [work.parent.name]
+
+
+def test_a_run_begins_with_the_file_that_starts_it_again(config: RunConfig, tmp_path: Path) -> None:
+    file = opened(config, tmp_path) / "config.yaml"
+    assert load_config(str(file)) == config
+    opened(load_config(str(file)), tmp_path, fresh=True)
+    assert load_config(str(file)) == config
+
+
+def test_a_remainder_of_an_interrupted_fresh_start_is_deleted(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    path = opened(config, tmp_path)
+    (path.parent / f".{path.name}.77-ab.old").mkdir()
+    opened(config, tmp_path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_studys_section_is_noted_and_stays(config: RunConfig, tmp_path: Path) -> None:
+    studied = config.with_overrides({"savings": {"seeds": 4}}, where="here")
+    for asked in (config, studied, config):
+        with RunContext.open(asked, tmp_path, SILENT) as run:
+            run.note_work()
+    assert load_run(run.folder.path).config["savings"]["seeds"] == 4
+
+
+def test_a_tilde_is_the_users_home(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert output_folder("~/clso") == output_folder(Path("~/clso")) == tmp_path / "clso"
+    assert opened(config, Path("~/clso")).is_relative_to(tmp_path / "clso")
+
+
+def test_an_interrupt_that_a_library_makes_an_import_error_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = ModuleNotFoundError("no module")
+    told.__cause__ = KeyboardInterrupt()
+    with pytest.raises(typer.Exit) as ended, interruptible():
+        raise told
+    assert ended.value.exit_code == 130
+    assert "interrupted; the same command continues" in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError, match="another"), interruptible():
+        raise ModuleNotFoundError("another")
