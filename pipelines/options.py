@@ -44,7 +44,8 @@ def _is_offered(path: str) -> bool:
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     """Return what a shell offers for RUN: the runs of the output folder, the newest first."""
     runs = output_folder(context.params.get("out") or DEFAULT_OUT) / "runs"
-    folders = [path for path in runs.glob(f"{glob.escape(incomplete)}*") if path.is_dir()]
+    found = runs.glob(f"{glob.escape(incomplete)}*")
+    folders = [path for path in found if path.is_dir() and not path.name.startswith(".")]
     return [path.name for path in sorted(folders, key=lambda path: -path.stat().st_mtime)]
 
 

@@ -188,7 +188,7 @@ def _tune(
     options = {"trials": trials, "fresh": fresh}
     if storage is not None:
         # in the configuration, which is never stored with a password, and Prefect stores options
-        overrides = [*(overrides or ()), f"tune.storage={json.dumps(storage)}"]
+        overrides = [*(overrides or ()), f"tune.storage={json.dumps(storage, ensure_ascii=False)}"]
     run = run_command("tune", config, overrides, out=out, no_prefect=no_prefect, **options)
     show_sections(TuningReport(run).sections())
     console.print(f"report: {run.folder.report_path}", soft_wrap=True)
