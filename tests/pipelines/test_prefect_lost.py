@@ -173,7 +173,7 @@ def test_a_flow_with_a_limited_tag_does_not_wait_for_itself(
     subprocess.run(
         [sys.executable, "-c", TAGGED, smoke_yaml, str(tmp_path / "out")],
         env=environment(server.home, PREFECT_API_URL=server.url),
-        timeout=_PATIENCE_S,
+        timeout=2 * _PATIENCE_S,
         check=True,
     )
     assert server.api.get("/v2/concurrency_limits/tag:mine").json()["active_slots"] == 0
