@@ -29,7 +29,7 @@ def test_a_method_of_a_plugin_family_is_shown_by_its_name() -> None:
     assert "closed_form" in console.export_text()
     figure = Rivals(table_of(curves)).figure("green")
     assert figure is not None
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["this search", "closed_form"]
 
 
