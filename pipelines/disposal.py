@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -219,13 +219,17 @@ def remove_run(path: Path, out: Path) -> int:
     return size
 
 
-def in_use(path: Path, out: Path) -> bool:
-    """Return whether a process works in the folder of a run or a study.
+def in_use(path: Path, out: Path, *, own: Collection[Path] = ()) -> bool:
+    """Return whether another process works in the folder of a run or a study.
+
+    Args:
+        own: the locks that this process holds.
 
     Raises:
         ArtifactError: its locks cannot be opened.
     """
-    with _held([lock for lock in _run_locks(out, path) if lock.exists()]) as free:
+    others = [lock for lock in _run_locks(out, path) if lock not in own and lock.exists()]
+    with _held(others) as free:
         return not free
 
 

@@ -76,6 +76,11 @@ class Engine:
         return False
 
     @property
+    def shares_machine(self) -> bool:
+        """Whether two workers, or a worker and this process, are on one machine."""
+        return bool(self._header["shares_machine"])
+
+    @property
     def n_workers(self) -> int:
         """Tasks that run at once."""
         return self._cluster.n_workers

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from clso.studies.tuning import FIGURES, TuningReport
 from clso.watch import Tracker, following
 from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.context import RunContext
+from pipelines.disposal import in_use
 from pipelines.experiment import Experiment
 from pipelines.folders import output_folder
 from pipelines.studies.engine import Part, Row, Study
@@ -35,6 +36,7 @@ from pipelines.studies.tuned import TunedProblems, TunedSearch
 from search.evolution import SEARCH_VERSION
 from search.settings import Budget, SearchSettings
 from search.tuning import SearchSpace, Tuning, TuningSettings, open_tuning
+from search.tuning.database import sqlite_url
 from search.tuning.study import check_storage
 from search.validated import Halves
 
@@ -77,7 +79,7 @@ def tune(
     asked = tuned.asked.storage if storage is None else storage
     with _open_study(tuned, out, reporter, fresh=fresh) as run:
         problems = TunedProblems(run.experiment, tuned.family)
-        url = f"sqlite:///{run.folder.path / _DATABASE}" if asked is None else asked
+        url = sqlite_url(run.folder.path / _DATABASE) if asked is None else asked
         with open_tuning(
             url,
             config.name,
@@ -124,7 +126,8 @@ def _open_study(
 ) -> Iterator[RunContext]:
     """Open the folder of a study, with what its problems are made of.
 
-    Of processes that begin together, one prepares, and the others find it done.
+    Of processes that begin together, one prepares, and the others find it done. A study is deleted
+    (`fresh`) when nothing is left that could be refused.
     """
     config = tuned.config
     folder = RunFolder(out / "studies" / config.name)
@@ -132,28 +135,36 @@ def _open_study(
     with Experiment.open(config, out, reporter) as experiment:
         # held to the end, so that nobody deletes a study that a process works on
         process = out / ".locks" / f"study-{config.name}.process-{uuid.uuid4().hex}.lock"
+        lock = _lock(out, config)
+        tuned.check_engine(experiment.engine)
         try:
-            with experiment.lock(process):
-                with experiment.lock(_lock(out, config)):
+            with experiment.lock(process), ExitStack() as stack:
+                with experiment.lock(lock):
+                    if not fresh:
+                        _manifest(folder, run_id)  # refuses another study
+                    elif in_use(folder.path, out, own={process, lock}):
+                        raise ArtifactError(
+                            f"another process works in {folder.path}",
+                            remedy="wait for it to end, or stop it",
+                        )
+                    trackers = stack.enter_context(_trackers(config, out))
                     if fresh:
                         remove(folder.path)
-                    _manifest(folder, run_id)  # refuses another study before its curves go
-                with _tracking(config, out, folder):
-                    with experiment.lock(_lock(out, config)):
-                        run = RunContext(experiment, run_id, folder, _manifest(folder, run_id))
-                        if not run.manifest:
-                            run.begin()
-                        tuned.family.prepare(run)
-                    yield run
+                    stack.enter_context(following(folder.path, trackers))
+                    run = RunContext(experiment, run_id, folder, _manifest(folder, run_id))
+                    if not run.manifest:
+                        run.begin()
+                    tuned.family.prepare(run)
+                yield run
         finally:
             process.unlink(missing_ok=True)
 
 
 @contextmanager
-def _tracking(config: RunConfig, out: Path, folder: RunFolder) -> Iterator[None]:
-    """Pass the study's curves on; of several processes, the first does while it works."""
+def _trackers(config: RunConfig, out: Path) -> Iterator[list[Tracker]]:
+    """Open a study's trackers; of several processes, the first has them while it works."""
     if not config.runtime.tracking.to:
-        yield
+        yield []
         return
     lock = FileLock(out / ".locks" / f"study-{config.name}.tracking.lock")
     trackers: list[Tracker] = []
@@ -161,8 +172,7 @@ def _tracking(config: RunConfig, out: Path, folder: RunFolder) -> Iterator[None]
         with suppress(Timeout):
             lock.acquire(blocking=False)
             trackers = config.runtime.tracking.open(f"{config.name}-study", out)
-        with following(folder.path, trackers):
-            yield
+        yield trackers
     finally:
         lock.release()
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from clso.energy.meter import MACHINE_WIDE
+from clso.engine import Engine
 from clso.errors import ConfigError
 from pipelines.config import RunConfig
 from pipelines.config.tune import TuneDimension, TuneSettings
@@ -52,6 +54,26 @@ class TunedSearch:
         """The section `tune`, or its defaults."""
         return self.config.tune or TuneSettings()
 
+    @property
+    def weighs_joules(self) -> bool:
+        """Whether a trial needs the joules of its searches."""
+        return self.asked.budget.energy_j is not None or "energy_j" in self.asked.objectives
+
+    def check_engine(self, engine: Engine) -> None:
+        """Refuse workers that cannot tell the joules of trials that run at once.
+
+        Raises:
+            ConfigError: they have one counter for several trials, and the study weighs joules.
+        """
+        meter = self.config.energy.meter
+        together = meter == "replay" or (meter in MACHINE_WIDE and engine.shares_machine)
+        if self.weighs_joules and self.asked.parallel > 1 and not engine.is_local and together:
+            raise ConfigError(
+                f"the study weighs joules, but energy.meter {meter} cannot tell those of "
+                f"{self.asked.parallel} trials that run at once on the workers of {engine.name}",
+                remedy="set energy.meter to auto, tune.parallel to 1, or runtime.engine to local",
+            )
+
     def settings(self, trials: int | None = None) -> TuningSettings:
         """Return the settings of the study, with another number of trials if given.
 
@@ -59,8 +81,7 @@ class TunedSearch:
             ConfigError: the study needs joules, and there is no meter.
         """
         asked, seed = self.asked, self.config.seed
-        joules = asked.budget.energy_j is not None or "energy_j" in asked.objectives
-        if joules and self.config.energy.meter == "none":
+        if self.weighs_joules and self.config.energy.meter == "none":
             raise ConfigError(
                 "the study weighs joules, but energy.meter is none",
                 remedy="set energy.meter to auto, or leave joules out of tune",

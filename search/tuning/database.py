@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import optuna
 import sqlalchemy
@@ -27,7 +28,7 @@ from clso.addresses import lacks_password, without_password
 from clso.errors import ArtifactError
 from search.tuning.storage import FAULTS, StudyStorage, quiet_optuna
 
-__all__ = ["DatabaseStorage", "open_database"]
+__all__ = ["DatabaseStorage", "open_database", "sqlite_url"]
 
 _SQLITE_WAIT_S = 60
 # the key of the advisory lock: "clso" in bytes
@@ -42,6 +43,13 @@ _REMEDY = (
     "give --storage a URL such as sqlite:///study.db or postgresql://user@host/name, "
     "or journal:PATH"
 )
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of an SQLite file, whatever characters are in its path."""
+    if set(str(path)) & set("?{}"):  # the beginning of a query, and what Optuna fills in
+        return f"sqlite:///file:{quote(str(path))}?uri=true"
+    return f"sqlite:///{path}"
 
 
 @contextmanager
@@ -175,7 +183,8 @@ def _sqlite_file(address: URL) -> Path | None:
     name = address.database
     if address.get_backend_name() != "sqlite" or not name or name == ":memory:":
         return None
-    file = Path(name.removeprefix("file:").partition("?")[0])
+    is_uri = name.startswith("file:")
+    file = Path(unquote(name.removeprefix("file:").partition("?")[0]) if is_uri else name)
     if not file.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {file.absolute().parent}")
     return file

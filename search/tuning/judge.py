@@ -84,7 +84,10 @@ class Judge:
             return loss
         joules = [result.energy_j for result in results if result.energy_j is not None]
         if len(joules) < len(results):
-            raise WorkError("the joules of a search were not measured")
+            raise WorkError(
+                "the joules of a search were not measured",
+                remedy="set energy.meter to auto, or leave energy_j out of tune.objectives",
+            )
         return loss, fmean(joules)
 
     @property

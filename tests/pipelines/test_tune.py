@@ -4,17 +4,21 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.compute as pc
 import pytest
 import yaml
+from filelock import FileLock
 
 from clso.artifacts import Run, load_run
 from clso.errors import ConfigError
 from clso.studies.tuning import Check
+from clso.watch.settings import TrackingSettings
 from pipelines import tune
 from pipelines.cli import main
 from pipelines.config import load_config
@@ -192,6 +196,56 @@ def test_a_storage_is_refused_before_a_study_is_deleted_for_it(
     wrong = ["--fresh", "--storage", "journal:/nowhere/at/all"]
     assert "there is no folder" in refused(capsys, "tune", smoke_yaml, *out, *wrong, *options())
     assert load_run(study.path).has("trials")
+
+
+def test_a_study_that_another_process_works_on_is_not_deleted(
+    study: Run, smoke_yaml: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = study.path.parents[1]
+    arguments = ["tune", smoke_yaml, "--no-prefect", "--out", str(out), "--fresh", *options()]
+    with FileLock(out / ".locks" / f"study-{study.path.name}.process-other.lock"):
+        assert "another process works in" in refused(capsys, *arguments)
+    assert load_run(study.path).has("trials")
+
+
+def test_a_study_stays_until_its_trackers_are_open(
+    study: Run,
+    smoke_yaml: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("no such store")
+
+    monkeypatch.setattr(TrackingSettings, "open", refuse)
+    out = ["--no-prefect", "--out", str(study.path.parents[1]), "--fresh"]
+    tracked = options("runtime.tracking.to=[tensorboard]")
+    assert "no such store" in refused(capsys, "tune", smoke_yaml, *out, *tracked)
+    assert load_run(study.path).has("trials")
+
+
+@pytest.mark.parametrize(
+    ("meter", "parallel", "engine", "shares_machine", "fits"),
+    [
+        ("rapl", 2, "dask", True, False),
+        ("replay", 2, "ray", False, False),
+        ("rapl", 2, "dask", False, True),  # each worker has a machine of its own
+        ("rapl", 1, "dask", True, True),
+        ("rapl", 2, "local", True, True),  # which judges one after the other
+        ("auto", 2, "dask", True, True),  # with the CPU model
+    ],
+)
+def test_workers_that_cannot_tell_the_joules_of_trials_are_refused(
+    smoke_yaml: str, meter: str, parallel: int, engine: str, shares_machine: bool, fits: bool
+) -> None:
+    values = [f"tune={{parallel: {parallel}, objectives: [loss, energy_j]}}"]
+    values += [f"energy.meter={meter}", *(["energy.replay=log"] if meter == "replay" else [])]
+    tuned = TunedSearch.of(load_config(smoke_yaml, values))
+    workers: Any = SimpleNamespace(
+        name=engine, is_local=engine == "local", shares_machine=shares_machine
+    )
+    with nullcontext() if fits else pytest.raises(ConfigError, match="that run at once"):
+        tuned.check_engine(workers)
 
 
 @pytest.mark.slow

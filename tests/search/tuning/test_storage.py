@@ -15,7 +15,7 @@ from tuning_process import SPACE, settings
 
 from clso.errors import ArtifactError, WorkError
 from search.tuning import Tuning, open_tuning
-from search.tuning.database import DatabaseStorage
+from search.tuning.database import DatabaseStorage, sqlite_url
 from search.tuning.place import open_storage
 from search.tuning.storage import StudyStorage, retry
 from search.tuning.study import check_storage
@@ -91,6 +91,15 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     ):
         pass
     assert path.read_text().startswith("a text")
+
+
+@pytest.mark.parametrize("name", ["a b%20?c={1}#", pytest.param("a b%20#", marks=pytest.mark.slow)])
+def test_a_file_of_any_name_has_a_url(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with open_storage(sqlite_url(tmp_path / name / "study.db"), retries=0):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert {path.name for path in (tmp_path / name).iterdir()} >= {"study.db"}
 
 
 def foreign(url: str, *, trials: int, direction: str) -> None:
