@@ -94,10 +94,14 @@ def _grouped(
     for row in comparisons:
         pairs.setdefault((row["model_a"], row["model_b"]), {})[row["unit"]] = row
     contender, floor = Models.contender(results), _lowest_floor(results)
-    names = [name for pair in pairs for name in pair]
+    losses = {row["model"]: row["test_loss"] for row in results}
+    names = sorted(
+        models.ordered(name for pair in pairs for name in pair),
+        key=lambda name: losses.get(name, math.inf),
+    )
     matters: dict[str, list[Pair]] = {
         f"Against {models.subject(_RIVAL)}": [
-            (name, _RIVAL) for name in reversed(models.ordered(names)) if name not in FLOORS
+            (name, _RIVAL) for name in names if name not in FLOORS
         ]
     }
     if contender is not None and floor is not None:

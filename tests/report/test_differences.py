@@ -105,3 +105,20 @@ def test_a_missing_interval_has_a_reason(make_run: MakeRun, documents: int, reas
     run = make_run(documents=documents)
     told = [block for block in difference_blocks(run) if isinstance(block, str)]
     assert sum("resampling needs two or more" in text for text in told) == reasons
+
+
+def test_models_stand_in_the_order_of_the_result_table(make_run: MakeRun) -> None:
+    run = make_run()
+    results, (row, *_) = run.results.to_pylist(), run.comparisons.to_pylist()
+    (adamw,) = (result for result in results if result["model"] == "adamw")
+    losses = {"hybrid": 2.0, "mixture": 1.0, "warm_start": 3.0}
+    run.folder.write_rows(
+        "results",
+        [*results, *({**adamw, "model": name, "test_loss": loss} for name, loss in losses.items())],
+    )
+    run.folder.write_rows(
+        "comparisons", [{**row, "model_a": name, "model_b": "adamw"} for name in losses]
+    )
+    table = comparison_table(load_run(run.path))
+    models = [row.texts()[0][0].split(" minus ")[0] for row in pairs(table)]
+    assert models == ["crystalline mixture", "hybrid", "AdamW, warm start"]
