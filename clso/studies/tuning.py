@@ -30,9 +30,9 @@ __all__ = ["FIGURES", "Check", "TuningReport"]
 FIGURES: Final = {
     "history": "Loss of each complete trial, and the lowest so far; pruned trials have none.",
     "pareto": "Loss and joules of each trial; on the front, nothing is lower in both.",
-    "importances": "What the best trials have in common: importance of each hyperparameter for "
-    "a low loss (PED-ANOVA).",
-    "importances-energy_j": "Importance of each hyperparameter for few joules (PED-ANOVA).",
+    "importances": "What the best trials have in common: importance for a low loss (PED-ANOVA) of "
+    "the hyperparameters for which the best trial differs from the default.",
+    "importances-energy_j": "The same for few joules.",
     "slice": "Loss by the hyperparameters that matter most; later trials are darker.",
     "parallel": "Each line is a trial: its loss, then its values of the hyperparameters that every "
     "trial has, the most important first.",
@@ -207,7 +207,6 @@ class TuningReport:
             Picture(name, partial(path.read_text, encoding="utf-8"), caption)
             for name, caption in FIGURES.items()
             if (path := run.folder.figures / f"{name}.svg").exists()
-            and (self._anything_changed or not name.startswith("importances"))
         ]
         pairs = [
             (name, str(note[name]))

@@ -232,11 +232,14 @@ def _conclude(run: RunContext, tuned: TunedSearch, tuning: Tuning, problems: Tun
         "check_seeds": list(seeds),
     }
     run.note(tune=note)
-    _draw(folder, tuning, importances)
+    changed = [name for name, value in params.items() if value != own[name]]
+    _draw(folder, tuning, importances, changed)
     TuningReport(load_run(folder.path)).page().write(folder)
 
 
-def _draw(folder: RunFolder, tuning: Tuning, importances: Sequence[Row]) -> None:
+def _draw(
+    folder: RunFolder, tuning: Tuning, importances: Sequence[Row], changed: Sequence[str]
+) -> None:
     """Draw the study's figures, the parameters by falling importance."""
     remove(folder.figures)
     ranked = {
@@ -244,7 +247,8 @@ def _draw(folder: RunFolder, tuning: Tuning, importances: Sequence[Row]) -> None
         for row in importances
         if (row["objective"], row["evaluator"]) == ("loss", "ped_anova")
     }
-    for name, figure in tuning.figures(sorted(ranked, key=lambda name: ranked[name])).items():
+    by_importance = sorted(ranked, key=lambda name: ranked[name])
+    for name, figure in tuning.figures(by_importance, changed).items():
         svg = figure_svg(figure, f"tune-{name}", FIGURES[name])
         atomic_write_bytes(folder.figures / f"{name}.svg", svg.encode())
 

@@ -5,7 +5,7 @@ Optuna draws with matplotlib's style sheet `ggplot`; here the reports' style tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,14 @@ from matplotlib import pyplot as plt
 from matplotlib import style
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+from optuna.distributions import IntDistribution
 from optuna.visualization import matplotlib as plots
 
 from clso.report.style import INK, STYLE
@@ -43,13 +50,18 @@ _OURS = {
 
 
 def study_figures(
-    study: optuna.Study, objectives: Sequence[Objective], ranked: Sequence[str]
+    study: optuna.Study,
+    objectives: Sequence[Objective],
+    ranked: Sequence[str],
+    changed: Collection[str],
 ) -> dict[str, Figure]:
     """Return the figures of a study by their names.
 
     Args:
         study: has at least one complete trial.
         ranked: dimensions, the most important for the loss first; without any, fewer are drawn.
+        changed: those for which the best trial has another value than the default; the others have
+            no importance to show.
     """
     singles = SingleObjective.each(study, objectives)
     losses = singles[0].study
@@ -63,23 +75,23 @@ def study_figures(
         if not ranked:
             return figures
         for single in singles:
-            if single.importances(single.ped_anova):
+            shares = single.importances(single.ped_anova)
+            if shown := {name: shares[name] for name in shares if name in changed}:
                 name = "importances" if single.objective == "loss" else "importances-energy_j"
-                figures[name] = _importances_figure(single, len(ranked))
+                figures[name] = _importances_figure(shown)
         return figures | _dimension_figures(losses, ranked)
 
 
-def _importances_figure(single: SingleObjective, n_dimensions: int) -> Figure:
-    bars = plots.plot_param_importances(
-        single.study, evaluator=single.ped_anova, target_name=_LABELS[single.objective]
-    )
-    figure = _figure(bars, height=1.0 + 0.24 * n_dimensions)
-    (axes,) = figure.axes
-    axes.set_xlim(right=1.15 * axes.get_xlim()[1])  # room for the number of the longest bar
-    axes.set_xlabel("importance, shares of one")
-    axes.set_ylabel("")
+def _importances_figure(shares: Mapping[str, float]) -> Figure:
+    _, axes = plt.subplots()
+    names = sorted(shares, key=lambda name: shares[name])
+    bars = axes.barh(names, [shares[name] for name in names], height=0.6)
+    axes.bar_label(bars, [f"{shares[name]:.0%}" for name in names], padding=3)
+    axes.set_xlim(0.0, 1.15 * max(max(shares.values()), 0.01))  # room for the longest bar's number
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("importance")
     axes.grid(False, axis="y")
-    return figure
+    return _figure(axes, height=1.0 + 0.24 * len(names))
 
 
 def _dimension_figures(losses: optuna.Study, ranked: Sequence[str]) -> dict[str, Figure]:
@@ -89,14 +101,19 @@ def _dimension_figures(losses: optuna.Study, ranked: Sequence[str]) -> dict[str,
     figures = {"slice": _figure(slices, height=2.8)}
     for axes in figures["slice"].axes:
         # side by side, the names need two lines
-        axes.set_xlabel(axes.get_xlabel().replace(".", ".\n"))
-        _few_ticks(axes.xaxis)
+        name = axes.get_xlabel()
+        axes.set_xlabel(name.replace(".", ".\n"))
+        _few_ticks(axes.xaxis, whole=_is_whole(losses, name))
     # these plots need dimensions that every trial has
     common = [name for name in ranked if all(name in trial.params for trial in losses.trials)]
     if len(common) > 1:
         figures["parallel"] = parallel_figure(losses.trials, common[:_PARALLEL], label)
         ranks = plots.plot_rank(losses, params=common[:2], target_name=label)
         figures["rank"] = _figure(ranks, height=3.4)
+        plane = figures["rank"].axes[0]
+        for axis, name in ((plane.xaxis, common[0]), (plane.yaxis, common[1])):
+            if _is_whole(losses, name) and axis.get_scale() == "linear":
+                axis.set_major_locator(MaxNLocator("auto", integer=True))
     return figures
 
 
@@ -122,6 +139,8 @@ def _figure(plotted: Any, *, height: float = 3.2) -> Figure:  # noqa: ANN401 - a
         axes.set_ylabel(_OURS.get(axes.get_ylabel(), axes.get_ylabel()))
         for axis in (axes.xaxis, axes.yaxis):
             axis.label.set_color(INK)
+            if axis.get_label_text() == _OURS["Trial"]:
+                axis.set_major_locator(MaxNLocator("auto", integer=True))
             if axis.get_scale() == "log":
                 axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -137,10 +156,16 @@ def _figure(plotted: Any, *, height: float = 3.2) -> Figure:  # noqa: ANN401 - a
     return figure
 
 
-def _few_ticks(axis: Axis) -> None:
+def _is_whole(study: optuna.Study, name: str) -> bool:
+    """Return whether a dimension has integers only."""
+    distributions = (trial.distributions.get(name) for trial in study.trials)
+    return all(isinstance(found, IntDistribution) for found in distributions if found is not None)
+
+
+def _few_ticks(axis: Axis, *, whole: bool) -> None:
     """Leave at most three ticks, so that their labels fit into a third of the width."""
     if axis.get_scale() == "linear" and not isinstance(axis.get_major_locator(), FixedLocator):
-        axis.set_major_locator(MaxNLocator(3))
+        axis.set_major_locator(MaxNLocator(3, integer=whole))
         return
     low, high = sorted(axis.get_view_interval())
     ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]

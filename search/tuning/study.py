@@ -21,7 +21,7 @@ interrupted study has the batches of an unbroken one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -341,12 +341,12 @@ class Tuning:
         singles = SingleObjective.each(self.study, self.settings.objectives)
         return [row for single in singles for row in single.importance_rows(self.settings.seed)]
 
-    def figures(self, ranked: Sequence[str]) -> dict[str, Figure]:
+    def figures(self, ranked: Sequence[str], changed: Collection[str]) -> dict[str, Figure]:
         """Return Optuna's plots by their names; see `study_figures`."""
         # pyplot takes a second to import; a trial does not need it
         from search.tuning.figures import study_figures
 
-        return study_figures(self.study, self.settings.objectives, ranked)
+        return study_figures(self.study, self.settings.objectives, ranked, changed)
 
 
 def _taken_for_dead() -> AbstractContextManager[None]:

@@ -287,7 +287,8 @@ def test_two_objectives_give_a_pareto_set(tmp_path: Path) -> None:
     with opened(tmp_path, told, problems=costly, monitor=monitor) as tuning:
         tuning.run()
         rows, importances = tuning.trial_rows(), tuning.importance_rows()
-        figures = tuning.figures(["mutation_rate", "population", "surrogate.kind"])
+        names = ["mutation_rate", "population", "surrogate.kind"]
+        figures = tuning.figures(names, names)
         best = tuning.best.number
     front = [row for row in rows if row["is_best"]]
     for one in front:
@@ -317,7 +318,8 @@ def test_importances_sum_to_one_and_figures_draw(finished: Path) -> None:
     with opened(finished) as tuning:
         importances = tuning.importance_rows()
         names = [row["parameter"] for row in importances if row["evaluator"] == "ped_anova"]
-        figures = tuning.figures(names)
+        figures = tuning.figures(names, names[:1])
+        assert "importances" not in tuning.figures(names, [])
     for evaluator in ("ped_anova", "fanova"):
         shares = [row["importance"] for row in importances if row["evaluator"] == evaluator]
         assert sum(shares) == pytest.approx(1.0)
