@@ -9,6 +9,8 @@ CONFIG  ?= configs/quick.yaml
 DATA    ?= package
 SET     ?=
 PYTEST  := $(BIN)/python -m pytest -n auto
+# An editable installation warns of folders with a package's name; here they are the package.
+PIP     := PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results bench clean
@@ -22,22 +24,22 @@ $(BIN)/python:
 	  { echo "$(PYTHON) is $$("$(PYTHON)" --version 2>&1); CLSO needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python"; exit 2; }
 	@"$(PYTHON)" -m venv $(VENV)
 	@# the pip that comes with Python 3.11 takes minutes to resolve these packages, a new one half of one
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25'
+	@$(PIP) 'pip>=25'
 
 # One stamp per set of packages: a second `make run` or `make test` installs nothing.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing CLSO into $(VENV) (some minutes, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(PIP) --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the tools for tests and checks"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check]'
+	@$(PIP) --constraint constraints.txt --editable '.[test,check]'
 	@touch $@
 
 $(VENV)/.installed-slow: $(VENV)/.installed-dev
 	@echo "Installing what the slow tests need besides"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,check,test-slow]'
+	@$(PIP) --constraint constraints.txt --editable '.[test,check,test-slow]'
 	@touch $@
 
 install: $(VENV)/.installed  ## set up .venv for running
