@@ -207,6 +207,7 @@ class TuningReport:
             Picture(name, partial(path.read_text, encoding="utf-8"), caption)
             for name, caption in FIGURES.items()
             if (path := run.folder.figures / f"{name}.svg").exists()
+            and (self._anything_changed or not name.startswith("importances"))
         ]
         pairs = [
             (name, str(note[name]))
