@@ -58,6 +58,7 @@ class _DaskCluster(Cluster):
 
     def __init__(self, address: str | None, n_workers: int) -> None:
         self._local: SpecCluster | None = None
+        self._header: Header = {}
         self._where = "this machine" if address is None else address
         with _quiet():
             if address is None:
@@ -106,9 +107,11 @@ class _DaskCluster(Cluster):
         return max(1, len(self._told(self._client.nthreads)))
 
     def greeted(self, header: Header) -> Machines:
+        self._header = header
         with _quiet():
             answers = self._told(lambda: self._client.run(greet, header, on_error="return"))
-        return Machines.of(answers.values())
+        # a worker that just went away is no mistake
+        return Machines.of(one for one in answers.values() if not isinstance(one, OSError))
 
     def put(self, packed: Packed) -> Any:  # noqa: ANN401 - a future of Dask
         try:
@@ -117,6 +120,7 @@ class _DaskCluster(Cluster):
             raise WorkError(
                 f"{error.message} any more", remedy=f"{error.remedy}; the same command goes on"
             ) from error
+        self.greeted(self._header)  # scattering to a later worker without CLSO may never end
         return self._told(lambda: self._client.scatter(packed, broadcast=True, hash=False))
 
     def drop(self, reference: Any) -> None:  # noqa: ANN401 - a future of Dask
