@@ -101,9 +101,11 @@ class SingleObjective:
             # among equal trials the best may be all trials, which have nothing in common
             warnings.filterwarnings("error", message="Target and region quantiles select the same")
             try:
-                return get_param_importances(self.study, evaluator=evaluator)
+                found = get_param_importances(self.study, evaluator=evaluator)
             except UserWarning:
                 return {}
+        # Optuna leaves the order of equal ones to the hashes of their names
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def importance_rows(self, seed: int) -> list[dict[str, Any]]:
         """Return the rows of the table `importances`, by two methods.
