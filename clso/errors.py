@@ -13,6 +13,7 @@ __all__ = [
     "MeterError",
     "SearchError",
     "WorkError",
+    "first_line",
 ]
 
 
@@ -72,3 +73,8 @@ class EngineError(ClsoError):
 
 class MeterError(ClsoError):
     """An energy meter that cannot be used or read."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library's error says, or the name of its class."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -39,7 +39,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from clso.artifacts import atomic_write_json, read_json
 from clso.checkpoint import save_tokenizer
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, first_line
 from clso.mixture.model import AUTO_MAP, CODE, FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
 from clso.models import StoredModel
 
@@ -281,9 +281,9 @@ def _folder(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Path:
     try:
         return Path(snapshot_download(str(name), **known))
     except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), repr(error))
         raise ArtifactError(
-            f"{name} holds no mixture: it is no folder, and the hub does not give it: {reason}",
+            f"{name} holds no mixture: it is no folder, and the hub does not give it: "
+            f"{first_line(error)}",
             remedy="give the folder of a model, or a name on the hub; without the network, one "
             "that was downloaded before",
         ) from error

@@ -30,6 +30,7 @@ from prefect.context import FlowRunContext, TagsContext
 from prefect.exceptions import Abort, ObjectNotFound, TerminationSignal
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from clso.errors import first_line
 from pipelines.prefect_server import warn
 
 __all__ = ["FlowLink", "FlowRecord", "attend", "recording", "tell"]
@@ -120,7 +121,7 @@ def tell(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
     except Exception as error:
         if link is not None and not link.told_in_vain:
             link.told_in_vain = True
-            warn(f"Prefect's pages of this run will lack something: {_first_line(error)}")
+            warn(f"Prefect's pages of this run will lack something: {first_line(error)}")
         return None
 
 
@@ -188,7 +189,7 @@ class FlowLink:
                     piece(return_state=True)
             except Exception as error:
                 if not record.begun:
-                    warn(f"{name} runs without a task of Prefect: {_first_line(error)}")
+                    warn(f"{name} runs without a task of Prefect: {first_line(error)}")
                     return work()
         if interrupts:
             raise interrupts[0]
@@ -218,7 +219,7 @@ class FlowLink:
                     warn(f"{name} waits for a free slot of {', '.join(names)}; Ctrl-C ends it")
                 slot = None
             except Exception as error:
-                warn(f"{name} runs without a slot of {', '.join(names)}: {_first_line(error)}")
+                warn(f"{name} runs without a slot of {', '.join(names)}: {first_line(error)}")
                 slot = None
                 break
         try:
@@ -304,7 +305,3 @@ def _limits() -> list[str]:
     with get_client(sync_client=True) as client:
         limits = client.read_global_concurrency_limits(limit=200)
     return [limit.name for limit in limits if limit.active and limit.name.startswith("tag:")]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

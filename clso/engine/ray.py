@@ -18,7 +18,7 @@ from clso.engine.cluster import Cluster, FatalTaskError, Machines, environment, 
 from clso.engine.engine import MOST_RETRIES
 from clso.engine.shared import Packed
 from clso.engine.worker import Header, greet, run_task
-from clso.errors import ClsoError, EngineError, WorkError
+from clso.errors import ClsoError, EngineError, WorkError, first_line
 
 __all__ = ["ray_cluster"]
 
@@ -48,9 +48,8 @@ class _RayCluster(Cluster):
 
     def __init__(self, address: str | None, n_workers: int) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if (
-            _has_token()
-        ):  # `ray start --head` asks for it then, and Ray reads the mode when imported
+        # `ray start --head` asks for a token that is there, and Ray reads the mode when imported
+        if _has_token():
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
@@ -139,14 +138,14 @@ class _RayCluster(Cluster):
                 )
             case exceptions.OutOfMemoryError():
                 return FatalTaskError(
-                    f"a task ended its worker: {str(error).strip().splitlines()[0]}",
+                    f"a task ended its worker: {first_line(error)}",
                     remedy="give the machine fewer workers (`ray start --num-cpus`); the same "
                     "command goes on",
                 )
             case exceptions.ObjectStoreFullError() | exceptions.OutOfDiskError():
                 return WorkError(
                     f"the Ray cluster at {self._where} has no room for the data of a "
-                    f"task: {str(error).strip().splitlines()[0]}",
+                    f"task: {first_line(error)}",
                     remedy="start it with a larger store (`ray start --object-store-memory`); the "
                     "same command goes on",
                 )

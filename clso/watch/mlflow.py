@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clso.addresses import without_password
-from clso.errors import ConfigError
+from clso.errors import ConfigError, first_line
 from clso.watch.reader import Points
 from clso.watch.tracker import Tracker, missing_extra
 
@@ -71,9 +71,9 @@ class MlflowTracker(Tracker):
                 self._begin("", {})
             except Exception as error:  # each kind of store raises the errors of its own library
                 shown = without_password(str(store))
-                reason = next(iter(str(error).splitlines()), repr(error))
+                reason = first_line(error).replace(str(store), shown)
                 raise ConfigError(
-                    f"MLflow's store {shown} cannot be opened: {reason.replace(str(store), shown)}",
+                    f"MLflow's store {shown} cannot be opened: {reason}",
                     remedy="give the URI of a store that is there; a folder is a pathlib.Path, or "
                     "runtime.tracking.folder of a configuration",
                 ) from error

@@ -32,24 +32,12 @@ def of_library(library: Params) -> Halves:
     return Halves(*(TableProblem([5] * 6, interaction=0.5, seed=first + step) for step in range(2)))
 
 
-class BackwardEngine:
-    """Does the last task first, each with copies of all that it needs."""
+class StandInEngine:
+    """Does tasks here, with copies of what they need, as the workers of an engine have them.
 
-    def map(
-        self,
-        task: Callable[[Any, Any], Any],
-        shared: Shared[Any],
-        arguments: Sequence[Any],
-        *,
-        expected_s: float = 0.0,
-    ) -> Iterator[tuple[int, Any]]:
-        for index in reversed(range(len(arguments))):
-            parts = pickle.loads(pickle.dumps((task, shared.value, arguments[index])))
-            yield index, pickle.loads(pickle.dumps(parts[0](*parts[1:])))
-
-
-class RecordingEngine:
-    """Does tasks in order or backward, and is interrupted in the second task of a batch.
+    Args:
+        backward: the last task of a batch first.
+        ends_in: the batch that is interrupted in its second task.
 
     Attributes:
         n_ended: of each trial that was judged, how many trials it could be compared with.
@@ -71,35 +59,30 @@ class RecordingEngine:
         self._n_batches += 1
         order = list(enumerate(arguments))
         for index, argument in reversed(order) if self._backward else order:
-            if index == 1 and self._n_batches == self._ends_in:
-                raise KeyboardInterrupt
-            if argument.outcome is None:
-                self.n_ended.append(len(argument.ended))
-            yield index, task(shared.value, argument)
+            self._begin(index, argument)
+            own, value, told = pickle.loads(pickle.dumps((task, shared.value, argument)))
+            yield index, pickle.loads(pickle.dumps(own(value, told)))
+
+    def _begin(self, index: int, argument: Any) -> None:  # noqa: ANN401 - of any task
+        if index == 1 and self._n_batches == self._ends_in:
+            raise KeyboardInterrupt
+        if argument.outcome is None:
+            self.n_ended.append(len(argument.ended))
 
 
-class FatalEngine:
+class FatalEngine(StandInEngine):
     """Has workers that large populations end."""
 
-    def map(
-        self,
-        task: Callable[[Any, Any], Any],
-        shared: Shared[Any],
-        arguments: Sequence[Any],
-        *,
-        expected_s: float = 0.0,
-    ) -> Iterator[tuple[int, Any]]:
-        for index, argument in enumerate(arguments):
-            if argument.params["population"] > 6:
-                error = FatalTaskError("a task ended its process 4 times")
-                error.index = index
-                raise error
-            yield index, task(shared.value, argument)
+    def _begin(self, index: int, argument: Any) -> None:  # noqa: ANN401 - of any task
+        if argument.params["population"] > 6:
+            error = FatalTaskError("a task ended its process 4 times")
+            error.index = index
+            raise error
 
 
 def rows(
     folder: Path,
-    engine: Engine | BackwardEngine | None = None,
+    engine: Engine | StandInEngine | None = None,
     **told: Any,  # noqa: ANN401 - any setting
 ) -> list[dict[str, Any]]:
     url = f"journal:{folder}/{len(list(folder.iterdir()))}"
@@ -125,7 +108,7 @@ def test_a_batch_gives_the_same_study_in_any_order_of_its_trials(
     told = {"trials": 11, "parallel": 3, "pruner": pruner}
     here = rows(tmp_path, **told)
     assert [row["number"] for row in here] == list(range(11))
-    assert rows(tmp_path, BackwardEngine(), **told) == here
+    assert rows(tmp_path, StandInEngine(backward=True), **told) == here
     assert any(row["state"] == "pruned" for row in here) == (pruner != "none")
 
 
@@ -138,10 +121,10 @@ def test_batches_of_another_size_give_another_study(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_batch_of_one_is_the_study_without_batches(tmp_path: Path) -> None:
     told = {"trials": 9, "pruner": "hyperband"}
-    assert rows(tmp_path, BackwardEngine(), **told) == rows(tmp_path, **told)
+    assert rows(tmp_path, StandInEngine(backward=True), **told) == rows(tmp_path, **told)
 
 
-def outcomes(url: str, engine: RecordingEngine) -> list[tuple[Any, ...]]:
+def outcomes(url: str, engine: StandInEngine) -> list[tuple[Any, ...]]:
     """Return what trials of a study have come to that draws by TPE from trial 12 on."""
     told = TuningSettings(
         family="table", seeds=(0,), budget=Budget(evaluations=10), trials=14, parallel=3
@@ -157,11 +140,11 @@ def outcomes(url: str, engine: RecordingEngine) -> list[tuple[Any, ...]]:
 def test_a_study_that_is_interrupted_in_a_batch_goes_on_as_if_it_had_not_been(
     tmp_path: Path, backward: bool
 ) -> None:
-    whole = RecordingEngine()
+    whole = StandInEngine()
     expected = outcomes(f"journal:{tmp_path}/whole", whole)
     assert whole.n_ended == [0] * 3 + [3] * 3 + [6] * 3 + [9] * 3 + [12] * 2
     url = f"journal:{tmp_path}/broken"
-    broken, rest = RecordingEngine(backward=backward, ends_in=4), RecordingEngine()
+    broken, rest = StandInEngine(backward=backward, ends_in=4), StandInEngine()
     with pytest.raises(KeyboardInterrupt):
         outcomes(url, broken)
     assert outcomes(url, rest) == expected
@@ -188,7 +171,9 @@ def test_a_trial_that_ends_its_workers_fails_and_the_others_go_on(tmp_path: Path
 def test_a_failed_trial_of_a_batch_is_tried_again(tmp_path: Path) -> None:
     url = f"journal:{tmp_path}/study"
     told = settings(trials=4, parallel=2, retries=1)
-    with open_tuning(url, "mine", SPACE, told, _broken, engine=BackwardEngine()) as tuning:
+    with open_tuning(
+        url, "mine", SPACE, told, _broken, engine=StandInEngine(backward=True)
+    ) as tuning:
         tuning.run()
         found = tuning.trial_rows()
     failed = [row for row in found if row["state"] == "fail"]
@@ -218,7 +203,7 @@ def test_processes_of_this_machine_give_the_same_study(tmp_path: Path) -> None:
         assert rows(tmp_path, _Expecting(engine), **told) == here
 
 
-class _Expecting(BackwardEngine):
+class _Expecting(StandInEngine):
     """The local engine, told that trials are worth the start of processes."""
 
     def __init__(self, engine: Engine) -> None:
