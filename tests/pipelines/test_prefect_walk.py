@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -157,7 +157,13 @@ def test_the_page_leads_from_nothing_to_a_nightly_study(walk: Walk) -> None:
 
 
 def all_runs_are_finished_and_have_the_names_of_their_folders(walk: Walk) -> None:
-    runs = walk.ask("flow_runs", flow_runs={"state": {"type": {"not_any_": ["SCHEDULED"]}}})
+    def started() -> list[dict[str, Any]]:
+        wanted = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
+        return cast("list[dict[str, Any]]", walk.ask("flow_runs", flow_runs=wanted))
+
+    # the command that watches a run may end before the server has stored its last state
+    wait_until(lambda: all(run["state_name"] not in {"Pending", "Running"} for run in started()))
+    runs = started()
     out = walk.folder / "home" / "clso"
     folders = {path.name for path in (out / "runs").iterdir()}
     study = json.loads((out / "studies" / "smoke" / "manifest.json").read_text())["run_id"]
