@@ -1,10 +1,11 @@
-r"""Three models that any language model must beat, fitted by counting.
+r"""Models that any language model must beat, fitted by counting.
 
 Notation: V tokens; c(x, y) is how often a token y after x is a target of the training splits.
 Every distribution is proper and gives every token some mass, so that no test token has an
 infinite loss.
 
-`Uniform` and `Unigram` are also basis functions of a mixture (`clso.mixture.function`).
+`Uniform` and `Unigram` are also basis functions of a mixture (`clso.mixture.function`). One more
+floor, the Kneser-Ney 5-gram, is made of the mixture's counts (`clso.mixture.counts.floor`).
 """
 
 from __future__ import annotations

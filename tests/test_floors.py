@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from streams import Stream, zipf
 
 from clso.floors import Bigram, Uniform, Unigram
+from clso.mixture.counts import KneserNeyFloor
 from clso.scoring import LanguageModel
 
 FLOORS: dict[str, Callable[[Stream, int], LanguageModel]] = {
     "uniform": lambda stream, vocab_size: Uniform(vocab_size),
     "unigram": lambda stream, vocab_size: Unigram.fit([stream], vocab_size),
     "bigram": lambda stream, vocab_size: Bigram.fit([stream], vocab_size),
+    "kneser_ney": lambda stream, vocab_size: KneserNeyFloor.fit([stream], vocab_size),
 }
 
 

@@ -21,6 +21,7 @@ _BUILT_IN: Final = {
     "uniform": ("uniform", "#8c959f"),
     "unigram": ("unigram", "#8c959f"),
     "bigram": ("bigram", "#57606a"),
+    "kneser_ney": ("Kneser-Ney 5-gram", "#32383f"),
     "gpt": ("crystalline GPT", "#0072b2"),
     "mixture": ("crystalline mixture", "#009e73"),
     "adamw": ("AdamW GPT-2", "#d55e00"),

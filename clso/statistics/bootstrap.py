@@ -35,7 +35,7 @@ FloatArray = npt.NDArray[np.float64]
 Unit = Literal["document", "block"]
 Interval = tuple[float | None, float | None]
 
-FLOORS = ("uniform", "unigram", "bigram")
+FLOORS = ("uniform", "unigram", "bigram", "kneser_ney")
 """Models that only count tokens, the weakest first."""
 _FAMILIES = ("gpt", "mixture")
 BASELINES = ("adamw", "warm_start", "hybrid")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clso.artifacts import RunFolder, load_run, write_table
 from clso.energy import DeviceEnergy, Measurement
 from clso.floors import Bigram, Uniform, Unigram
+from clso.mixture.counts import KneserNeyFloor
 from clso.report.run import report_page
 from clso.scoring import LanguageModel
 from clso.statistics.bootstrap import (
@@ -100,6 +101,9 @@ def _models(run: RunContext, stages: Sequence[Stage]) -> Iterator[ModelAndCost]:
         lambda: Uniform(vocab_size),
         lambda: Unigram.fit(splits, vocab_size),
         lambda: Bigram.fit(splits, vocab_size),
+        lambda: KneserNeyFloor.fit(
+            splits, vocab_size, workspace=run.experiment.libraries, reporter=run.reporter
+        ),
     )
     for fit in fits:
         with run.monitor.window() as window:

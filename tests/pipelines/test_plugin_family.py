@@ -164,7 +164,7 @@ def toy_run(toy_yaml: str, out: Path, invoke: Invoke) -> Run:
 
 def test_a_run_has_the_family_s_row_genes_and_model(toy_run: Run) -> None:
     losses = {row["model"]: row["test_loss"] for row in toy_run.results.to_pylist()}
-    assert set(losses) == {"uniform", "unigram", "bigram", "toy"}
+    assert set(losses) == {"uniform", "unigram", "bigram", "kneser_ney", "toy"}
     assert losses["bigram"] < losses["toy"] < losses["uniform"]
     assert (toy_run.folder.model("toy") / "toy.npy").exists()
     assert toy_run.manifest["models"]["toy"]["title"] == "tempered unigrams"

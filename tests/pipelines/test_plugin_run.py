@@ -46,7 +46,16 @@ def test_a_run_with_own_matrices_and_own_functions(
     (path,) = (out / "runs").glob("plugins-*")
     run = load_run(path)
     losses = {row["model"]: row["test_loss"] for row in run.results.to_pylist()}
-    assert list(losses) == ["uniform", "unigram", "bigram", "gpt", "mixture", "adamw", "hybrid"]
+    assert list(losses) == [
+        "uniform",
+        "unigram",
+        "bigram",
+        "kneser_ney",
+        "gpt",
+        "mixture",
+        "adamw",
+        "hybrid",
+    ]
     assert run.manifest["genes"]["gpt"][0]["families"] == [["toeplitz", 4], ["block_sparse", 4]]
     assert run.manifest["genes"]["mixture"][0]["families"][-1] == ["plain", 2]
     picked = run.manifest["best"]["mixture"]["functions"]

@@ -35,7 +35,7 @@ def dataset_of(run: Run) -> Dataset:
 def test_every_stage_is_done_and_every_table_readable(smoke: Run) -> None:
     assert {stage["status"] for stage in smoke.manifest["stages"].values()} == {"done"}
     models = smoke.results["model"].to_pylist()
-    assert set(models) == {"uniform", "unigram", "bigram", "gpt", "adamw"}
+    assert set(models) == {"uniform", "unigram", "bigram", "kneser_ney", "gpt", "adamw"}
     for name in ("evaluations", "generations", "baseline", "comparisons", "scores", "energy"):
         assert smoke.table(name).num_rows > 0, name
     assert not (smoke.path / "parts").exists() or not any((smoke.path / "parts").rglob("*.parquet"))
@@ -83,7 +83,7 @@ def test_the_results_follow_from_the_stored_scores(smoke: Run) -> None:
 def test_the_floors_stand_in_their_order_and_uniform_is_ln_v(smoke: Run) -> None:
     loss = {row["model"]: row["test_loss"] for row in smoke.results.to_pylist()}
     assert loss["uniform"] == pytest.approx(math.log(512))
-    assert loss["uniform"] > loss["unigram"] > loss["bigram"]
+    assert loss["uniform"] > loss["unigram"] > loss["bigram"] > loss["kneser_ney"]
 
 
 def test_all_models_learned_from_the_same_budget(smoke: Run) -> None:
@@ -171,7 +171,13 @@ def test_a_change_of_the_baseline_reuses_data_and_library_of_the_other_run(
     for row in other.energy.to_pylist():
         if row["reused"]:
             assert row["energy_j"] == shared[row["stage"]]
-    assert set(other.results["model"].to_pylist()) == {"uniform", "unigram", "bigram", "gpt"}
+    assert set(other.results["model"].to_pylist()) == {
+        "uniform",
+        "unigram",
+        "bigram",
+        "kneser_ney",
+        "gpt",
+    }
     assert same_search(smoke, other)
 
 

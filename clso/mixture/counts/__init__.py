@@ -24,12 +24,14 @@ not only the last n - 1 tokens:
     tables.py       the counts of many patterns, which share what they have in common
     kneser_ney.py   the model
     arpa.py         its export for other n-gram tools
+    floor.py        the 5-gram as a language model of its own, in every result table
 
 Sources: Kneser and Ney 1995; Chen and Goodman 1999 (modified Kneser-Ney, with three discounts).
 """
 
 from clso.mixture.counts.arpa import write_arpa
+from clso.mixture.counts.floor import KneserNeyFloor
 from clso.mixture.counts.kneser_ney import KneserNey
 from clso.mixture.counts.pattern import Element, Pattern
 
-__all__ = ["Element", "KneserNey", "Pattern", "write_arpa"]
+__all__ = ["Element", "KneserNey", "KneserNeyFloor", "Pattern", "write_arpa"]
