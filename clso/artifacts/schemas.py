@@ -1,17 +1,20 @@
 """The columns of every stored table.
 
-A schema's name and version stand in the Parquet footer, so that a file says what it is. Units
-are in the names (`energy_j`, `duration_s`, `stored_bytes`); losses are nats per token. A null is
-"not measured"; a column that is always measured is declared not null.
+A schema's name and version stand in the Parquet footer, so that a file says what it is. Each table
+has a version of its own, which rises when its columns change. Units are in the names (`energy_j`,
+`duration_s`, `stored_bytes`); losses are nats per token. A null is "not measured"; a column that is
+always measured is declared not null.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["NAME_KEY", "SCHEMAS", "SCHEMA_VERSION", "VERSION_KEY", "schema"]
+__all__ = ["NAME_KEY", "SCHEMAS", "SCHEMA_VERSION", "VERSION_KEY", "schema", "schema_version"]
 
 SCHEMA_VERSION = 1
+"""The version of manifests, and of the tables that `_VERSIONS` does not name."""
+_VERSIONS = {"results": 2}
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
 
@@ -116,17 +119,21 @@ _FIELDS: dict[str, list[pa.Field]] = {
     "baseline": _TRAINING,
     # AdamW that starts from the crystalline GPT of the search
     "warm_start": _TRAINING,
-    # one row per model
+    # one row per model; ci_low and ci_high are over documents
     "results": [
         *_RUN,
         _always("model", pa.string()),
         pa.field("validation_loss", pa.float64()),
         _always("test_loss", pa.float64()),
         *_INTERVAL,
+        pa.field("block_ci_low", pa.float64()),
+        pa.field("block_ci_high", pa.float64()),
         _always("perplexity", pa.float64()),
         pa.field("bits_per_byte", pa.float64()),
         pa.field("train_tokens", pa.int64()),
         _always("test_tokens", pa.int64()),
+        _always("test_documents", pa.int64()),
+        _always("test_blocks", pa.int64()),
         *_ENERGY,
         *_DURATION,
         pa.field("stored_bytes", pa.int64()),
@@ -337,7 +344,11 @@ _FIELDS: dict[str, list[pa.Field]] = {
 
 SCHEMAS: dict[str, pa.Schema] = {
     name: pa.schema(
-        fields, metadata={NAME_KEY: name.encode(), VERSION_KEY: str(SCHEMA_VERSION).encode()}
+        fields,
+        metadata={
+            NAME_KEY: name.encode(),
+            VERSION_KEY: str(_VERSIONS.get(name, SCHEMA_VERSION)).encode(),
+        },
     )
     for name, fields in _FIELDS.items()
 }
@@ -352,3 +363,13 @@ def schema(name: str) -> pa.Schema:
     if name not in SCHEMAS:
         raise ValueError(f"no schema is called {name!r}, expected one of {', '.join(SCHEMAS)}")
     return SCHEMAS[name]
+
+
+def schema_version(name: str) -> str:
+    """Return the version of a table's schema, as it stands in the footer.
+
+    Raises:
+        ValueError: there is no such table.
+    """
+    version: bytes = schema(name).metadata[VERSION_KEY]
+    return version.decode()

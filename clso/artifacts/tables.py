@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clso.artifacts.schemas import NAME_KEY, SCHEMA_VERSION, VERSION_KEY, schema
+from clso.artifacts.schemas import NAME_KEY, VERSION_KEY, schema, schema_version
 from clso.artifacts.store import atomic_write_bytes, write_error
 from clso.errors import ArtifactError
 
@@ -94,10 +94,10 @@ def read_table(path: Path, schema_name: str) -> pa.Table:
                     f"expected {schema_name!r}",
                     remedy="move the file away and run the stage again",
                 )
-            if version != str(SCHEMA_VERSION).encode():
+            if version != schema_version(schema_name).encode():
                 raise ArtifactError(
                     f"{path} has schema version {version.decode(errors='replace')}, "
-                    f"this CLSO reads version {SCHEMA_VERSION}",
+                    f"this CLSO reads version {schema_version(schema_name)}",
                     remedy="read it with the CLSO that wrote it, or run again with --fresh",
                 )
             table = file.read()

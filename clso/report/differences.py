@@ -8,7 +8,7 @@ chooses nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,7 +19,13 @@ from clso.report.models import Models
 from clso.report.table import Cell, Table
 from clso.statistics.bootstrap import FLOORS
 
-__all__ = ["comparison_table", "difference_blocks", "no_interval_reason", "turned"]
+__all__ = [
+    "comparison_table",
+    "difference_blocks",
+    "established",
+    "no_interval_reason",
+    "turned",
+]
 
 _RIVAL = "adamw"
 _OTHERS = "Other pairs"
@@ -39,8 +45,8 @@ def difference_blocks(run: Run) -> list[str | Table | Block]:
     first, rest = table.split(len(table.rows) if others is None else others)
     blocks: list[str | Table | Block] = [
         "Test loss of the first model minus that of the second, so a negative number favours the "
-        "first. Intervals are paired bootstraps. An interval that contains zero establishes no "
-        "difference.",
+        "first. Intervals are paired bootstraps. A difference is established if its intervals over "
+        "documents and over blocks both exclude zero.",
     ]
     if reason := no_interval_reason(run.comparisons.to_pylist()):
         blocks.append(f"{reason[0].upper()}{reason[1:]}.")
@@ -56,7 +62,8 @@ def difference_blocks(run: Run) -> list[str | Table | Block]:
 def comparison_table(run: Run) -> Table:
     """Return a row per pair of models, in groups: against AdamW, against a floor, other pairs.
 
-    The verdict is over documents, or over blocks where documents give no interval.
+    One model is better than another if the intervals over documents and over blocks both exclude
+    zero; where documents give no interval, that over blocks decides.
 
     Raises:
         ArtifactError: the run has no comparisons yet.
@@ -163,12 +170,28 @@ def _interval(row: Row | None) -> Cell:
     return LOSS.interval(row["ci_low"], row["ci_high"], signed=True), units
 
 
+def established(rows: Iterable[Row | None]) -> int | None:
+    """Return the sign of a difference that every interval establishes.
+
+    `rows` are the comparisons of two models, one per unit. 0: an interval contains zero, or two
+    lie on different sides of it; `None`: there is no interval.
+    """
+    signs = {
+        int(row["ci_low"] > 0.0) - int(row["ci_high"] < 0.0)
+        for row in rows
+        if row is not None and row["ci_low"] is not None
+    }
+    if not signs:
+        return None
+    return signs.pop() if len(signs) == 1 else 0
+
+
 def _verdict(a: str, b: str, rows: Sequence[Row | None]) -> str:
-    for row in rows:
-        if row is None or row["ci_low"] is None:
-            continue
-        basis = "" if row["unit"] == "document" else " (over blocks)"
-        if row["ci_low"] <= 0.0 <= row["ci_high"]:
-            return f"no difference established{basis}"
-        return f"{a if row['difference'] < 0 else b} is better{basis}"
-    return "no interval"
+    sign = established(rows)
+    if sign is None:
+        return "no interval"
+    units = [row["unit"] for row in rows if row is not None and row["ci_low"] is not None]
+    basis = "" if "document" in units else " (over blocks)"
+    if sign == 0:
+        return f"no difference established{basis}"
+    return f"{a if sign < 0 else b} is better{basis}"

@@ -1,7 +1,7 @@
 """The result of a run in words, computed from its tables and from nothing else.
 
-A model beats another only if the paired interval of their difference excludes zero. The same rule
-holds for floors, and for a model that loses.
+A model beats another only if the paired intervals of their difference, over documents and over
+blocks, exclude zero. The same rule holds for floors, and for a model that loses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clso.report.differences import no_interval_reason, turned
+from clso.report.differences import established, no_interval_reason, turned
 from clso.report.formats import LOSS, PERPLEXITY, RATIO, SHARE, counted
 from clso.report.models import Models
 from clso.statistics.bootstrap import FLOORS
@@ -65,8 +65,8 @@ class Headline:
         return cls(title, tuple(text for text in details if text))
 
 
-def _find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> Row | None:
-    """Return the comparison of two models, over documents if documents give an interval.
+def _find_comparisons(comparisons: Sequence[Row], model_a: str, model_b: str) -> list[Row]:
+    """Return the comparisons of two models, over documents and then over blocks.
 
     A comparison that is stored as b minus a changes its sign.
     """
@@ -74,9 +74,7 @@ def _find_comparison(comparisons: Sequence[Row], model_a: str, model_b: str) -> 
     for row in comparisons:
         if _pair(row) == (model_b, model_a):
             by_unit.setdefault(row["unit"], turned(row))
-    with_interval = [row for row in by_unit.values() if row["ci_low"] is not None]
-    ranked = sorted(with_interval or by_unit.values(), key=lambda row: row["unit"] != "document")
-    return ranked[0] if ranked else None
+    return sorted(by_unit.values(), key=lambda row: row["unit"] != "document")
 
 
 def _pair(row: Row) -> tuple[str, str]:
@@ -94,10 +92,11 @@ class _Words:
         difference = a["test_loss"] - b["test_loss"]
         winner, loser = (a, b) if difference < 0 else (b, a)
         scores = f"{LOSS.text(winner['test_loss'])} against {LOSS.text(loser['test_loss'])}"
-        row = _find_comparison(self._comparisons, loser["model"], winner["model"])
-        if row is None or row["ci_low"] is None:
+        rows = _find_comparisons(self._comparisons, loser["model"], winner["model"])
+        sign = established(rows)
+        if sign is None:
             title = f"{self.capital(winner)} has the lower test loss, {scores} nats per token"
-        elif row["ci_low"] <= 0.0 <= row["ci_high"]:
+        elif sign == 0:
             title = f"No difference is established: {scores} nats per token"
         else:
             title = f"{self.capital(winner)} wins: {scores} nats per token on the test split"
@@ -107,7 +106,7 @@ class _Words:
         detail = (
             f"On the same {counted(a['test_tokens'], 'test token')}, {self._the(loser)} loses "
             f"{LOSS.text(abs(difference))} nats per token more than {self._the(winner)} "
-            f"({_interval(row)}). Its perplexity is {perplexity}: "
+            f"({_intervals(rows)}). Its perplexity is {perplexity}: "
             f"{PERPLEXITY.text(loser['perplexity'])} against "
             f"{PERPLEXITY.text(winner['perplexity'])}."
         )
@@ -118,7 +117,7 @@ class _Words:
         if hybrid is None:
             return ""
         difference = hybrid["test_loss"] - rival["test_loss"]
-        row = _find_comparison(self._comparisons, _HYBRID, _RIVAL)
+        rows = _find_comparisons(self._comparisons, _HYBRID, _RIVAL)
         share = SHARE.text(abs(math.expm1(min(difference, 700.0))))
         weight = self._models.network_share
         weighted = "" if weight is None else f" ({SHARE.text(weight)} of the weight)"
@@ -128,7 +127,7 @@ class _Words:
             f"{LOSS.text(hybrid['test_loss'])}. "
             f"Its perplexity is {share} {'lower' if difference < 0 else 'higher'} than "
             f"{self._the(rival)}'s (difference {LOSS.signed(difference)} nats per token, "
-            f"{_interval(row, signed=True)})."
+            f"{_intervals(rows, signed=True)})."
         )
 
     def counting_wins(self, floor: Row, *models: Row) -> str:
@@ -142,15 +141,12 @@ class _Words:
         )
 
     def sign(self, model: Row, floor: Row) -> int:
-        """Return the sign of the model's loss minus the floor's; 0: the interval contains zero."""
-        row = _find_comparison(self._comparisons, model["model"], floor["model"])
-        if row is None and floor["model"] == "uniform":
-            low = high = model["test_loss"] - floor["test_loss"]  # stored runs do not compare it
-        elif row is None or row["ci_low"] is None:
-            return 0
-        else:
-            low, high = row["ci_low"], row["ci_high"]
-        return int(low > 0.0) - int(high < 0.0)
+        """Return the sign of the model's loss minus the floor's; 0: it is not established."""
+        rows = _find_comparisons(self._comparisons, model["model"], floor["model"])
+        if not rows and floor["model"] == "uniform":
+            difference = model["test_loss"] - floor["test_loss"]  # stored runs do not compare it
+            return int(difference > 0.0) - int(difference < 0.0)
+        return established(rows) or 0
 
     def against_floors(self, model: Row, floors: Sequence[Row]) -> str:
         if not floors:
@@ -167,10 +163,10 @@ class _Words:
             )
         if worst < 0:
             return f"{self.capital(model)} beats every floor; the lowest is the {label}'s, {loss}."
-        row = _find_comparison(self._comparisons, model["model"], floor["model"])
+        rows = _find_comparisons(self._comparisons, model["model"], floor["model"])
         return (
             f"{self.capital(model)} is not distinguishable from the {label} floor: "
-            f"{LOSS.text(model['test_loss'])} against {loss} ({_interval(row)})."
+            f"{LOSS.text(model['test_loss'])} against {loss} ({_intervals(rows)})."
         )
 
     def _the(self, row: Row) -> str:
@@ -181,14 +177,18 @@ class _Words:
         return text[0].upper() + text[1:]
 
 
-def _interval(row: Row | None, *, signed: bool = False) -> str:
-    """Say what the interval of a difference is, and whether it contains zero."""
-    if row is None or row["ci_low"] is None:
-        reason = no_interval_reason([row] if row is not None else [])
-        return reason or "no interval could be computed for the difference"
-    low, high = row["ci_low"], row["ci_high"]
-    zero = "; it contains zero" * (low <= 0.0 <= high)
-    return (
-        f"{SHARE.text(row['confidence'])} interval {LOSS.interval(low, high, signed=signed)}, "
-        f"paired bootstrap over {counted(row['n_units'], row['unit'])}{zero}"
-    )
+def _intervals(rows: Sequence[Row], *, signed: bool = False) -> str:
+    """Say what the intervals of a difference are, and which contains zero."""
+    told: list[str] = []
+    for row in rows:
+        low, high = row["ci_low"], row["ci_high"]
+        if low is None:
+            continue
+        head = f"{SHARE.text(row['confidence'])} interval " if not told else ""
+        over = "paired bootstrap over " if not told else "over "
+        zero = ", which contains zero" * (low <= 0.0 <= high)
+        interval = LOSS.interval(low, high, signed=signed)
+        told.append(f"{head}{interval}, {over}{counted(row['n_units'], row['unit'])}{zero}")
+    if told:
+        return "; ".join(told)
+    return no_interval_reason(rows) or "no interval could be computed for the difference"

@@ -96,7 +96,8 @@ def _picture(picture: Picture) -> str:
 def _cell(text: str, note: str, *, strong: bool) -> str:
     text = _escaped(text)
     text = f"**{text}**" if strong and text else text
-    return f"{text} ({_escaped(note)})" if note else text
+    notes = "; ".join(map(_escaped, note.split("\n")))
+    return f"{text} ({notes})" if note else text
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -16,8 +16,10 @@ from clso.report.formats import (
     DURATION,
     ENERGY,
     LOSS,
+    NOT_MEASURED,
     PERPLEXITY,
     SHARE,
+    counted,
     format_source,
 )
 from clso.report.html import Block, Picture, ReportSection
@@ -52,7 +54,8 @@ def results_section(run: Run) -> ReportSection:
         "Results",
         [
             "Loss in nats per token on the test split, lowest first. Every model scores the same "
-            "tokens once, packed without padding. Floors, in grey, only count tokens.",
+            "tokens once, packed without padding. Floors, in grey, only count tokens. In the "
+            "figure the thin line is the interval over documents, the thick one that over blocks.",
             Picture("results", draw, alt=f"Test loss by model: {losses}"),
             table.select(
                 ["model", "test loss", "perplexity", "bits/byte", "validation"],
@@ -102,7 +105,7 @@ def result_table(run: Run) -> Table:
         floor: Emphasis = "muted" if row["model"] in FLOORS else ""
         table.add(
             models.title(row["model"]),
-            (LOSS.text(row["test_loss"]), LOSS.interval(row["ci_low"], row["ci_high"])),
+            (LOSS.text(row["test_loss"]), _intervals(row)),
             PERPLEXITY.text(row["perplexity"]),
             LOSS.text(row["bits_per_byte"]),
             LOSS.text(row["validation_loss"]),
@@ -115,22 +118,34 @@ def result_table(run: Run) -> Table:
     return table
 
 
+def _intervals(row: Row) -> str:
+    """Return a loss's intervals over documents and over blocks, a line each."""
+    ends = [(row["ci_low"], row["ci_high"]), (row["block_ci_low"], row["block_ci_high"])]
+    lines = [LOSS.interval(low, high) for low, high in ends]
+    return "\n".join(lines) if set(lines) != {NOT_MEASURED} else NOT_MEASURED
+
+
 def _loss_note(run: Run) -> str:
     """Say what the losses are in, and what their intervals are or why there are none."""
     comparisons = run.comparisons.to_pylist() if run.has("comparisons") else []
-    if any(low is not None for low in run.results["ci_low"].to_pylist()):
+    lows = [*run.results["ci_low"].to_pylist(), *run.results["block_ci_low"].to_pylist()]
+    if any(low is not None for low in lows):
         share = "".join(f"{SHARE.text(row['confidence'])} " for row in comparisons[:1])
+        row = run.results.slice(0, 1).to_pylist()[0]
+        documents = counted(row["test_documents"], "document")
         return (
-            f"Losses in nats per token; below each test loss its {share}interval (bootstrap over "
-            "documents)."
+            f"Losses in nats per token; below each test loss its {share}intervals, by bootstrap "
+            f"over {documents} and over {counted(row['test_blocks'], 'block')}."
         )
-    reason = no_interval_reason(comparisons) or "there are no intervals over documents"
+    reason = no_interval_reason(comparisons) or "there are no intervals over documents or blocks"
     return f"Losses in nats per token; {reason}."
 
 
 @styled
 def _results_figure(results: pa.Table, models: Models) -> Figure | None:
-    """Draw each model's test loss with its interval, in the order of the result table.
+    """Draw each model's test loss with its intervals, in the order of the result table.
+
+    The thin line is the interval over documents, the thick one that over blocks.
 
     The uniform floor, far from all others, stands at the edge with an arrow.
     """
@@ -148,8 +163,10 @@ def _results_figure(results: pa.Table, models: Models) -> Figure | None:
             label = f"{LOSS.text(row['test_loss'])}, off the scale"
             axes.annotate(label, place, (0, 6), units, "offset points", ha="right", **text)
             continue
-        if row["ci_low"] is not None:
-            axes.plot([row["ci_low"], row["ci_high"]], [height] * 2, color=color, linewidth=3)
+        for unit, linewidth in (("", 1.5), ("block_", 4)):
+            ends = [row[f"{unit}ci_low"], row[f"{unit}ci_high"]]
+            if None not in ends:
+                axes.plot(ends, [height] * 2, color=color, linewidth=linewidth)
         hollow = row["model"] in FLOORS
         axes.plot(
             row["test_loss"],

@@ -1,6 +1,7 @@
 """A table as plain text, without a style: `html` and `terminal` render it.
 
 A cell is a text, or a pair of a text and a note that stands below it in smaller or fainter type.
+A note may have several lines.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Table:
         headers = [column.header for column in self.columns]
         return [
             {
-                header: f"{text} ({note})" if note else text
+                header: f"{text} ({'; '.join(note.split(chr(10)))})" if note else text
                 for header, (text, note) in zip(headers, row.texts(), strict=True)
             }
             for row in self.rows

@@ -79,7 +79,8 @@ def _column_lines(table: Table) -> Iterator[list[str]]:
     """Yield every text and note of each column, its header first."""
     for place, column in enumerate(table.columns):
         cells = [row.texts()[place] for row in table.rows if place < len(row.cells)]
-        yield [column.header, *(line for cell in cells for line in cell)]
+        lines = (line for text, note in cells for line in (text, *note.split("\n")))
+        yield [column.header, *lines]
 
 
 def _fitted(table: Table, width: int) -> list[int]:
@@ -123,7 +124,8 @@ def _cells(row: Row, widths: Sequence[int]) -> list[Text]:
     for (text, note), width in zip(row.texts(), widths, strict=False):
         cell = Text("\n".join(_wrapped(text, width)))
         if note:
-            cell.append("\n" + "\n".join(_wrapped(note, width)), style="dim")
+            lines = [part for line in note.split("\n") for part in _wrapped(line, width)]
+            cell.append("\n" + "\n".join(lines), style="dim")
         cells.append(cell)
     return cells
 

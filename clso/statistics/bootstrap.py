@@ -34,6 +34,7 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 Unit = Literal["document", "block"]
 Interval = tuple[float | None, float | None]
+_UNITS: tuple[Unit, ...] = ("document", "block")
 
 FLOORS = ("uniform", "unigram", "bigram", "kneser_ney")
 """Models that only count tokens, the weakest first."""
@@ -99,6 +100,10 @@ class BootstrapSettings(Section):
         )
         return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
+    def _of_loss(self, units: pa.Table, seed: int) -> Interval:
+        nll, n_tokens = units["nll_sum"].to_numpy(), units["n_tokens_sum"].to_numpy()
+        return self.interval(nll, n_tokens.astype(np.float64), seed=seed)
+
     def compare(
         self, scores: pa.Table, model_a: str, model_b: str, *, seed: int = 0
     ) -> list[dict[str, Any]]:
@@ -108,8 +113,7 @@ class BootstrapSettings(Section):
             ValueError: the two were not scored on the same test targets.
         """
         rows = []
-        units: tuple[Unit, ...] = ("document", "block")
-        for unit in units:
+        for unit in _UNITS:
             a, b = _per_unit(scores, model_a, unit), _per_unit(scores, model_b, unit)
             same = a.num_rows > 0 and a.drop_columns("nll_sum").equals(b.drop_columns("nll_sum"))
             if not same:
@@ -143,20 +147,18 @@ class BootstrapSettings(Section):
     ) -> list[dict[str, Any]]:
         """Return a row of `results` for each model that was scored on the test split.
 
-        The interval is over documents. Models that were also scored on the validation split have a
-        `validation_loss`. A model without a cost has nulls for it.
+        `ci_low` and `ci_high` are over documents, `block_ci_low` and `block_ci_high` over blocks.
+        Models that were also scored on the validation split have a `validation_loss`. A model
+        without a cost has nulls for it.
         """
         rows = []
         for model in ordered_models(scores["model"].unique().to_pylist(), searched):
             test, validation = (Totals.of(scores, model, split) for split in ("test", "validation"))
             if test is None:
                 continue
-            documents = _per_unit(scores, model, "document")
-            low, high = self.interval(
-                documents["nll_sum"].to_numpy(),
-                documents["n_tokens_sum"].to_numpy().astype(np.float64),
-                seed=seed,
-            )
+            documents, blocks = (_per_unit(scores, model, unit) for unit in _UNITS)
+            low, high = self._of_loss(documents, seed)
+            block_low, block_high = self._of_loss(blocks, seed)
             rows.append(
                 {
                     **_origin(scores),
@@ -165,9 +167,13 @@ class BootstrapSettings(Section):
                     "test_loss": test.loss,
                     "ci_low": low,
                     "ci_high": high,
+                    "block_ci_low": block_low,
+                    "block_ci_high": block_high,
                     "perplexity": test.perplexity,
                     "bits_per_byte": test.bits_per_byte,
                     "test_tokens": test.n_tokens,
+                    "test_documents": documents.num_rows,
+                    "test_blocks": blocks.num_rows,
                     **asdict((costs or {}).get(model, ModelCost())),
                 }
             )

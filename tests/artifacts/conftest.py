@@ -79,10 +79,14 @@ def fill(folder: RunFolder, run_id: str) -> None:
                 "test_loss": loss,
                 "ci_low": None,
                 "ci_high": None,
+                "block_ci_low": None,
+                "block_ci_high": None,
                 "perplexity": 2.7**loss,
                 "bits_per_byte": None,
                 "train_tokens": 1000,
                 "test_tokens": 100,
+                "test_documents": 4,
+                "test_blocks": 2,
                 "stored_bytes": 10,
             }
             for model, loss in (("uniform", 9.0), ("gpt", 6.5), ("adamw", 6.7))

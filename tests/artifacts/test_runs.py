@@ -17,6 +17,8 @@ def result(model: str, loss: float) -> dict[str, object]:
         "test_loss": loss,
         "perplexity": 2.0,
         "test_tokens": 128,
+        "test_documents": 2,
+        "test_blocks": 1,
     }
 
 

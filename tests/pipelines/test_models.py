@@ -65,7 +65,8 @@ def out(
 def result(model: str, validation_loss: float | None) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(SCHEMAS["results"].names)
     row |= {"run_id": "toy-1", "seed": 1, "model": model, "validation_loss": validation_loss}
-    return row | {"test_loss": 2.5, "perplexity": 12.2, "test_tokens": 100}
+    counts = {"test_tokens": 100, "test_documents": 2, "test_blocks": 10}
+    return row | {"test_loss": 2.5, "perplexity": 12.2, **counts}
 
 
 class TestGenerate:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from clso.report.headline import Headline, _find_comparison
+from clso.report.headline import Headline
 from clso.report.models import Models
 
 
@@ -195,13 +195,25 @@ def test_validation_picks_the_contender_not_test() -> None:
     assert contender["model"] == "mixture"
 
 
-def test_documents_come_before_blocks_unless_they_give_no_interval() -> None:
+def test_intervals_over_documents_and_over_blocks_stand_side_by_side() -> None:
+    results = [result("gpt", 6.3), result("adamw", 5.3)]
     rows = [comparison("gpt", "adamw", 1.0, 0.1, "block"), comparison("gpt", "adamw", 1.0, 0.2)]
-    found = _find_comparison(rows, "gpt", "adamw")
-    assert found is not None
-    assert found["unit"] == "document"
+    rows[0]["n_units"] = 900
+    headline = Headline.of(results, rows)
+    assert headline.title.startswith("AdamW GPT-2 wins")
+    told = "0.800 to 1.200, paired bootstrap over 40 documents; 0.900 to 1.100, over 900 blocks"
+    assert told in plain(headline.details[0])
     rows[1] = comparison("gpt", "adamw", 1.0, None)
-    found = _find_comparison(rows, "adamw", "gpt")
-    assert found is not None
-    assert (found["unit"], found["difference"], found["ci_low"]) == ("block", -1.0, -1.1)
-    assert _find_comparison(rows, "gpt", "bigram") is None
+    detail = plain(Headline.of(results, rows).details[0])
+    assert "(95 % interval 0.900 to 1.100, paired bootstrap over 900 blocks)" in detail
+
+
+@pytest.mark.parametrize(("documents", "blocks"), [(1.2, 0.1), (0.1, 1.2)])
+def test_a_win_needs_both_intervals(documents: float, blocks: float) -> None:
+    rows = [
+        comparison("adamw", "gpt", -1.0, documents),
+        comparison("adamw", "gpt", -1.0, blocks, "block"),
+    ]
+    headline = Headline.of([result("gpt", 6.3), result("adamw", 5.3)], rows)
+    assert headline.title.startswith("No difference is established")
+    assert headline.details[0].count("which contains zero") == 1

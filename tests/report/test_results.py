@@ -103,9 +103,11 @@ def test_the_lowest_test_loss_stands_first_and_alone_is_best(run: Run) -> None:
 def test_the_terminal_shows_every_model_with_its_interval(run: Run) -> None:
     text = text_of(result_table(run))
     for row in result_table(run).rows:
-        title, (loss, interval), *_ = row.cells
-        for cell in (title, loss, interval.replace("\u00a0", " ")):
+        title, (loss, intervals), *_ = row.cells
+        by_document, by_block = intervals.replace("\u00a0", " ").split("\n")
+        for cell in (title, loss, by_document, by_block):
             assert cell in text
+    assert "bootstrap over 40 documents and over 20 blocks" in " ".join(text.split())
     assert "Energy: cpu_model, estimated" in " ".join(text.split())
 
 
@@ -125,7 +127,8 @@ def test_a_dropped_column_is_not_mentioned_below_the_table(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("documents", "told"), [(2, "interval (bootstrap"), (1, "resampling needs two or more")]
+    ("documents", "told"),
+    [(2, "by bootstrap over 2 documents and over 1 block"), (1, "resampling needs two or more")],
 )
 def test_losses_without_an_interval_say_why(
     make_run: Callable[..., Run], documents: int, told: str
