@@ -19,12 +19,29 @@ ConfigSource = str | Path | Mapping[str, Any] | RunConfig
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a repeated key; plain YAML would take the last value."""
+    """A SafeLoader that refuses a repeated key; plain YAML would take the last value.
+
+    It also refuses `{key:value}`, which plain YAML takes for one long key without a value.
+    """
+
+
+class _OverrideLoader(_Loader):
+    """Reads `{key:value}` as it is meant: in a shell, a space would end the argument."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    if isinstance(loader, _OverrideLoader):
+        node.value = [_spaced(loader, *pair) for pair in node.value]
     seen: set[Any] = set()
-    for key_node, _ in node.value:
+    for key_node, value_node in node.value:
+        if _is_unspaced(key_node, value_node):
+            key, _, value = key_node.value.partition(":")
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"{key_node.value!r} needs a space after the colon, {key}: {value}",
+                key_node.start_mark,
+            )
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.constructor.ConstructorError(
@@ -32,6 +49,28 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
+
+
+def _is_unspaced(key: yaml.Node, value: yaml.Node) -> bool:
+    """Return whether a key without a value is `key:value` in one word."""
+    if not (isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)):
+        return False
+    is_bare = key.style is None and value.style is None and not value.value
+    return is_bare and 0 < key.value.find(":") < len(key.value) - 1
+
+
+def _spaced(loader: _Loader, key: yaml.Node, value: yaml.Node) -> tuple[yaml.Node, yaml.Node]:
+    """Return key and value of `key:value`; other pairs as they are."""
+    if not _is_unspaced(key, value):
+        return key, value
+    parts = key.value.partition(":")
+    first, last = (
+        yaml.ScalarNode(
+            loader.resolve(yaml.ScalarNode, part, (True, False)), part, key.start_mark, key.end_mark
+        )
+        for part in (parts[0], parts[2])
+    )
+    return first, last
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -135,6 +174,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def parse_override(text: str) -> tuple[str, Any]:
     """Return the dotted path and the value of an override as the command line gives it.
 
+    The value is YAML. In braces, a colon needs no space after it: `a={b:1,c:2}`.
+
     Raises:
         ConfigError: it is not of the form `a.b=value`, or the value is no YAML.
     """
@@ -145,9 +186,10 @@ def parse_override(text: str) -> tuple[str, Any]:
             remedy="write such as --set data.train_tokens=5000",
         )
     try:
-        return path.strip(), yaml.safe_load(raw)
+        return path.strip(), yaml.load(raw, Loader=_OverrideLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error)
         raise ConfigError(
-            f"--set {text!r}: the value is not valid YAML",
+            f"--set {text!r}: the value is not valid YAML: {problem}",
             remedy="close its brackets, or quote it",
         ) from error

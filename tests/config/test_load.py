@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,36 @@ def test_an_override_reaches_into_a_section_that_the_file_lacks(tmp_path: Path) 
     assert config.data.files.train == ("a/*.txt",)
 
 
+def test_a_mapping_on_the_command_line_needs_no_spaces(tmp_path: Path) -> None:
+    config = load_config(
+        write(tmp_path, ""),
+        [
+            "data.source=files",
+            "data.files={train:C:/a.txt,validation: b.txt,test:[c.txt]}",
+            "gpt.library={size:3,families:[{family:zero}]}",
+        ],
+    )
+    assert config.data.files is not None
+    assert config.data.files.train == ("C:/a.txt",)
+    assert config.data.files.validation == ("b.txt",)
+    assert config.data.files.test == ("c.txt",)
+    assert config.gpt.library.size == 3
+    assert [family.family for family in config.gpt.library.families] == ["zero"]
+
+
+def test_the_documented_files_of_wikitext_are_read_from_a_shell(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    lines = "\n".join(line for line in page.splitlines() if line.startswith("    W="))
+    shell = f"{lines}\nprintf '%s\\n' $W"
+    words = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    sets = words.stdout.split("\n")[:-1]
+    assert set(sets[::2]) == {"--set"}
+    files = load_config(write(tmp_path, ""), sets[1::2]).data.files
+    assert files is not None
+    assert (files.train, files.validation) == (("train.txt",), ("validation.txt",))
+    assert files.test == ("test.txt",)
+
+
 def test_all_mistakes_are_reported_at_once_with_their_paths(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -77,6 +108,7 @@ def test_an_unknown_key_inside_a_family_is_told_with_that_familys_keys(tmp_path:
     [
         ("a: [1", "not valid YAML"),
         ("seed: 1\nseed: 2\n", r":2:1 .*'seed' is given twice"),
+        ("tokenizer: {kind:bpe}", r":1:13 .*needs a space after the colon, kind: bpe"),
         ("- 1\n- 2\n", "does not hold named sections"),
         ("seed: 1e3x", "seed: input should be a valid integer"),
         ("data: {source: files}", "data.files is missing"),
@@ -111,7 +143,7 @@ def test_a_folder_or_a_binary_file_is_refused(tmp_path: Path) -> None:
         load_config(binary)
 
 
-@pytest.mark.parametrize("override", ["seed", "=3", "a..b=1", "seed.x=1"])
+@pytest.mark.parametrize("override", ["seed", "=3", "a..b=1", "seed.x=1", "data={a:1,a:2}"])
 def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(write(tmp_path, "seed: 1"), [override])
