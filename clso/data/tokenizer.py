@@ -1,4 +1,4 @@
-"""Byte-level BPE: trained on the corpus, or GPT-2's own.
+"""Byte-level BPE: learned from a text, GPT-2's own, or single bytes.
 
 Every token stands for a sequence of bytes, so decoding is exact and the bytes of any tokens are
 known. The end token separates documents and stands for no bytes. Its characters inside a text are
@@ -69,6 +69,11 @@ class Tokenizer:
         )
         backend.train_from_iterator(texts, trainer)
         return cls(backend)
+
+    @classmethod
+    def of_bytes(cls) -> Tokenizer:
+        """Return the vocabulary without merges: the end token and the 256 bytes."""
+        return cls.train((), len(_BYTE_ALPHABET) + 1)
 
     @staticmethod
     def gpt2_files(folder: str | Path | None) -> tuple[Path, Path]:

@@ -18,6 +18,7 @@ from clso.data import (
     DataSettings,
     TokenizerSettings,
     TokenSplit,
+    encoder,
     recipe,
 )
 from clso.data.corpus import file_sha256
@@ -138,29 +139,72 @@ def test_a_long_document_tokenizes_as_in_one_go(
 ) -> None:
     (tmp_path / "a.txt").write_text(make_text(2000, 0))
     whole = DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "a")
-    monkeypatch.setattr(recipe, "_ENCODING_RUN_BYTES", 100)
-    monkeypatch.setattr(recipe, "_ENCODING_BATCH_BYTES", 300)
+    monkeypatch.setattr(encoder, "_RUN_BYTES", 100)
+    monkeypatch.setattr(encoder, "_BATCH_BYTES", 300)
     runs = DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "b")
     for name in SPLITS:
         file = f"tokens-{name}.arrow"
         assert (whole.path / file).read_bytes() == (runs.path / file).read_bytes()
 
 
-def test_the_vocabulary_is_learnt_from_the_front_of_train_alone(
-    rows: Path, tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return, once a data set is built, each text that a vocabulary was learned from, and which."""
+    found: list[tuple[str, str]] = []
     train = Tokenizer.train
 
-    def spy(given: Any, vocab_size: int) -> Any:  # noqa: ANN401
-        seen.extend(given)
-        return train(seen, vocab_size)
+    def spy(given: Any, vocab_size: int) -> Tokenizer:  # noqa: ANN401
+        seen = list(given)
+        tokenizer = train(seen, vocab_size)
+        found.append(("".join(seen), tokenizer.fingerprint))
+        return tokenizer
 
     monkeypatch.setattr(Tokenizer, "train", spy)
+    return found
+
+
+@pytest.mark.parametrize("budget", [300, 1000, 2222, 10**6])
+def test_the_vocabulary_is_learned_from_the_text_of_the_budget_to_the_letter(
+    rows: Path, tmp_path: Path, files_config: Make, learned: list[tuple[str, str]], budget: int
+) -> None:
+    config = files_config(rows, train_tokens=budget, block_size=2)
+    dataset = DatasetRecipe(config, BPE, 0).prepare(tmp_path)
+    splits = dataset.budget(budget if budget < 10**6 else None)
+    n_bytes = dataset.manifest["tokenizer"]["learned_bytes"]
+    parts = []
+    for name in ("train", "tune"):
+        whole = "".join(texts(dataset, name)).encode()
+        tokens = splits[name].tokens(0, splits[name].n_tokens + 1)
+        # blocks take whole pairs of tokens, and the vocabulary what is left of the budget too
+        read = int(dataset.tokenizer.token_bytes[tokens].sum())
+        longest = int(dataset.tokenizer.token_bytes.max())
+        assert abs(n_bytes[name] - read) <= 3 * longest, name
+        parts.append(whole[: n_bytes[name]].decode(errors="ignore"))
+    assert ("".join(parts), dataset.tokenizer.fingerprint) in learned
+
+
+def test_no_more_than_the_set_bytes_are_learned_from(
+    rows: Path, tmp_path: Path, files_config: Make, learned: list[tuple[str, str]]
+) -> None:
     limited = TokenizerSettings(vocab_size=300, train_bytes=1000)
     dataset = DatasetRecipe(files_config(rows), limited, 0).prepare(tmp_path)
+    assert 998 <= sum(dataset.manifest["tokenizer"]["learned_bytes"].values()) <= 1000
+    assert len(learned) == 1
     text = "".join(texts(dataset, "train")).encode()
-    assert "".join(seen) == text[:1000].decode(errors="ignore")
+    assert text.startswith(learned[0][0][:900].encode())
+
+
+def test_single_bytes_are_a_vocabulary_that_learns_nothing(
+    rows: Path, tmp_path: Path, files_config: Make
+) -> None:
+    settings = TokenizerSettings(kind="bytes")
+    dataset = DatasetRecipe(files_config(rows), settings, 0).prepare(tmp_path)
+    assert dataset.vocab_size == 257
+    assert dataset.manifest["tokenizer"]["learned_bytes"] is None
+    assert set(dataset.tokenizer.token_bytes.tolist()) == {0, 1}
+    found = [text for split in SPLITS for text in texts(dataset, split)]
+    wanted = [json.loads(line)["text"] for line in rows.read_text().splitlines()]
+    assert sorted(found) == sorted(wanted)
 
 
 def test_the_gpt2_vocabulary_needs_no_training(
@@ -182,8 +226,13 @@ class TestFingerprint:
         assert [file.name for file in rows.parent.iterdir()] == [rows.name]
 
     def test_views_do_not_change_it(self, base: str, rows: Path, files_config: Make) -> None:
-        config = files_config(rows, block_size=64, train_tokens=1000)
-        assert DatasetRecipe(config, BPE, 0).fingerprint == base
+        assert DatasetRecipe(files_config(rows, block_size=64), BPE, 0).fingerprint == base
+        for kind in ("gpt2", "bytes"):
+            names = [
+                DatasetRecipe(config, TokenizerSettings(kind=kind), 0).fingerprint
+                for config in (files_config(rows), files_config(rows, train_tokens=1000))
+            ]
+            assert names[0] == names[1], kind
 
     def test_neither_does_the_place_nor_what_does_not_count(
         self, base: str, rows: Path, files_config: Make
@@ -202,11 +251,13 @@ class TestFingerprint:
             DatasetRecipe(config, TokenizerSettings(vocab_size=301), 0).fingerprint,
             DatasetRecipe(config, TokenizerSettings(vocab_size=300, train_bytes=9), 0).fingerprint,
             DatasetRecipe(config, TokenizerSettings(kind="gpt2"), 0).fingerprint,
+            DatasetRecipe(config, TokenizerSettings(kind="bytes"), 0).fingerprint,
+            DatasetRecipe(files_config(rows, train_tokens=1000), BPE, 0).fingerprint,
             DatasetRecipe(files_config(rows, fractions=fractions), BPE, 0).fingerprint,
         ]
         rows.write_text(rows.read_text() + '\n{"text": "more"}')
         others.append(DatasetRecipe(config, BPE, 0).fingerprint)
-        assert len({base, *others}) == 7
+        assert len({base, *others}) == 9
 
 
 def test_a_split_without_a_block_says_what_is_there_and_needed(
