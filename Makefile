@@ -13,7 +13,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto
 PIP     := PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results bench clean
+.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results bench peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-slow: $(VENV)/.installed-dev
 	@echo "Installing what the slow tests need besides"
 	@$(PIP) --constraint constraints.txt --editable '.[test,check,test-slow]'
+	@touch $@
+
+$(VENV)/.installed-peers: $(VENV)/.installed
+	@echo "Installing the compressors"
+	@$(PIP) --constraint constraints.txt --editable '.[peers]'
 	@touch $@
 
 install: $(VENV)/.installed  ## set up .venv for running
@@ -90,6 +95,10 @@ results: $(VENV)/.installed  ## the comparison at equal budgets and the figure o
 
 bench: $(VENV)/.installed-dev  ## the speed ratios that docs/method.md quotes
 	@$(BIN)/python -m benchmarks
+
+RUN     ?= latest
+peers: $(VENV)/.installed-peers  ## bits per byte of compressors beside a run's models (RUN=latest, several are allowed)
+	@$(BIN)/python -m benchmarks.peers $(RUN)
 
 clean:  ## remove .venv and caches; artifacts stay
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

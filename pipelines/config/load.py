@@ -63,10 +63,11 @@ def _spaced(loader: _Loader, key: yaml.Node, value: yaml.Node) -> tuple[yaml.Nod
     """Return key and value of `key:value`; other pairs as they are."""
     if not _is_unspaced(key, value):
         return key, value
+    resolve: Any = loader.resolve  # without types in PyYAML
     parts = key.value.partition(":")
     first, last = (
         yaml.ScalarNode(
-            loader.resolve(yaml.ScalarNode, part, (True, False)), part, key.start_mark, key.end_mark
+            resolve(yaml.ScalarNode, part, (True, False)), part, key.start_mark, key.end_mark
         )
         for part in (parts[0], parts[2])
     )
