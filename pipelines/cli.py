@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clso.errors import ClsoError
-from pipelines import storage_commands, study_commands
+from pipelines import energy_commands, storage_commands, study_commands
 from pipelines.commands import STAGE_COMMANDS, StageCommand
 from pipelines.flow_command import prepare_process, run_command
 from pipelines.options import (
@@ -232,6 +232,7 @@ def _generate(
 study_commands.add_commands(app)
 app.command("serve")(serve)
 storage_commands.add_commands(app)
+energy_commands.add_commands(app)
 
 
 @app.command("doctor")

@@ -52,15 +52,20 @@ class Experiment:
 
     @classmethod
     @contextmanager
-    def open(cls, config: RunConfig, out: Path, reporter: Reporter) -> Iterator[Experiment]:
+    def open(
+        cls, config: RunConfig, out: Path, reporter: Reporter, *, fingerprint: str | None = None
+    ) -> Iterator[Experiment]:
         """Open the meters and the engine of a configuration, and free them when the block ends.
+
+        `fingerprint` names a stored data set, for which no text is needed; `None`: that of the
+        configuration's text.
 
         Raises:
             DataError: the text cannot be found.
             EngineError: the configured engine cannot be used.
             MeterError: the configured meter does not exist here.
         """
-        fingerprint, runtime = config.recipe.fingerprint, config.runtime
+        fingerprint, runtime = fingerprint or config.recipe.fingerprint, config.runtime
         with (
             config.energy.open() as monitor,
             open_engine(

@@ -10,16 +10,19 @@ from rich.markup import escape
 
 from clso.artifacts import Run, atomic_write_bytes, load_run, load_runs
 from clso.errors import ArtifactError
+from clso.report.assumptions import assumptions_table
 from clso.report.differences import comparison_table
 from clso.report.energy import energy_table
 from clso.report.formats import ENERGY, LOSS
 from clso.report.html import ReportSection
 from clso.report.models import Models
+from clso.report.repeats import repeats_table
 from clso.report.results import result_table
 from clso.report.runs import RunSet
 from clso.report.style import figure_svg
 from clso.report.table import Column, Table
 from clso.report.terminal import TerminalTable, print_section
+from clso.report.use import use_sentences, use_table
 from clso.studies import study_sections
 from clso.studies.tuning import TuningReport
 from pipelines.console import console
@@ -28,7 +31,9 @@ __all__ = [
     "compare_runs",
     "find_run",
     "runs_table",
+    "show_energy",
     "show_outcome",
+    "show_repeats",
     "show_run",
     "show_sections",
 ]
@@ -124,7 +129,37 @@ def show_run(run: Run) -> None:
         console.print(TerminalTable(comparison_table(run)))
     if run.has("energy"):
         console.print(TerminalTable(energy_table(run.energy, "Energy by stage")))
+    _show_conclusions(run)
     show_sections(TuningReport(run).sections() if run.has("trials") else study_sections(run))
+
+
+def show_energy(run: Run) -> None:
+    """Print the joules of a run: by stage, over repeats, under other assumptions, and in use.
+
+    Raises:
+        ArtifactError: the run has no table of energy yet.
+    """
+    console.print(TerminalTable(energy_table(run.energy, f"Energy by stage of {run.run_id}")))
+    _show_conclusions(run)
+
+
+def show_repeats(run: Run) -> None:
+    """Print the energy of models that were made again."""
+    table = repeats_table(run.folder.read("energy_repeats"), Models(run.manifest))
+    console.print(TerminalTable(table))
+
+
+def _show_conclusions(run: Run) -> None:
+    if run.has("energy_repeats"):
+        show_repeats(run)
+    if not run.has("results"):
+        return
+    results, models = run.results.to_pylist(), Models(run.manifest)
+    for table in (assumptions_table(results, models), use_table(results, models)):
+        if table is not None:
+            console.print(TerminalTable(table))
+    for sentence in use_sentences(results, models):
+        console.print(sentence, markup=False)
 
 
 def show_sections(sections: Iterable[ReportSection]) -> None:

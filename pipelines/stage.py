@@ -6,11 +6,11 @@ marker (`pipelines.ledger`) alone decides on reuse.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from clso.artifacts import RunFolder
 from clso.energy import Measurement
@@ -42,6 +42,9 @@ class Stage:
             is the run's own.
         clear: deletes the files of an earlier outcome in the run's folder, before new work.
         model: returns the stage's model and its cost; `None`: there is no model.
+        makes: the name of its model, if `clso energy repeat` can make it again; else empty.
+        winner_alone: returns the configuration that makes the model without the rest of a sweep,
+            from the run's own and its manifest.
         conclude: called each time the stage is finished or reused.
     """
 
@@ -53,6 +56,8 @@ class Stage:
     home: Callable[[Experiment], Path] | None = None
     clear: Callable[[RunFolder], None] = lambda folder: None
     model: Callable[[RunContext], ModelAndCost] | None = None
+    makes: str = ""
+    winner_alone: Callable[[RunConfig, Mapping[str, Any]], RunConfig] = lambda config, _: config
     conclude: Callable[[RunContext], None] = lambda run: None
 
     def built_on(self, config: RunConfig) -> tuple[str, ...] | None:

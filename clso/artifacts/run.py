@@ -241,6 +241,7 @@ class Run:
     scores = _Table("clso analyze", "One row per model and piece of a scored split.")
     samples = _Table("clso analyze", "One row per model: a text that it writes.")
     energy = _Table("clso run", "One row per stage and device.")
+    energy_repeats = _Table("clso energy repeat", "One row per repeat and model made again.")
     rivals = _Table("clso rivals", "One row per evaluation that lowered the loss of a search.")
     ablations = _Table("clso ablate", "One row per search of an ablation.")
     selections = _Table("clso ablate", "One row per arm, gene and library family of an ablation.")

@@ -136,6 +136,11 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("test_blocks", pa.int64()),
         *_ENERGY,
         *_DURATION,
+        pa.field("cpu_s", pa.float64()),
+        pa.field("scoring_j_per_token", pa.float64()),
+        pa.field("generation_j_per_token", pa.float64()),
+        pa.field("use_energy_source", pa.string()),
+        pa.field("use_estimated", pa.bool_()),
         pa.field("stored_bytes", pa.int64()),
     ],
     # one row per pair of models and unit; difference: test loss of a minus test loss of b
@@ -183,6 +188,15 @@ _FIELDS: dict[str, list[pa.Field]] = {
         pa.field("energy_source", pa.string()),
         pa.field("estimated", pa.bool_()),
         _always("reused", pa.bool_()),
+    ],
+    # one row per repeat and model that `clso energy repeat` has made again
+    "energy_repeats": [
+        *_RUN,
+        _always("repeat", pa.int32()),
+        _always("model", pa.string()),
+        *_DURATION,
+        pa.field("cpu_s", pa.float64()),
+        *_ENERGY,
     ],
     # one row per structured matrix; arrays holds its numbers, bytes in C order
     "library": [

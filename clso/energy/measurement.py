@@ -39,14 +39,16 @@ class DeviceEnergy:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Seconds of wall time, and the energy of every metered device.
+    """Seconds of wall time, the energy of every metered device, and seconds of busy cores.
 
-    The totals cover the measured devices only. `energy_source` names their meters, so a total
-    without a device differs visibly from a total with it.
+    `cpu_s` are the CPU seconds of this process, its finished children and its workers; they need no
+    meter. The totals of energy cover the measured devices only. `energy_source` names their meters,
+    so a total without a device differs visibly from a total with it.
     """
 
     duration_s: float
     devices: tuple[DeviceEnergy, ...] = ()
+    cpu_s: float | None = None
 
     @property
     def _measured(self) -> tuple[DeviceEnergy, ...]:
@@ -90,8 +92,8 @@ class Measurement:
         """Add up successive pieces of work, device by device.
 
         A device that one of the parts did not measure has `energy_j=None` in the total; a part
-        without `workers` had none, which counts as 0 J. Parts without time and without devices
-        change nothing.
+        without `workers` had none, which counts as 0 J. The same holds for `cpu_s`. Parts without
+        time and without devices change nothing.
         """
         parts = tuple(part for part in parts if part.duration_s > 0 or part.devices)
         by_device: dict[str, list[DeviceEnergy]] = {}
@@ -110,7 +112,12 @@ class Measurement:
                     estimated=any(device.estimated for device in devices),
                 )
             )
-        return cls(duration_s=sum(part.duration_s for part in parts), devices=tuple(totals))
+        busy = [part.cpu_s for part in parts if part.cpu_s is not None]
+        return cls(
+            duration_s=sum(part.duration_s for part in parts),
+            devices=tuple(totals),
+            cpu_s=sum(busy) if busy and len(busy) == len(parts) else None,
+        )
 
     def split(self, weights: Sequence[float]) -> list[Measurement]:
         r"""Divide a measurement among n pieces of work that were measured together.
@@ -124,6 +131,7 @@ class Measurement:
             Measurement(
                 duration_s=self.duration_s * fraction,
                 devices=tuple(device.share(fraction) for device in self.devices),
+                cpu_s=None if self.cpu_s is None else self.cpu_s * fraction,
             )
             for fraction in fractions
         ]
@@ -131,7 +139,7 @@ class Measurement:
     def to_record(self) -> dict[str, Any]:
         """Return plain JSON values; `from_record` is its inverse."""
         devices = [asdict(device) for device in self.devices]
-        return {"duration_s": self.duration_s, "devices": devices}
+        return {"duration_s": self.duration_s, "devices": devices, "cpu_s": self.cpu_s}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Measurement:
@@ -139,6 +147,7 @@ class Measurement:
         return cls(
             duration_s=float(record["duration_s"]),
             devices=tuple(DeviceEnergy(**device) for device in record["devices"]),
+            cpu_s=record.get("cpu_s"),
         )
 
 

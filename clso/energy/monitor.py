@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from clso.energy.cpu_model import cpu_seconds
 from clso.energy.measurement import WORKERS, DeviceEnergy, Measurement
 from clso.energy.meter import Meter
 from clso.errors import MeterError
@@ -26,6 +27,7 @@ class Window:
         self._measurement: Measurement | None = None
         self._start_j = monitor.read_j()
         self._start_failures = monitor.n_failures
+        self._start_cpu_s = monitor.cpu_s
         self._start_s = time.perf_counter()
 
     def so_far(self) -> Measurement:
@@ -33,6 +35,7 @@ class Window:
         if self._measurement is not None:
             return self._measurement
         duration_s = time.perf_counter() - self._start_s
+        cpu_s = self._monitor.cpu_s - self._start_cpu_s
         devices = []
         stops_j = self._monitor.read_j()
         # a meter that was added later began at 0
@@ -51,7 +54,7 @@ class Window:
                     estimated=meter.estimated,
                 )
             )
-        return Measurement(duration_s, tuple(devices))
+        return Measurement(duration_s, tuple(devices), cpu_s)
 
     def close(self) -> None:
         """Fix the measurement; a second call changes nothing."""
@@ -122,6 +125,11 @@ class EnergyMonitor:
     def n_failures(self) -> int:
         """Reports of workers that had no joules, so far."""
         return sum(getattr(meter, "n_failures", 0) for meter in self.meters)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds so far: of this process, its finished children and its workers."""
+        return cpu_seconds() + sum(getattr(meter, "cpu_s", 0.0) for meter in self.meters)
 
     def _read(self, meter: Meter) -> float | None:
         try:

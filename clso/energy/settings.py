@@ -15,7 +15,7 @@ from clso.energy.nvml import NvmlMeter
 from clso.energy.rapl import RaplMeter
 from clso.energy.replay import ReplayMeter
 from clso.errors import MeterError
-from clso.section import Positive, Section
+from clso.section import NotNegative, Positive, Section
 
 __all__ = ["EnergySettings", "MeterStatus"]
 
@@ -26,11 +26,14 @@ class EnergySettings(Section):
     Attributes:
         meter: `auto` takes NVML and RAPL where present and the CPU model otherwise.
         cpu_power_w: for the CPU model, watts per busy core.
+        idle_power_w: for the CPU model, watts of the machine while a run works, whatever its cores
+            do; 0: not counted. Workers of an engine do not count it again.
         replay: for `replay`, a recorded log (JSON lines of `elapsed_s`, `device`, `energy_j`).
     """
 
     meter: Literal["auto", "nvml", "rapl", "cpu_model", "replay", "none"] = "auto"
     cpu_power_w: Positive = 10.0
+    idle_power_w: NotNegative = 0.0
     replay: str | None = None
 
     @model_validator(mode="after")
@@ -50,19 +53,22 @@ class EnergySettings(Section):
         """
         match self.meter:
             case "auto":
-                processor = _if_available(RaplMeter.available) or [CpuModelMeter(self.cpu_power_w)]
+                processor = _if_available(RaplMeter.available) or [self._cpu_model()]
                 return EnergyMonitor([*_if_available(NvmlMeter.available), *processor])
             case "nvml":
                 return EnergyMonitor(NvmlMeter.available())
             case "rapl":
                 return EnergyMonitor(RaplMeter.available())
             case "cpu_model":
-                return EnergyMonitor([CpuModelMeter(self.cpu_power_w)])
+                return EnergyMonitor([self._cpu_model()])
             case "replay":
                 assert self.replay is not None, "the settings check this"
                 return EnergyMonitor(ReplayMeter.read_log(Path(self.replay)))
             case "none":
                 return EnergyMonitor()
+
+    def _cpu_model(self) -> CpuModelMeter:
+        return CpuModelMeter(self.cpu_power_w, self.idle_power_w)
 
 
 class MeterStatus(NamedTuple):

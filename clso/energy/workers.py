@@ -32,6 +32,7 @@ class WorkerEnergy:
         process: the worker's `process_token`.
         began_s, ended_s: on the clock that all processes of the machine share.
         devices: joules by device; `None`: the meter failed.
+        cpu_s: CPU seconds of the worker.
     """
 
     host: str
@@ -39,6 +40,7 @@ class WorkerEnergy:
     began_s: float
     ended_s: float
     devices: tuple[DeviceEnergy, ...] = ()
+    cpu_s: float = 0.0
 
 
 class WorkersMeter:
@@ -48,6 +50,7 @@ class WorkersMeter:
 
     Attributes:
         n_failures: reports without joules; a window that gets one has no sum.
+        cpu_s: CPU seconds of all reports.
     """
 
     device = WORKERS
@@ -59,6 +62,7 @@ class WorkersMeter:
         self._sources: set[str] = set()
         self._estimated = False
         self.n_failures = 0
+        self.cpu_s = 0.0
         self._covered: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
 
     @property
@@ -77,6 +81,7 @@ class WorkersMeter:
             return
         own_host = report.host == boot_id()
         with self._lock:
+            self.cpu_s += report.cpu_s
             for device in report.devices:
                 self._sources |= set(joined_sources([device]).split("+"))
                 self._estimated |= device.estimated

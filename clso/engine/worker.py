@@ -33,6 +33,7 @@ from clso.energy import (
     boot_id,
     process_token,
 )
+from clso.energy.cpu_model import cpu_seconds
 from clso.energy.meter import MACHINE_WIDE
 from clso.engine.code import code_of_process, differences
 from clso.engine.shared import Packed
@@ -239,7 +240,8 @@ def _monitor(energy: dict[str, Any], shares_machine: bool) -> _Meters:
     """
     key = repr((energy, shares_machine))
     if key not in _monitors:
-        settings = EnergySettings(**energy)
+        # the idle power is that of the run's machine, which the driver counts
+        settings = EnergySettings(**energy).replaced(idle_power_w=0.0)
         # a recording runs in the driver, which counts all of it
         reports = EnergyMonitor() if settings.meter == "replay" else _opened(settings)
         tasks = reports
@@ -269,6 +271,7 @@ class _Stopwatch:
         meters.tasks.serve()
         self._monitor = meters.reports
         self._began_s = time.monotonic()
+        self._began_cpu_s = 0.0 if _start_up_counts else cpu_seconds()
         self._began_j = self._monitor.read_j()
         if _start_up_counts:
             self._began_j = tuple(
@@ -286,7 +289,8 @@ class _Stopwatch:
                 self._monitor.meters, self._began_j, ended_j, strict=True
             )
         )
-        return _nothing(devices, self._began_s)
+        cpu_s = cpu_seconds() - self._began_cpu_s
+        return replace(_nothing(devices, self._began_s), cpu_s=cpu_s)
 
 
 def _nothing(devices: Sequence[DeviceEnergy] = (), began_s: float | None = None) -> WorkerEnergy:

@@ -1,8 +1,8 @@
-"""The report's section on energy: joules by stage, and their ratio to AdamW's."""
+"""The report's section on energy: joules by stage and in use, and their ratio to a rival's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,11 +10,14 @@ import pyarrow as pa
 
 from clso.artifacts import Run
 from clso.errors import MeterError
+from clso.report.assumptions import assumptions_table
 from clso.report.formats import DURATION, ENERGY, NOT_MEASURED, RATIO, format_source
 from clso.report.html import Block, Picture, ReportSection
 from clso.report.models import Models
+from clso.report.repeats import repeats_table
 from clso.report.style import PALETTE, new_figure, styled
 from clso.report.table import Column, Table
+from clso.report.use import use_sentences, use_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,35 +26,47 @@ __all__ = ["energy_section", "energy_table"]
 
 Row = Mapping[str, Any]
 
+# the stage of each rival's sweep
+_SWEEPS: Final = {"opponent": "opponents", "adamw": "baseline"}
 _SOURCES: Final = {
     "nvml": "nvml: the GPU's own energy counter",
     "rapl": "rapl: the processor's own energy counter",
     "replay": "replay: a recorded log, not this machine",
     "cpu_model": (
         "cpu_model: CPU seconds times a fixed power per busy core. This is an estimate, so a ratio "
-        "of two such energies is a ratio of CPU time"
+        "of two such energies is a ratio of CPU time (energy.idle_power_w, if it is set, adds "
+        "watts of wall time)"
     ),
 }
 
 
 def energy_section(run: Run, results: Sequence[Row]) -> ReportSection:
-    """Return the joules of every stage, and those of the gradient-free model beside AdamW's."""
+    """Return the joules of every stage, and those of the gradient-free model beside its rivals'."""
     energy = run.folder.read("energy")
     rows, table = energy.to_pylist(), energy_table(energy)
     stages = ", ".join(f"{row.cells[0]} {row.cells[2]}" for row in table.rows)
     missing = "No stage's energy was measured."
     if not run.has("energy"):
         missing = "Not there yet: clso run CONFIG makes it."
-    notes = _source_notes(rows)
+    notes, models = _source_notes(rows), Models(run.manifest)
+    idle_w = run.config.get("energy", {}).get("idle_power_w", 0.0)
+    conclusions: list[str | Table | Picture | Block] = []
+    if run.has("energy_repeats"):
+        conclusions.append(repeats_table(run.energy_repeats, models))
+    tables = (assumptions_table(results, models), use_table(results, models))
+    conclusions += [table for table in tables if table is not None]
+    conclusions += use_sentences(results, models)
     draw = partial(_energy_figure, energy)
     return ReportSection(
         "Energy",
         [
-            *_energy_sentences(results, rows, Models(run.manifest)),
+            *_energy_sentences(results, rows, models, idle_w),
             Picture("energy", draw, missing=missing, alt=f"Energy by stage: {stages}"),
             *([table] if table.rows else []),
             *([Block("notes", notes)] if notes else []),
+            *conclusions,
         ],
+        "energy",
     )
 
 
@@ -81,37 +96,51 @@ def _source_notes(energy: Sequence[Row]) -> list[str]:
     return [f"{_SOURCES.get(name, name)}." for name in sorted(sources)]
 
 
-def _energy_sentences(results: Sequence[Row], energy: Sequence[Row], models: Models) -> list[str]:
-    """Compare all joules of the gradient-free model with AdamW's winning run and its sweep."""
+def _energy_sentences(
+    results: Sequence[Row], energy: Sequence[Row], models: Models, idle_w: float = 0.0
+) -> list[str]:
+    """Compare all joules of the gradient-free model with each rival's winning run and its sweep.
+
+    `idle_w` is the idle power that joules of the CPU model contain.
+    """
     contender = Models.contender(results)
-    rival = next((row for row in results if row["model"] == "adamw"), None)
-    if contender is None or rival is None:
+    if contender is None:
         return []
+    return [
+        sentence
+        for rival in Models.rivals(results)
+        for sentence in _against(contender, rival, energy, models, idle_w)
+    ]
+
+
+def _against(
+    contender: Row, rival: Row, energy: Sequence[Row], models: Models, idle_w: float
+) -> Iterator[str]:
     sources = (contender["energy_source"], rival["energy_source"])
     try:
         ratio = _energy_ratio(contender["energy_j"], sources[0], rival["energy_j"], sources[1])
     except MeterError as error:
-        return [f"{error.message[0].upper()}{error.message[1:]}."]
+        yield f"{error.message[0].upper()}{error.message[1:]}."
+        return
     kind = "energy ratio"
-    if sources[0] == "cpu_model":
+    if sources[0] == "cpu_model" and not idle_w:
         kind = "CPU-time ratio"
     elif contender["estimated"] or rival["estimated"]:
         kind = "energy ratio, estimated in part,"
-    sentences = [
+    whose = "AdamW's" if rival["model"] == "adamw" else f"{models.subject(rival['model'])}'s"
+    yield (
         f"All work for {models.subject(contender['model'])}, with rejected evaluations and the "
         f"surrogate, took {ENERGY.text(contender['energy_j'])}; "
-        f"the training steps of AdamW's winning run alone took {ENERGY.text(rival['energy_j'])}: "
+        f"the training steps of {whose} winning run alone took {ENERGY.text(rival['energy_j'])}: "
         f"{kind} {RATIO.text(ratio)}."
-    ]
-    sweep = [row for row in energy if row["stage"] == "baseline"]
+    )
+    sweep = [row for row in energy if row["stage"] == _SWEEPS[rival["model"]]]
     joules = [row["energy_j"] for row in sweep if row["energy_j"] is not None]
     source = "+".join(sorted({row["energy_source"] for row in sweep if row["energy_j"]}))
     if joules and source == sources[0]:
         against = _energy_ratio(contender["energy_j"], source, sum(joules), source)
-        sentences.append(
-            f"Against AdamW's whole sweep ({ENERGY.text(sum(joules))}) it is {RATIO.text(against)}."
-        )
-    return sentences
+        swept = ENERGY.text(sum(joules))
+        yield f"Against {whose} whole sweep ({swept}) it is {RATIO.text(against)}."
 
 
 def _energy_ratio(

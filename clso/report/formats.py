@@ -20,6 +20,7 @@ __all__ = [
     "ENERGY",
     "ENERGY_PER_TOKEN",
     "FINE_LOSS",
+    "FINE_SHARE",
     "LOSS",
     "NOT_MEASURED",
     "PERPLEXITY",
@@ -112,6 +113,11 @@ def _share(value: float) -> str:
     return f"{percent:.{decimals}f}{_SPACE}%"
 
 
+def _fine_share(value: float) -> str:
+    percent = 100 * value
+    return f"{percent:,.{1 if percent < 100 else 0}f}{_SPACE}%"
+
+
 def _ratio(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
@@ -151,6 +157,7 @@ FINE_LOSS: Final = LossFormat(4)  # differences between searches are small
 PERPLEXITY: Final = NumberFormat(_perplexity)
 COUNT: Final = NumberFormat("{:,.0f}".format)
 SHARE: Final = NumberFormat(_share)  # of one, in percent
+FINE_SHARE: Final = NumberFormat(_fine_share)  # beside others, or with an interval
 RATIO: Final = NumberFormat(_ratio)
 P_VALUE: Final = NumberFormat(lambda value: "<0.001" if value < 0.001 else f"{value:.3f}")
 ENERGY: Final = NumberFormat(_energy)  # joules

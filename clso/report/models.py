@@ -7,7 +7,7 @@ the titles of models of plug-in families, `models = {name: {"title": ..., "famil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from clso.report.style import PALETTE
@@ -24,10 +24,13 @@ _BUILT_IN: Final = {
     "kneser_ney": ("Kneser-Ney 5-gram", "#32383f"),
     "gpt": ("crystalline GPT", "#0072b2"),
     "mixture": ("crystalline mixture", "#009e73"),
+    "opponent": ("strongest gradient model", "#882255"),
     "adamw": ("AdamW GPT-2", "#d55e00"),
     "warm_start": ("AdamW, warm start", "#e69f00"),
     "hybrid": ("hybrid", "#cc79a7"),
 }
+
+_RIVALS: Final = ("opponent", "adamw")
 
 
 class Models:
@@ -86,6 +89,17 @@ class Models:
     def ordered(self, names: Iterable[str]) -> list[str]:
         """Return the names in the order of the result table, see `ordered_models`."""
         return ordered_models(list(names), self._order)
+
+    @staticmethod
+    def ranked_rivals(names: Collection[str]) -> list[str]:
+        """Return the gradient models that others are compared with, the strongest first."""
+        return [name for name in _RIVALS if name in names]
+
+    @staticmethod
+    def rivals(results: Iterable[Row]) -> list[Row]:
+        """Return the results of the gradient models that others are compared with."""
+        by_model = {row["model"]: row for row in results}
+        return [by_model[name] for name in Models.ranked_rivals(by_model)]
 
     @staticmethod
     def contender(results: Iterable[Row]) -> Row | None:

@@ -39,7 +39,7 @@ _UNITS: tuple[Unit, ...] = ("document", "block")
 FLOORS = ("uniform", "unigram", "bigram", "kneser_ney")
 """Models that only count tokens, the weakest first."""
 _FAMILIES = ("gpt", "mixture")
-BASELINES = ("adamw", "warm_start", "hybrid")
+BASELINES = ("opponent", "adamw", "warm_start", "hybrid")
 """Models that gradients have trained, in whole or in part."""
 
 _RESAMPLED_AT_ONCE = 1 << 22
@@ -56,6 +56,11 @@ class ModelCost:
         energy_source: the meter, such as `"nvml+rapl"`.
         estimated: whether the meter estimates.
         duration_s: wall time.
+        cpu_s: seconds of busy cores.
+        scoring_j_per_token: joules to score one token with the finished model.
+        generation_j_per_token: joules to write one token with it.
+        use_energy_source: the meter of the two.
+        use_estimated: whether that meter estimates.
     """
 
     train_tokens: int | None = None
@@ -64,6 +69,11 @@ class ModelCost:
     energy_source: str | None = None
     estimated: bool | None = None
     duration_s: float | None = None
+    cpu_s: float | None = None
+    scoring_j_per_token: float | None = None
+    generation_j_per_token: float | None = None
+    use_energy_source: str | None = None
+    use_estimated: bool | None = None
 
 
 class BootstrapSettings(Section):

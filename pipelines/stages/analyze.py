@@ -1,6 +1,7 @@
 """The analysis: each model scores test once; all results follow from the stored scores.
 
-Each model also writes a sample of text, which the report shows and no number reads.
+Each model also writes a sample of text, which the report shows. Scoring and writing are measured:
+they are the joules of the model in use.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.samples import TextSampler
 from pipelines.stage import ModelAndCost, Stage
+from pipelines.use import ModelUse
 
 if TYPE_CHECKING:
     from pipelines.families import AnyFamily
@@ -53,6 +55,7 @@ def _clear(folder: RunFolder) -> None:
     """Delete the tables of an earlier analysis, above all the scores of other models."""
     for table in _TABLES:
         folder.remove_table(table)
+    ModelUse.forget(folder)
 
 
 def _work(
@@ -64,9 +67,10 @@ def _work(
     costs: dict[str, ModelCost] = {}
     sampler = TextSampler(run.experiment.dataset, run.config.data.block_size, run.config.seed)
     for model, measurement in _models(run, before):
-        _score(run, model)
-        _sample(run, model, sampler)
-        costs[model.name] = _cost(model, n_tokens, measurement)
+        use = ModelUse(run.folder, model.name)
+        _score(run, model, use)
+        _sample(run, model, sampler, use)
+        costs[model.name] = _cost(model, n_tokens, measurement, use)
     scores = run.folder.compact("scores")
     run.folder.compact("samples")
     config = run.config
@@ -114,7 +118,7 @@ def _models(run: RunContext, stages: Sequence[Stage]) -> Iterator[ModelAndCost]:
             yield stage.model(run)
 
 
-def _score(run: RunContext, model: LanguageModel) -> None:
+def _score(run: RunContext, model: LanguageModel, use: ModelUse) -> None:
     """Score a model on validation and test unless its scores are stored."""
     if run.folder.table("scores").exists():
         return
@@ -123,29 +127,34 @@ def _score(run: RunContext, model: LanguageModel) -> None:
     for part, name in enumerate(("validation", "test")):
         if parts.path(part).exists():
             continue
-        scores = score_split(
-            model,
-            dataset.splits[name],
-            dataset.tokenizer.token_bytes,
-            run_id=run.run_id,
-            seed=run.config.seed,
-            reporter=run.reporter,
-        )
+        with use.measured("scoring", run.monitor) as n_tokens:
+            scores = score_split(
+                model,
+                dataset.splits[name],
+                dataset.tokenizer.token_bytes,
+                run_id=run.run_id,
+                seed=run.config.seed,
+                reporter=run.reporter,
+            )
+            n_tokens.append(dataset.splits[name].n_tokens)
         write_table(parts.path(part), scores, "scores")
 
 
-def _sample(run: RunContext, model: LanguageModel, sampler: TextSampler) -> None:
+def _sample(run: RunContext, model: LanguageModel, sampler: TextSampler, use: ModelUse) -> None:
     """Let a model write its sample of text unless that is stored."""
     parts = run.folder.parts("samples", model.name)
     if run.folder.table("samples").exists() or parts.paths():
         return
     with run.reporter.task(f"text of {model.name}", total=1) as task:
-        row = {"run_id": run.run_id, "seed": run.config.seed, **sampler.columns(model)}
+        with use.measured("generation", run.monitor) as n_tokens:
+            columns = sampler.columns(model)
+            n_tokens.append(columns["n_tokens"])
+        row = {"run_id": run.run_id, "seed": run.config.seed, **columns}
         parts.write(0, [row])
         task.update(1)
 
 
-def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelCost:
+def _cost(model: LanguageModel, train_tokens: int, spent: Measurement, use: ModelUse) -> ModelCost:
     return ModelCost(
         train_tokens=None if model.name == "uniform" else train_tokens,
         stored_bytes=model.stored_bytes,
@@ -153,6 +162,8 @@ def _cost(model: LanguageModel, train_tokens: int, spent: Measurement) -> ModelC
         energy_source=spent.energy_source,
         estimated=spent.estimated,
         duration_s=spent.duration_s,
+        cpu_s=spent.cpu_s,
+        **use.columns(),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from clso.artifacts import RunFolder, remove
 from clso.baseline import AdamwGpt2, Sweep, TrialResult
 from clso.energy import Measurement
+from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
@@ -85,6 +88,19 @@ def winner(run: RunContext) -> tuple[AdamwGpt2, Measurement]:
     return model, Measurement.from_record(record)
 
 
+def _winner_alone(config: RunConfig, manifest: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration whose sweep is the winning trial of a finished run."""
+    trial = manifest["baseline"]["winner"]["settings"]
+    grids = {
+        "learning_rates": trial["lr"],
+        "schedules": trial["schedule"],
+        "batch_sizes": trial["batch_size"],
+        "dropouts": trial["dropout"],
+    }
+    only = {f"baseline.{name}": [value] for name, value in grids.items()}
+    return config.with_overrides({**only, "baseline.extend": 0}, where="the winning trial")
+
+
 def _state(folder: RunFolder) -> Path:
     return folder.state / "baseline"
 
@@ -101,4 +117,6 @@ BASELINE = Stage(
     wanted=lambda config: config.baseline.enabled,
     clear=_clear,
     model=winner,
+    makes="adamw",
+    winner_alone=_winner_alone,
 )

@@ -47,6 +47,7 @@ def search_stage(family: AnyFamily) -> Stage:
         needs=family.search_needs,
         clear=partial(_clear, family.name),
         model=lambda run: (family.found(run), run.spent(name)),
+        makes=family.name,
     )
 
 

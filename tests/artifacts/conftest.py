@@ -86,6 +86,11 @@ def fill(folder: RunFolder, run_id: str) -> None:
                 "train_tokens": 1000,
                 "test_tokens": 100,
                 "test_documents": 4,
+                "cpu_s": None,
+                "scoring_j_per_token": None,
+                "generation_j_per_token": None,
+                "use_energy_source": None,
+                "use_estimated": None,
                 "test_blocks": 2,
                 "stored_bytes": 10,
             }

@@ -3,10 +3,13 @@
 import pyarrow as pa
 
 _MEASURED = {
+    "cpu_s",
     "duration_s",
     "energy_j",
     "energy_j_per_token",
+    "generation_j_per_token",
     "mean_power_w",
+    "scoring_j_per_token",
     "step_energy_j",
     "surrogate_energy_j",
 }
