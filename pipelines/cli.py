@@ -28,6 +28,7 @@ from pipelines.options import (
     Overrides,
     RunName,
     complete_run,
+    interruptible,
 )
 from pipelines.serve_command import serve
 
@@ -191,6 +192,26 @@ def _export(
 
     chosen = RunModel.find(find_run(run, out), model)
     done = chosen.export_arpa(to) if form is _ExportFormat.ARPA else chosen.export(to)
+    console.print(done, markup=False, soft_wrap=True)
+
+
+@app.command("refit")
+def _refit(
+    run: RunName,
+    to: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Which of the run's models; else its mixture.")
+    ] = None,
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Count a mixture on all text, validation and test included: for use, not for proof."""
+    from pipelines.console import RichReporter, console
+    from pipelines.inspect import find_run
+    from pipelines.refit import refit
+
+    found = find_run(run, out)
+    with interruptible():
+        done = refit(found, to, model, reporter=RichReporter())
     console.print(done, markup=False, soft_wrap=True)
 
 

@@ -100,28 +100,41 @@ class RunModel:
             ClsoError: it is of a plug-in family, or the target exists or lies in the run itself.
             ArtifactError: it is damaged, or the target cannot be written.
         """
-        self._check_export(to)
+        self.check_export(to)
+        from clso.mixture.model import CrystallineMixture
+        from clso.models import StoredModel
+        from clso.report.card import model_card
+
+        is_mixture = isinstance(StoredModel.load(self.path).model, CrystallineMixture)
+        card = model_card(self.run, self.name, is_mixture=is_mixture)
+        return self.write_folder(self.path, to, card)
+
+    def write_folder(self, source: Path, to: Path, card: str) -> str:
+        """Copy a model's folder with a card and the run's configuration; returns how to load it.
+
+        Raises:
+            ArtifactError: the model is damaged, or the target cannot be written.
+        """
         from clso.checkpoint import new_folder
         from clso.hub import prepare_folder
         from clso.mixture.model import CrystallineMixture
         from clso.models import StoredModel
-        from clso.report.card import CARD_CONFIG, model_card
+        from clso.report.card import CARD_CONFIG
 
-        stored = StoredModel.load(self.path)
-        is_mixture = isinstance(stored.model, CrystallineMixture)
+        stored = StoredModel.load(source)
         # what made the model; the rest is of the machine, and may name its hosts
         apart = {"runtime", *STUDY_SECTIONS}
         made_by = {name: value for name, value in self.run.config.items() if name not in apart}
         config = yaml.safe_dump(made_by, sort_keys=False, default_flow_style=None)
-        card = model_card(self.run, self.name, is_mixture=is_mixture)
         try:
             with new_folder(to) as folder:
-                shutil.copytree(self.path, folder, dirs_exist_ok=True)
+                shutil.copytree(source, folder, dirs_exist_ok=True)
                 prepare_folder(folder, stored)
                 (folder / CARD_CONFIG).write_text(config, encoding="utf-8")
                 (folder / "README.md").write_text(card, encoding="utf-8")
         except ArtifactError as error:
             raise ArtifactError(error.message, remedy="choose another --to") from error
+        is_mixture = isinstance(stored.model, CrystallineMixture)
         option = ", trust_remote_code=True" if is_mixture else ""
         load = f"AutoModelForCausalLM.from_pretrained({str(to)!r}{option})"
         needs = " where clso is installed" if is_mixture else ""
@@ -140,7 +153,7 @@ class RunModel:
             ClsoError: as for `export`, or it has no plain n-gram functions.
             ArtifactError: it is damaged, or the target cannot be written.
         """
-        self._check_export(to)
+        self.check_export(to)
         from clso.checkpoint import new_folder
         from clso.mixture.counts import KneserNey, write_arpa
         from clso.mixture.model import CrystallineMixture
@@ -171,7 +184,12 @@ class RunModel:
                 write_arpa(function, folder / name, words)
         return f"{to}: {', '.join(files)}; their words are the tokenizer's tokens"
 
-    def _check_export(self, to: Path) -> None:
+    def check_export(self, to: Path) -> None:
+        """Check that the model can be written to a folder.
+
+        Raises:
+            ClsoError: it is of a plug-in family, or the target exists or lies in the run itself.
+        """
         if self.is_plugin:
             raise ClsoError(
                 f"{self.name} is a model of another package, in a form that no other program reads",

@@ -8,12 +8,13 @@ from typing import Any, Final
 import yaml
 
 from clso.artifacts import Run
+from clso.energy import Measurement
 from clso.report.formats import BYTES, COUNT, DURATION, ENERGY, format_source
 from clso.report.markdown import table_markdown
 from clso.report.models import Models
 from clso.report.results import result_table
 
-__all__ = ["CARD_CONFIG", "model_card"]
+__all__ = ["CARD_CONFIG", "model_card", "refit_card"]
 
 CARD_CONFIG: Final = "clso-config.yaml"
 """The file of an export with the whole configuration of its run."""
@@ -35,27 +36,75 @@ _ABOUT: Final = {
 def model_card(run: Run, name: str, *, is_mixture: bool) -> str:
     """Return the card of a model as Markdown, with the metadata that the Hugging Face hub reads."""
     title = Models(run.manifest).title(name)
+    return _card(
+        f"{title[:1].upper()}{title[1:]} of the run {run.run_id}",
+        _ABOUT.get(name, "It was made by CLSO."),
+        {
+            "Use": _use(is_mixture),
+            "Results": "\n\n".join(_results(run, name)),
+            "Data and licence": _list(_data(run, name)),
+            "Made by": _made_by(run),
+            "Limitations": _list(_limitations(run, name, is_mixture=is_mixture)),
+        },
+        "crystalline" if name in ("gpt", "mixture", "hybrid") else "gpt2",
+    )
+
+
+def refit_card(
+    run: Run, name: str, counted: Mapping[str, int], spent: Measurement, command: str
+) -> str:
+    """Return the card of a mixture whose functions were counted on all text of a data set.
+
+    `counted` has the tokens of each split, `spent` what counting took.
+    """
+    title = Models(run.manifest).title(name)
+    every = COUNT.text(sum(counted.values()))
+    splits = ", ".join(f"{split} {COUNT.text(tokens)}" for split, tokens in counted.items())
+    energy = (
+        f"{ENERGY.text(spent.energy_j)} ({format_source(spent.energy_source, spent.estimated)})"
+        if spent.energy_j is not None
+        else "joules that were not measured"
+    )
+    results = (
+        "**It has no test figure.** It has read the test split, so no loss on that text says how "
+        f"good it is. The results of the run {run.run_id} are those of another model: the same "
+        "functions and weights, counted on the run's training text alone."
+    )
+    data = [
+        f"Counted on all {every} tokens of the data set ({splits}), whatever the run's budget. The "
+        f"data set's fingerprint is {run.manifest['data_fingerprint']}.",
+        "The weights of the functions, their token classes and, if there are any, their networks "
+        "are those of the run, fitted on its training text.",
+        *_origin(run.config),
+    ]
+    return _card(
+        f"{title[:1].upper()}{title[1:]} of the run {run.run_id}, counted on all text",
+        _ABOUT.get(name, "It was made by CLSO."),
+        {
+            "Use": _use(is_mixture=True),
+            "Results": results,
+            "Data and licence": _list(iter(data)),
+            "Made by": f"```sh\n{command}\n```\n\nCounting took {energy} and "
+            f"{DURATION.text(spent.duration_s)}. The run itself was made by:\n\n{_made_by(run)}",
+            "Limitations": _list(_limitations(run, name, is_mixture=True, has_test=False)),
+        },
+        "crystalline",
+    )
+
+
+def _card(title: str, about: str, sections: Mapping[str, str], tag: str) -> str:
     head = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["clso", "crystalline" if name in ("gpt", "mixture", "hybrid") else "gpt2"],
+        "tags": ["clso", tag],
     }
-    about = _ABOUT.get(name, "It was made by CLSO.")
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
-        f"# {title[:1].upper()}{title[1:]} of the run {run.run_id}",
+        f"# {title}",
         f"A small language model, made with CLSO (Crystalline Latent Space Optimization). {about}",
-        "## Use",
-        _use(is_mixture),
-        "## Results",
-        *_results(run, name),
-        "## Data and licence",
-        _list(_data(run, name)),
-        "## Made by",
-        _made_by(run),
-        "## Limitations",
-        _list(_limitations(run, name, is_mixture=is_mixture)),
     ]
+    for name, text in sections.items():
+        parts += [f"## {name}", text]
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,7 +153,7 @@ def _energy(row: Mapping[str, Any]) -> str:
 
 
 def _data(run: Run, name: str) -> Iterator[str]:
-    data, tokenizer = run.config.get("data", {}), run.config.get("tokenizer", {})
+    data = run.config.get("data", {})
     splits = run.manifest.get("dataset", {}).get("splits", {})
     if "train" in splits:
         results = run.results.to_pylist() if run.has("results") else []
@@ -118,7 +167,13 @@ def _data(run: Run, name: str) -> Iterator[str]:
             f"Learned from {tokens} tokens; the training split has {documents} documents. The data "
             f"set's fingerprint is {run.manifest['data_fingerprint']}."
         )
-    yield _licence(data)
+    yield from _origin(run.config)
+
+
+def _origin(config: Mapping[str, Any]) -> Iterator[str]:
+    """Say whose text and vocabulary it is."""
+    tokenizer = config.get("tokenizer", {})
+    yield _licence(config.get("data", {}))
     if tokenizer.get("kind") == "gpt2":
         yield "The vocabulary is GPT-2's, which OpenAI published under the MIT licence."
     else:
@@ -164,7 +219,7 @@ def _made_by(run: Run) -> str:
     )
 
 
-def _limitations(run: Run, name: str, *, is_mixture: bool) -> Iterator[str]:
+def _limitations(run: Run, name: str, *, is_mixture: bool, has_test: bool = True) -> Iterator[str]:
     block_size = run.config.get("data", {}).get("block_size")
     yield (
         "It continues text in the manner of its training text, and knows nothing else. It was not "
@@ -179,4 +234,5 @@ def _limitations(run: Run, name: str, *, is_mixture: bool) -> Iterator[str]:
     if name == "gpt":
         yield "Its weights are fixed entries of a library; training it further makes another model."
     yield "The end token also pads. Texts of a batch are padded on the left."
-    yield "The results hold for text like its test split."
+    if has_test:
+        yield "The results hold for text like its test split."

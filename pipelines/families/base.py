@@ -83,6 +83,7 @@ class ModelFamily(Protocol[P]):
         search_stage: the stored name of its search; empty: `name`.
         own_search: dotted path of an optional section that replaces `search` for this family.
         tuned_fields: fields of `tune.space` that vary its library, besides the field of its name.
+        counts: whether its models learn by counting alone, so that `counted_again` is there.
         picks_sets: whether genomes have exchangeable slots. Only then settings of the surrogate
             that concern sets are tuned.
     """
@@ -95,6 +96,7 @@ class ModelFamily(Protocol[P]):
     search_stage: str = ""
     own_search: str | None = None
     tuned_fields: frozenset[str] = frozenset()
+    counts: bool = False
     picks_sets: bool = False
 
     # ----- every family must define these
@@ -230,6 +232,18 @@ class ModelFamily(Protocol[P]):
     def found(self, run: RunContext) -> LanguageModel:
         """Return the model that a run's search has found."""
         return self.load(run.folder.model(self.name))
+
+    def counted_again(
+        self, experiment: Experiment, model: LanguageModel, splits: Sequence[str]
+    ) -> LanguageModel:
+        """Return a model with its functions counted on splits of the budget, its weights as before.
+
+        Raises:
+            ConfigError: the family's models do not count.
+        """
+        raise ConfigError(
+            f"the models of the family {self.name} do not count", remedy="count a mixture's"
+        )
 
     # ----- studies
 

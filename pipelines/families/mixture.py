@@ -44,6 +44,7 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
     continued = (hybrid_stage(name, foundations),)
     own_search = "mixture.search"
     tuned_fields = frozenset({"slots", "groups"})
+    counts = True
     picks_sets = True
 
     def problem(self, experiment: Experiment) -> MixtureProblem:
@@ -106,6 +107,25 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
         scored, model = models.best(finalists, networks, _networks_on_train(run))
         self.save(model, run.experiment, run.folder.model(self.name))
         return scored
+
+    def counted_again(
+        self, experiment: Experiment, model: LanguageModel, splits: Sequence[str]
+    ) -> CrystallineMixture:
+        """Fit the functions and the counts of contexts; networks stay, and so do token classes."""
+        assert isinstance(model, CrystallineMixture)
+        picked = model.functions[1:]
+        networks = [function for function in picked if isinstance(function, Neural)]
+        names = [function.name for function in picked]
+        library = FunctionLibrary(experiment)
+        functions, history = library.fit(names, splits, networks, experiment.reporter)
+        return CrystallineMixture(
+            self.name,
+            [functions[name] for name in names],
+            model.weights,
+            model.bucketing,
+            history,
+            model.vocab_size,
+        )
 
     def costed(self, experiment: Experiment, problem: MixtureProblem) -> CostedMixtures:
         library = FunctionLibrary(experiment)
