@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import transformers
-from transformers import GPT2LMHeadModel
 
 from benchmarks.timing import Comparison, in_turn
 from clso.baseline import AdamwGpt2, TrainingStep
@@ -23,7 +22,7 @@ def _compare(vocab_size: int) -> Comparison:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(vocab_size, (_STEPS, _BATCH_SIZE, _LENGTH + 1), generator=generator)
     step = TrainingStep(_model(shape), weight_decay=0.1, grad_clip=1.0)
-    plain = _model(shape)
+    plain = _model(shape).model
     optimizer = torch.optim.AdamW(plain.parameters(), lr=_LR, betas=(0.9, 0.95), weight_decay=0.1)
 
     def ours() -> None:
@@ -47,5 +46,7 @@ def _compare(vocab_size: int) -> Comparison:
     )
 
 
-def _model(shape: GptShape) -> GPT2LMHeadModel:
-    return AdamwGpt2.new(shape, end_token_id=0, seed=0).model.train()
+def _model(shape: GptShape) -> AdamwGpt2:
+    network = AdamwGpt2.new(shape, end_token_id=0, seed=0)
+    network.model.train()
+    return network

@@ -18,11 +18,15 @@ from safetensors import SafetensorError
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+import clso
 from clso.artifacts import atomic_write_json, write_error
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 from clso.errors import ArtifactError
 
-__all__ = ["load_gpt2", "new_folder", "save_gpt2", "save_tokenizer"]
+__all__ = ["MODEL_CODE", "load_gpt2", "new_folder", "save_gpt2", "save_tokenizer"]
+
+MODEL_CODE = Path(clso.__file__).with_name("modeling_clso.py")
+"""The file of a model's folder that `transformers` may run."""
 
 
 def save_gpt2(

@@ -1,4 +1,4 @@
-"""Mixtures in `transformers`: importing this module makes its Auto classes load them.
+"""Mixtures and networks in `transformers`: importing this module makes its Auto classes load them.
 
     import clso.hub
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -11,9 +11,11 @@
 Without the import, `from_pretrained(folder, trust_remote_code=True)` runs the folder's own
 `modeling_clso.py`, which does no more than this import.
 
-A mixture has counts, not parameters: it runs on the CPU in float64 on any device and in any type,
-and has no gradients. Logits are log p(y | context), float32, on the device of the input.
-In a text longer than `config.n_positions`, each token sees the last `n_positions` tokens alone.
+A mixture has counts, not parameters. A network is one of the gradient models that it is compared
+with: an LSTM or a GPT-2 with a readout of its own, or an average of several. Here both only give
+probabilities: on the CPU in any type on any device, without gradients. Logits are
+log p(y | context), float32, on the device of the input. In a text longer than `config.n_positions`,
+each token sees the last `n_positions` tokens alone.
 """
 
 from __future__ import annotations
@@ -38,12 +40,21 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from clso.artifacts import atomic_write_json, read_json
-from clso.checkpoint import save_tokenizer
+from clso.baseline import network_model
+from clso.baseline.network_model import NetworkModel
+from clso.checkpoint import MODEL_CODE, save_tokenizer
 from clso.errors import ArtifactError, first_line
-from clso.mixture.model import AUTO_MAP, CODE, FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
+from clso.mixture.model import AUTO_MAP, FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
 from clso.models import StoredModel
+from clso.scoring import GenerativeModel
 
-__all__ = ["CrystallineMixtureConfig", "CrystallineMixtureForCausalLM", "prepare_folder"]
+__all__ = [
+    "CrystallineMixtureConfig",
+    "CrystallineMixtureForCausalLM",
+    "NetworkConfig",
+    "NetworkForCausalLM",
+    "prepare_folder",
+]
 
 # Arguments of other models' `forward`: without effect here, or refused with the reason.
 _WITHOUT_EFFECT = frozenset({"cache_position", "position_ids", "token_type_ids", "use_cache"})
@@ -85,27 +96,59 @@ class CrystallineMixtureConfig(PreTrainedConfig):  # type: ignore[no-untyped-cal
         """Do nothing: a model's folder names its own `modeling_clso.py`, never this module."""
 
 
-class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
-    """A crystalline mixture or hybrid that `transformers` runs and generates with."""
+class NetworkConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as below
+    """The `config.json` of a network; `clso.baseline.network_model` writes it.
 
-    config_class = CrystallineMixtureConfig
+    Attributes:
+        name: `opponent`.
+        n_positions: the longest context.
+        n_members: networks whose probabilities are averaged.
+        reserve: probability of all tokens together that training has not seen.
+        shape: kind and size of each network.
+    """
+
+    model_type = network_model.MODEL_TYPE
+    format_version: int = network_model.FORMAT_VERSION
+    name: str = "opponent"
+    vocab_size: int = 0
+    n_positions: int = 0
+    n_members: int = 1
+    reserve: float = 0.0
+    shape: dict[str, Any] | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: object = "AutoConfig") -> None:
+        """Do nothing: a model's folder names its own `modeling_clso.py`, never this module."""
+
+
+class _OfProbabilities(PreTrainedModel, GenerationMixin):
+    """A model that only gives probabilities, which `transformers` runs and generates with."""
+
     base_model_prefix = ""
     main_input_name = "input_ids"
     _device_marker: torch.Tensor
+    _noun = "model"
 
-    def __init__(
-        self, config: CrystallineMixtureConfig, mixture: CrystallineMixture | None = None
-    ) -> None:
-        if mixture is None:
+    def __init__(self, config: PreTrainedConfig, inside: GenerativeModel | None = None) -> None:
+        if inside is None:
             raise ValueError(
-                "a mixture has counts, which no configuration holds: open a folder with "
+                f"a {self._noun} has arrays, which no configuration holds: open a folder with "
                 "from_pretrained"
             )
         super().__init__(config)
-        self.mixture = mixture
+        self._inside = inside
         self.register_buffer("_device_marker", torch.empty(0), persistent=False)
         self.generation_config.use_cache = False
         self.post_init()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+
+    @classmethod
+    def _read(cls, path: Path) -> GenerativeModel:
+        raise NotImplementedError
+
+    def _write(self, folder: Path) -> None:
+        raise NotImplementedError
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # no tensors: few of its options
@@ -120,17 +163,18 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
         `config` is the folder's configuration, if it was read before; `subfolder` is in the folder.
         `revision`, `cache_dir`, `token`, `local_files_only` and `force_download` are for the hub.
-        Options on tensors (`dtype`, `device_map`, ...) have no effect on counts.
+        Options on tensors (`dtype`, `device_map`, ...) have no effect.
 
         Raises:
-            ArtifactError: the mixture is missing, damaged, or of another version; or it is no
+            ArtifactError: the model is missing, damaged, or of another version; or it is no
                 folder, and the hub does not give it.
         """
-        path = _folder(pretrained_model_name_or_path, options) / subfolder
-        mixture = CrystallineMixture.load(path)
-        if not isinstance(config, CrystallineMixtureConfig):
-            config = CrystallineMixtureConfig.from_pretrained(path)
-        model = cls(config, mixture)
+        path = _folder(pretrained_model_name_or_path, options, cls._noun) / subfolder
+        inside = cls._read(path)
+        assert cls.config_class is not None
+        if not isinstance(config, cls.config_class):
+            config = cls.config_class.from_pretrained(path)
+        model = cls(config, inside)
         if (path / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(path)
         model.eval()  # type: ignore[no-untyped-call]  # as above
@@ -142,20 +186,18 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         """Write the model to a folder and keep its other files; the tokenizer is saved apart.
 
         The folder is made if it is missing. Options on tensors (`max_shard_size`, ...) have no
-        effect on counts.
+        effect.
 
         Raises:
             ValueError: `push_to_hub` is set; call the method of that name instead.
         """
         if options.get("push_to_hub"):
-            raise ValueError("call model.push_to_hub(...) to upload a mixture")
+            raise ValueError(f"call model.push_to_hub(...) to upload a {self._noun}")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, value in self.mixture.write_arrays(folder).items():
-            setattr(self.config, name, value)
+        self._write(folder)
         self.config.architectures = [type(self).__name__]
-        self.config.auto_map = AUTO_MAP
-        shutil.copyfile(CODE, folder / CODE.name)
+        shutil.copyfile(MODEL_CODE, folder / MODEL_CODE.name)
         self.config.save_pretrained(folder)
         self.generation_config.save_pretrained(folder)
 
@@ -205,7 +247,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
                 `inputs_embeds`, `past_key_values`, `output_hidden_states`, `output_attentions`.
             TypeError: an argument that no model has.
         """
-        _check_arguments(others)
+        _check_arguments(others, self._noun)
         if input_ids.ndim != 2:
             raise ValueError(f"input_ids is {tuple(input_ids.shape)}, expected (texts, tokens)")
         n_texts, length = input_ids.shape
@@ -229,7 +271,7 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
             for row, position in enumerate(positions):
                 if start <= position < stop:
                     first = max(start, position + 1 - self.config.n_positions)
-                    p = self.mixture.distribution(tokens[text, first : position + 1])
+                    p = self._inside.distribution(tokens[text, first : position + 1])
                     logits[text, row] = torch.from_numpy(np.log(p))
         logits = logits.to(input_ids.device)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
@@ -255,6 +297,49 @@ class CrystallineMixtureForCausalLM(PreTrainedModel, GenerationMixin):
         return False
 
 
+class CrystallineMixtureForCausalLM(_OfProbabilities):  # type: ignore[no-untyped-call]  # as above
+    """A crystalline mixture or hybrid that `transformers` runs and generates with."""
+
+    config_class = CrystallineMixtureConfig
+    _noun = "mixture"
+
+    @property
+    def mixture(self) -> CrystallineMixture:
+        """The mixture itself."""
+        assert isinstance(self._inside, CrystallineMixture)
+        return self._inside
+
+    @classmethod
+    def _read(cls, path: Path) -> CrystallineMixture:
+        return CrystallineMixture.load(path)
+
+    def _write(self, folder: Path) -> None:
+        for name, value in self.mixture.write_arrays(folder).items():
+            setattr(self.config, name, value)
+        self.config.auto_map = AUTO_MAP
+
+
+class NetworkForCausalLM(_OfProbabilities):  # type: ignore[no-untyped-call]  # as above
+    """A gradient model of a run that `transformers` runs and generates with."""
+
+    config_class = NetworkConfig
+    _noun = "network"
+
+    @property
+    def network(self) -> NetworkModel:
+        """The network itself, or several."""
+        assert isinstance(self._inside, NetworkModel)
+        return self._inside
+
+    @classmethod
+    def _read(cls, path: Path) -> NetworkModel:
+        return NetworkModel.load(path)
+
+    def _write(self, folder: Path) -> None:
+        self.network.write(folder, None)
+        self.config.auto_map = network_model.AUTO_MAP
+
+
 def prepare_folder(folder: Path, stored: StoredModel) -> None:
     """Complete a model's folder for `transformers`: pad token, and for a mixture its own code.
 
@@ -266,12 +351,12 @@ def prepare_folder(folder: Path, stored: StoredModel) -> None:
         if (folder / name).exists():
             atomic_write_json(folder / name, {**read_json(folder / name), **added})
     if isinstance(stored.model, CrystallineMixture):
-        shutil.copyfile(CODE, folder / CODE.name)
+        shutil.copyfile(MODEL_CODE, folder / MODEL_CODE.name)
         path = folder / "config.json"
         atomic_write_json(path, {**read_json(path), "auto_map": AUTO_MAP})
 
 
-def _folder(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Path:
+def _folder(name: str | os.PathLike[str], options: Mapping[str, Any], noun: str) -> Path:
     """Return a folder as it is; of another name, the folder of the hub's files in its cache."""
     if Path(name).is_dir():
         return Path(name)
@@ -282,7 +367,7 @@ def _folder(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Path:
         return Path(snapshot_download(str(name), **known))
     except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{name} holds no mixture: it is no folder, and the hub does not give it: "
+            f"{name} holds no {noun}: it is no folder, and the hub does not give it: "
             f"{first_line(error)}",
             remedy="give the folder of a model, or a name on the hub; without the network, one "
             "that was downloaded before",
@@ -305,12 +390,12 @@ def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int]
     return starts.tolist(), stops.tolist()
 
 
-def _check_arguments(arguments: Mapping[str, object]) -> None:
+def _check_arguments(arguments: Mapping[str, object], noun: str) -> None:
     for name, value in arguments.items():
         if name not in _REFUSED and name not in _WITHOUT_EFFECT:
-            raise TypeError(f"forward() of a mixture has no argument {name!r}")
+            raise TypeError(f"forward() of a {noun} has no argument {name!r}")
         if name in _REFUSED and value is not None and value is not False:
-            raise ValueError(f"a mixture cannot follow {name}: {_REFUSED[name]}")
+            raise ValueError(f"a {noun} cannot follow {name}: {_REFUSED[name]}")
 
 
 def _loss(
@@ -328,3 +413,5 @@ AutoConfig.register(MODEL_TYPE, CrystallineMixtureConfig, exist_ok=True)
 AutoModelForCausalLM.register(
     CrystallineMixtureConfig, CrystallineMixtureForCausalLM, exist_ok=True
 )
+AutoConfig.register(network_model.MODEL_TYPE, NetworkConfig, exist_ok=True)
+AutoModelForCausalLM.register(NetworkConfig, NetworkForCausalLM, exist_ok=True)

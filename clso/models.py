@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from clso.artifacts import read_json
-from clso.baseline.model import AdamwGpt2
+from clso.baseline import network_model
+from clso.baseline.network_model import load_network
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.mixture.model import MODEL_TYPE, CrystallineMixture
@@ -31,7 +32,7 @@ class StoredModel:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Open a model's folder: a mixture, a hybrid, or any GPT-2 checkpoint with its tokenizer.
+        """Open a model's folder: a mixture, hybrid, network or GPT-2, with its tokenizer.
 
         Raises:
             ArtifactError: the model is missing, damaged, or of another kind.
@@ -41,11 +42,12 @@ class StoredModel:
         model: GenerativeModel
         if kind == MODEL_TYPE:
             model = CrystallineMixture.load(path)
-        elif kind == "gpt2":
-            model = AdamwGpt2.load(path, name=path.name)
+        elif kind in ("gpt2", network_model.MODEL_TYPE):
+            model = load_network(path, name=path.name)
         else:
+            kinds = f"'gpt2', {MODEL_TYPE!r} or {network_model.MODEL_TYPE!r}"
             raise ArtifactError(
-                f"{path} holds a model of type {kind!r}, expected 'gpt2' or {MODEL_TYPE!r}",
+                f"{path} holds a model of type {kind!r}, expected {kinds}",
                 remedy=_REMEDY,
             )
         tokenizer = Tokenizer.load(path / "tokenizer.json")

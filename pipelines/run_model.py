@@ -101,12 +101,18 @@ class RunModel:
             ArtifactError: it is damaged, or the target cannot be written.
         """
         self.check_export(to)
+        from clso.baseline.network_model import NetworkModel
         from clso.mixture.model import CrystallineMixture
         from clso.models import StoredModel
         from clso.report.card import model_card
 
-        is_mixture = isinstance(StoredModel.load(self.path).model, CrystallineMixture)
-        card = model_card(self.run, self.name, is_mixture=is_mixture)
+        model = StoredModel.load(self.path).model
+        card = model_card(
+            self.run,
+            self.name,
+            is_mixture=isinstance(model, CrystallineMixture),
+            is_network=isinstance(model, NetworkModel),
+        )
         return self.write_folder(self.path, to, card)
 
     def write_folder(self, source: Path, to: Path, card: str) -> str:
@@ -115,6 +121,7 @@ class RunModel:
         Raises:
             ArtifactError: the model is damaged, or the target cannot be written.
         """
+        from clso.baseline.network_model import NetworkModel
         from clso.checkpoint import new_folder
         from clso.hub import prepare_folder
         from clso.mixture.model import CrystallineMixture
@@ -134,10 +141,10 @@ class RunModel:
                 (folder / "README.md").write_text(card, encoding="utf-8")
         except ArtifactError as error:
             raise ArtifactError(error.message, remedy="choose another --to") from error
-        is_mixture = isinstance(stored.model, CrystallineMixture)
-        option = ", trust_remote_code=True" if is_mixture else ""
+        needs_clso = isinstance(stored.model, CrystallineMixture | NetworkModel)
+        option = ", trust_remote_code=True" if needs_clso else ""
         load = f"AutoModelForCausalLM.from_pretrained({str(to)!r}{option})"
-        needs = " where clso is installed" if is_mixture else ""
+        needs = " where clso is installed" if needs_clso else ""
         return f"{to}: open it{needs} with transformers.{load}; README.md says more"
 
     def export_arpa(self, to: Path) -> str:
@@ -162,7 +169,7 @@ class RunModel:
         stored = StoredModel.load(self.path)
         if not isinstance(stored.model, CrystallineMixture):
             raise ClsoError(
-                f"{self.name} is a GPT-2, and an ARPA file holds n-grams",
+                f"{self.name} is no mixture, and an ARPA file holds n-grams",
                 remedy="export a mixture, such as --model mixture",
             )
         plain = [

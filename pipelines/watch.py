@@ -29,6 +29,7 @@ _CURVES = {
     "search": ("best_loss", "generation"),
     "pareto": ("best_loss", "generation"),
     "adamw": ("validation_loss", "step"),
+    "opponent": ("validation_loss", "step"),
     "warm": ("validation_loss", "step"),
     "rivals": ("loss", "evaluation"),
     "ablations": ("loss", ""),

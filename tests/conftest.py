@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:  # torch must not be loaded before the line below
     from transformers import GPT2LMHeadModel
 
+    from clso.baseline.network_model import NetworkModel
     from clso.data.tokenizer import Tokenizer
     from clso.mixture.model import CrystallineMixture
 
@@ -107,6 +108,27 @@ def toy_gpt2(toy_tokenizer: Tokenizer) -> GPT2LMHeadModel:
     with torch.no_grad():
         model.transformer.wte.weight.mul_(30)
     return model
+
+
+@pytest.fixture(scope="session")
+def toy_network(toy_tokenizer: Tokenizer) -> NetworkModel:
+    """The average of two LSTMs that nobody trained; half of the tokens are unseen."""
+    import torch
+
+    from clso.baseline.network import NetworkShape
+    from clso.baseline.network_model import NetworkModel
+    from clso.baseline.seen_tokens import SeenTokens
+
+    V = toy_tokenizer.vocab_size
+    tokens = np.arange(0, V, 2)
+    seen = SeenTokens(tokens, np.arange(len(tokens), 0, -1), V, reserve=0.1)
+    shape = NetworkShape("lstm", "classes", 1, 1, 8, TOY_BLOCK_SIZE)
+    each = [NetworkModel.new(shape, seen, seed=seed).model for seed in (1, 2)]
+    with torch.no_grad():
+        for network in each:
+            assert network.readout is not None
+            network.readout.mul_(100)
+    return NetworkModel(each)
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 import clso.hub
-from clso.checkpoint import save_gpt2
+from clso.baseline.network_model import NetworkModel
+from clso.checkpoint import MODEL_CODE, save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.generation import Sampling
-from clso.mixture.model import CODE, CrystallineMixture
+from clso.mixture.model import CrystallineMixture
 from clso.models import StoredModel
 
 BLOCK_SIZE = 16
@@ -28,6 +29,7 @@ def folders(
     toy_mixture: CrystallineMixture,
     toy_hybrid: CrystallineMixture,
     toy_gpt2: GPT2LMHeadModel,
+    toy_network: NetworkModel,
     toy_tokenizer: Tokenizer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
@@ -35,6 +37,7 @@ def folders(
     toy_mixture.save(root / "mixture", toy_tokenizer, block_size=BLOCK_SIZE)
     toy_hybrid.save(root / "hybrid", toy_tokenizer, block_size=BLOCK_SIZE)
     save_gpt2(toy_gpt2, toy_tokenizer, root / "adamw")
+    toy_network.save(root / "opponent", toy_tokenizer)
     return root
 
 
@@ -65,6 +68,24 @@ def test_logits_are_the_model_s_log_probabilities(
     expected = log_probabilities(request.getfixturevalue(f"toy_{name}"), tokens)
     np.testing.assert_array_equal(logits.numpy(), expected.astype(np.float32))
     np.testing.assert_allclose(logits.exp().sum(-1).numpy(), 1.0, atol=1e-5)
+
+
+def test_a_network_runs_and_generates(
+    folders: Path, toy_network: NetworkModel, tokens: torch.Tensor
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folders / "opponent")
+    assert isinstance(model, clso.hub.NetworkForCausalLM)
+    expected = np.log(toy_network.probabilities(tokens.numpy()))
+    np.testing.assert_allclose(model(tokens).logits.numpy(), expected, atol=1e-5)
+    nll = toy_network.token_nll(tokens[:, :-1].numpy(), tokens[:, 1:].numpy())
+    assert model(tokens, labels=tokens).loss.item() == pytest.approx(nll.mean(), rel=1e-5)
+    text = model.generate(tokens[:1, :4], max_new_tokens=3, do_sample=False)
+    following = [
+        int(toy_network.distribution(text[0, :length].numpy()).argmax()) for length in (4, 5)
+    ]
+    assert text[0, 4:6].tolist() == following
+    with pytest.raises(ValueError, match="a network has arrays, which no configuration holds"):
+        clso.hub.NetworkForCausalLM(model.config)
 
 
 def test_the_loss_is_the_mean_of_nll_shifted_and_leaves_out_minus_100(
@@ -189,7 +210,7 @@ class TestGenerate:
             mixture.generate(tokens, max_new_tokens=4, weather="fine")
 
 
-@pytest.mark.parametrize("name", ["mixture", "hybrid"])
+@pytest.mark.parametrize("name", ["mixture", "hybrid", "opponent"])
 def test_save_pretrained_round_trip(
     name: str, folders: Path, tokens: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -204,8 +225,9 @@ def test_save_pretrained_round_trip(
     assert again.config.pad_token_id == 1
     assert again.generate(tokens).shape == (3, BLOCK_SIZE + 3)
     written = json.loads((tmp_path / "saved" / "config.json").read_text())
-    assert written["auto_map"]["AutoConfig"] == "modeling_clso.CrystallineMixtureConfig"
-    assert (tmp_path / "saved" / "modeling_clso.py").read_bytes() == CODE.read_bytes()
+    kind = "NetworkConfig" if name == "opponent" else "CrystallineMixtureConfig"
+    assert written["auto_map"]["AutoConfig"] == f"modeling_clso.{kind}"
+    assert (tmp_path / "saved" / "modeling_clso.py").read_bytes() == MODEL_CODE.read_bytes()
     assert AutoTokenizer.from_pretrained(tmp_path / "saved")(PROMPT) == tokenizer(PROMPT)
     stored = StoredModel.load(tmp_path / "saved")
     assert stored.n_positions == BLOCK_SIZE
@@ -213,7 +235,7 @@ def test_save_pretrained_round_trip(
         model.save_pretrained(tmp_path / "saved", push_to_hub=True)
 
 
-@pytest.mark.parametrize("name", ["mixture", "adamw"])
+@pytest.mark.parametrize("name", ["mixture", "adamw", "opponent"])
 def test_the_end_token_pads(name: str, folders: Path, toy_tokenizer: Tokenizer) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folders / name)
     config = AutoConfig.from_pretrained(folders / name)

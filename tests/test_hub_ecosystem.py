@@ -86,7 +86,7 @@ def test_a_mixture_says_what_is_missing_where_clso_is_not_installed(
         "AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)"
     )
     done = python(code, tmp_path, str(folders / "mixture"))
-    assert "this model is a crystalline mixture of CLSO, and the package clso" in done
+    assert "this is a model of CLSO, and the package clso" in done
 
 
 def test_a_trainer_goes_on_with_an_exported_gpt(folders: Path, tmp_path: Path) -> None:

@@ -235,6 +235,7 @@ class Run:
     evaluations = _Table("clso search", "One row per individual and generation.")
     generations = _Table("clso search", "One row per generation.")
     baseline = _Table("clso baseline", "One row per logged step of each AdamW trial.")
+    opponents = _Table("clso baseline", "As `baseline`, of the other gradient models.")
     warm_start = _Table("clso run", "As `baseline`, of AdamW that starts from the crystalline GPT.")
     results = _Table("clso analyze", "One row per model.")
     comparisons = _Table("clso analyze", "One row per pair of models and unit of the bootstrap.")

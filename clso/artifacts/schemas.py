@@ -117,6 +117,20 @@ _FIELDS: dict[str, list[pa.Field]] = {
         *_ENERGY,
     ],
     "baseline": _TRAINING,
+    # the same for the trials of the gradient models beside the write-up's; training_seed: of
+    # weights, order and dropout
+    "opponents": [
+        *_TRAINING[: len(_RUN)],
+        _always("network", pa.string()),
+        _always("head", pa.string()),
+        _always("optimizer", pa.string()),
+        _always("n_layer", pa.int32()),
+        _always("n_embd", pa.int32()),
+        _always("tied", pa.bool_()),
+        _always("training_seed", pa.int64()),
+        _always("weight_decay", pa.float64()),
+        *_TRAINING[len(_RUN) :],
+    ],
     # AdamW that starts from the crystalline GPT of the search
     "warm_start": _TRAINING,
     # one row per model; ci_low and ci_high are over documents

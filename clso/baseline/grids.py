@@ -6,21 +6,20 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from clso.baseline.plan import Trial
-from clso.baseline.settings import BaselineSettings
+from clso.baseline.settings import SweepSettings
 from clso.baseline.train import TrialResult
 
 __all__ = ["best_of", "trial_groups"]
 
 # A round over all grids that gains less, in nats per token, is the last.
 _SMALLEST_GAIN = 1e-3
+# The order of a product: rates vary fastest.
+_SLOWEST_FIRST = ("passes", "weight_decay", "schedule", "batch_size", "dropout", "lr")
 
 
-def trial_groups(
-    settings: BaselineSettings, results: Sequence[TrialResult]
-) -> Iterator[list[Trial]]:
+def trial_groups(settings: SweepSettings, results: Sequence[TrialResult]) -> Iterator[list[Trial]]:
     """Yield groups of trials that do not depend on one another.
 
     Before the next group is asked for, `results` must have the results of all groups so far.
@@ -28,13 +27,9 @@ def trial_groups(
     if settings.strategy == "one_at_a_time":
         yield from _one_at_a_time(settings, results)
         return
-    # rates vary fastest
-    product = itertools.product(
-        settings.schedules, settings.batch_sizes, settings.dropouts, settings.learning_rates
-    )
-    yield [
-        Trial(lr, schedule, batch_size, dropout) for schedule, batch_size, dropout, lr in product
-    ]
+    grids = {name: values for name in _SLOWEST_FIRST if (values := settings.grids.get(name))}
+    products = itertools.product(*grids.values())
+    yield [Trial(**dict(zip(grids, values, strict=True))) for values in products]
     yield from _beyond(settings, results)
 
 
@@ -44,14 +39,9 @@ def best_of(results: Sequence[TrialResult]) -> TrialResult:
 
 
 def _one_at_a_time(
-    settings: BaselineSettings, results: Sequence[TrialResult]
+    settings: SweepSettings, results: Sequence[TrialResult]
 ) -> Iterator[list[Trial]]:
-    grids: dict[str, Sequence[Any]] = {
-        "lr": settings.learning_rates,
-        "batch_size": settings.batch_sizes,
-        "schedule": settings.schedules,
-        "dropout": settings.dropouts,
-    }
+    grids = settings.grids
     yield [Trial(**{name: values[0] for name, values in grids.items()})]
     before = math.inf
     while (best := best_of(results)).loss is not None and best.loss < before - _SMALLEST_GAIN:
@@ -65,7 +55,7 @@ def _one_at_a_time(
                 yield from _beyond(settings, results)
 
 
-def _beyond(settings: BaselineSettings, results: Sequence[TrialResult]) -> Iterator[list[Trial]]:
+def _beyond(settings: SweepSettings, results: Sequence[TrialResult]) -> Iterator[list[Trial]]:
     """Yield trials with rates beyond the tried ones while the best rate lies at their edge."""
     for _ in range(settings.extend):
         best = best_of(results)

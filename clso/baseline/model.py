@@ -6,24 +6,27 @@ one of the matrices is zero, the branch adds nothing and the other matrix gets n
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from clso.checkpoint import load_gpt2
+from clso.baseline.gpt2_gradients import Gpt2Gradients
+from clso.baseline.trainable import check_length
+from clso.checkpoint import load_gpt2, save_gpt2
+from clso.data.tokenizer import Tokenizer
 from clso.gpt import GptShape
 from clso.gpt.head import TiledHead
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["AdamwGpt2", "Blocks"]
+__all__ = ["AdamwGpt2"]
 
 _CHUNK_TOKENS = 4096
-_CHUNK_BLOCKS = 64
 # The standard deviation of GPT-2's initial weights.
 _INITIAL_STD = 0.02
 # Separates this random stream from all others of the same seed.
@@ -31,25 +34,6 @@ _STREAM = int.from_bytes(b"wake")
 # AdamW changes every weight by about the learning rate. In a residual stream this much larger, the
 # change is as small beside a spectral embedding as beside a trained one.
 _LOUDNESS = 16.0
-
-
-class Blocks(Protocol):
-    """Packed blocks of a split."""
-
-    @property
-    def name(self) -> str:
-        """Name of the split."""
-
-    @property
-    def block_size(self) -> int:
-        """T, targets per block."""
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks."""
-
-    def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return inputs and targets of B blocks, each `(B, T)`."""
 
 
 class AdamwGpt2:
@@ -135,12 +119,40 @@ class AdamwGpt2:
         return sum(4 * parameter.numel() for parameter in self.model.parameters())
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self._readout.device
+
+    @cached_property
+    def gradients(self) -> Gpt2Gradients:
+        """Sets every parameter's `grad` from blocks, and returns their mean loss."""
+        return Gpt2Gradients(self.model)
+
+    def matrices(self) -> list[torch.nn.Parameter]:
+        """Return the matrices of attention and MLP in all layers."""
+        return [p for p in self.model.transformer.h.parameters() if p.ndim == 2]
+
+    def save(
+        self,
+        path: Path,
+        tokenizer: Tokenizer | None,
+        descriptions: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write an ordinary GPT-2 checkpoint; see `clso.checkpoint.save_gpt2`.
+
+        Raises:
+            ArtifactError: the folder cannot be written.
+        """
+        save_gpt2(self.model, tokenizer, path, descriptions)
+
+    @property
     def _readout(self) -> torch.Tensor:
         weight = self.model.lm_head.weight
         assert isinstance(weight, torch.Tensor)
         return weight.detach()
 
     def _hidden(self, inputs: Int64Array) -> torch.Tensor:
+        check_length(self.model.config.n_positions, inputs.shape[1])
         tokens = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._readout.device)
         hidden = self.model.transformer(input_ids=tokens, use_cache=False).last_hidden_state
         assert isinstance(hidden, torch.Tensor)
@@ -159,14 +171,6 @@ class AdamwGpt2:
             nll = head.nll(self._hidden(inputs[blocks]), labels.to(scratch.device), scratch)
             result[blocks] = nll.cpu().numpy().reshape(targets[blocks].shape)
         return result
-
-    def mean_nll(self, split: Blocks) -> float:
-        """Return the mean loss over all blocks of a split, nats per token."""
-        sums = []
-        for start in range(0, split.n_blocks, _CHUNK_BLOCKS):
-            index = np.arange(start, min(start + _CHUNK_BLOCKS, split.n_blocks))
-            sums.append(float(self.token_nll(*split.blocks(index)).sum()))
-        return math.fsum(sums) / (split.n_blocks * split.block_size)
 
     @torch.inference_mode()
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:

@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
-from clso.baseline.settings import BaselineSettings, Schedule
+from clso.baseline.settings import Schedule, SweepSettings
 from clso.errors import ConfigError
 from clso.scoring import Int64Array
 
@@ -24,7 +24,15 @@ __all__ = ["TrainingPlan", "Trial"]
 _ORDER_STREAM = int.from_bytes(b"ordr")
 _LOGGED_ROWS = 100
 # The settings that decide the steps of a trial; all other settings choose the trials.
-_SHARED = {"passes", "warmup_fraction", "weight_decay", "grad_clip", "eval_points"}
+_SHARED = {
+    "passes",
+    "warmup_fraction",
+    "weight_decay",
+    "grad_clip",
+    "eval_points",
+    "patience",
+    "beta2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,8 @@ class Trial:
         schedule: of the rate after the warm-up: `constant`, or a cosine down to 0.
         batch_size: blocks per step.
         dropout: on embeddings, attention and residuals alike.
+        weight_decay: of matrices and embeddings; `None`: that of the settings.
+        passes: how often each token is seen; `None`: as the settings say.
 
     Raises:
         ConfigError: a value out of range.
@@ -45,6 +55,8 @@ class Trial:
     schedule: Schedule = "cosine"
     batch_size: int = 4
     dropout: float = 0.0
+    weight_decay: float | None = None
+    passes: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -57,9 +69,22 @@ class Trial:
             raise ConfigError(f"batch size is {self.batch_size}, expected at least 1")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout}, expected 0 up to, not including, 1")
+        if self.weight_decay is not None and self.weight_decay < 0:
+            raise ConfigError(f"weight decay is {self.weight_decay}, expected 0 or more")
+        if self.passes is not None and self.passes < 1:
+            raise ConfigError(f"passes is {self.passes}, expected at least 1")
 
     def __str__(self) -> str:
-        return f"rate {self.lr:g}, {self.schedule}, batch {self.batch_size}, dropout {self.dropout}"
+        decay = "" if self.weight_decay is None else f", weight decay {self.weight_decay:g}"
+        passes = "" if self.passes is None else f", passes {self.passes}"
+        return (
+            f"rate {self.lr:g}, {self.schedule}, batch {self.batch_size}, dropout "
+            f"{self.dropout}{decay}{passes}"
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the settings that the trial has of its own, as plain JSON values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -67,9 +92,20 @@ class TrainingPlan:
     """The steps of one trial; a pure function of the fields. `seed` orders the blocks."""
 
     trial: Trial
-    settings: BaselineSettings
+    settings: SweepSettings
     n_blocks: int
     seed: int
+
+    @property
+    def passes(self) -> int:
+        """How often every block is read."""
+        return self.trial.passes or self.settings.usual_passes
+
+    @property
+    def weight_decay(self) -> float:
+        """The weight decay of matrices and embeddings."""
+        decay = self.trial.weight_decay
+        return self.settings.usual_weight_decay if decay is None else decay
 
     @property
     def steps_per_pass(self) -> int:
@@ -79,12 +115,12 @@ class TrainingPlan:
     @property
     def n_steps(self) -> int:
         """S."""
-        return self.settings.passes * self.steps_per_pass
+        return self.passes * self.steps_per_pass
 
     @cached_property
     def eval_steps(self) -> frozenset[int]:
         """The steps after which the validation loss is computed; S is one of them."""
-        points = self.settings.eval_points
+        points = self.settings.validations(self.passes)
         return frozenset(-(-self.n_steps * k // points) for k in range(1, points + 1))
 
     def is_logged(self, step: int) -> bool:
@@ -108,7 +144,7 @@ class TrainingPlan:
     def batches(self, after: int = 0) -> Iterator[tuple[int, Int64Array]]:
         """Yield (step, block numbers) for all steps later than `after`."""
         size = self.trial.batch_size
-        for pass_number in range(after // self.steps_per_pass, self.settings.passes):
+        for pass_number in range(after // self.steps_per_pass, self.passes):
             rng = np.random.default_rng([self.seed, _ORDER_STREAM, pass_number])
             order = rng.permutation(self.n_blocks)
             first = pass_number * self.steps_per_pass
@@ -121,9 +157,10 @@ class TrainingPlan:
 
     def to_record(self) -> dict[str, object]:
         """Return all values that decide the steps, as plain JSON values."""
+        trial = self.trial.to_record()
         return {
-            "trial": asdict(self.trial),
-            "settings": self.settings.model_dump(include=_SHARED),
+            "trial": trial,
+            "settings": self.settings.model_dump(mode="json", include=_SHARED - set(trial)),
             "n_blocks": self.n_blocks,
             "seed": self.seed,
         }

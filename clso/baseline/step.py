@@ -1,81 +1,52 @@
-"""One step of AdamW on a GPT-2: exact, and fast on a processor without a compiler.
-
-The result equals that of `model(input_ids, labels=...)`. Three things make it faster. The
-cross-entropy is tiled. The readout writes the whole gradient of the tied embedding, and the rows of
-the inputs are added in place; autograd would add two `(V, d)` arrays. The gradient is clipped only
-if its norm is too large.
-"""
+"""One step of training: gradients, their largest norm, the optimizers' update."""
 
 from __future__ import annotations
 
 import torch
-from transformers import GPT2LMHeadModel
 
-from clso.baseline.cross_entropy import TiledCrossEntropy
+from clso.baseline.optimizers import OptimizerKind, make_optimizers
+from clso.baseline.trainable import Trainable
 
 __all__ = ["TrainingStep"]
 
-_BETAS = (0.9, 0.95)
-
 
 class TrainingStep:
-    """A GPT-2, updated in place, with its optimizer.
+    """A network, updated in place, with its optimizers.
 
     Args:
         weight_decay: of matrices and embeddings, not of vectors.
-        grad_clip: largest norm of the whole gradient.
+        grad_clip: largest norm of the whole gradient; it is clipped only if it is larger.
+        betas: AdamW's.
+
+    Raises:
+        ConfigError: PyTorch has no such optimizer.
     """
 
-    def __init__(self, model: GPT2LMHeadModel, *, weight_decay: float, grad_clip: float) -> None:
-        self.model = model
-        self._parameters = list(model.parameters())
-        self._embedding = model.transformer.wte.weight
-        self._readout = model.lm_head.weight
+    def __init__(
+        self,
+        network: Trainable,
+        *,
+        weight_decay: float,
+        grad_clip: float,
+        optimizer: OptimizerKind = "adamw",
+        betas: tuple[float, float] = (0.9, 0.95),
+    ) -> None:
+        self.network = network
+        self.optimizers = make_optimizers(
+            network, optimizer, weight_decay=weight_decay, betas=betas
+        )
+        self._parameters = list(network.model.parameters())
         self._grad_clip = grad_clip
-        self._cross_entropy = TiledCrossEntropy(
-            self._embedding.shape[0], device=self._embedding.device
-        )
-        self.optimizer = torch.optim.AdamW(
-            [
-                {
-                    "params": [p for p in self._parameters if p.ndim >= 2],
-                    "weight_decay": weight_decay,
-                },
-                {"params": [p for p in self._parameters if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            betas=_BETAS,
-            fused=True,
-        )
-
-    def gradients(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:
-        """Set every parameter's `grad` from blocks `(B, T)`; return the mean loss in nats."""
-        embedding, readout = self._embedding, self._readout
-        if readout.grad is None:
-            readout.grad = torch.empty_like(readout)
-        embedded = torch.nn.functional.embedding(inputs, embedding.detach()).requires_grad_()
-        hidden = self.model.transformer(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        width = hidden.shape[-1]
-        loss, hidden_gradient = self._cross_entropy(
-            hidden.view(-1, width), readout.detach(), targets.reshape(-1), readout.grad
-        )
-        for parameter in self._parameters:
-            if parameter is not readout:
-                parameter.grad = None
-        hidden.backward(hidden_gradient.view_as(hidden))
-        assert embedded.grad is not None
-        if embedding.grad is None:
-            embedding.grad = torch.zeros_like(embedding)
-        embedding.grad.index_add_(0, inputs.reshape(-1), embedded.grad.view(-1, width))
-        return float(loss)
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor, lr: float) -> float:
         """Take one step at rate `lr`; return the loss before it, nats per token."""
-        loss = self.gradients(inputs, targets)
+        loss = self.network.gradients(inputs, targets)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if norm > self._grad_clip:
             torch.nn.utils.clip_grads_with_norm_(self._parameters, self._grad_clip, norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
         return loss

@@ -1,4 +1,4 @@
-"""A sweep: trials of AdamW from the same weights on the same tokens; the best model is kept."""
+"""A sweep: trials of a network from the same weights on the same tokens; the best model is kept."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 
 from clso.artifacts import atomic_write_json, read_json
 from clso.baseline.grids import best_of, trial_groups
-from clso.baseline.model import Blocks
+from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import Trial
-from clso.baseline.settings import BaselineSettings
+from clso.baseline.settings import BaselineSettings, SweepSettings
 from clso.baseline.task import (
     FromCheckpoint,
     FromScratch,
@@ -29,7 +29,7 @@ from clso.baseline.task import (
     train_task,
 )
 from clso.baseline.train import TrialResult
-from clso.checkpoint import save_gpt2
+from clso.baseline.trainable import Blocks, mean_nll
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
@@ -84,7 +84,7 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Trials of AdamW that share data, settings and seed.
+    """Trials of one network that share data, settings and seed.
 
     Results are stored: finished trials are reused, and an interrupted trial resumes from its last
     evaluation. Trials that do not depend on one another may run at once on an engine; the results
@@ -102,11 +102,13 @@ class Sweep:
         device: `cpu` or `cuda`.
         threads: cores of a trial; `None`: PyTorch's number.
         engine: trains the trials; `None`: this process does.
+        optimizer: trains the network.
+        title: names the network where the progress is shown.
     """
 
     train: Sequence[Blocks]
     validation: Blocks
-    settings: BaselineSettings
+    settings: SweepSettings
     tokenizer: Tokenizer
     seed: int
     fingerprint: str
@@ -117,6 +119,8 @@ class Sweep:
     threads: int | None = None
     engine: Engine | None = None
     reporter: Reporter = SILENT
+    optimizer: OptimizerKind = "adamw"
+    title: str = "AdamW"
 
     def from_scratch(
         self, shape: GptShape, *, on_result: Callable[[int, TrialResult], None] | None = None
@@ -139,12 +143,33 @@ class Sweep:
                 remedy="train with the tokenizer of the data",
             )
         start = FromScratch(shape, self.tokenizer.end_token_id, self.seed, self.device)
-        trials = _Trials(self, self._inputs(start, self.settings), self._identity(shape))
+        return self.of(start, {"shape": asdict(shape)}, "baseline", on_result=on_result)
+
+    def of(
+        self,
+        start: Start,
+        identity: Mapping[str, Any],
+        section: str,
+        *,
+        on_result: Callable[[int, TrialResult], None] | None = None,
+    ) -> SweepResult:
+        """Train every trial of the grids from one start, as `from_scratch` does.
+
+        `identity` names the start, as JSON values. `section` is that of the settings in a
+        configuration.
+
+        Raises:
+            ArtifactError: a stored result is damaged, or a file cannot be written.
+            ConfigError: a batch is larger than the training text, or PyTorch lacks the optimizer.
+            DataError: there are no blocks to train on or to validate with.
+            WorkError: every trial diverged.
+        """
+        trials = _Trials(self, self._inputs(start, self.settings), self._identity(identity))
         for group in trial_groups(self.settings, trials.results):
             for number, result in trials.run(group):
                 if on_result is not None:
                     on_result(number, result)
-        trials.keep_best("lower baseline.learning_rates or baseline.grad_clip")
+        trials.keep_best(f"lower {section}.learning_rates or {section}.grad_clip")
         return SweepResult(tuple(trials.results))
 
     def from_checkpoint(self, found: Path, like: Trial) -> SweepResult:
@@ -158,18 +183,19 @@ class Sweep:
             DataError: there are no blocks to train on or to validate with.
             WorkError: every trial diverged.
         """
+        assert isinstance(self.settings, BaselineSettings)
         warm_start = self.settings.warm_start
         start = FromCheckpoint(found, self.seed, self.device)
         inputs = self._inputs(start, self.settings.replaced(eval_points=warm_start.eval_points))
         with self.monitor.window() as window, threads_set(inputs.threads):
-            start_loss = start.model(like.dropout).mean_nll(self.validation)
+            start_loss = mean_nll(start.model(like.dropout), self.validation)
         trials = _Trials(self, inputs, {"data": self.fingerprint})
         for _ in trials.run([replace(like, lr=lr) for lr in warm_start.learning_rates]):
             pass
         trials.keep_best("lower baseline.warm_start.learning_rates")
         return SweepResult(tuple(trials.results), start_loss, window.measurement)
 
-    def _inputs(self, start: Start, settings: BaselineSettings) -> TrainingInputs:
+    def _inputs(self, start: Start, settings: SweepSettings) -> TrainingInputs:
         return TrainingInputs(
             self.train,
             self.validation,
@@ -179,13 +205,15 @@ class Sweep:
             threads=self.threads or torch.get_num_threads(),
             monitor=self.monitor,
             reporter=self.reporter,
+            optimizer=self.optimizer,
+            title=self.title,
         )
 
-    def _identity(self, shape: GptShape) -> dict[str, Any]:
+    def _identity(self, start: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that trials from random weights depend on, besides their plan."""
         return {
             "version": _STATE_VERSION,
-            "shape": asdict(shape),
+            **start,
             "data": self.fingerprint,
             "train": [[split.name, split.n_blocks, split.block_size] for split in self.train],
             "validation": self.validation.n_blocks,
@@ -236,7 +264,8 @@ class _Trials:
         best = best_of(self.results)
         if best.loss is None:
             raise WorkError(
-                f"all {len(self.results)} AdamW trials diverged: no loss stayed finite",
+                f"all {len(self.results)} {self.sweep.title} trials diverged: no loss stayed "
+                "finite",
                 remedy=remedy,
             )
         try:
@@ -264,7 +293,7 @@ class _Trials:
                 yield train_task(self.inputs, task)
             return
         tasks = resumable if engine.is_local else [TrialTask(trial) for trial in trials]
-        with self.sweep.reporter.task("AdamW trials", len(tasks)) as progress:
+        with self.sweep.reporter.task(f"{self.sweep.title} trials", len(tasks)) as progress:
             finished = engine.map(train_task, self._shared, tasks)
             for completed, (_, trained) in enumerate(finished, 1):
                 progress.update(completed, str(trained.result.trial))
@@ -288,6 +317,7 @@ class _Trials:
             "settings": inputs.settings.model_dump(mode="json"),
             "seed": inputs.seed,
             "threads": inputs.threads,
+            "optimizer": inputs.optimizer,
         }
         return Shared(f"trials {digest_of(values)}", inputs)
 
@@ -299,10 +329,10 @@ class _Trials:
         """
         sweep, trial = self.sweep, trained.result.trial
         if as_checkpoint:
-            model = self.inputs.start.model(trial.dropout).model
-            load_weights(model, trained.weights)
+            network = self.inputs.start.model(trial.dropout)
+            load_weights(network.model, trained.weights)
             descriptions = {_DESCRIPTION: self._describe(trained.result)}
-            save_gpt2(model, sweep.tokenizer, sweep.checkpoint, descriptions)
+            network.save(sweep.checkpoint, sweep.tokenizer, descriptions)
         atomic_write_json(self._file(trial, "json"), trained.result.to_record())
         self._file(trial, "safetensors").unlink(missing_ok=True)
 

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load, save
-from transformers import GPT2LMHeadModel
 
-from clso.baseline.model import AdamwGpt2, Blocks
+from clso.baseline.model import AdamwGpt2
+from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import TrainingPlan, Trial
-from clso.baseline.settings import BaselineSettings
+from clso.baseline.settings import SweepSettings
 from clso.baseline.train import TrialResult, train_trial
+from clso.baseline.trainable import Blocks, Trainable
 from clso.digest import digest_of
 from clso.energy import EnergyMonitor
 from clso.gpt import GptShape
@@ -53,7 +54,7 @@ class Start(Protocol):
     def fingerprint(self) -> str:
         """Names the weights."""
 
-    def model(self, dropout: float) -> AdamwGpt2:
+    def model(self, dropout: float) -> Trainable:
         """Return a model of its own for one trial."""
 
 
@@ -145,20 +146,24 @@ class TrainingInputs:
         threads: cores of a trial. The last digits of a loss depend on their number.
         monitor: measures steps and validations.
         reporter: shows the progress; stays behind when the inputs are pickled.
+        optimizer: trains the network.
+        title: names the network where the progress is shown.
     """
 
     train: Sequence[Blocks]
     validation: Blocks
-    settings: BaselineSettings
+    settings: SweepSettings
     seed: int
     start: Start
     threads: int
     monitor: EnergyMonitor
     reporter: Reporter = SILENT
+    optimizer: OptimizerKind = "adamw"
+    title: str = "AdamW"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = [field.name for field in fields(self) if field.name != "reporter"]
-        return type(self), tuple(getattr(self, name) for name in names)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self), tuple({**values, "reporter": SILENT}.values())
 
     def plan(self, trial: Trial) -> TrainingPlan:
         """Return the steps of a trial."""
@@ -194,23 +199,26 @@ def train_task(inputs: TrainingInputs, task: TrialTask) -> TrainedTrial:
         DataError: there is nothing to train on or to validate with.
     """
     with _one_at_a_time, threads_set(inputs.threads):
-        model = inputs.start.model(task.trial.dropout).model
+        network = inputs.start.model(task.trial.dropout)
         result = train_trial(
-            model,
+            network,
             inputs.plan(task.trial),
             inputs.train,
             inputs.validation,
             state=task.state,
             monitor=inputs.monitor,
             reporter=inputs.reporter,
+            optimizer=inputs.optimizer,
+            title=inputs.title,
         )
     if result.loss is None:
         return TrainedTrial(result, b"")
-    named = {name: value.detach().contiguous() for name, value in model.named_parameters()}
+    parameters = network.model.named_parameters()
+    named = {name: value.detach().contiguous() for name, value in parameters}
     return TrainedTrial(result, save(named))
 
 
-def load_weights(model: GPT2LMHeadModel, weights: bytes) -> None:
+def load_weights(model: torch.nn.Module, weights: bytes) -> None:
     """Give a model the weights of a trained trial."""
     tensors = load(weights)
     with torch.no_grad():

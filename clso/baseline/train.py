@@ -1,8 +1,9 @@
-"""One trial: AdamW trains a GPT-2 on packed blocks and resumes from the last evaluation."""
+"""One trial: a network is trained on packed blocks and resumes from the last evaluation."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,15 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from transformers import GPT2LMHeadModel
 
 from clso.artifacts import read_json
-from clso.baseline.model import AdamwGpt2, Blocks
+from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.state import Progress
 from clso.baseline.step import TrainingStep
+from clso.baseline.trainable import Blocks, Trainable, mean_nll
 from clso.energy import EnergyMonitor, Measurement, Window
-from clso.errors import ArtifactError, DataError
+from clso.errors import ArtifactError, ConfigError, DataError
 from clso.progress import SILENT, ProgressTask, Reporter
 from clso.scoring import Int64Array
 
@@ -60,7 +61,7 @@ class TrialResult:
 
     def table_rows(self, **columns: object) -> list[dict[str, Any]]:
         """Return the rows with the trial's settings and further columns."""
-        return [{**columns, **asdict(self.trial), **row} for row in self.rows]
+        return [{**columns, **self.trial.to_record(), **row} for row in self.rows]
 
     def to_record(self) -> dict[str, Any]:
         """Return plain JSON values; `read` is the inverse."""
@@ -88,7 +89,7 @@ class TrialResult:
 
 
 def train_trial(
-    model: GPT2LMHeadModel,
+    network: Trainable,
     plan: TrainingPlan,
     train: Sequence[Blocks],
     validation: Blocks,
@@ -96,20 +97,24 @@ def train_trial(
     state: Path | None,
     monitor: EnergyMonitor,
     reporter: Reporter = SILENT,
+    optimizer: OptimizerKind = "adamw",
+    title: str = "AdamW",
 ) -> TrialResult:
-    """Train a model by a plan; it ends with the weights of the best evaluation.
+    """Train a network by a plan; it ends with the weights of the best evaluation.
 
     The file `state` is written at every evaluation. If it exists, training resumes from it; on one
     processor with equal threads the final weights are the same, bit for bit. A trial ends when its
     loss is not finite, and then has no losses on record.
 
     Args:
-        model: as initialised; a resumed trial overwrites its weights.
+        network: as initialised; a resumed trial overwrites its weights.
         train: the splits to train on, `plan.n_blocks` blocks together.
         state: a file of this trial alone; `None`: an interrupted trial starts again.
+        title: names the network where the progress is shown.
 
     Raises:
         ArtifactError: the state is damaged or cannot be written.
+        ConfigError: PyTorch lacks the optimizer, or a batch is larger than the training text.
         DataError: there is nothing to train on or to validate with.
     """
     for split in (*train, validation):
@@ -118,32 +123,41 @@ def train_trial(
                 f"{split.name} has no blocks of {split.block_size} tokens",
                 remedy="give more text, a smaller data.block_size, or a larger share to the split",
             )
-    device = model.transformer.wte.weight.device
+    if plan.trial.batch_size > plan.n_blocks:
+        raise ConfigError(
+            f"a batch has {plan.trial.batch_size} blocks, the training text only {plan.n_blocks}",
+            remedy="give a smaller batch size, more training tokens or a smaller data.block_size",
+        )
+    device = network.device
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        reporter.task(f"AdamW {plan.trial}", plan.n_steps) as task,
+        reporter.task(f"{title} {plan.trial}", plan.n_steps) as task,
     ):
-        return _Training(model, plan, train, validation, state, monitor).run(task)
+        return _Training(network, plan, train, validation, state, monitor, optimizer).run(task)
 
 
 @dataclass
 class _Training:
     """A trial in progress; the arguments are those of `train_trial`."""
 
-    model: GPT2LMHeadModel
+    network: Trainable
     plan: TrainingPlan
     train: Sequence[Blocks]
     validation: Blocks
     state: Path | None
     monitor: EnergyMonitor
+    optimizer: OptimizerKind
 
     def __post_init__(self) -> None:
         self.starts = np.cumsum([0, *(split.n_blocks for split in self.train)])
         assert self.starts[-1] == self.plan.n_blocks
-        self.device = self.model.transformer.wte.weight.device
-        settings = self.plan.settings
+        self.model, self.device = self.network.model, self.network.device
         self.step = TrainingStep(
-            self.model, weight_decay=settings.weight_decay, grad_clip=settings.grad_clip
+            self.network,
+            weight_decay=self.plan.weight_decay,
+            grad_clip=self.plan.settings.grad_clip,
+            optimizer=self.optimizer,
+            betas=self.plan.settings.betas,
         )
         self.best: dict[str, torch.Tensor] = {}
         self.progress = Progress()
@@ -151,15 +165,15 @@ class _Training:
     def run(self, task: ProgressTask) -> TrialResult:
         self._resume()
         progress, plan = self.progress, self.plan
-        if progress.step < plan.n_steps and not progress.diverged:
+        if progress.step < plan.n_steps:
             batches = plan.batches(after=progress.step)
             for stop in sorted(step for step in plan.eval_steps if step > progress.step):
+                if self._is_over():
+                    break
                 self._train_until(stop, batches, task)
                 if not progress.diverged:
                     self._evaluate(task)
                 self._write_state()
-                if progress.diverged:
-                    break
         if progress.diverged:
             for row in progress.rows:
                 row["train_loss"] = row["validation_loss"] = None
@@ -175,6 +189,18 @@ class _Training:
             training=progress.training,
             validation=progress.validation,
         )
+
+    def _is_over(self) -> bool:
+        """Return whether the trial has diverged, or gains nothing any more."""
+        progress, patience = self.progress, self.plan.settings.stop_after
+        if progress.diverged or patience is None or progress.best_step is None:
+            return progress.diverged
+        later = [
+            row
+            for row in progress.rows
+            if row["validation_loss"] is not None and row["step"] > progress.best_step
+        ]
+        return len(later) >= patience
 
     def _train_until(
         self, stop: int, batches: Iterator[tuple[int, Int64Array]], task: ProgressTask
@@ -201,7 +227,8 @@ class _Training:
     def _evaluate(self, task: ProgressTask) -> None:
         progress = self.progress
         with self._window("validation"):
-            loss = AdamwGpt2(self.model).mean_nll(self.validation)
+            self.model.eval()
+            loss = mean_nll(self.network, self.validation)
         total = Measurement.total([progress.training, progress.validation])
         row = progress.rows[-1]
         row.update(_measured(total))
@@ -263,9 +290,10 @@ class _Training:
         tensors = {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
             tensors[f"model.{name}"] = parameter
-        for index, moments in self.step.optimizer.state_dict()["state"].items():
-            for name, tensor in moments.items():
-                tensors[f"optimizer.{index}.{name}"] = tensor
+        for kind, optimizer in self.step.optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                for name, tensor in moments.items():
+                    tensors[f"{kind}.{index}.{name}"] = tensor
         self.progress.save(self.state, tensors)
 
     def _resume(self) -> None:
@@ -273,20 +301,19 @@ class _Training:
         if stored is None:
             return
         self.progress, tensors = stored
-        groups: dict[str, dict[str, torch.Tensor]] = {"best": {}, "model": {}, "optimizer": {}}
+        groups: defaultdict[str, dict[str, torch.Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
             group, _, name_in_group = name.partition(".")
             groups[group][name_in_group] = tensor
         self.best = groups["best"]
         self._load(groups["model"])
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in groups["optimizer"].items():
-            index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = tensor
-        optimizer = self.step.optimizer
-        optimizer.load_state_dict(
-            {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
-        )
+        for kind, optimizer in self.step.optimizers.items():
+            moments: defaultdict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            for name, tensor in groups[kind].items():
+                index, _, moment = name.partition(".")
+                moments[int(index)][moment] = tensor
+            parameters = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": dict(moments), "param_groups": parameters})
 
 
 def _measured(measurement: Measurement) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class CountedFunction(BasisFunction, Protocol):
 
 
 class Neural:
-    """The softmax of a network as a function: the crystalline GPT, in the hybrid AdamW's GPT-2."""
+    """A network as a function: the crystalline GPT, or in the hybrid a gradient model."""
 
     family = "neural"
 

@@ -25,10 +25,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-import clso
 from clso.artifacts import atomic_write_json, read_json
 from clso.baseline.model import AdamwGpt2
-from clso.checkpoint import new_folder, save_gpt2, save_tokenizer
+from clso.baseline.network_model import NetworkModel, load_network
+from clso.checkpoint import MODEL_CODE, new_folder, save_tokenizer
 from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError
@@ -40,16 +40,15 @@ from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
 
-__all__ = ["AUTO_MAP", "CODE", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
+__all__ = ["AUTO_MAP", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "clso_mixture"
 _ARCHITECTURE = "CrystallineMixtureForCausalLM"
-# The file of a model's folder that `transformers` may run, and the classes that it finds there.
-CODE = Path(clso.__file__).with_name("modeling_clso.py")
+# The classes that `transformers` finds in the folder's own code.
 AUTO_MAP = {
-    "AutoConfig": f"{CODE.stem}.CrystallineMixtureConfig",
-    "AutoModelForCausalLM": f"{CODE.stem}.{_ARCHITECTURE}",
+    "AutoConfig": f"{MODEL_CODE.stem}.CrystallineMixtureConfig",
+    "AutoModelForCausalLM": f"{MODEL_CODE.stem}.{_ARCHITECTURE}",
 }
 _ARRAYS = "model.safetensors"
 _REMEDY = "make it again with the command that made the run"
@@ -125,7 +124,7 @@ class CrystallineMixture:
                 **self.write_arrays(folder),
             }
             save_tokenizer(tokenizer, block_size, folder)
-            shutil.copyfile(CODE, folder / CODE.name)
+            shutil.copyfile(MODEL_CODE, folder / MODEL_CODE.name)
             atomic_write_json(folder / "config.json", config)
 
     def write_arrays(self, folder: Path) -> dict[str, Any]:
@@ -136,8 +135,8 @@ class CrystallineMixture:
             functions.append({"spec": function.spec(), "arrays": _put(store, function.to_arrays())})
             if isinstance(function, Neural):
                 network = function.model
-                assert isinstance(network, AdamwGpt2), "neural functions are GPT-2 checkpoints"
-                save_gpt2(network.model, None, folder / function.spec()["checkpoint"])
+                assert isinstance(network, AdamwGpt2 | NetworkModel), "neural functions are saved"
+                network.save(folder / function.spec()["checkpoint"], None)
         config = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -272,5 +271,5 @@ def _load_function(path: Path, store: Arrays, stored: Mapping[str, Any]) -> Basi
         folder = str(spec["checkpoint"])
         if Path(folder).name != folder:
             raise ArtifactError(f"the network's folder is named {folder!r}")
-        return Neural(AdamwGpt2.load(path / folder, name=folder.removeprefix("neural-")))
+        return Neural(load_network(path / folder, name=folder.removeprefix("neural-")))
     return FunctionSpec.load(spec, _get(store, stored["arrays"]))

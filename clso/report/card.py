@@ -29,24 +29,29 @@ _ABOUT: Final = {
     "mixture": "It is a weighted sum of count-based and pointer predictors, which a search picked. "
     "No gradient has trained it. It needs the package `clso`.",
     "hybrid": "It is a weighted sum of count-based and pointer predictors, which a search picked, "
-    "and of a GPT-2 that AdamW trained. It needs the package `clso`.",
+    "and of a network that gradients trained. It needs the package `clso`.",
 }
 
 
-def model_card(run: Run, name: str, *, is_mixture: bool) -> str:
-    """Return the card of a model as Markdown, with the metadata that the Hugging Face hub reads."""
+def model_card(run: Run, name: str, *, is_mixture: bool = False, is_network: bool = False) -> str:
+    """Return the card of a model as Markdown, with the metadata that the Hugging Face hub reads.
+
+    A mixture or a network needs the package `clso`; any other model is a GPT-2.
+    """
     title = Models(run.manifest).title(name)
     return _card(
         f"{title[:1].upper()}{title[1:]} of the run {run.run_id}",
-        _ABOUT.get(name, "It was made by CLSO."),
+        _about(run, name, is_network=is_network),
         {
-            "Use": _use(is_mixture),
+            "Use": _use(needs_clso=is_mixture or is_network),
             "Results": "\n\n".join(_results(run, name)),
             "Data and licence": _list(_data(run, name)),
             "Made by": _made_by(run),
-            "Limitations": _list(_limitations(run, name, is_mixture=is_mixture)),
+            "Limitations": _list(
+                _limitations(run, name, is_mixture=is_mixture, is_network=is_network)
+            ),
         },
-        "crystalline" if name in ("gpt", "mixture", "hybrid") else "gpt2",
+        _tag(name, is_network=is_network),
     )
 
 
@@ -81,7 +86,7 @@ def refit_card(
         f"{title[:1].upper()}{title[1:]} of the run {run.run_id}, counted on all text",
         _ABOUT.get(name, "It was made by CLSO."),
         {
-            "Use": _use(is_mixture=True),
+            "Use": _use(needs_clso=True),
             "Results": results,
             "Data and licence": _list(iter(data)),
             "Made by": f"```sh\n{command}\n```\n\nCounting took {energy} and "
@@ -108,16 +113,34 @@ def _card(title: str, about: str, sections: Mapping[str, str], tag: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _tag(name: str, *, is_network: bool) -> str:
+    if name in ("gpt", "mixture", "hybrid"):
+        return "crystalline"
+    return "network" if is_network else "gpt2"
+
+
+def _about(run: Run, name: str, *, is_network: bool) -> str:
+    if name != "opponent":
+        return _ABOUT.get(name, "It was made by CLSO.")
+    kind = Models(run.manifest).kind(name)
+    needs = (
+        "It needs the package `clso`."
+        if is_network
+        else "It is an ordinary checkpoint: `transformers` needs nothing else."
+    )
+    return f"It is the strongest model of its run that gradients trained: {kind}. {needs}"
+
+
 def _list(sentences: Iterator[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def _use(is_mixture: bool) -> str:
-    option = ", trust_remote_code=True" if is_mixture else ""
+def _use(*, needs_clso: bool) -> str:
+    option = ", trust_remote_code=True" if needs_clso else ""
     note = (
         "\n\n`trust_remote_code` runs `modeling_clso.py`, which only imports `clso.hub`. After "
         "`import clso.hub` the option is not needed."
-        if is_mixture
+        if needs_clso
         else ""
     )
     return (
@@ -219,7 +242,9 @@ def _made_by(run: Run) -> str:
     )
 
 
-def _limitations(run: Run, name: str, *, is_mixture: bool, has_test: bool = True) -> Iterator[str]:
+def _limitations(
+    run: Run, name: str, *, is_mixture: bool, is_network: bool = False, has_test: bool = True
+) -> Iterator[str]:
     block_size = run.config.get("data", {}).get("block_size")
     yield (
         "It continues text in the manner of its training text, and knows nothing else. It was not "
@@ -229,6 +254,9 @@ def _limitations(run: Run, name: str, *, is_mixture: bool, has_test: bool = True
         yield f"It sees the last {block_size} tokens."
         yield "It has counts, not parameters: it runs on the CPU, and cannot be trained further."
         yield "Its counts are those of its training text, and it can repeat passages of it."
+    elif is_network:
+        yield f"It sees the last {block_size} tokens."
+        yield "In `transformers` it only gives probabilities: it cannot be trained further there."
     else:
         yield f"Prompt and continuation together have at most {block_size} tokens."
     if name == "gpt":

@@ -27,7 +27,6 @@ __all__ = [
     "turned",
 ]
 
-_RIVAL = "adamw"
 _OTHERS = "Other pairs"
 
 Row = Mapping[str, Any]
@@ -60,7 +59,7 @@ def difference_blocks(run: Run) -> list[str | Table | Block]:
 
 
 def comparison_table(run: Run) -> Table:
-    """Return a row per pair of models, in groups: against AdamW, against a floor, other pairs.
+    """Return a row per pair of models, in groups: against gradient models, a floor, other pairs.
 
     One model is better than another if the intervals over documents and over blocks both exclude
     zero; where documents give no interval, that over blocks decides.
@@ -107,9 +106,8 @@ def _grouped(
         key=lambda name: losses.get(name, math.inf),
     )
     matters: dict[str, list[Pair]] = {
-        f"Against {models.subject(_RIVAL)}": [
-            (name, _RIVAL) for name in names if name not in FLOORS
-        ]
+        f"Against {models.subject(rival)}": [(name, rival) for name in names if name not in FLOORS]
+        for rival in Models.ranked_rivals(names)
     }
     if contender is not None and floor is not None:
         heading = f"Against the lowest floor, the {models.title(floor)}"

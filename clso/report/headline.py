@@ -18,7 +18,7 @@ from clso.statistics.bootstrap import FLOORS
 
 __all__ = ["Headline"]
 
-_RIVAL = "adamw"
+_ADAMW = "adamw"
 _HYBRID = "hybrid"
 
 Row = Mapping[str, Any]
@@ -37,7 +37,7 @@ class Headline:
     ) -> Headline:
         """Say which model wins, by how much, how sure that is, and which floors both beat."""
         by_model = {row["model"]: row for row in results}
-        contender, rival = Models.contender(results), by_model.get(_RIVAL)
+        contender, rival = Models.contender(results), by_model.get(Models.rival(by_model))
         floors = [by_model[name] for name in FLOORS if name in by_model]
         if contender is None and rival is None:
             return cls("No model has been scored yet", ("clso run CONFIG finishes the run.",))
@@ -48,7 +48,9 @@ class Headline:
             if floor is not None and all(words.sign(row, floor) > 0 for row in (contender, rival)):
                 title = words.counting_wins(floor, contender, rival)
             details = [
+                words.kind(rival),
                 detail,
+                words.beside(contender, by_model.get(_ADAMW), rival),
                 words.with_network(by_model.get(_HYBRID), rival),
                 words.against_floors(contender, floors),
                 words.against_floors(rival, floors),
@@ -112,19 +114,30 @@ class _Words:
         )
         return title, detail
 
+    def kind(self, rival: Row) -> str:
+        """Say what the strongest gradient model is."""
+        kind = self._models.kind(rival["model"])
+        return f"{self.capital(rival)} is {kind}." if kind else ""
+
+    def beside(self, contender: Row, adamw: Row | None, rival: Row) -> str:
+        """Say how AdamW's GPT-2 compares where it is not the first rival."""
+        if adamw is None or adamw is rival:
+            return ""
+        return f"Beside it: {self.duel(contender, adamw)[1]}"
+
     def with_network(self, hybrid: Row | None, rival: Row) -> str:
         """Say how good the network and the gradient-free model are together."""
         if hybrid is None:
             return ""
         difference = hybrid["test_loss"] - rival["test_loss"]
-        rows = _find_comparisons(self._comparisons, _HYBRID, _RIVAL)
+        rows = _find_comparisons(self._comparisons, _HYBRID, rival["model"])
         share = SHARE.text(abs(math.expm1(min(difference, 700.0))))
         weight = self._models.network_share
         weighted = "" if weight is None else f" ({SHARE.text(weight)} of the weight)"
         return (
             f"{self.capital(hybrid)}, {self._models.subject(self._models.hybrid_family)} with "
-            f"{self._the(rival)} as one more function{weighted}, reaches "
-            f"{LOSS.text(hybrid['test_loss'])}. "
+            f"{self._models.subject(self._models.hybrid_network)} as one more function{weighted}, "
+            f"reaches {LOSS.text(hybrid['test_loss'])}. "
             f"Its perplexity is {share} {'lower' if difference < 0 else 'higher'} than "
             f"{self._the(rival)}'s (difference {LOSS.signed(difference)} nats per token, "
             f"{_intervals(rows, signed=True)})."

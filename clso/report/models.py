@@ -36,20 +36,26 @@ _RIVALS: Final = ("opponent", "adamw")
 class Models:
     """Order, titles and colors of the models of one or several runs.
 
-    Without manifests, only built-in models are known. The hybrid adds AdamW's network to the model
-    of `hybrid_family`, with the weight `network_share`; `None`: there is no hybrid.
+    Without manifests, only built-in models are known. The hybrid adds the network of the model
+    `hybrid_network` to the model of `hybrid_family`, with the weight `network_share`; `None`: there
+    is no hybrid.
     """
 
     def __init__(self, *manifests: Mapping[str, Any]) -> None:
         self._described: dict[str, Mapping[str, Any]] = {}
         self.hybrid_family = "mixture"
+        self.hybrid_network = "adamw"
         self.network_share: float | None = None
+        self._opponent = ""
         families: dict[str, None] = {}
         for manifest in manifests:
             families |= dict.fromkeys(manifest.get("config", {}).get("families", ()))
             self._described |= manifest.get("models", {})
+            winner = manifest.get("opponents", {}).get("winner", {})
+            self._opponent = winner.get("kind", self._opponent)
             hybrid = manifest.get("hybrid", {})
             self.hybrid_family = hybrid.get("family", self.hybrid_family)
+            self.hybrid_network = hybrid.get("network", self.hybrid_network)
             self.network_share = hybrid.get("network_weight", self.network_share)
         # the models of a family have the family's place
         self._order = [
@@ -74,6 +80,10 @@ class Models:
         """Return the title of a model or family: the manifest's, the built-in one or the name."""
         described = self._described.get(name, {}).get("title")
         return str(described or _BUILT_IN.get(name, (name, ""))[0])
+
+    def kind(self, name: str) -> str:
+        """Return what the strongest gradient model is, such as `LSTM, AdamW, 4 passes`."""
+        return self._opponent if name == "opponent" else ""
 
     def subject(self, name: str) -> str:
         """Return the title with its article, as in a sentence."""
@@ -100,6 +110,11 @@ class Models:
         """Return the results of the gradient models that others are compared with."""
         by_model = {row["model"]: row for row in results}
         return [by_model[name] for name in Models.ranked_rivals(by_model)]
+
+    @staticmethod
+    def rival(names: Iterable[str]) -> str:
+        """Return the model that others are compared with first: the strongest that is there."""
+        return next(iter(Models.ranked_rivals(list(names))), "adamw")
 
     @staticmethod
     def contender(results: Iterable[Row]) -> Row | None:

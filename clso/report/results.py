@@ -103,8 +103,9 @@ def result_table(run: Run) -> Table:
     for place, row in enumerate(rows):
         source = format_source(row["energy_source"], row["estimated"])
         floor: Emphasis = "muted" if row["model"] in FLOORS else ""
+        kind = models.kind(row["model"])
         table.add(
-            models.title(row["model"]),
+            (models.title(row["model"]), kind) if kind else models.title(row["model"]),
             (LOSS.text(row["test_loss"]), _intervals(row)),
             PERPLEXITY.text(row["perplexity"]),
             LOSS.text(row["bits_per_byte"]),

@@ -80,17 +80,20 @@ def _facts(run: Run, results: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Return the figures at the top: label, value, and what qualifies it."""
     facts, models = [], Models(run.manifest)
     by_model = {row["model"]: row for row in results}
-    sides = [row for row in (models.contender(results), by_model.get("adamw")) if row is not None]
+    contender, rivals = models.contender(results), models.rivals(results)
+    sides = [*([] if contender is None else [contender]), *rivals]
     hybrid = by_model.get("hybrid")
     for row in [*sides, *([] if hybrid is None else [hybrid])]:
         note = f"perplexity {PERPLEXITY.text(row['perplexity'])}"
         if row is hybrid and models.network_share is not None:
-            note = f"AdamW's share {SHARE.text(models.network_share)}"
+            note = f"the network's share {SHARE.text(models.network_share)}"
+        if kind := models.kind(row["model"]):
+            note += f"; {kind}"
         title = f"{models.title(row['model'])}, test"
         facts.append((title, LOSS.text(row["test_loss"]), note))
     for row in sides:
         note = format_source(row["energy_source"], row["estimated"])
-        note += "; winning run alone" * (row["model"] == "adamw")
+        note += "; winning run alone" * (row in rivals)
         title = f"energy, {models.title(row['model'])}"
         facts.append((title, ENERGY.text(row["energy_j"]), note))
     if run.has("evaluations") and run.evaluations.num_rows:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunSet"]
 
-_RIVAL = "adamw"
 # Sections of a configuration that change no loss of a run, and the seed.
 _NAMELESS = ("name", "seed", "runtime", "ablate", "savings", "tune")
 _MARKERS = ("o", "s", "^", "D", "v")
@@ -43,8 +42,8 @@ class _SeedMean:
 
     Attributes:
         losses: L(m, s), in the order of the seeds.
-        against_rival: L(m, s) minus the loss of AdamW's GPT-2 with the same seed; `None` for AdamW
-            itself, and if a run has no AdamW.
+        against_rival: L(m, s) minus the loss of the strongest gradient model with the same seed;
+            `None` for that model itself, and if a run has none.
     """
 
     model: str
@@ -110,19 +109,19 @@ class RunSet:
             {row["model"]: row["test_loss"] for row in run.results.to_pylist()} for run in self.runs
         ]
         names = set.intersection(*map(set, losses))
-        means = []
+        means, rival = [], Models.rival(names)
         for model in self.models.ordered(names):
             own = np.array([by_model[model] for by_model in losses])
             against = None
-            if _RIVAL in names and model != _RIVAL:
-                against = Difference.of(own - np.array([by_model[_RIVAL] for by_model in losses]))
+            if rival in names and model != rival:
+                against = Difference.of(own - np.array([by_model[rival] for by_model in losses]))
             means.append(_SeedMean(model, tuple(own.tolist()), Difference.of(own), against))
         return means
 
     def seeds_table(self) -> Table:
         """Return means over the runs' seeds with their intervals."""
         seeds = ", ".join(str(run.config["seed"]) for run in self.runs)
-        rival = self.models.title(_RIVAL)
+        rival = self.models.title(Models.rival(mean.model for mean in self.seed_means()))
         table = Table(
             f"Test loss over seeds {seeds}",
             [

@@ -8,6 +8,7 @@ from clso.artifacts import Run
 from clso.errors import ArtifactError
 from clso.report.formats import LOSS
 from clso.report.html import ReportSection
+from clso.report.models import Models
 from clso.report.runs import RunSet
 
 __all__ = ["seeds_section"]
@@ -56,7 +57,7 @@ def _beside(run: Run) -> Iterator[Run]:
 
 
 def _difference(group: RunSet) -> str:
-    """Say how the best gradient-free model and AdamW compare over seeds; empty without a pair."""
+    """Say how the best models with and without gradients compare over seeds, if both exist."""
     means = {mean.model: mean for mean in group.seed_means()}
     contenders = [group.models.contender(run.results.to_pylist()) for run in group.runs]
     names = {row["model"] for row in contenders if row is not None}
@@ -66,5 +67,6 @@ def _difference(group: RunSet) -> str:
     difference, interval = LOSS.difference(mean.against_rival)
     return (
         f"Over their seeds, the test loss of {group.models.subject(mean.model)} minus that of "
-        f"{group.models.subject('adamw')} is {difference} nats per token ({interval}). "
+        f"{group.models.subject(Models.rival(means))} is {difference} nats per token "
+        f"({interval}). "
     )

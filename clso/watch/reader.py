@@ -56,12 +56,23 @@ def _training(row: _Row) -> str:
     return f"{settings} dropout={row['dropout']:g} passes={row['passes']}"
 
 
+def _network(row: _Row) -> str:
+    made = f"{row['network']} {row['head']} {row['optimizer']} width={row['n_embd']}"
+    decay = f"decay={row['weight_decay']:g} seed={row['training_seed']}"
+    return f"{made} {_training(row)} {decay}"
+
+
 _SWEPT = ("lr", "schedule", "batch_size", "dropout", "passes")
+_OPPOSED = (
+    *_SWEPT,
+    *("network", "head", "optimizer", "n_layer", "n_embd", "tied", "weight_decay", "training_seed"),
+)
 _ARM = ("family", "arm", "factor", "level", "seed")
 _SOURCES = {
     "generations": _Source(lambda row: f"search {row['family']}", "generation", ("family",)),
     "pareto_generations": _Source(lambda row: f"pareto {row['family']}", "generation", ("family",)),
     "baseline": _Source(lambda row: f"adamw {_training(row)}", "step", _SWEPT),
+    "opponents": _Source(lambda row: f"opponent {_network(row)}", "step", _OPPOSED),
     "warm_start": _Source(lambda row: f"warm start {_training(row)}", "step", _SWEPT),
     "results": _Source(lambda row: "", None, prefix=lambda row: f"{row['model']}/"),
     "energy": _Source(lambda row: "", None, prefix=lambda row: f"{row['stage']}/{row['device']}/"),

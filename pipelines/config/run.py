@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
-from clso.baseline.settings import BaselineSettings
+from clso.baseline.settings import BaselineSettings, OpponentsSettings
 from clso.data import DatasetRecipe, DataSettings, EvaluationSettings, TokenizerSettings
 from clso.digest import digest_of
 from clso.energy.settings import EnergySettings
@@ -105,6 +105,7 @@ class RunConfig(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     search: SearchSettings = SearchSettings()
     baseline: BaselineSettings = BaselineSettings()
+    opponents: OpponentsSettings = OpponentsSettings()
     energy: EnergySettings = EnergySettings()
     analysis: BootstrapSettings = BootstrapSettings()
     runtime: _RuntimeSettings = _RuntimeSettings()
@@ -132,6 +133,27 @@ class RunConfig(Section):
             if isinstance(section, FamilySettings)
             for misfit in section.misfits(self)
         ]
+        if misfits:
+            raise ValueError("; ".join(misfits))
+        return self
+
+    @model_validator(mode="after")
+    def _opponents_fit_the_rest(self) -> RunConfig:
+        misfits = []
+        for index, model in enumerate(self.opponents.models):
+            where = f"opponents.models.{index}"
+            width, heads = model.n_embd or self.model.n_embd, model.n_head or self.model.n_head
+            if model.network == "gpt" and width % heads:
+                misfits.append(
+                    f"{where}: n_embd {width} is not divisible by n_head {heads}; choose n_embd as "
+                    "a multiple of n_head"
+                )
+            tokens = self.tokenizer.vocab_size if self.tokenizer.kind == "bpe" else None
+            if tokens is not None and (model.classes or 1) > tokens:
+                misfits.append(
+                    f"{where}: classes is {model.classes}, but the vocabulary has {tokens} tokens; "
+                    "give fewer classes, or leave their number out"
+                )
         if misfits:
             raise ValueError("; ".join(misfits))
         return self

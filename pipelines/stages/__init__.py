@@ -11,6 +11,7 @@ from pipelines.stage import Stage
 from pipelines.stages.analyze import analyze_stage
 from pipelines.stages.baseline import BASELINE
 from pipelines.stages.data import PREPARE
+from pipelines.stages.opponents import OPPONENTS
 from pipelines.stages.search import search_stage
 
 __all__ = ["through"]
@@ -40,6 +41,7 @@ def _stages_of(config: RunConfig) -> list[Stage]:
         *(stage for family in families for stage in family.foundations),
         *(search_stage(family) for family in families),
         BASELINE,
+        OPPONENTS,
         *(stage for family in families for stage in family.continued),
     ]
     before = [stage for stage in dict.fromkeys(before) if stage.wanted(config)]

@@ -34,7 +34,7 @@ plans = st.builds(
 def test_every_pass_takes_every_block_once(plan: TrainingPlan) -> None:
     batches = list(plan.batches())
     assert [step for step, _ in batches] == list(range(1, plan.n_steps + 1))
-    for number in range(plan.settings.passes):
+    for number in range(plan.passes):
         mine = batches[number * plan.steps_per_pass : (number + 1) * plan.steps_per_pass]
         blocks = np.concatenate([index for _, index in mine])
         assert sorted(blocks) == list(range(plan.n_blocks))
@@ -63,7 +63,7 @@ def test_rates_rise_then_never_rise_again(plan: TrainingPlan) -> None:
 @given(plans)
 def test_the_last_step_is_evaluated_and_evaluations_are_logged(plan: TrainingPlan) -> None:
     assert plan.n_steps in plan.eval_steps
-    assert len(plan.eval_steps) == min(plan.settings.eval_points, plan.n_steps)
+    assert len(plan.eval_steps) == min(plan.settings.validations(plan.passes), plan.n_steps)
     assert all(1 <= step <= plan.n_steps for step in plan.eval_steps)
     assert all(plan.is_logged(step) for step in plan.eval_steps)
 
@@ -105,6 +105,8 @@ def test_dropout_seeds_differ_by_seed_and_step() -> None:
         ({"schedule": "linear"}, "schedule is 'linear', expected one of constant, cosine"),
         ({"batch_size": 0}, "batch size is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"weight_decay": -0.1}, "weight decay is -0.1"),
+        ({"passes": 0}, "passes is 0"),
     ],
 )
 def test_a_trial_out_of_range_is_refused(wrong: dict[str, object], message: str) -> None:

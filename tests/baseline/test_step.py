@@ -20,6 +20,13 @@ def twins(shape: GptShape) -> tuple[GPT2LMHeadModel, GPT2LMHeadModel]:
     return mine.train(), plain.train()
 
 
+def network(model: GPT2LMHeadModel) -> AdamwGpt2:
+    """Wrap a model for training."""
+    made = AdamwGpt2(model)
+    model.train()
+    return made
+
+
 def draw(shape: GptShape, blocks: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     # few distinct tokens, so that rows of the embedding collect many gradients
@@ -51,9 +58,9 @@ def test_every_gradient_is_that_of_plain_cross_entropy(
     if not tied:
         mine, plain = untie(mine), untie(plain)
     inputs, targets = draw(shape, blocks)
-    step = TrainingStep(mine, weight_decay=0.0, grad_clip=1.0)
+    gradients = network(mine).gradients
     for _ in range(2):  # the second time over the first one's gradients
-        loss = step.gradients(inputs, targets)
+        loss = gradients(inputs, targets)
     expected = plain_loss(plain, inputs, targets)
     expected.backward()
     assert loss == pytest.approx(expected.item(), abs=1e-6)
@@ -68,7 +75,7 @@ def test_every_gradient_is_that_of_plain_cross_entropy(
 @pytest.mark.parametrize("grad_clip", [0.05, 1e3])
 def test_steps_are_those_of_the_plain_loop(shape: GptShape, grad_clip: float) -> None:
     mine, plain = twins(shape)
-    step = TrainingStep(mine, weight_decay=0.1, grad_clip=grad_clip)
+    step = TrainingStep(network(mine), weight_decay=0.1, grad_clip=grad_clip)
     decayed = [p for p in plain.parameters() if p.ndim >= 2]
     spared = [p for p in plain.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -77,7 +84,7 @@ def test_steps_are_those_of_the_plain_loop(shape: GptShape, grad_clip: float) ->
         eps=1e-5,
     )
     # Adam divides noise by noise where a gradient is 0 but for rounding; a larger eps hides it.
-    for group in step.optimizer.param_groups:
+    for group in step.optimizers["optimizer"].param_groups:
         group["eps"] = 1e-5
     for number in range(5):
         inputs, targets = draw(shape, 4, seed=number)
@@ -96,29 +103,24 @@ def test_steps_are_those_of_the_plain_loop(shape: GptShape, grad_clip: float) ->
 
 
 def test_vectors_are_not_decayed(shape: GptShape) -> None:
-    step = TrainingStep(
-        AdamwGpt2.new(shape, end_token_id=0, seed=0).model, weight_decay=0.3, grad_clip=1.0
-    )
+    mine = AdamwGpt2.new(shape, end_token_id=0, seed=0)
+    step = TrainingStep(mine, weight_decay=0.3, grad_clip=1.0)
     decay = {
         id(p): group["weight_decay"]
-        for group in step.optimizer.param_groups
+        for group in step.optimizers["optimizer"].param_groups
         for p in group["params"]
     }
-    for parameter in step.model.parameters():
+    for parameter in mine.model.parameters():
         assert decay.pop(id(parameter)) == (0.3 if parameter.ndim >= 2 else 0.0)
     assert not decay
 
 
 def test_dropout_is_drawn_from_the_seed(shape: GptShape) -> None:
     inputs, targets = draw(shape, 2)
-    step = TrainingStep(
-        AdamwGpt2.new(shape, dropout=0.3, end_token_id=0, seed=0).model.train(),
-        weight_decay=0.0,
-        grad_clip=1.0,
-    )
+    gradients = network(AdamwGpt2.new(shape, dropout=0.3, end_token_id=0, seed=0).model).gradients
     losses = []
     with torch.random.fork_rng(devices=[]):
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
-            losses.append(step.gradients(inputs, targets))
+            losses.append(gradients(inputs, targets))
     assert losses[0] == losses[1] != losses[2]

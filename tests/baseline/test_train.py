@@ -21,7 +21,7 @@ from clso.baseline import (
     train_trial,
 )
 from clso.energy import CpuModelMeter, EnergyMonitor
-from clso.errors import ArtifactError, DataError
+from clso.errors import ArtifactError, ConfigError, DataError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
 
@@ -55,9 +55,9 @@ def run(shape: GptShape, train: list[Blocks], validation: Blocks, tmp_path: Path
         monitor: EnergyMonitor | None = None,
         reporter: Reporter = SILENT,
     ) -> tuple[GPT2LMHeadModel, TrialResult]:
-        model = AdamwGpt2.new(shape, dropout=trial.dropout, end_token_id=0, seed=5).model
+        network = AdamwGpt2.new(shape, dropout=trial.dropout, end_token_id=0, seed=5)
         result = train_trial(
-            model,
+            network,
             TrainingPlan(trial, settings, N_BLOCKS, seed=5),
             splits,
             validation,
@@ -65,7 +65,7 @@ def run(shape: GptShape, train: list[Blocks], validation: Blocks, tmp_path: Path
             monitor=monitor or EnergyMonitor(),
             reporter=reporter,
         )
-        return model, result
+        return network.model, result
 
     return run
 
@@ -226,6 +226,11 @@ def test_a_damaged_state_is_refused_by_name(run: Train, tmp_path: Path, content:
     (tmp_path / "state").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"training state .*state is damaged(.|\n)*delete it"):
         run(Trial(1e-2))
+
+
+def test_a_batch_larger_than_the_text_is_refused(run: Train) -> None:
+    with pytest.raises(ConfigError, match="a batch has 47 blocks, the training text only 46"):
+        run(Trial(1e-2, batch_size=47))
 
 
 def test_a_split_without_blocks_is_refused(run: Train, train: list[Any]) -> None:

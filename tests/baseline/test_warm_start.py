@@ -19,7 +19,6 @@ from clso.baseline import (
     Blocks,
     Sweep,
     SweepResult,
-    TrainingStep,
     Trial,
 )
 from clso.baseline.settings import WarmStartSettings
@@ -74,9 +73,10 @@ def found(shape: GptShape, tmp_path: Path) -> Path:
 def test_waking_changes_no_logit_and_leaves_no_dead_branch(shape: GptShape, found: Path) -> None:
     tokens = torch.arange(2 * shape.block_size).view(2, -1)
     before = logits(untied(shape), tokens)
-    model = AdamwGpt2.trainable(found, dropout=0.0, seed=1).model
+    network = AdamwGpt2.trainable(found, dropout=0.0, seed=1)
+    model = network.model
     np.testing.assert_allclose(logits(model, tokens), before, atol=1e-4)
-    TrainingStep(model, weight_decay=0.0, grad_clip=1.0).gradients(tokens, tokens)
+    network.gradients(tokens, tokens)
     for block in model.transformer.h:
         for name in ("attn.c_proj.weight", "mlp.c_proj.weight"):
             assert block.get_parameter(name).grad.any(), name

@@ -1,0 +1,116 @@
+"""Gradient models beside the write-up's: their stage, the best of them, what it is used for."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clso.artifacts import Run, load_run
+from clso.baseline.network_model import NetworkModel, load_network
+from clso.data import Dataset
+from clso.errors import ConfigError
+
+pytestmark = pytest.mark.slow
+
+MODELS = (
+    "opponents.models=["
+    "{network: lstm, n_layer: 1, n_embd: 8, learning_rates: [2.0e-2], batch_sizes: [16],"
+    " dropouts: [0.1], weight_decays: [0.1], passes: [1, 2], extend: 0},"
+    "{network: gpt, head: full, optimizer: muon, learning_rates: [1.0e-3], batch_sizes: [16],"
+    " dropouts: [0.0], weight_decays: [0.1], passes: [1], extend: 0}]"
+)
+
+
+def arguments(smoke_yaml: str, out: Path, *sets: str, command: str = "baseline") -> list[str]:
+    options = [part for value in sets for part in ("--set", value)]
+    return [command, smoke_yaml, "--no-prefect", "--out", str(out), *options]
+
+
+@pytest.fixture(scope="module")
+def run(out: Path, smoke: Run, smoke_yaml: str, invoke: Callable[..., str]) -> Run:
+    del smoke  # its data set lies there already
+    sets = (MODELS, "opponents.seeds=2", "name=opponents", "baseline.learning_rates=[1.0e-4]")
+    invoke(*arguments(smoke_yaml, out, *sets))
+    (path,) = (out / "runs").glob("opponents-*")
+    return load_run(path)
+
+
+def test_the_best_by_validation_is_saved_with_its_own_cost(run: Run, out: Path) -> None:
+    found = run.manifest["opponents"]
+    losses = {model["kind"]: model["validation_loss"] for model in found["candidates"]}
+    winner = found["winner"]
+    assert winner["validation_loss"] == min(losses.values())
+    assert winner["validation_loss"] < run.manifest["baseline"]["winner"]["validation_loss"]
+    assert "GPT, Muon, 1 pass" in losses
+    assert any(kind.endswith("passes, average of 2") for kind in losses)
+    model = load_network(run.path / "models" / "opponent")
+    assert isinstance(model, NetworkModel)
+    assert len(model.members) == winner["members"]
+    dataset = Dataset.load(out / "datasets" / run.manifest["data_fingerprint"], block_size=32)
+    nll = model.token_nll(*dataset.splits["validation"].blocks(slice(None)))
+    assert nll.mean() == pytest.approx(winner["validation_loss"], abs=1e-6)
+
+
+def test_every_trial_has_its_rows(run: Run) -> None:
+    rows = run.opponents.to_pylist()
+    assert {(row["network"], row["head"], row["optimizer"]) for row in rows} == {
+        ("lstm", "classes", "adamw"),
+        ("gpt", "full", "muon"),
+    }
+    assert {row["passes"] for row in rows if row["network"] == "lstm"} == {1, 2}
+    assert {row["training_seed"] for row in rows} == {0, 1}
+    validated = [row["validation_loss"] for row in rows if row["validation_loss"] is not None]
+    singles = [m["validation_loss"] for m in run.manifest["opponents"]["candidates"][:2]]
+    assert min(singles) in validated
+
+
+def test_it_writes_and_is_exported(run: Run, invoke: Callable[..., str], tmp_path: Path) -> None:
+    options = ("--model", "opponent", "--prompt", "In the beginning", "--max-tokens", "5")
+    assert invoke("generate", str(run.path), *options).startswith("In the beginning")
+    told = invoke("export", str(run.path), "--model", "opponent", "--to", str(tmp_path / "new"))
+    assert "trust_remote_code=True" in told
+    card = (tmp_path / "new" / "README.md").read_text()
+    kind = run.manifest["opponents"]["winner"]["kind"]
+    assert "# Strongest gradient model of the run" in card
+    assert f"strongest model of its run that gradients trained: {kind}." in card
+
+
+def test_a_better_baseline_is_the_strongest(
+    out: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    weak = MODELS.replace("2.0e-2", "1.0e-9").replace("1.0e-3", "1.0e-9")
+    invoke(*arguments(smoke_yaml, out, weak, "name=weak", "baseline.batch_sizes=[2]"))
+    (path,) = (out / "runs").glob("weak-*")
+    found = load_run(path).manifest
+    assert found["opponents"]["winner"]["kind"] == "GPT-2, AdamW, 1 pass"
+    model, adamw = (load_network(path / "models" / name) for name in ("opponent", "adamw"))
+    tokens = np.arange(10)
+    np.testing.assert_array_equal(model.distribution(tokens), adamw.distribution(tokens))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{classes: 512}", "512 classes, the training text has"),
+        ("{batch_sizes: [4000]}", "a batch has 4000 blocks, the training text only"),
+        ("{optimizer: muon}", "the optimizer is muon, which PyTorch"),
+    ],
+)
+def test_mistakes_are_told(
+    value: str,
+    message: str,
+    smoke: Run,
+    smoke_yaml: str,
+    out: Path,
+    invoke: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del smoke
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    sets = (f"opponents.models=[{value}]", "name=wrong", "baseline.enabled=false")
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        invoke(*arguments(smoke_yaml, out, *sets))
+    assert caught.value.exit_status == 2
