@@ -3,6 +3,9 @@
 A *bucketing* is a product of features (`clso.mixture.history`) that are known before the next
 token: how often the last tokens occur in the counted text, how many of them repeat earlier tokens
 of the block, and the position in the block. Contexts with equal features share a bucket.
+
+`longest7` and `match7` look at up to seven tokens, `longest` and `match` at up to three. The former
+are for small vocabularies, such as single bytes: seven tokens of larger ones cannot be numbered.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from clso.mixture.history import LONGEST, History
+from clso.mixture.history import DEEPEST, LONGEST, History
 from clso.scoring import Int64Array
 
-__all__ = ["BUCKETINGS", "Bucketing", "BucketingName"]
+__all__ = ["BUCKETINGS", "Bucketing", "BucketingName", "DeepBucketingName"]
 
 _COUNT_LEVELS = 8
 _POSITION_STEPS = (4, 16, 64)
@@ -39,6 +42,14 @@ BucketingName = Literal[
 ]
 """The name of a bucketing: its features, joined by `*`."""
 
+DeepBucketingName = Literal[
+    "longest7",
+    "match7",
+    "longest7*match7",
+    "longest7*match7*position",
+]
+"""The name of a bucketing that looks at up to seven tokens."""
+
 BUCKETINGS: Final[tuple[BucketingName, ...]] = get_args(BucketingName)
 
 
@@ -48,6 +59,11 @@ class Bucketing:
     def __init__(self, name: str) -> None:
         names = [] if name == "none" else name.split("*")
         self._features = [_FEATURES[feature] for feature in names]
+
+    @property
+    def longest(self) -> int:
+        """The length of the longest context whose counts the features need."""
+        return max((feature.longest for feature in self._features), default=LONGEST)
 
     @property
     def n_buckets(self) -> int:
@@ -63,10 +79,11 @@ class Bucketing:
 
 
 class _Feature(NamedTuple):
-    """A feature of contexts with values 0 to `n_values` - 1."""
+    """A feature of contexts with values 0 to `n_values` - 1; `longest`: see `Bucketing.longest`."""
 
     n_values: int
     values: Callable[[History], Int64Array]
+    longest: int = LONGEST
 
 
 def _count_level(length: int) -> Callable[[History], Int64Array]:
@@ -78,11 +95,18 @@ def _count_level(length: int) -> Callable[[History], Int64Array]:
     return level
 
 
-def _longest_seen(history: History) -> Int64Array:
-    longest = np.zeros(history.match.shape, dtype=np.int64)
-    for length, seen in enumerate(history.seen, 1):
-        longest[seen > 0] = length
-    return longest
+def _longest_seen(most: int) -> Callable[[History], Int64Array]:
+    def longest_seen(history: History) -> Int64Array:
+        longest = np.zeros(history.match.shape, dtype=np.int64)
+        for length, seen in enumerate(history.seen[:most], 1):
+            longest[seen > 0] = length
+        return longest
+
+    return longest_seen
+
+
+def _match(most: int) -> Callable[[History], Int64Array]:
+    return lambda history: np.minimum(history.match, most)
 
 
 def _position(history: History) -> Int64Array:
@@ -92,7 +116,9 @@ def _position(history: History) -> Int64Array:
 _FEATURES: Final = {
     "count1": _Feature(_COUNT_LEVELS, _count_level(1)),
     "count2": _Feature(_COUNT_LEVELS, _count_level(2)),
-    "longest": _Feature(LONGEST + 1, _longest_seen),
-    "match": _Feature(LONGEST + 1, lambda history: history.match),
+    "longest": _Feature(LONGEST + 1, _longest_seen(LONGEST)),
+    "longest7": _Feature(DEEPEST + 1, _longest_seen(DEEPEST), DEEPEST),
+    "match": _Feature(LONGEST + 1, _match(LONGEST)),
+    "match7": _Feature(DEEPEST + 1, _match(DEEPEST), DEEPEST),
     "position": _Feature(len(_POSITION_STEPS) + 1, _position),
 }

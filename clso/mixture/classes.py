@@ -6,6 +6,7 @@ Notation: V tokens; a class map gives each of them a class, `(V,)` integers from
     s64     by the tokens after them;    p64    by the tokens before them
     k128.1  another clustering of the same kind (.2, .3, ...), from another random start
     shape   by the text of the token: leading space, capitals, digits, punctuation, suffix
+    letters by the letters of the token in lower case; class 0 has the tokens with other signs
 
 A rare token tends to the class of tokens that look like it. A token that does not occur in the
 text joins the likeliest class of its look; without the texts of the tokens, all tokens that do not
@@ -31,8 +32,10 @@ from clso.scoring import Int64Array
 
 __all__ = ["fit_class_maps"]
 
+_BY_TEXT: Final = ("shape", "letters")
+_IS_WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]+").fullmatch
 _NAME: Final = re.compile(r"([ksp])([0-9]{1,5})(?:\.([0-9]{1,3}))?")
-_REMEDY: Final = "name class maps as k128, s64, p64, k128.1 or shape"
+_REMEDY: Final = "name class maps as k128, s64, p64, k128.1, shape or letters"
 _OFFSETS: Final[Mapping[str, tuple[int, ...]]] = {
     "k": (-2, -1, 1, 2),
     "s": (1,),
@@ -44,8 +47,8 @@ class _ClassMapName(NamedTuple):
     """The parsed name of a class map.
 
     Attributes:
-        kind: `k`, `s`, `p` or `shape`.
-        n_classes: the number of classes; 0 for `shape`, whose texts decide it.
+        kind: `k`, `s`, `p`, `shape` or `letters`.
+        n_classes: the number of classes; 0 where the texts of the tokens decide it.
         replicate: which of several clusterings of the same kind.
     """
 
@@ -60,8 +63,8 @@ class _ClassMapName(NamedTuple):
         Raises:
             ConfigError: it is not written as this module says.
         """
-        if name == "shape":
-            return cls("shape")
+        if name in _BY_TEXT:
+            return cls(name)
         match = _NAME.fullmatch(name)
         if match is None:
             raise ConfigError(f"{name!r} is no class map", remedy=_REMEDY)
@@ -84,15 +87,16 @@ def fit_class_maps(
     """Return class maps by name, each `(V,)` in the smallest unsigned type.
 
     The same text, seed and names give the same maps; a map does not depend on the other names.
-    The text of this module describes the names. `shape` needs `token_texts`, the bytes that each of
-    the V tokens stands for.
+    The text of this module describes the names. `shape` and `letters` need `token_texts`, the bytes
+    that each of the V tokens stands for.
 
     Raises:
         ConfigError: a name is wrong, `shape` has no token texts, or their number is not V.
     """
     parsed = {name: _ClassMapName.parse(name) for name in names}
-    if token_texts is None and any(map_name.kind == "shape" for map_name in parsed.values()):
-        raise ConfigError("the class map shape needs the texts of the tokens")
+    by_text = [name for name, map_name in parsed.items() if map_name.kind in _BY_TEXT]
+    if token_texts is None and by_text:
+        raise ConfigError(f"the class map {by_text[0]} needs the texts of the tokens")
     if token_texts is not None and len(token_texts) != vocab_size:
         raise ConfigError(f"there are {len(token_texts):,} token texts, expected {vocab_size:,}")
     shapes = None if token_texts is None else TokenShapes(token_texts)
@@ -101,11 +105,27 @@ def fit_class_maps(
     for name, map_name in parsed.items():
         if shapes is not None and map_name.kind == "shape":
             classes = shapes.class_map
+        elif token_texts is not None and map_name.kind == "letters":
+            classes = _letters(token_texts)
         else:
             classes = clusterings.classes(map_name)
         _, without_gaps = np.unique(classes, return_inverse=True)
         maps[name] = narrow(without_gaps)
     return maps
+
+
+def _letters(token_texts: Sequence[bytes]) -> Int64Array:
+    """Return a number for each different word in lower case, `(V,)`; 0: the token is no word.
+
+    Bytes beyond ASCII count as letters: nearly all of them are parts of letters.
+    """
+    numbers: dict[bytes, int] = {}
+    return np.array(
+        [
+            numbers.setdefault(text.lower(), len(numbers) + 1) if _IS_WORD(text) else 0
+            for text in token_texts
+        ]
+    )
 
 
 class _Clusterings:

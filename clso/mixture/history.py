@@ -19,10 +19,13 @@ from clso.errors import ConfigError
 from clso.mixture.pointer import BlockView, flops_over_sources
 from clso.scoring import Int64Array
 
-__all__ = ["LONGEST", "History", "HistoryCounts"]
+__all__ = ["DEEPEST", "LONGEST", "History", "HistoryCounts"]
 
 LONGEST = 3
-"""The length of the longest context that is counted and matched."""
+"""The length of the longest context that is counted and matched, unless more are asked for."""
+
+DEEPEST = 7
+"""The length of the longest context that can be asked for: of bytes, three say little."""
 
 _KEY_BITS = 63
 
@@ -32,9 +35,10 @@ class History:
     """The features of every context of some blocks.
 
     Attributes:
-        seen: how often the context of length 1, 2, 3 occurs in the counted text, each `(B, T)`;
-            0 where it would begin before the block.
-        match: how many of the last tokens, 0 to 3, occurred together earlier in a block, `(B, T)`.
+        seen: how often the context of length 1, 2, 3, .. occurs in the counted text, each
+            `(B, T)`; 0 where it would begin before the block.
+        match: how many of the last tokens, 0 to the number of lengths, occurred together earlier
+            in a block, `(B, T)`.
     """
 
     seen: tuple[Int64Array, ...]
@@ -47,7 +51,7 @@ class History:
 
 
 class HistoryCounts:
-    """How often each context of 1, 2 and 3 tokens occurs in a text with a token after it.
+    """How often each context of 1, 2, 3, .. tokens occurs in a text with a token after it.
 
     Args:
         keys: for each length, the distinct contexts as numbers in base V, the last token as the
@@ -63,21 +67,23 @@ class HistoryCounts:
         self.counts = tuple(counts)
 
     @classmethod
-    def fit(cls, streams: Sequence[TokenStream], vocab_size: int) -> Self:
-        """Count the contexts of all targets; no context spans two streams.
+    def fit(cls, streams: Sequence[TokenStream], vocab_size: int, longest: int = LONGEST) -> Self:
+        """Count the contexts of all targets up to a length; no context spans two streams.
 
         Raises:
-            ConfigError: the vocabulary is too large to number triples of tokens in 63 bits.
+            ConfigError: the vocabulary is too large to number such contexts in 63 bits.
         """
-        if vocab_size**LONGEST >= 2**_KEY_BITS:
+        if vocab_size**longest >= 2**_KEY_BITS:
+            most = int(2 ** (_KEY_BITS / longest))
             raise ConfigError(
-                f"vocabulary of {vocab_size:,} tokens is too large to count contexts of {LONGEST}",
-                remedy="use a tokenizer with at most two million tokens",
+                f"vocabulary of {vocab_size:,} tokens is too large to count contexts of {longest}",
+                remedy=f"use a tokenizer with at most {most:,} tokens, or bucketings of shorter "
+                "contexts",
             )
-        keys = [[np.zeros(0, dtype=np.int64)] for _ in range(LONGEST)]
+        keys = [[np.zeros(0, dtype=np.int64)] for _ in range(longest)]
         for stream in streams:
             tokens = np.asarray(stream.tokens(0, stream.n_tokens)).astype(np.int64)
-            for length, key in enumerate(_context_keys(tokens[None], vocab_size)):
+            for length, key in enumerate(_context_keys(tokens[None], vocab_size, longest)):
                 keys[length].append(key[0, length:])
         distinct = [np.unique(np.concatenate(parts), return_counts=True) for parts in keys]
         counts = [number.astype(np.int64) for _, number in distinct]
@@ -90,8 +96,8 @@ class HistoryCounts:
 
     def of(self, inputs: Int64Array) -> History:
         """Return the features of `(B, T)` blocks."""
-        seen = []
-        for length, key in enumerate(_context_keys(inputs, self.vocab_size)):
+        seen, longest = [], len(self.keys)
+        for length, key in enumerate(_context_keys(inputs, self.vocab_size, longest)):
             counted_keys = self.keys[length]
             counts = np.zeros(inputs.shape, dtype=np.int64)
             if len(counted_keys):
@@ -99,7 +105,7 @@ class HistoryCounts:
                 counts = np.where(counted_keys[index] == key, self.counts[length][index], 0)
             counts[:, :length] = 0
             seen.append(counts)
-        return History(tuple(seen), BlockView.match_lengths(inputs, LONGEST).astype(np.int64))
+        return History(tuple(seen), BlockView.match_lengths(inputs, longest).astype(np.int64))
 
     @property
     def stored_bytes(self) -> int:
@@ -114,7 +120,7 @@ class HistoryCounts:
     @classmethod
     def from_arrays(cls, vocab_size: int, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Rebuild the counts from what `to_arrays` returned."""
-        lengths = range(1, LONGEST + 1)
+        lengths = range(1, 1 + sum(name.startswith("keys") for name in arrays))
         return cls(
             vocab_size,
             [arrays[f"keys{n}"] for n in lengths],
@@ -122,10 +128,10 @@ class HistoryCounts:
         )
 
 
-def _context_keys(inputs: Int64Array, vocab_size: int) -> list[Int64Array]:
-    """Return the number of each context of length 1, 2, 3; undefined before the block's start."""
+def _context_keys(inputs: Int64Array, vocab_size: int, longest: int) -> list[Int64Array]:
+    """Return the number of each context of length 1, 2, ..; undefined before the block's start."""
     keys = [inputs.astype(np.int64)]
-    for offset in range(1, LONGEST):
+    for offset in range(1, longest):
         longer = keys[-1] * vocab_size
         longer[:, offset:] += inputs[:, :-offset]
         keys.append(longer)

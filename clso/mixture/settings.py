@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from clso.errors import ConfigError
 from clso.floors import Unigram
-from clso.mixture.buckets import BUCKETINGS, BucketingName
+from clso.mixture.buckets import BUCKETINGS, BucketingName, DeepBucketingName
 from clso.mixture.counts import Element, Pattern
 from clso.mixture.pointer import CacheName, GatedName, InductionName
 from clso.mixture.specification import FunctionSpec
@@ -19,7 +19,7 @@ from clso.section import Count, NotNegative, Positive, Section
 __all__ = ["FunctionGridSettings", "MixtureSettings"]
 
 _Offsets = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=8)
+    tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=16)
 ]
 _ClassMap = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 _HalfLife = Positive | Literal["inf"]
@@ -149,7 +149,8 @@ class MixtureSettings(Section):
     Attributes:
         slots: functions that a genome may pick, besides the uniform one.
         bucketings: divisions of contexts that a genome may pick, features joined by `*`; each
-            bucket has weights of its own.
+            bucket has weights of its own. `longest7` and `match7` need a vocabulary of at most 500
+            tokens, and are no defaults.
         search_tokens: targets of tune, and as many of validation, that genomes are scored on, in
             blocks spread over the split; `None`: all. The weights of the found model are fitted
             on all of tune.
@@ -164,7 +165,9 @@ class MixtureSettings(Section):
     """
 
     slots: Annotated[int, Field(ge=1, le=256)] = 16
-    bucketings: Annotated[tuple[BucketingName, ...], Field(min_length=1)] = BUCKETINGS
+    bucketings: Annotated[tuple[BucketingName | DeepBucketingName, ...], Field(min_length=1)] = (
+        BUCKETINGS
+    )
     search_tokens: Count | None = 24_576
     smoothing: Positive = 10.0
     steps: Count = 8

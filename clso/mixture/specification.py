@@ -21,6 +21,7 @@ from clso.mixture.counts import KneserNey
 from clso.mixture.function import CountedFunction
 from clso.mixture.pointer import Cache, Gated, Induction, Product
 from clso.mixture.text import FittingText, FunctionSettings
+from clso.mixture.words import WordCounts
 from clso.plugins import Registry
 from clso.progress import SILENT, Reporter
 
@@ -80,6 +81,7 @@ _KINDS: Registry[_FunctionKind] = Registry(
         "gated": cast(_FunctionKind, Gated),
         "induction": cast(_FunctionKind, Induction),
         "product": cast(_FunctionKind, Product),
+        "word": cast(_FunctionKind, WordCounts),
     },
     check=_check_kind,
 )

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import write_error
 from clso.digest import digest_of
+from clso.mixture.buckets import Bucketing
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.costed import FunctionCost
@@ -109,7 +110,9 @@ class FunctionLibrary:
     def history(self, splits: Sequence[str] = ("train",)) -> HistoryCounts:
         """Count the features of contexts that buckets are made of."""
         streams = [self._experiment.budget[split] for split in splits]
-        return HistoryCounts.fit(streams, self._experiment.dataset.vocab_size)
+        bucketings = self._experiment.config.mixture.bucketings
+        longest = max(Bucketing(name).longest for name in bucketings)
+        return HistoryCounts.fit(streams, self._experiment.dataset.vocab_size, longest)
 
     def scored(self) -> dict[str, SplitColumns]:
         """Load the columns of tune and validation, with the features of their contexts."""

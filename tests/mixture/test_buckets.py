@@ -1,7 +1,9 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from clso.mixture.buckets import BUCKETINGS, Bucketing
+from clso.mixture.buckets import BUCKETINGS, Bucketing, DeepBucketingName
 from clso.mixture.history import History, HistoryCounts
 
 
@@ -29,6 +31,32 @@ def test_a_product_tells_apart_what_either_factor_does(bucketing: str, history: 
     assert Bucketing(bucketing).n_buckets == np.prod(
         [Bucketing(part).n_buckets for part in bucketing.split("*")]
     )
+
+
+@pytest.fixture
+def deep_history(text_stream: type) -> History:
+    rng = np.random.default_rng(3)
+    counts = HistoryCounts.fit([text_stream(rng.integers(0, 2, 60))], 2, 7)
+    return counts.of(rng.integers(0, 2, (4, 20)))
+
+
+@pytest.mark.parametrize("name", get_args(DeepBucketingName))
+def test_bucketings_of_seven_tokens_say_how_far_they_look(name: str, deep_history: History) -> None:
+    assert Bucketing(name).longest == 7
+    buckets = Bucketing(name).assign(deep_history)
+    assert 0 <= buckets.min() <= buckets.max() < Bucketing(name).n_buckets
+
+
+def test_deeper_counts_leave_other_bucketings_as_they_are(text_stream: type) -> None:
+    rng = np.random.default_rng(3)
+    stream, blocks = text_stream(rng.integers(0, 3, 90)), rng.integers(0, 3, (4, 20))
+    three, seven = (HistoryCounts.fit([stream], 3, most).of(blocks) for most in (3, 7))
+    assert seven.match.max() > 3
+    for name in BUCKETINGS:
+        assert Bucketing(name).longest == 3
+        np.testing.assert_array_equal(
+            Bucketing(name).assign(three), Bucketing(name).assign(seven), name
+        )
 
 
 def test_count_levels_are_logarithmic() -> None:

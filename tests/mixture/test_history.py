@@ -39,6 +39,14 @@ def test_reloaded_counts_are_equal(counts: HistoryCounts) -> None:
     assert reloaded.stored_bytes == counts.stored_bytes > 0
 
 
+def test_deeper_counts_are_reloaded(text_stream: type) -> None:
+    counts = HistoryCounts.fit([text_stream(TEXT)], 5, 7)
+    reloaded = HistoryCounts.from_arrays(5, counts.to_arrays()).of(np.array([TEXT]))
+    assert len(reloaded.seen) == 7
+    assert reloaded.seen[6][0, 6] == 1
+    assert (reloaded.seen[6][0, :6] == 0).all()
+
+
 def test_no_text_at_all_leaves_every_context_unseen(text_stream: type) -> None:
     history = HistoryCounts.fit([text_stream([1])], 5).of(np.array([[0, 1]]))
     assert all((seen == 0).all() for seen in history.seen)
@@ -47,3 +55,5 @@ def test_no_text_at_all_leaves_every_context_unseen(text_stream: type) -> None:
 def test_a_vocabulary_too_large_to_number_triples_is_refused(text_stream: type) -> None:
     with pytest.raises(ConfigError, match="too large to count contexts"):
         HistoryCounts.fit([text_stream([0, 1])], 3_000_000)
+    with pytest.raises(ConfigError, match="at most 512 tokens"):
+        HistoryCounts.fit([text_stream([0, 1])], 513, 7)
