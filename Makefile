@@ -13,7 +13,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto
 PIP     := PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results bench peers clean
+.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results headline bench peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,13 @@ results: $(VENV)/.installed  ## the comparison at equal budgets and the figure o
 	    --set baseline.warm_start.enabled=false --set seed=$$seed --set name=seed-$$seed || exit 1; \
 	done
 	@$(BIN)/clso compare $(foreach s,$(SEEDS),seed-$s)
+
+# Quick's main result over seeds of text order, weights and search. Each is a run of about the time of `make run`.
+headline: $(VENV)/.installed  ## quick with five seeds: means, differences and energy shares with intervals (SEEDS)
+	@for seed in $(SEEDS); do \
+	  $(BIN)/clso run configs/quick.yaml $(SET) --set seed=$$seed --set name=headline-$$seed || exit 1; \
+	done
+	@$(BIN)/clso compare $(foreach s,$(SEEDS),headline-$s)
 
 bench: $(VENV)/.installed-dev  ## the speed ratios that docs/method.md quotes
 	@$(BIN)/python -m benchmarks

@@ -19,6 +19,7 @@ from clso.report.models import Models
 from clso.report.repeats import repeats_table
 from clso.report.results import result_table
 from clso.report.runs import RunSet
+from clso.report.seed_energy import seed_energy_table
 from clso.report.style import figure_svg
 from clso.report.table import Column, Table
 from clso.report.terminal import TerminalTable, print_section
@@ -194,6 +195,8 @@ def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
     groups = RunSet(runs).groups_of_seeds()
     for group in groups:
         console.print(TerminalTable(group.seeds_table()))
+        if (energy := seed_energy_table(group.runs, group.models)) is not None:
+            console.print(TerminalTable(energy))
     summed_up = {
         frozenset((a.run_id, b.run_id)) for group in groups for a in group.runs for b in group.runs
     }

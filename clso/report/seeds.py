@@ -10,6 +10,7 @@ from clso.report.formats import LOSS
 from clso.report.html import ReportSection
 from clso.report.models import Models
 from clso.report.runs import RunSet
+from clso.report.seed_energy import seed_energy_table
 
 __all__ = ["seeds_section"]
 
@@ -26,6 +27,7 @@ def seeds_section(run: Run) -> ReportSection | None:
     if not others:
         return None
     (group,) = RunSet([*others, run]).groups_of_seeds()
+    energy = seed_energy_table(group.runs, group.models)
     names = ", ".join(other.run_id for other in group.runs if other is not run)
     return ReportSection(
         "Over seeds",
@@ -33,6 +35,7 @@ def seeds_section(run: Run) -> ReportSection | None:
             f"{len(group.runs)} runs differ in their seed alone: this one and {names}. "
             f"{_difference(group)}clso report {run.run_id} reads the runs again.",
             group.seeds_table(),
+            *([] if energy is None else [energy]),
         ],
         "seeds",
     )

@@ -10,8 +10,10 @@ from rich.console import Console
 from scipy import stats
 
 from clso.artifacts import Run, RunFolder, load_run
+from clso.report.models import Models
 from clso.report.run import report_page
 from clso.report.runs import RunSet
+from clso.report.seed_energy import seed_energy_table
 from clso.report.seeds import seeds_section
 from clso.report.table import Table
 from clso.report.terminal import TerminalTable
@@ -103,7 +105,7 @@ def test_a_run_among_runs_of_other_seeds_shows_means_and_intervals(
         RunFolder(first.path.with_name(f"quick-{seed}")).write_rows("scores", scores)
     section = seeds_section(load_run(first.path))
     assert section is not None
-    told, table = section.blocks
+    told, table, *_ = section.blocks
     assert isinstance(told, str)
     assert "3 runs differ in their seed alone: this one and quick-8, quick-9." in told
     assert "the crystalline GPT minus that of AdamW GPT-2 is" in told
@@ -152,3 +154,54 @@ def neighbour(first: Run, number: int, **settings: object) -> Run:
 def rows_of(run: Run) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = run.results.to_pylist()
     return rows
+
+
+class TestEnergy:
+    def runs(self, run: Run, **joules: tuple[float, ...]) -> list[Run]:
+        """Return runs whose models took these joules, by the seeds 0, 1, ..."""
+        made = []
+        for seed, values in enumerate(zip(*joules.values(), strict=True)):
+            rows = {
+                "model": list(joules),
+                "test_loss": [5.0] * len(joules),
+                "energy_j": list(values),
+                "energy_source": ["cpu_model"] * len(joules),
+                "estimated": [True] * len(joules),
+            }
+            changed = load_run(run.path)
+            config = {**run.config, "seed": seed}
+            vars(changed).update(
+                manifest={**run.manifest, "config": config}, results=pa.table(rows)
+            )
+            made.append(changed)
+        return made
+
+    def test_shares_of_both_rivals_have_intervals_over_seeds(self, run: Run) -> None:
+        mixture, opponent = (10.0, 12.0, 11.0), (100.0, 110.0, 120.0)
+        runs = self.runs(
+            run, uniform=(1e-6,) * 3, mixture=mixture, opponent=opponent, adamw=(200.0,) * 3
+        )
+        table = seed_energy_table(runs, Models())
+        assert table is not None
+        assert [column.header for column in table.columns[2:]] == [
+            "share of strongest gradient model",
+            "share of AdamW GPT-2",
+        ]
+        (name, _), (mean, ends), first, _ = table.rows[0].texts()
+        assert (name, mean) == ("crystalline mixture", "11\u00a0J")
+        assert ends == "10\u00a0J\u00a0to 12\u00a0J"
+        logs = np.log(mixture) - np.log(opponent)
+        low, high = np.exp(stats.ttest_1samp(logs, 0.0).confidence_interval(0.95))
+        expected = f"{100 * low:.1f}\u00a0%\u00a0to {100 * high:.1f}\u00a0%"
+        assert first == (f"{100 * np.exp(logs.mean()):.1f}\u00a0%", expected)
+        assert len(table.rows) == 3
+        console = Console(width=80, record=True, file=StringIO())
+        console.print(TerminalTable(table))
+        assert max(map(len, console.export_text().splitlines())) <= 80
+
+    def test_a_model_that_one_seed_did_not_measure_is_left_out(self, run: Run) -> None:
+        runs = self.runs(run, mixture=(10.0, 12.0), adamw=(20.0, 0.0))
+        table = seed_energy_table(runs, Models())
+        assert table is not None
+        assert [row.texts()[0][0] for row in table.rows] == ["crystalline mixture"]
+        assert seed_energy_table(self.runs(run, adamw=(0.0, 0.0)), Models()) is None
