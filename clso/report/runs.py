@@ -9,7 +9,7 @@ over seeds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,14 +42,14 @@ class _SeedMean:
 
     Attributes:
         losses: L(m, s), in the order of the seeds.
-        against_rival: L(m, s) minus the loss of the strongest gradient model with the same seed;
-            `None` for that model itself, and if a run has none.
+        against: L(m, s) minus the loss of a gradient model with the same seed, by the name of that
+            model, the strongest first; without the model itself.
     """
 
     model: str
     losses: tuple[float, ...]
     mean: Difference
-    against_rival: Difference | None
+    against: Mapping[str, Difference]
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,27 @@ class RunSet:
             {row["model"]: row["test_loss"] for row in run.results.to_pylist()} for run in self.runs
         ]
         names = set.intersection(*map(set, losses))
-        means, rival = [], Models.rival(names)
-        for model in self.models.ordered(names):
-            own = np.array([by_model[model] for by_model in losses])
-            against = None
-            if rival in names and model != rival:
-                against = Difference.of(own - np.array([by_model[rival] for by_model in losses]))
-            means.append(_SeedMean(model, tuple(own.tolist()), Difference.of(own), against))
-        return means
+        over_seeds = {name: np.array([by_model[name] for by_model in losses]) for name in names}
+        rivals = Models.ranked_rivals(names)
+        return [
+            _SeedMean(
+                model,
+                tuple(over_seeds[model].tolist()),
+                Difference.of(over_seeds[model]),
+                {
+                    rival: Difference.of(over_seeds[model] - over_seeds[rival])
+                    for rival in rivals
+                    if rival != model
+                },
+            )
+            for model in self.models.ordered(names)
+        ]
 
     def seeds_table(self) -> Table:
         """Return means over the runs' seeds with their intervals."""
         seeds = ", ".join(str(run.config["seed"]) for run in self.runs)
-        rival = self.models.title(Models.rival(mean.model for mean in self.seed_means()))
+        means = self.seed_means()
+        rivals = Models.ranked_rivals([mean.model for mean in means])
         table = Table(
             f"Test loss over seeds {seeds}",
             [
@@ -129,21 +137,21 @@ class RunSet:
                 Column("lowest", optional=1),
                 "mean",
                 Column("highest", optional=2),
-                f"minus {rival}",
+                *(f"minus {self.models.title(rival)}" for rival in rivals),
             ],
             [
                 "Nats per token; 95 % intervals over seeds, differences paired by seed.",
                 self._targets(),
             ],
         )
-        for mean in self.seed_means():
+        for mean in means:
             over_seeds = mean.mean
             table.add(
                 self.models.title(mean.model),
                 LOSS.text(min(mean.losses)),
                 (LOSS.text(over_seeds.mean), LOSS.interval(over_seeds.low, over_seeds.high)),
                 LOSS.text(max(mean.losses)),
-                LOSS.difference(mean.against_rival),
+                *(LOSS.difference(mean.against.get(rival)) for rival in rivals),
             )
         return table
 

@@ -8,7 +8,6 @@ from clso.artifacts import Run
 from clso.errors import ArtifactError
 from clso.report.formats import LOSS
 from clso.report.html import ReportSection
-from clso.report.models import Models
 from clso.report.runs import RunSet
 from clso.report.seed_energy import seed_energy_table
 
@@ -60,16 +59,18 @@ def _beside(run: Run) -> Iterator[Run]:
 
 
 def _difference(group: RunSet) -> str:
-    """Say how the best models with and without gradients compare over seeds, if both exist."""
+    """Say how the best gradient-free model and the gradient models compare over seeds, if any."""
     means = {mean.model: mean for mean in group.seed_means()}
     contenders = [group.models.contender(run.results.to_pylist()) for run in group.runs]
     names = {row["model"] for row in contenders if row is not None}
     mean = means.get(names.pop()) if len(names) == 1 else None
-    if mean is None or mean.against_rival is None:
+    if mean is None or not mean.against:
         return ""
-    difference, interval = LOSS.difference(mean.against_rival)
+    told = []
+    for rival, over_seeds in mean.against.items():
+        difference, interval = LOSS.difference(over_seeds)
+        told.append(f"{group.models.subject(rival)} is {difference} nats per token ({interval})")
     return (
         f"Over their seeds, the test loss of {group.models.subject(mean.model)} minus that of "
-        f"{group.models.subject(Models.rival(means))} is {difference} nats per token "
-        f"({interval}). "
+        f"{', minus that of '.join(told)}. "
     )

@@ -57,18 +57,39 @@ def test_differences_are_paired_by_seed(three: list[Run]) -> None:
     mixture, adamw = sorted(RunSet(three).seed_means(), key=lambda line: line.mean.mean)
     assert (mixture.model, adamw.model) == ("mixture", "adamw")
     assert mixture.losses == MIXTURE
-    assert adamw.against_rival is None
+    assert adamw.against == {}
     differences = np.subtract(MIXTURE, ADAMW)
-    assert mixture.against_rival is not None
-    assert mixture.against_rival.mean == pytest.approx(differences.mean())
+    against = mixture.against["adamw"]
+    assert against.mean == pytest.approx(differences.mean())
     interval = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
-    assert (mixture.against_rival.low, mixture.against_rival.high) == pytest.approx(tuple(interval))
+    assert (against.low, against.high) == pytest.approx(tuple(interval))
+
+
+def test_the_strongest_gradient_model_comes_first_and_adamw_beside_it(
+    seeded: Callable[..., Run],
+) -> None:
+    losses = [(4.9, 5.3, 5.7), (4.8, 5.4, 5.6), (4.9, 5.2, 5.8)]
+    runs = [
+        seeded(seed, {"mixture": a, "adamw": c, "opponent": b})
+        for seed, (a, b, c) in enumerate(losses)
+    ]
+    table = RunSet(runs).seeds_table()
+    assert [column.header for column in table.columns[-2:]] == [
+        "minus strongest gradient model",
+        "minus AdamW GPT-2",
+    ]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(TerminalTable(table))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    for expected in ("\N{MINUS SIGN}0.433", "\N{MINUS SIGN}0.833"):
+        assert expected in text
 
 
 def test_models_that_a_seed_lacks_are_left_out(seeded: Callable[..., Run]) -> None:
     runs = [seeded(0, {"mixture": 4.9, "adamw": 5.7}), seeded(1, {"mixture": 4.8})]
     (line,) = RunSet(runs).seed_means()
-    assert (line.model, line.against_rival) == ("mixture", None)
+    assert (line.model, line.against) == ("mixture", {})
 
 
 def test_the_table_tells_means_and_what_they_are_over(three: list[Run]) -> None:
