@@ -118,6 +118,11 @@ class TrainedOpponent:
         networks = [NetworkModel.load(path).model for path in self.checkpoints]
         return NetworkModel(networks)
 
+    @property
+    def snapshots(self) -> tuple[Path, ...]:
+        """The folders with the weights of each member at its evaluations."""
+        return tuple(map(_snapshots, self.checkpoints))
+
     def to_record(self) -> dict[str, Any]:
         """Return what the run's manifest has of it, as JSON values."""
         return {
@@ -131,6 +136,7 @@ class TrainedOpponent:
             "validation_loss": self.loss,
             "best_step": self.members[0].best_step,
             "training": self.training.to_record(),
+            "snapshots": [path.name for path in self.snapshots],
         }
 
 
@@ -202,6 +208,7 @@ class Opponents:
             checkpoint=checkpoint,
             optimizer=settings.optimizer,
             title=opponent.title,
+            snapshots=_snapshots(checkpoint),
         )
         columns = opponent.columns(seed)
         result = sweep.of(
@@ -213,6 +220,11 @@ class Opponents:
         best = result.best
         assert best.loss is not None
         return TrainedOpponent(opponent, (best,), (checkpoint,), best.loss), result.total
+
+
+def _snapshots(checkpoint: Path) -> Path:
+    """Return the folder with the weights at each evaluation of a checkpoint's training."""
+    return checkpoint.with_name(f"{checkpoint.name}-snapshots")
 
 
 def only(settings: NetworkSettings, trial: Trial) -> NetworkSettings:

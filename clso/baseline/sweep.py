@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import atomic_write_json, read_json, remove
 from clso.baseline.grids import best_of, trial_groups
 from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import Trial
@@ -104,6 +104,8 @@ class Sweep:
         engine: trains the trials; `None`: this process does.
         optimizer: trains the network.
         title: names the network where the progress is shown.
+        snapshots: a folder for the best trial's weights at every evaluation, if the trials have the
+            sweep's disk; `None`: only the best weights stay.
     """
 
     train: Sequence[Blocks]
@@ -121,6 +123,7 @@ class Sweep:
     reporter: Reporter = SILENT
     optimizer: OptimizerKind = "adamw"
     title: str = "AdamW"
+    snapshots: Path | None = None
 
     def from_scratch(
         self, shape: GptShape, *, on_result: Callable[[int, TrialResult], None] | None = None
@@ -286,7 +289,10 @@ class _Trials:
         """Train trials; give each as soon as it has ended."""
         engine, resumable = (
             self.sweep.engine,
-            [TrialTask(trial, self._file(trial, "safetensors")) for trial in trials],
+            [
+                TrialTask(trial, self._file(trial, "safetensors"), self._snapshots(trial))
+                for trial in trials
+            ],
         )
         if engine is None or (engine.is_local and not self._leaves_cores(engine)):
             for task in resumable:
@@ -333,8 +339,18 @@ class _Trials:
             load_weights(network.model, trained.weights)
             descriptions = {_DESCRIPTION: self._describe(trained.result)}
             network.save(sweep.checkpoint, sweep.tokenizer, descriptions)
+        if (own := self._snapshots(trial)) is not None and own.exists():
+            assert sweep.snapshots is not None
+            if as_checkpoint:
+                remove(sweep.snapshots)
+                own.rename(sweep.snapshots)
+            else:
+                remove(own)
         atomic_write_json(self._file(trial, "json"), trained.result.to_record())
         self._file(trial, "safetensors").unlink(missing_ok=True)
+
+    def _snapshots(self, trial: Trial) -> Path | None:
+        return None if self.sweep.snapshots is None else self._file(trial, "snapshots")
 
     def _file(self, trial: Trial, kind: str) -> Path:
         return self.sweep.state / f"{self._digest(trial)}.{kind}"

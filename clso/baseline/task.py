@@ -173,10 +173,16 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class TrialTask:
-    """A trial to train; `state` is a file that it resumes from, `None` where there is no disk."""
+    """A trial to train.
+
+    Attributes:
+        state: a file that it resumes from; `None` where there is no disk.
+        snapshots: a folder for the weights of every evaluation; `None`: they are not kept.
+    """
 
     trial: Trial
     state: Path | None = None
+    snapshots: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,7 @@ def train_task(inputs: TrainingInputs, task: TrialTask) -> TrainedTrial:
             reporter=inputs.reporter,
             optimizer=inputs.optimizer,
             title=inputs.title,
+            snapshots=task.snapshots,
         )
     if result.loss is None:
         return TrainedTrial(result, b"")

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
-from clso.artifacts import read_json
+from clso.artifacts import atomic_write_bytes, read_json
 from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.state import Progress
@@ -99,6 +100,7 @@ def train_trial(
     reporter: Reporter = SILENT,
     optimizer: OptimizerKind = "adamw",
     title: str = "AdamW",
+    snapshots: Path | None = None,
 ) -> TrialResult:
     """Train a network by a plan; it ends with the weights of the best evaluation.
 
@@ -111,6 +113,7 @@ def train_trial(
         train: the splits to train on, `plan.n_blocks` blocks together.
         state: a file of this trial alone; `None`: an interrupted trial starts again.
         title: names the network where the progress is shown.
+        snapshots: a folder that gets the weights of every evaluation; `None`: only the best stay.
 
     Raises:
         ArtifactError: the state is damaged or cannot be written.
@@ -133,7 +136,8 @@ def train_trial(
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         reporter.task(f"{title} {plan.trial}", plan.n_steps) as task,
     ):
-        return _Training(network, plan, train, validation, state, monitor, optimizer).run(task)
+        training = _Training(network, plan, train, validation, state, monitor, optimizer, snapshots)
+        return training.run(task)
 
 
 @dataclass
@@ -147,6 +151,7 @@ class _Training:
     state: Path | None
     monitor: EnergyMonitor
     optimizer: OptimizerKind
+    snapshots: Path | None
 
     def __post_init__(self) -> None:
         self.starts = np.cumsum([0, *(split.n_blocks for split in self.train)])
@@ -173,6 +178,7 @@ class _Training:
                 self._train_until(stop, batches, task)
                 if not progress.diverged:
                     self._evaluate(task)
+                    self._write_snapshot()
                 self._write_state()
         if progress.diverged:
             for row in progress.rows:
@@ -283,6 +289,13 @@ class _Training:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(weights[name])
+
+    def _write_snapshot(self) -> None:
+        if self.snapshots is None:
+            return
+        named = self.model.named_parameters()
+        weights = {name: parameter.detach().contiguous() for name, parameter in named}
+        atomic_write_bytes(self.snapshots / f"{self.progress.step:08d}.safetensors", save(weights))
 
     def _write_state(self) -> None:
         if self.state is None:

@@ -159,7 +159,7 @@ class MixtureSettings(Section):
         final_steps: EM steps for the weights of the found model.
         crystalline_gpt: whether mixtures may pick the found crystalline GPT, if its family is
             searched too.
-        hybrid: whether AdamW's GPT-2 is added to the functions of the found model.
+        hybrid: whether the strongest gradient model is added to the functions of the found model.
         hybrid_tokens: targets of validation that the weight of the network in the hybrid is fitted
             on, in blocks spread over the split.
     """

@@ -1,8 +1,8 @@
-"""The hybrid: a found mixture with AdamW's GPT-2 as one more basis function."""
+"""The hybrid: a found mixture with the strongest gradient model as one more basis function."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from clso.artifacts import remove
+from clso.baseline import AdamwGpt2
+from clso.baseline.network_model import NetworkModel
 from clso.energy import Measurement
 from clso.mixture.function import Neural
 from clso.mixture.model import CrystallineMixture
@@ -18,6 +20,7 @@ from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import ModelAndCost, Stage
 from pipelines.stages.baseline import winner
+from pipelines.stages.opponents import networks, strongest
 
 __all__ = ["best_share", "hybrid_stage"]
 
@@ -27,16 +30,22 @@ Probabilities = npt.NDArray[np.float64]
 
 
 def hybrid_stage(family: str, foundations: Sequence[Stage]) -> Stage:
-    """Return the stage that adds AdamW's network to the mixture that a family's search has found.
+    """Return the stage that adds a network to the mixture that a family's search has found.
 
-    The foundations are the stages that the family's problem is built on.
+    The network is the strongest gradient model, or AdamW's GPT-2 where no others are trained. The
+    foundations are the stages that the family's problem is built on.
     """
     return Stage(
         name=_NAME,
         command="analyze",
         work=partial(_work, family),
-        needs=("prepare", *(stage.name for stage in foundations), family, "baseline"),
-        wanted=lambda config: config.baseline.enabled and config.mixture.hybrid,
+        needs=lambda config: (
+            *("prepare", *(stage.name for stage in foundations), family),
+            "opponents" if config.opponents.models else "baseline",
+        ),
+        wanted=lambda config: (
+            config.mixture.hybrid and (config.baseline.enabled or bool(config.opponents.models))
+        ),
         clear=lambda folder: remove(folder.model(_NAME)),
         model=partial(_model, family),
     )
@@ -45,20 +54,30 @@ def hybrid_stage(family: str, foundations: Sequence[Stage]) -> Stage:
 def _work(family: str, run: RunContext) -> StageOutcome:
     """Fit the network's share, give the mixture the rest, and save the model.
 
-    The share is one number, fitted on blocks of validation, on which AdamW's rate is chosen too.
-    On tune, which the network was trained on, the share would be too large.
+    The share is one number, fitted on blocks of validation, on which the network's settings are
+    chosen too. On tune, which the network was trained on, the share would be too large. Of the
+    network at its evaluations, the one is taken with which the hybrid is best: it can go on to gain
+    from training when the network alone does not.
     """
     dataset = run.experiment.dataset
-    network, _ = winner(run)
     mixture = CrystallineMixture.load(run.folder.model(family))
     validation = dataset.splits["validation"]
     inputs, targets = validation.spread_blocks(run.config.mixture.hybrid_tokens)
-    with run.reporter.task(_NAME, total=2) as task:
-        mixed = np.exp(-mixture.token_nll(inputs, targets))
-        task.update(1, family)
-        trained = np.exp(-network.token_nll(inputs, targets))
-        share = best_share(mixed.ravel(), trained.ravel())
-        task.update(2, f"share {share:.1%}")
+    fits = []
+    with run.reporter.task(_NAME) as task:
+        mixed = np.exp(-mixture.token_nll(inputs, targets)).ravel()
+        task.update(0, family)
+        best = None
+        for done, (step, network) in enumerate(_networks(run), 1):
+            trained = np.exp(-network.token_nll(inputs, targets)).ravel()
+            share = best_share(mixed, trained)
+            loss = mean_nll(mixed, trained, share)
+            fits.append({"step": step, "share": share, "loss": loss})
+            if best is None or loss < best[0]:
+                best = (loss, share, network, step)
+            task.update(done, f"share {share:.1%}, validation {loss:.3f}")
+    assert best is not None
+    _, share, network, step = best
     model = CrystallineMixture(
         _NAME,
         [*mixture.functions[1:], Neural(network)],
@@ -73,14 +92,17 @@ def _work(family: str, run: RunContext) -> StageOutcome:
         _NAME: {
             "family": family,
             "functions": [function.name for function in model.functions[1:]],
+            "network": network.name,
+            "network_step": step,
             "network_weight": share,
+            "fits": fits,
         }
     }
     return StageOutcome((path / "model.safetensors",), notes)
 
 
 def _model(family: str, run: RunContext) -> ModelAndCost:
-    _, trained = winner(run)
+    _, trained = (strongest if run.config.opponents.models else winner)(run)
     parts = [run.spent(family), run.records[_NAME].measurement, trained]
     return CrystallineMixture.load(run.folder.model(_NAME)), Measurement.total(parts)
 
@@ -94,10 +116,18 @@ def best_share(mixture: Probabilities, network: Probabilities) -> float:
         mixture: p, the targets' probabilities without the network, `(n,)`, above 0.
         network: q, those of the network alone, `(n,)`.
     """
-
-    def mean_nll(share: float) -> float:
-        return -float(np.log((1.0 - share) * mixture + share * network).mean())
-
+    loss = partial(mean_nll, mixture, network)
     # the likelihood is concave in s; the bounded search is open, so its ends are tried apart
-    inside = float(minimize_scalar(mean_nll, bounds=(0.0, 1.0), method="bounded").x)
-    return min((0.0, inside, 1.0 if network.all() else inside), key=mean_nll)
+    inside = float(minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded").x)
+    return min((0.0, inside, 1.0 if network.all() else inside), key=loss)
+
+
+def mean_nll(mixture: Probabilities, network: Probabilities, share: float) -> float:
+    """Return the mean loss of the targets with this share of the network, nats."""
+    return -float(np.log((1.0 - share) * mixture + share * network).mean())
+
+
+def _networks(run: RunContext) -> Iterator[tuple[int | None, AdamwGpt2 | NetworkModel]]:
+    if run.config.opponents.models:
+        return networks(run)
+    return iter([(None, winner(run)[0])])

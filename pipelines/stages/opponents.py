@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from clso.artifacts import RunFolder, remove
-from clso.baseline import Trial, TrialResult
-from clso.baseline.network_model import load_network
+from clso.baseline import AdamwGpt2, Trial, TrialResult
+from clso.baseline.network_model import NetworkModel, load_network
 from clso.baseline.opponents import Opponent, Opponents, TrainedOpponent, only
 from clso.baseline.seen_tokens import SeenTokens
+from clso.baseline.task import load_weights
 from clso.checkpoint import new_folder
 from clso.data.tokenizer import Tokenizer
 from clso.energy import Measurement
@@ -21,7 +22,7 @@ from pipelines.ledger import StageOutcome
 from pipelines.stage import ModelAndCost, Stage
 from pipelines.stages.baseline import BASELINE, sweep_of
 
-__all__ = ["OPPONENTS"]
+__all__ = ["OPPONENTS", "networks", "strongest"]
 
 _TABLE = "opponents"
 _NAME = "opponent"
@@ -86,11 +87,28 @@ def _keep(run: RunContext, best: TrainedOpponent, tokenizer: Tokenizer) -> dict[
     return {**baseline, "kind": f"GPT-2, AdamW, {times}", "members": 1}
 
 
-def _model(run: RunContext) -> ModelAndCost:
+def strongest(run: RunContext) -> ModelAndCost:
     """Load the strongest gradient model with the cost of its training steps alone."""
     record = run.manifest["opponents"]["winner"]["training"]
     model = load_network(run.folder.model(_NAME), name=_NAME, device=run.experiment.device)
     return model, Measurement.from_record(record)
+
+
+def networks(run: RunContext) -> Iterator[tuple[int | None, AdamwGpt2 | NetworkModel]]:
+    """Yield the strongest network as it is saved, and as it was at each evaluation, with the step.
+
+    Of an average, all members are those of one step. Steps are there where the state is.
+    """
+    path = run.folder.model(_NAME)
+    yield None, load_network(path, name=_NAME, device=run.experiment.device)
+    winner = run.manifest["opponents"]["winner"]
+    folders = [_state(run.folder) / name for name in winner.get("snapshots", ())]
+    files = [{file.name for file in folder.glob("*.safetensors")} for folder in folders]
+    for name in sorted(set.intersection(*files) if files else ()):
+        network = NetworkModel.load(path, name=_NAME, device=run.experiment.device)
+        for member, folder in zip(network.members, folders, strict=True):
+            load_weights(member, (folder / name).read_bytes())
+        yield int(name.partition(".")[0]), network
 
 
 def _winner_alone(config: RunConfig, manifest: Mapping[str, Any]) -> RunConfig:
@@ -123,7 +141,7 @@ OPPONENTS = Stage(
     needs=lambda config: ("prepare", *(["baseline"] if config.baseline.enabled else [])),
     wanted=lambda config: bool(config.opponents.models),
     clear=_clear,
-    model=_model,
+    model=strongest,
     makes=_NAME,
     winner_alone=_winner_alone,
 )

@@ -19,6 +19,8 @@ from clso.baseline.network import NetworkShape
 from clso.baseline.network_model import NetworkModel, load_network
 from clso.baseline.optimizers import OptimizerKind, make_optimizers
 from clso.baseline.seen_tokens import SeenTokens
+from clso.baseline.task import load_weights
+from clso.baseline.trainable import mean_nll
 from clso.data.tokenizer import Tokenizer
 from clso.energy import EnergyMonitor
 from clso.errors import ArtifactError, ConfigError, DataError
@@ -228,6 +230,27 @@ def test_patience_ends_a_trial_that_gains_nothing_more(
     assert result.rows[-1]["step"] == 48 < result.n_steps == 72
     _, again = run(SHAPES[4], trial=trial, settings=NetworkSettings(patience=2))
     assert again == result  # from its state, without another loss
+
+
+def test_snapshots_are_the_weights_of_every_evaluation(
+    seen: SeenTokens, train: list[Blocks], validation: Blocks, tmp_path: Path
+) -> None:
+    plan = TrainingPlan(Trial(1e-2, weight_decay=0.1, passes=3), NetworkSettings(), 46, seed=1)
+    network = NetworkModel.new(SHAPES[6], seen, seed=1)
+    result = train_trial(
+        network,
+        plan,
+        train,
+        validation,
+        state=None,
+        monitor=EnergyMonitor(),
+        snapshots=tmp_path,
+    )
+    losses = {row["step"]: row["validation_loss"] for row in result.rows if row["validation_loss"]}
+    assert sorted(path.stem for path in tmp_path.iterdir()) == [f"{step:08d}" for step in losses]
+    for step, loss in losses.items():
+        load_weights(network.model, (tmp_path / f"{step:08d}.safetensors").read_bytes())
+        assert mean_nll(network, validation) == pytest.approx(loss, abs=1e-9)
 
 
 def test_an_average_has_the_mean_of_the_probabilities(

@@ -12,6 +12,7 @@ from clso.artifacts import Run, load_run
 from clso.baseline.network_model import NetworkModel, load_network
 from clso.data import Dataset
 from clso.errors import ConfigError
+from clso.mixture.model import CrystallineMixture
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,41 @@ def test_it_writes_and_is_exported(run: Run, invoke: Callable[..., str], tmp_pat
     kind = run.manifest["opponents"]["winner"]["kind"]
     assert "# Strongest gradient model of the run" in card
     assert f"strongest model of its run that gradients trained: {kind}." in card
+
+
+def test_the_hybrid_takes_the_pass_with_which_it_is_best(
+    out: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    sets = (
+        MODELS,
+        "name=with-hybrid",
+        "opponents.seeds=2",
+        "baseline.enabled=false",
+        "families=[mixture]",
+        "mixture.slots=4",
+        "mixture.search_tokens=1600",
+        "mixture.library={class_maps: [k16], class_targets: [k16], gated_maps: [k16]}",
+        "mixture.search={population: 4, generations: 1, finalists: 1, surrogate: {kind: none}}",
+    )
+    invoke(*arguments(smoke_yaml, out, *sets, command="run"))
+    (path,) = (out / "runs").glob("with-hybrid-*")
+    run = load_run(path)
+    hybrid = run.manifest["hybrid"]
+    fits = {fit["step"]: fit["loss"] for fit in hybrid["fits"]}
+    assert len(fits) >= 2
+    assert fits[hybrid["network_step"]] == min(fits.values())
+    assert hybrid["network"] == "opponent"
+    assert hybrid["functions"][-1] == "neural(opponent)"
+    model = CrystallineMixture.load(run.path / "models" / "hybrid")
+    assert abs(model.distribution(np.arange(8)).sum() - 1) < 1e-6
+    row = {row["model"]: row for row in run.results.to_pylist()}
+    trained = run.manifest["opponents"]["winner"]["training"]["devices"][0]["energy_j"]
+    assert row["opponent"]["energy_j"] == pytest.approx(trained)
+    assert row["hybrid"]["energy_j"] > row["mixture"]["energy_j"] + trained
+    report = (path / "report.html").read_text()
+    assert (
+        f"The strongest gradient model is {run.manifest['opponents']['winner']['kind']}." in report
+    )
 
 
 def test_a_better_baseline_is_the_strongest(
