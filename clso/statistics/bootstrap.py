@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
-from scipy import stats
 
 from clso.section import Section
 from clso.statistics.scores import Totals
@@ -26,6 +26,7 @@ from clso.statistics.scores import Totals
 __all__ = [
     "BASELINES",
     "FLOORS",
+    "Bootstrap",
     "BootstrapSettings",
     "ModelCost",
     "ordered_models",
@@ -85,6 +86,10 @@ class BootstrapSettings(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
 
+    def of(self, scores: pa.Table, *, seed: int = 0) -> Bootstrap:
+        """Return the bootstrap of a table `scores`, for several rows of results and comparisons."""
+        return Bootstrap(self, scores, seed)
+
     def interval(self, nll: FloatArray, n_tokens: FloatArray, *, seed: int) -> Interval:
         """Return the percentile interval of `sum(nll) / sum(n_tokens)` over resampled units.
 
@@ -93,59 +98,34 @@ class BootstrapSettings(Section):
         """
         if len(nll) < 2:
             return None, None
+        nats, tokens = self.sums(np.stack([nll, n_tokens], axis=1), seed=seed).T
+        return self.ends(nats / tokens)
 
-        def ratio(nats: FloatArray, tokens: FloatArray, axis: int = -1) -> FloatArray:
-            return np.asarray(nats.sum(axis=axis) / tokens.sum(axis=axis))
+    def sums(self, values: FloatArray, *, seed: int) -> FloatArray:
+        """Return sums of values, `(n_units, m)`, over resampled units, `(resamples, m)`."""
+        n_units = len(values)
+        rng = np.random.default_rng([seed, n_units])
+        at_once = max(1, _RESAMPLED_AT_ONCE // n_units)
+        parts = []
+        for start in range(0, self.resamples, at_once):
+            rows = min(at_once, self.resamples - start)
+            drawn = rng.integers(0, n_units, (rows, n_units))
+            drawn += n_units * np.arange(rows)[:, None]
+            times = np.bincount(drawn.ravel(), minlength=rows * n_units)
+            parts.append(times.reshape(rows, n_units).astype(np.float64) @ values)
+        return np.concatenate(parts)
 
-        result = stats.bootstrap(
-            (nll, n_tokens),
-            ratio,
-            paired=True,
-            vectorized=True,
-            method="percentile",
-            confidence_level=self.confidence,
-            n_resamples=self.resamples,
-            batch=max(1, _RESAMPLED_AT_ONCE // len(nll)),
-            rng=np.random.default_rng([seed, len(nll)]),
-        )
-        return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-    def _of_loss(self, units: pa.Table, seed: int) -> Interval:
-        nll, n_tokens = units["nll_sum"].to_numpy(), units["n_tokens_sum"].to_numpy()
-        return self.interval(nll, n_tokens.astype(np.float64), seed=seed)
+    def ends(self, resampled: FloatArray) -> Interval:
+        """Return the percentiles of resampled values that are the ends of their interval."""
+        tail = (1.0 - self.confidence) / 2.0
+        low, high = np.percentile(resampled, [100.0 * tail, 100.0 * (1.0 - tail)])
+        return float(low), float(high)
 
     def compare(
         self, scores: pa.Table, model_a: str, model_b: str, *, seed: int = 0
     ) -> list[dict[str, Any]]:
-        """Return two rows of `comparisons`, over documents and over blocks: loss of a minus b.
-
-        Raises:
-            ValueError: the two were not scored on the same test targets.
-        """
-        rows = []
-        for unit in _UNITS:
-            a, b = _per_unit(scores, model_a, unit), _per_unit(scores, model_b, unit)
-            same = a.num_rows > 0 and a.drop_columns("nll_sum").equals(b.drop_columns("nll_sum"))
-            if not same:
-                raise ValueError(f"{model_a!r} and {model_b!r} were not scored on the same targets")
-            difference = a["nll_sum"].to_numpy() - b["nll_sum"].to_numpy()
-            n_tokens = a["n_tokens_sum"].to_numpy().astype(np.float64)
-            low, high = self.interval(difference, n_tokens, seed=seed)
-            rows.append(
-                {
-                    **_origin(scores),
-                    "model_a": model_a,
-                    "model_b": model_b,
-                    "difference": float(difference.sum() / n_tokens.sum()),
-                    "ci_low": low,
-                    "ci_high": high,
-                    "unit": unit,
-                    "n_units": a.num_rows,
-                    "resamples": self.resamples,
-                    "confidence": self.confidence,
-                }
-            )
-        return rows
+        """Return two rows of `comparisons`, see `Bootstrap.compare`."""
+        return self.of(scores, seed=seed).compare(model_a, model_b)
 
     def summarize(
         self,
@@ -155,20 +135,78 @@ class BootstrapSettings(Section):
         searched: Sequence[str] = (),
         seed: int = 0,
     ) -> list[dict[str, Any]]:
+        """Return a row of `results` for each model, see `Bootstrap.summarize`."""
+        return self.of(scores, seed=seed).summarize(costs, searched=searched)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """The units of models that were scored on the same targets, and sums over resamples of them.
+
+    Attributes:
+        n_units: documents or blocks.
+        nll: summed nats over resampled units, `(resamples,)`, by model; empty for a single unit.
+        n_tokens: summed targets over resampled units, `(resamples,)`.
+    """
+
+    n_units: int
+    nll: Mapping[str, FloatArray]
+    n_tokens: FloatArray
+
+
+class Bootstrap:
+    """Intervals of one table `scores`; models of the same targets are resampled together, once."""
+
+    def __init__(self, settings: BootstrapSettings, scores: pa.Table, seed: int) -> None:
+        self._settings = settings
+        self._scores = scores
+        self._seed = seed
+        self._resampled: dict[tuple[Unit, bytes], _Units] = {}
+
+    def compare(self, model_a: str, model_b: str) -> list[dict[str, Any]]:
+        """Return two rows of `comparisons`, over documents and over blocks: loss of a minus b.
+
+        Raises:
+            ValueError: the two were not scored on the same test targets.
+        """
+        rows = []
+        for unit in _UNITS:
+            a, b = self._tables[unit].get(model_a), self._tables[unit].get(model_b)
+            if a is None or b is None or not _same_targets(a, b):
+                raise ValueError(f"{model_a!r} and {model_b!r} were not scored on the same targets")
+            difference = a["nll_sum"].to_numpy() - b["nll_sum"].to_numpy()
+            low, high = self._interval(unit, model_a, model_b)
+            rows.append(
+                {
+                    **_origin(self._scores),
+                    "model_a": model_a,
+                    "model_b": model_b,
+                    "difference": float(difference.sum() / a["n_tokens_sum"].to_numpy().sum()),
+                    "ci_low": low,
+                    "ci_high": high,
+                    "unit": unit,
+                    "n_units": a.num_rows,
+                    "resamples": self._settings.resamples,
+                    "confidence": self._settings.confidence,
+                }
+            )
+        return rows
+
+    def summarize(
+        self, costs: Mapping[str, ModelCost] | None = None, *, searched: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """Return a row of `results` for each model that was scored on the test split.
 
         `ci_low` and `ci_high` are over documents, `block_ci_low` and `block_ci_high` over blocks.
         Models that were also scored on the validation split have a `validation_loss`. A model
         without a cost has nulls for it.
         """
-        rows = []
+        rows, scores = [], self._scores
         for model in ordered_models(scores["model"].unique().to_pylist(), searched):
             test, validation = (Totals.of(scores, model, split) for split in ("test", "validation"))
             if test is None:
                 continue
-            documents, blocks = (_per_unit(scores, model, unit) for unit in _UNITS)
-            low, high = self._of_loss(documents, seed)
-            block_low, block_high = self._of_loss(blocks, seed)
+            (low, high), (block_low, block_high) = (self._interval(unit, model) for unit in _UNITS)
             rows.append(
                 {
                     **_origin(scores),
@@ -182,12 +220,44 @@ class BootstrapSettings(Section):
                     "perplexity": test.perplexity,
                     "bits_per_byte": test.bits_per_byte,
                     "test_tokens": test.n_tokens,
-                    "test_documents": documents.num_rows,
-                    "test_blocks": blocks.num_rows,
+                    "test_documents": self._tables["document"][model].num_rows,
+                    "test_blocks": self._tables["block"][model].num_rows,
                     **asdict((costs or {}).get(model, ModelCost())),
                 }
             )
         return rows
+
+    @cached_property
+    def _tables(self) -> dict[Unit, dict[str, pa.Table]]:
+        """Sums over each unit of the test split, by unit and model."""
+        test = self._scores.filter(pc.field("split") == "test")
+        models = test["model"].unique().to_pylist()
+        return {unit: {model: _per_unit(test, model, unit) for model in models} for unit in _UNITS}
+
+    def _interval(self, unit: Unit, model: str, minus: str | None = None) -> Interval:
+        """Return the interval of a model's loss, or of its difference to another model's."""
+        units = self._units(unit, model)
+        if units.n_units < 2:
+            return None, None
+        nll = units.nll[model] if minus is None else units.nll[model] - units.nll[minus]
+        return self._settings.ends(nll / units.n_tokens)
+
+    def _units(self, unit: Unit, model: str) -> _Units:
+        tables = self._tables[unit]
+        own = tables[model]
+        n_tokens = own["n_tokens_sum"].to_numpy().astype(np.float64)
+        key = unit, own[unit].to_numpy().tobytes() + n_tokens.tobytes()
+        if key not in self._resampled:
+            alike = {name: table for name, table in tables.items() if _same_targets(table, own)}
+            columns = [*(table["nll_sum"].to_numpy() for table in alike.values()), n_tokens]
+            values = np.stack(columns, axis=1)
+            *nll, tokens = self._settings.sums(values, seed=self._seed).T
+            self._resampled[key] = _Units(len(values), dict(zip(alike, nll, strict=True)), tokens)
+        return self._resampled[key]
+
+
+def _same_targets(a: pa.Table, b: pa.Table) -> bool:
+    return bool(a.drop_columns("nll_sum").equals(b.drop_columns("nll_sum")))
 
 
 def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[str]:
@@ -202,7 +272,7 @@ def ordered_models(names: Sequence[str], searched: Sequence[str] = ()) -> list[s
 
 
 def _per_unit(scores: pa.Table, model: str, unit: Unit) -> pa.Table:
-    chosen = scores.filter((pc.field("model") == model) & (pc.field("split") == "test"))
+    chosen = scores.filter(pc.field("model") == model)
     # one thread, because the order of float sums decides their last digits
     grouped = chosen.group_by(unit, use_threads=False).aggregate(
         [("nll", "sum"), ("n_tokens", "sum")]

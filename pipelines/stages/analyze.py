@@ -83,14 +83,13 @@ def _work(
         if model_a not in FLOORS and model_b != "uniform"
     ]
     with run.reporter.task("confidence intervals", total=1 + len(pairs)) as task:
-        results = config.analysis.summarize(
-            scores, costs, searched=config.families, seed=config.seed
-        )
+        bootstrap = config.analysis.of(scores, seed=config.seed)
+        results = bootstrap.summarize(costs, searched=config.families)
         run.folder.write_rows("results", results)
         rows = []
         for done, (model_a, model_b) in enumerate(pairs, 1):
             task.update(done, f"{model_a} against {model_b}")
-            rows += config.analysis.compare(scores, model_a, model_b, seed=config.seed)
+            rows += bootstrap.compare(model_a, model_b)
         run.folder.write_rows("comparisons", rows)
     notes: dict[str, Any] = {"models": titles}
     notes |= {"optimism": winners_optimism(run.manifest.get("best", {}), results)}
