@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from clso.artifacts import Run
-from clso.report.formats import LOSS, counted
+from clso.energy import Measurement
+from clso.report.formats import ENERGY, LOSS, counted, format_source
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import new_figure, styled
@@ -35,7 +36,7 @@ def baseline_section(run: Run) -> ReportSection:
         "Validation loss of each trial by tokens seen. Thin line: training loss of the best trial.",
         _missing(run),
     )
-    tables = [trials] if trials.rows else []
+    tables = [table for table in (trials, _opponents_table(run.manifest)) if table.rows]
     return ReportSection("AdamW baseline", [picture, *filter(None, sentences), *tables])
 
 
@@ -59,6 +60,33 @@ def _trials_table(baseline: pa.Table) -> Table:
         if settings not in converged:
             table.add(settings, "no finite loss")
     return table
+
+
+def _opponents_table(manifest: Mapping[str, Any]) -> Table:
+    """Return the best of each further gradient model, the lowest validation loss first."""
+    found = manifest.get("opponents", {})
+    table = Table(
+        "The strongest gradient model: the best of each",
+        ["model", "settings", "validation loss", "energy of its steps"],
+    )
+    strongest = found.get("winner", {})
+    adamw = [] if "index" in strongest or not strongest else [strongest]
+    candidates = [*found.get("candidates", ()), *adamw]
+    for model in sorted(candidates, key=lambda model: model["validation_loss"]):
+        training = Measurement.from_record(model["training"])
+        emphasis: Emphasis = "best" if model["kind"] == strongest["kind"] else ""
+        table.add(
+            model["kind"],
+            model["trial"],
+            LOSS.text(model["validation_loss"]),
+            (ENERGY.text(training.energy_j), format_source(*_source(training))),
+            emphasis=emphasis,
+        )
+    return table
+
+
+def _source(spent: Measurement) -> tuple[str | None, bool | None]:
+    return spent.energy_source, spent.estimated
 
 
 def _rate_sentence(baseline: pa.Table) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def _work(run: RunContext) -> StageOutcome:
     models = [Opponent.of(index, model, shape) for index, model in enumerate(config.models)]
     splits = experiment.budget
     sweep = sweep_of(run, experiment.data_fingerprint, _state(run.folder), run.folder.model(_NAME))
+    # More threads make steps of this size slower and several times dearer: they wait for one
+    # another at every step of an LSTM. Trials that do not depend on one another use the cores.
+    sweep = replace(sweep, threads=1)
     seen = SeenTokens.fit(sweep.train, splits["validation"], experiment.dataset.vocab_size)
     opponents = Opponents(sweep, _state(run.folder), seen)
     sink = run.folder.sink(_NAME)

@@ -13,6 +13,8 @@ from clso.baseline.network_model import NetworkModel, load_network
 from clso.data import Dataset
 from clso.errors import ConfigError
 from clso.mixture.model import CrystallineMixture
+from pipelines.config import RunConfig
+from pipelines.stages.opponents import OPPONENTS
 
 pytestmark = pytest.mark.slow
 
@@ -109,9 +111,21 @@ def test_the_hybrid_takes_the_pass_with_which_it_is_best(
     assert row["opponent"]["energy_j"] == pytest.approx(trained)
     assert row["hybrid"]["energy_j"] > row["mixture"]["energy_j"] + trained
     report = (path / "report.html").read_text()
-    assert (
-        f"The strongest gradient model is {run.manifest['opponents']['winner']['kind']}." in report
-    )
+    kind = run.manifest["opponents"]["winner"]["kind"]
+    assert f"The strongest gradient model is {kind}." in report
+    assert "The strongest gradient model: the best of each" in report
+    assert all(model["trial"] in report for model in run.manifest["opponents"]["candidates"])
+
+
+def test_the_winner_can_be_made_alone(run: Run) -> None:
+    config = RunConfig.parsed(run.config, "the run", "correct it")
+    winner = run.manifest["opponents"]["winner"]
+    alone = OPPONENTS.winner_alone(config, run.manifest)
+    (model,) = alone.opponents.models
+    assert {name: values[0] for name, values in model.grids.items()} == winner["settings"]
+    assert all(len(values) == 1 for values in model.grids.values())
+    assert alone.opponents.seeds == winner["members"]
+    assert OPPONENTS.built_on(alone) == ("prepare",)
 
 
 def test_a_better_baseline_is_the_strongest(
