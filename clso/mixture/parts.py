@@ -32,6 +32,8 @@ __all__ = ["FittedLibrary", "LibraryInputs", "function_groups"]
 
 # Groups per worker: enough that workers end together, few enough that contexts are counted once.
 _GROUPS_PER_WORKER = {True: 2, False: 4}
+# The counts of a group are in memory at once; those of all functions take 2 kB per token of text.
+_TOKENS_PER_GROUP = 1 << 20
 # Scoring a pointer takes about a tenth of the time of fitting and scoring a count function.
 _POINTER_WEIGHT = 0.1
 
@@ -169,6 +171,7 @@ class FittedLibrary:
         """
         n_workers = engine.n_workers
         most = _GROUPS_PER_WORKER[engine.is_local] * n_workers if n_workers > 1 else 1
+        most = max(most, inputs.train.n_tokens // _TOKENS_PER_GROUP)
         groups = function_groups(names, most)
         rows = {name: row for row, name in enumerate(names)}
         values = {

@@ -8,6 +8,7 @@ from elsewhere import Elsewhere
 
 from clso.engine import open_engine
 from clso.errors import ConfigError
+from clso.mixture import parts
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.costed import FunctionCost
@@ -71,6 +72,24 @@ def test_columns_and_costs_are_those_of_all_functions_at_once(inputs: LibraryInp
     block_size = inputs.blocks["tune"][0].shape[1]
     expected = tuple(FunctionCost.of(function, block_size) for function in functions)
     assert [library.costs for library in fitted] == [expected, expected]
+
+
+def test_a_long_text_is_counted_in_more_groups_with_the_same_columns(
+    inputs: LibraryInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def groups(names: tuple[str, ...], most: int) -> list[tuple[str, ...]]:
+        asked.append(most)
+        return function_groups(names, most)
+
+    monkeypatch.setattr(parts, "function_groups", groups)
+    with open_engine("local", workers=1) as engine:
+        short = FittedLibrary.fit(inputs, NAMES, engine, "short")
+        monkeypatch.setattr(parts, "_TOKENS_PER_GROUP", 500)
+        long = FittedLibrary.fit(inputs, NAMES, engine, "long")
+    assert asked == [1, inputs.train.n_tokens // 500]
+    assert long.columns["tune"].fingerprint == short.columns["tune"].fingerprint
 
 
 def test_a_copy_leaves_no_files(
