@@ -2,20 +2,27 @@
 
 A *bucketing* is a product of features (`clso.mixture.history`) that are known before the next
 token: how often the last tokens occur in the counted text, how many of them repeat earlier tokens
-of the block, and the position in the block. Contexts with equal features share a bucket.
+of the block, the position in the block, and the class of the last token. Contexts with equal
+features share a bucket.
 
 `longest7` and `match7` look at up to seven tokens, `longest` and `match` at up to three. The former
 are for small vocabularies, such as single bytes: seven tokens of larger ones cannot be numbered.
+
+A *tree* of bucketings, such as `count1*count2>match>k64`, divides every bucket of a level further.
+Its buckets are those of the last level; their weights start from those of the levels before
+(`clso.mixture.weights`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from clso.errors import ConfigError
 from clso.mixture.history import DEEPEST, LONGEST, History
 from clso.scoring import Int64Array
 
@@ -54,11 +61,30 @@ BUCKETINGS: Final[tuple[BucketingName, ...]] = get_args(BucketingName)
 
 
 class Bucketing:
-    """A division of contexts into buckets, by a name of `BUCKETINGS`; `none` has one bucket."""
+    """A division of contexts into buckets: features joined by `*`, levels by `>`, or `none`.
+
+    A feature is one of `count1`, `count2`, `longest`, `match`, `position`, `longest7`, `match7`, or
+    a class map, such as `k64`, whose classes the last token is seen through.
+
+    Attributes:
+        branching: into how many buckets each level divides a bucket of the level before.
+        class_names: the class maps that the features need.
+
+    Raises:
+        ConfigError: no such feature.
+    """
 
     def __init__(self, name: str) -> None:
-        names = [] if name == "none" else name.split("*")
-        self._features = [_FEATURES[feature] for feature in names]
+        self._features: list[_Feature] = []
+        branching = []
+        for level in name.split(">"):
+            features = [] if level == "none" else [_feature(word) for word in level.split("*")]
+            branching.append(math.prod(feature.n_values for feature in features))
+            self._features += features
+        self.branching = tuple(branching)
+        self.class_names = frozenset(
+            word for word in re.split(r"[*>]", name) if _CLASS_MAP.fullmatch(word)
+        )
 
     @property
     def longest(self) -> int:
@@ -67,8 +93,8 @@ class Bucketing:
 
     @property
     def n_buckets(self) -> int:
-        """The number of buckets, with the empty ones."""
-        return math.prod(feature.n_values for feature in self._features)
+        """The number of buckets of the last level, with the empty ones."""
+        return math.prod(self.branching)
 
     def assign(self, history: History) -> Int64Array:
         """Return the bucket of every context, `(B, T)`, 0 to `n_buckets` - 1."""
@@ -112,6 +138,20 @@ def _match(most: int) -> Callable[[History], Int64Array]:
 def _position(history: History) -> Int64Array:
     return np.digitize(history.position, _POSITION_STEPS).astype(np.int64)
 
+
+def _feature(name: str) -> _Feature:
+    if name in _FEATURES:
+        return _FEATURES[name]
+    class_map = _CLASS_MAP.fullmatch(name)
+    if class_map is None:
+        raise ConfigError(
+            f"{name!r} is no feature of contexts",
+            remedy=f"write one of {', '.join(_FEATURES)}, or a class map as k64",
+        )
+    return _Feature(int(class_map[1]), lambda history: history.classes[name])
+
+
+_CLASS_MAP: Final = re.compile(r"[ksp]([1-9][0-9]{0,2})(?:\.[0-9]+)?")
 
 _FEATURES: Final = {
     "count1": _Feature(_COUNT_LEVELS, _count_level(1)),

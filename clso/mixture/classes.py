@@ -178,7 +178,7 @@ class _Clusterings:
         """Return the counts of each seen token with its neighbours at an offset."""
         if offset not in self._neighbours:
             self._neighbours[offset] = (
-                NeighbourCounts.from_text(self._streams, self._seen, self._vocab_size, offset)
+                NeighbourCounts.from_text(self._streams, self._seen, self._vocab_size, (offset,))
                 if offset > 0
                 else self._neighbours_at(-offset).reversed()
             )

@@ -59,8 +59,7 @@ class SplitColumns:
     def _blocks(self, start: int, stop: int) -> SplitColumns:
         length = self.history.match.shape[1]
         values = self.columns.values[:, start * length : stop * length]
-        seen = tuple(counts[start:stop] for counts in self.history.seen)
-        history = History(seen, self.history.match[start:stop])
+        history = self.history.blocks(slice(start, stop))
         return SplitColumns(replace(self.columns, values=values), history)
 
 

@@ -8,7 +8,7 @@ the tokens t - n + 1 .. t. These features only choose the weights of a mixture
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from clso.counting import TokenStream
 from clso.errors import ConfigError
+from clso.mixture.arrays import UnsignedArray
 from clso.mixture.pointer import BlockView, flops_over_sources
 from clso.scoring import Int64Array
 
@@ -28,6 +29,7 @@ DEEPEST = 7
 """The length of the longest context that can be asked for: of bytes, three say little."""
 
 _KEY_BITS = 63
+_CLASSES = "classes."  # before the name of a class map, among the names of arrays
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,30 @@ class History:
             `(B, T)`; 0 where it would begin before the block.
         match: how many of the last tokens, 0 to the number of lengths, occurred together earlier
             in a block, `(B, T)`.
+        classes: the class of the last token under some class maps, each `(B, T)`.
     """
 
     seen: tuple[Int64Array, ...]
     match: Int64Array
+    classes: Mapping[str, Int64Array] = field(default_factory=dict)
+
+    def blocks(self, chosen: slice) -> History:
+        """Return the features of some blocks."""
+        classes = {name: values[chosen] for name, values in self.classes.items()}
+        seen = tuple(counts[chosen] for counts in self.seen)
+        return History(seen, self.match[chosen], classes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[History]) -> History:
+        """Return the features of the blocks of all parts, which have the same features."""
+        return cls(
+            tuple(np.concatenate(counts) for counts in zip(*(p.seen for p in parts), strict=True)),
+            np.concatenate([part.match for part in parts]),
+            {
+                name: np.concatenate([part.classes[name] for part in parts])
+                for name in parts[0].classes
+            },
+        )
 
     @property
     def position(self) -> Int64Array:
@@ -57,17 +79,29 @@ class HistoryCounts:
         keys: for each length, the distinct contexts as numbers in base V, the last token as the
             highest digit, sorted.
         counts: for each length, how often each context occurs.
+        class_maps: the class of each token, `(V,)`, by the name of the map.
     """
 
     def __init__(
-        self, vocab_size: int, keys: Sequence[Int64Array], counts: Sequence[Int64Array]
+        self,
+        vocab_size: int,
+        keys: Sequence[Int64Array],
+        counts: Sequence[Int64Array],
+        class_maps: Mapping[str, UnsignedArray] | None = None,
     ) -> None:
         self.vocab_size = vocab_size
         self.keys = tuple(keys)
         self.counts = tuple(counts)
+        self.class_maps = class_maps or {}
 
     @classmethod
-    def fit(cls, streams: Sequence[TokenStream], vocab_size: int, longest: int = LONGEST) -> Self:
+    def fit(
+        cls,
+        streams: Sequence[TokenStream],
+        vocab_size: int,
+        longest: int = LONGEST,
+        class_maps: Mapping[str, UnsignedArray] | None = None,
+    ) -> Self:
         """Count the contexts of all targets up to a length; no context spans two streams.
 
         Raises:
@@ -87,7 +121,7 @@ class HistoryCounts:
                 keys[length].append(key[0, length:])
         distinct = [np.unique(np.concatenate(parts), return_counts=True) for parts in keys]
         counts = [number.astype(np.int64) for _, number in distinct]
-        return cls(vocab_size, [key for key, _ in distinct], counts)
+        return cls(vocab_size, [key for key, _ in distinct], counts, class_maps)
 
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations for the bucket of a context: look up each length, find matches."""
@@ -105,17 +139,20 @@ class HistoryCounts:
                 counts = np.where(counted_keys[index] == key, self.counts[length][index], 0)
             counts[:, :length] = 0
             seen.append(counts)
-        return History(tuple(seen), BlockView.match_lengths(inputs, longest).astype(np.int64))
+        match = BlockView.match_lengths(inputs, longest).astype(np.int64)
+        classes = {name: of[inputs].astype(np.int64) for name, of in self.class_maps.items()}
+        return History(tuple(seen), match, classes)
 
     @property
     def stored_bytes(self) -> int:
         """Size of the arrays that `to_arrays` returns."""
-        return sum(array.nbytes for array in (*self.keys, *self.counts))
+        return sum(array.nbytes for array in self.to_arrays().values())
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return keys and counts by name."""
+        """Return keys, counts and class maps by name."""
         named = {f"keys{n}": key for n, key in enumerate(self.keys, 1)}
-        return named | {f"counts{n}": count for n, count in enumerate(self.counts, 1)}
+        named |= {f"counts{n}": count for n, count in enumerate(self.counts, 1)}
+        return {**named, **{f"{_CLASSES}{name}": of for name, of in self.class_maps.items()}}
 
     @classmethod
     def from_arrays(cls, vocab_size: int, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
@@ -125,6 +162,11 @@ class HistoryCounts:
             vocab_size,
             [arrays[f"keys{n}"] for n in lengths],
             [arrays[f"counts{n}"] for n in lengths],
+            {
+                name.removeprefix(_CLASSES): array
+                for name, array in arrays.items()
+                if name.startswith(_CLASSES)
+            },
         )
 
 

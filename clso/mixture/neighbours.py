@@ -21,7 +21,7 @@ from clso.mixture.arrays import Float32Array
 from clso.scoring import Int64Array
 from clso.threads import one_thread
 
-__all__ = ["NeighbourCounts", "SparseMatrix", "neighbour_vectors"]
+__all__ = ["NeighbourCounts", "SparseMatrix", "neighbour_vectors", "unit_left_factors"]
 
 # scipy's stubs type a sparse product by its layout, which does not matter here
 SparseMatrix = Any
@@ -33,7 +33,7 @@ _PSEUDO_COUNT: Final = 5.0
 
 
 class NeighbourCounts(NamedTuple):
-    """n(x, y) of one offset; the arrays are `(n_pairs,)` each.
+    """n(x, y) of some offsets; the arrays are `(n_pairs,)` each.
 
     Attributes:
         first: x, a seen token.
@@ -47,14 +47,18 @@ class NeighbourCounts(NamedTuple):
 
     @classmethod
     def from_text(
-        cls, streams: Sequence[TokenStream], seen: Int64Array, vocab_size: int, offset: int
+        cls,
+        streams: Sequence[TokenStream],
+        seen: Int64Array,
+        vocab_size: int,
+        offsets: Sequence[int],
     ) -> NeighbourCounts:
         """Count the pairs of a text; no pair spans two streams.
 
-        `seen` are its distinct tokens, sorted, `(n,)`; `offset`, 1 or more, is the distance from x
-        to y.
+        `seen` are its distinct tokens, sorted, `(n,)`; `offsets`, 1 or more each, are the distances
+        from x to y that are counted together.
         """
-        keys, counts = count_pairs(streams, vocab_size, offsets=(offset,))
+        keys, counts = count_pairs(streams, vocab_size, offsets=offsets)
         number = np.zeros(vocab_size, dtype=np.int64)
         number[seen] = np.arange(len(seen))
         first, second = np.divmod(keys, vocab_size)
@@ -117,14 +121,23 @@ def neighbour_vectors(
         weighted = (pmi * together / (together + 2)).astype(np.float32)
         shape = (len(counts), len(frequent))
         parts.append(sparse.csr_matrix((weighted, (x, column[y])), shape=shape))
+    return unit_left_factors(sparse.hstack(parts, format="csr"), rng)
+
+
+def unit_left_factors(
+    matrix: SparseMatrix, rng: np.random.Generator, *, power: float = 1.0
+) -> Float32Array:
+    r"""Return the rows of :math:`U \Sigma^{power}` with length 1, `(n, d)`; a zero row stays zero.
+
+    U and Sigma are those of a randomised singular value decomposition of rank d.
+    """
     with one_thread():
-        vectors = _left_factors(sparse.hstack(parts, format="csr"), rng)
+        vectors = _left_factors(matrix, rng, power)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0))
 
 
-def _left_factors(matrix: SparseMatrix, rng: np.random.Generator) -> Float32Array:
-    """Return U times Sigma of a randomised singular value decomposition, `(n, d)`."""
+def _left_factors(matrix: SparseMatrix, rng: np.random.Generator, power: float) -> Float32Array:
     if not matrix.count_nonzero():
         return np.zeros((matrix.shape[0], 1), dtype=np.float32)
     width = min(_DIMENSIONS + _OVERSAMPLING, *matrix.shape)
@@ -135,7 +148,7 @@ def _left_factors(matrix: SparseMatrix, rng: np.random.Generator) -> Float32Arra
     image = transposed @ basis  # (n_offsets * F, width)
     values, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
     largest = np.argsort(-values, kind="stable")[:_DIMENSIONS]
-    scales = np.sqrt(np.maximum(values[largest], 0.0))
+    scales = np.maximum(values[largest], 0.0) ** (power / 2)
     factors: Float32Array = basis @ (rotation[:, largest] * scales).astype(np.float32)
     return factors
 

@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from clso.counting import TokenStream
+from clso.counting import FloatArray, TokenStream
 from clso.engine import Engine, Shared
 from clso.mixture.columns import Columns
 from clso.mixture.costed import FunctionCost
 from clso.mixture.counts import Pattern
+from clso.mixture.loglinear import LogLinear, LogLinearName
 from clso.mixture.pointer import CacheName, GatedName, InductionName, ProductName
 from clso.mixture.specification import Arrays, FunctionSpec, fit_functions
+from clso.mixture.text import HeldOut
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 from clso.threads import one_thread
@@ -34,8 +36,8 @@ __all__ = ["FittedLibrary", "LibraryInputs", "function_groups"]
 _GROUPS_PER_WORKER = {True: 2, False: 4}
 # The counts of a group are in memory at once; those of all functions take 2 kB per token of text.
 _TOKENS_PER_GROUP = 1 << 20
-# Scoring a pointer takes about a tenth of the time of fitting and scoring a count function.
-_POINTER_WEIGHT = 0.1
+# The time of fitting and scoring a function, relative to a count function's.
+_WEIGHTS = {"pointers": 0.1, "loglinear": 40.0}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class LibraryInputs:
         blocks: inputs and targets, each `(B, T)`, by the name of the split.
         vocab_size: V.
         class_maps: the class of each token, `(V,)`, by name.
+        held_out: text on which functions choose a few numbers.
         workspace: a folder for temporary files when the text is large; stays behind when the inputs
             are pickled, and a copy has one of its own.
         reporter: shows the progress; stays behind too.
@@ -56,12 +59,13 @@ class LibraryInputs:
     blocks: Mapping[str, tuple[Int64Array, Int64Array]]
     vocab_size: int
     class_maps: Arrays
+    held_out: HeldOut | None = None
     workspace: Path | None = None
     reporter: Reporter = SILENT
 
     def __reduce__(self) -> tuple[Any, ...]:
         blocks, maps = dict(self.blocks), dict(self.class_maps)
-        return type(self), (self.train, blocks, self.vocab_size, maps)
+        return type(self), (self.train, blocks, self.vocab_size, maps, self.held_out)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -75,10 +79,17 @@ class LibraryInputs:
 
 @dataclass(frozen=True)
 class _Part:
-    """A group of functions, scored: their columns by the name of the split, and their costs."""
+    """A group of functions, scored.
+
+    Attributes:
+        columns: by the name of the split.
+        costs: of the functions.
+        chosen: the numbers that functions have chosen on held-out text, by name.
+    """
 
     columns: Mapping[str, Columns]
     costs: tuple[FunctionCost, ...]
+    chosen: Mapping[str, FloatArray]
 
 
 def _fit_part(inputs: LibraryInputs, names: tuple[str, ...]) -> _Part:
@@ -97,6 +108,7 @@ def _fit_part(inputs: LibraryInputs, names: tuple[str, ...]) -> _Part:
             inputs.class_maps,
             workspace=workspace,
             reporter=inputs.reporter,
+            held_out=inputs.held_out,
         )
         columns = {
             split: Columns.of(
@@ -105,7 +117,11 @@ def _fit_part(inputs: LibraryInputs, names: tuple[str, ...]) -> _Part:
             for split, (x, y) in inputs.blocks.items()
         }
     block_size = next(iter(inputs.blocks.values()))[0].shape[1]
-    return _Part(columns, tuple(FunctionCost.of(function, block_size) for function in functions))
+    return _Part(
+        columns,
+        tuple(FunctionCost.of(function, block_size) for function in functions),
+        {f.name: f.exponents for f in functions if isinstance(f, LogLinear)},
+    )
 
 
 def function_groups(names: Sequence[str], most: int) -> list[tuple[str, ...]]:
@@ -116,10 +132,7 @@ def function_groups(names: Sequence[str], most: int) -> list[tuple[str, ...]]:
     units: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name in names:
         units[_unit(name)].append(name)
-    weights = {
-        unit: len(members) * (_POINTER_WEIGHT if unit == _POINTERS else 1.0)
-        for unit, members in units.items()
-    }
+    weights = {unit: len(members) * _WEIGHTS.get(unit[0], 1.0) for unit, members in units.items()}
     total, before = sum(weights.values()), 0.0
     groups: dict[int, list[str]] = defaultdict(list)
     for unit in sorted(units):
@@ -128,15 +141,14 @@ def function_groups(names: Sequence[str], most: int) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-_POINTERS = ("pointers",)
-
-
 def _unit(name: str) -> tuple[str, ...]:
     settings = FunctionSpec.parse(name).settings
     if isinstance(settings, Pattern):
         return ("counts", *sorted(settings.class_names), f"->{settings.target or ''}")
     if isinstance(settings, CacheName | GatedName | InductionName):
-        return _POINTERS
+        return ("pointers",)
+    if isinstance(settings, LogLinearName):
+        return ("loglinear", settings.name)
     return ("products",) if isinstance(settings, ProductName) else ("others",)
 
 
@@ -147,10 +159,12 @@ class FittedLibrary:
     Attributes:
         columns: by the name of the split.
         costs: of the functions as fitted.
+        chosen: the numbers that functions have chosen on held-out text, by name.
     """
 
     columns: Mapping[str, Columns]
     costs: tuple[FunctionCost, ...] = field(repr=False)
+    chosen: Mapping[str, FloatArray]
 
     @classmethod
     def fit(
@@ -180,6 +194,7 @@ class FittedLibrary:
         }
         families: dict[str, str] = {}
         costs: dict[str, FunctionCost] = {}
+        chosen: dict[str, FloatArray] = {}
         reporter = inputs.reporter
         if len(groups) > 1:
             inputs = replace(inputs, reporter=SILENT)
@@ -189,10 +204,11 @@ class FittedLibrary:
                     values[split][[rows[name] for name in groups[index]]] = columns.values
                     families |= dict(zip(columns.names, columns.families, strict=True))
                 costs |= {cost.name: cost for cost in part.costs}
+                chosen |= part.chosen
                 task.update(len(costs))
         in_order = tuple(families[name] for name in names)
         fitted = {
             split: Columns(tuple(names), in_order, array, inputs.vocab_size)
             for split, array in values.items()
         }
-        return cls(fitted, tuple(costs[name] for name in names))
+        return cls(fitted, tuple(costs[name] for name in names), chosen)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from clso.errors import ConfigError
 from clso.floors import Unigram
-from clso.mixture.buckets import BUCKETINGS, BucketingName, DeepBucketingName
+from clso.mixture.buckets import BUCKETINGS, Bucketing, BucketingName, DeepBucketingName
 from clso.mixture.counts import Element, Pattern
 from clso.mixture.pointer import CacheName, GatedName, InductionName
 from clso.mixture.specification import FunctionSpec
@@ -85,6 +85,7 @@ class FunctionGridSettings(Section):
         "product(k128.1)",
         "product(k64)",
         "product(s128)",
+        "loglinear(k128)",
     )
 
     @field_validator("functions")
@@ -154,6 +155,13 @@ class MixtureSettings(Section):
         search_tokens: targets of tune, and as many of validation, that genomes are scored on, in
             blocks spread over the split; `None`: all. The weights of the found model are fitted
             on all of tune.
+        folds: parts of the budget for the weights of the found model: those of each part are fitted
+            with functions that were fitted on the other parts; 0: on tune, with functions of train.
+        weight_tokens: targets of the folds that weights are fitted on, in blocks spread over them;
+            `None`: all.
+        trees: bucketings, or trees of them, that are tried for the weights of the found model,
+            beside the bucketing of its genome; the loss on the searched blocks of validation
+            decides.
         smoothing: alpha of the EM; the shared weights count as so many contexts in every bucket.
         steps: EM steps of an evaluation.
         final_steps: EM steps for the weights of the found model.
@@ -169,6 +177,9 @@ class MixtureSettings(Section):
         BUCKETINGS
     )
     search_tokens: Count | None = 24_576
+    folds: Annotated[int, Field(ge=0, le=64)] = 0
+    weight_tokens: Count | None = 262_144
+    trees: tuple[str, ...] = ()
     smoothing: Positive = 10.0
     steps: Count = 8
     final_steps: Count = 60
@@ -176,6 +187,24 @@ class MixtureSettings(Section):
     hybrid: bool = True
     hybrid_tokens: Count = 4096
     library: FunctionGridSettings = FunctionGridSettings()
+
+    @field_validator("trees")
+    @classmethod
+    def _trees_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                Bucketing(name)
+            except ConfigError as error:
+                raise ValueError(f"{name!r}: {error.message}; {error.remedy}") from error
+        return names
+
+    @model_validator(mode="after")
+    def _folds_fit(self) -> MixtureSettings:
+        if self.folds == 1:
+            raise ValueError("folds is 1, expected 0, or 2 and more")
+        if self.folds and self.crystalline_gpt:
+            raise ValueError("crystalline_gpt needs folds: 0; a network is not made for each fold")
+        return self
 
     @model_validator(mode="after")
     def _maps_known(self) -> MixtureSettings:

@@ -14,13 +14,14 @@ from typing import Any, Protocol, Self, cast
 
 import numpy.typing as npt
 
-from clso.counting import TokenStream
+from clso.counting import FloatArray, TokenStream
 from clso.errors import ArtifactError, ConfigError
 from clso.floors import Unigram
 from clso.mixture.counts import KneserNey
 from clso.mixture.function import CountedFunction
+from clso.mixture.loglinear import LogLinear
 from clso.mixture.pointer import Cache, Gated, Induction, Product
-from clso.mixture.text import FittingText, FunctionSettings
+from clso.mixture.text import FittingText, FunctionSettings, HeldOut
 from clso.mixture.words import WordCounts
 from clso.plugins import Registry
 from clso.progress import SILENT, Reporter
@@ -81,6 +82,7 @@ _KINDS: Registry[_FunctionKind] = Registry(
         "gated": cast(_FunctionKind, Gated),
         "induction": cast(_FunctionKind, Induction),
         "product": cast(_FunctionKind, Product),
+        "loglinear": cast(_FunctionKind, LogLinear),
         "word": cast(_FunctionKind, WordCounts),
     },
     check=_check_kind,
@@ -140,6 +142,8 @@ def fit_functions(
     *,
     workspace: Path | None = None,
     reporter: Reporter = SILENT,
+    held_out: HeldOut | None = None,
+    kept: Mapping[str, FloatArray] | None = None,
 ) -> list[CountedFunction]:
     """Fit functions on a text, in the order of their names; shared counts are made once.
 
@@ -148,6 +152,8 @@ def fit_functions(
         streams: the text; no context spans two streams.
         class_maps: the class of each token, `(V,)` integers per name.
         workspace: a folder for temporary files when the text is large.
+        held_out: text on which functions choose a few numbers; `None`: they have default values.
+        kept: such numbers from an earlier fit, by the name of the function.
 
     Raises:
         ConfigError: a name is wrong, or its class map is missing or not `(V,)`.
@@ -162,5 +168,7 @@ def fit_functions(
         wanted=[spec.settings for spec in specs],
         workspace=workspace,
         reporter=reporter,
+        held_out=held_out,
+        kept=kept,
     )
     return [spec.kind.from_text(spec.settings, text) for spec in specs]

@@ -15,14 +15,14 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from clso.counting import TokenStream, count_pairs
+from clso.counting import FloatArray, TokenStream, count_pairs
 from clso.errors import ConfigError
 from clso.floors import Unigram
 from clso.mixture.arrays import Float32Array, UnsignedArray, narrow
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 
-__all__ = ["CLASS_MAP_NAME", "DEFAULT_MEMORY_BYTES", "FittingText", "FunctionSettings"]
+__all__ = ["CLASS_MAP_NAME", "DEFAULT_MEMORY_BYTES", "FittingText", "FunctionSettings", "HeldOut"]
 
 DEFAULT_MEMORY_BYTES: Final = 2 << 30
 CLASS_MAP_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -30,6 +30,16 @@ _CHUNK: Final = 1 << 22
 _MOST_CLASSES: Final = (1 << 32) - 1
 
 T = TypeVar("T")
+
+
+class HeldOut(Protocol):
+    """Text that no function counts."""
+
+    def spread_blocks(self, tokens: int | None) -> tuple[Int64Array, Int64Array]:
+        """Return inputs and targets of whole blocks, `(B, T)`, spread over the text.
+
+        They have about this many targets; `None`: all.
+        """
 
 
 class FunctionSettings(Protocol):
@@ -53,6 +63,8 @@ class FittingText:
         wanted: all functions that are fitted on the text.
         workspace: a folder for temporary files when the text is large; `None`: all in memory.
         memory_bytes: the working memory for sorting n-grams.
+        held_out: text on which functions choose a few numbers; `None`: they have default values.
+        kept: such numbers that an earlier fit has chosen, by the name of the function.
     """
 
     def __init__(
@@ -65,6 +77,8 @@ class FittingText:
         workspace: Path | None = None,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         reporter: Reporter = SILENT,
+        held_out: HeldOut | None = None,
+        kept: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self.streams = streams
         self.vocab_size = vocab_size
@@ -73,6 +87,8 @@ class FittingText:
         self.workspace = workspace
         self.memory_bytes = memory_bytes
         self.reporter = reporter
+        self.held_out = held_out
+        self.kept = kept or {}
         self._counted: dict[Hashable, object] = {}
 
     @cached_property

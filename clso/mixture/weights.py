@@ -7,16 +7,20 @@ function k; w the shared weights, w(b) those of bucket b with n(b) contexts. An 
     n_k(b) = \sum_{i \in b} \frac{w_k(b) p_{ik}}{\sum_j w_j(b) p_{ij}}, \qquad
     w_k(b) \leftarrow \frac{n_k(b) + \alpha w_k}{n(b) + \alpha}
 
-so a bucket without contexts has the shared weights. The uniform function is credited with another
-:math:`\epsilon (n(b) + \alpha)` contexts, which keeps its weight at
+so a bucket without contexts has the shared weights. In a tree of bucketings, the weights of a
+bucket take the place of w for its buckets of the next level, whose alpha is 3, 8, 8, ... times as
+large: these buckets are smaller, and what they start from is closer. The uniform function is
+credited with another :math:`\epsilon (n(b) + \alpha)` contexts, which keeps its weight at
 :math:`\epsilon / (1 + \epsilon)` or more. Each step raises the (penalised) likelihood. There is no
 learning rate.
 
-Source: Jelinek and Mercer 1980 (deleted interpolation); Dempster, Laird and Rubin 1977.
+Source: Jelinek and Mercer 1980 (deleted interpolation); Dempster, Laird and Rubin 1977; Bahl,
+Brown, de Souza and Mercer 1989 (trees of contexts).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,6 +38,7 @@ from clso.scoring import Int64Array
 __all__ = ["BucketOrder", "MixtureWeights"]
 
 
+_LEVEL_SMOOTHING = (1.0, 3.0, 8.0)  # alpha of a level, relative; deeper levels have the last
 _UNIFORM_WEIGHT = 1.01e-4  # epsilon; the weight of the uniform function stays above 1e-4
 
 
@@ -44,16 +49,16 @@ class BucketOrder:
     Attributes:
         contexts: indices of the contexts, `(n,)` int64; inside a bucket they ascend.
         segments: bucket, start and stop in `contexts`, for each bucket that has contexts.
-        n_buckets: all buckets, empty ones included.
+        branching: see `Bucketing.branching`.
     """
 
     contexts: Int64Array
     segments: tuple[tuple[int, int, int], ...]
-    n_buckets: int
+    branching: tuple[int, ...]
 
     @classmethod
-    def of(cls, buckets: Int64Array, n_buckets: int) -> Self:
-        """Sort contexts by their buckets, `(n,)`."""
+    def of(cls, buckets: Int64Array, *branching: int) -> Self:
+        """Sort contexts by their buckets, `(n,)`, of the last level."""
         contexts = np.argsort(buckets, kind="stable")
         filled, starts = np.unique(buckets[contexts], return_index=True)
         bounds = [*starts.tolist(), len(buckets)]
@@ -61,13 +66,30 @@ class BucketOrder:
             (int(bucket), start, stop)
             for bucket, (start, stop) in zip(filled, pairwise(bounds), strict=True)
         )
-        return cls(contexts, segments, n_buckets)
+        return cls(contexts, segments, branching)
 
     @classmethod
     def by(cls, bucketing: str, history: History) -> Self:
         """Sort the contexts of some blocks by a bucketing of `clso.mixture.buckets`."""
         division = Bucketing(bucketing)
-        return cls.of(division.assign(history).ravel(), division.n_buckets)
+        return cls.of(division.assign(history).ravel(), *division.branching)
+
+    @property
+    def n_buckets(self) -> int:
+        """All buckets of the last level, empty ones included."""
+        return math.prod(self.branching)
+
+    def levels(self) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+        """Yield the branching and the segments of every level, the first level first."""
+        below = self.n_buckets
+        for branching in self.branching:
+            below //= branching
+            segments: list[tuple[int, int, int]] = []
+            for bucket, start, stop in self.segments:
+                if segments and segments[-1][0] == bucket // below:
+                    start = segments.pop()[1]
+                segments.append((bucket // below, start, stop))
+            yield branching, segments
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> BucketOrder:
         """Return the order of the chosen contexts alone; `chosen` is `(n,)`, by context index."""
@@ -79,7 +101,7 @@ class BucketOrder:
             if end > start:
                 segments.append((bucket, start, end))
             start = end
-        return BucketOrder(self.contexts[kept], tuple(segments), self.n_buckets)
+        return BucketOrder(self.contexts[kept], tuple(segments), self.branching)
 
 
 @dataclass(frozen=True)
@@ -107,24 +129,27 @@ class MixtureWeights:
     def fit(
         cls, columns: Float32Array, order: BucketOrder, *, smoothing: float, steps: int
     ) -> Self:
-        """Fit the shared weights, then the weights of each bucket.
+        """Fit the shared weights, then the weights of each bucket, level after level.
 
         Args:
             columns: the targets' probabilities, `(K, n)` float32. Row 0 is the uniform function,
                 so that no target has probability 0.
             smoothing: alpha, in contexts.
-            steps: EM steps for the shared weights, and again for each bucket.
+            steps: EM steps for the shared weights, and again for each bucket of a level.
         """
         columns = columns.take(order.contexts, axis=1)
         n_functions, n = columns.shape
         shared = np.full(n_functions, 1.0 / n_functions, dtype=np.float32)
         if n:
             shared = _maximized(shared, columns, np.zeros_like(shared), n, steps)
-        table = np.tile(shared, (order.n_buckets, 1))
-        prior = np.float32(smoothing) * shared
-        for bucket, start, stop in order.segments:
-            contexts = columns[:, start:stop]
-            table[bucket] = _maximized(shared, contexts, prior, stop - start + smoothing, steps)
+        table = shared[None]
+        for level, (branching, segments) in enumerate(order.levels()):
+            alpha = smoothing * _LEVEL_SMOOTHING[min(level, len(_LEVEL_SMOOTHING) - 1)]
+            table = np.repeat(table, branching, axis=0)
+            for bucket, start, stop in segments:
+                contexts, before = columns[:, start:stop], table[bucket]
+                prior = np.float32(alpha) * before
+                table[bucket] = _maximized(before, contexts, prior, stop - start + alpha, steps)
         return cls(_normalized(shared), _normalized(table))
 
     def nll(self, columns: Float32Array, order: BucketOrder) -> FloatArray:

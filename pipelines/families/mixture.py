@@ -34,7 +34,16 @@ _SLOTS = "mixture.slots"
 _GROUP = "mixture.library."
 _GROUPS = get_args(FunctionGroup)
 # settings of the section that change no genome's loss
-_LATER = {"search", "final_steps", "hybrid", "hybrid_tokens", "crystalline_gpt"}
+_LATER = {
+    "search",
+    "folds",
+    "weight_tokens",
+    "trees",
+    "final_steps",
+    "hybrid",
+    "hybrid_tokens",
+    "crystalline_gpt",
+}
 
 
 class _MixtureFamily(ModelFamily[MixtureProblem]):

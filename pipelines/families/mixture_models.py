@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from clso.genome import Genome
-from clso.mixture.evaluator import MixtureProblem
+from clso.mixture.columns import Columns
+from clso.mixture.evaluator import MixtureProblem, SplitColumns
 from clso.mixture.function import BasisFunction, Neural
-from clso.mixture.history import HistoryCounts
+from clso.mixture.history import History, HistoryCounts
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.weights import BucketOrder, MixtureWeights
 from clso.threads import one_thread
@@ -39,7 +41,8 @@ class MixtureModels:
             self._picked(genomes), ("train",), reporter=self._experiment.reporter
         )
         for genome in genomes:
-            yield self._mixture(genome, functions, self._problem.weights(genome), history)
+            weighed = _Weighed(self._problem.bucketing(genome), self._problem.weights(genome))
+            yield self._mixture(genome, functions, weighed, history)
 
     def best(
         self,
@@ -64,8 +67,11 @@ class MixtureModels:
         )
         scored = list(zip(finalists, losses, strict=True))
         genome = best_finalist(scored)[0].canonical
-        weights = self._final_weights(genome, networks_on_train)
-        return scored, self._mixture(genome, functions, weights, history)
+        if self._experiment.config.mixture.folds:
+            weighed = self._cross_fitted(genome, functions, history)
+        else:
+            weighed = self._fitted_on_tune(genome, networks_on_train)
+        return scored, self._mixture(genome, functions, weighed, history)
 
     def _picked(self, genomes: Iterable[Genome]) -> list[str]:
         return list(
@@ -76,14 +82,14 @@ class MixtureModels:
         self,
         genome: Genome,
         functions: Mapping[str, BasisFunction],
-        weights: MixtureWeights,
+        weighed: _Weighed,
         history: HistoryCounts,
     ) -> CrystallineMixture:
         return CrystallineMixture(
             self._name,
             [functions[name] for name in self._problem.functions(genome)],
-            weights,
-            self._problem.bucketing(genome),
+            weighed.weights,
+            weighed.bucketing,
             history,
             self._experiment.dataset.vocab_size,
         )
@@ -111,20 +117,57 @@ class MixtureModels:
                 losses.append(weights.mean_nll(columns.with_uniform[picked], order))
         return losses
 
-    def _final_weights(self, genome: Genome, networks: Sequence[Neural]) -> MixtureWeights:
+    def _fitted_on_tune(self, genome: Genome, networks: Sequence[Neural]) -> _Weighed:
         """Fit a mixture's weights on all of tune, with functions that were fitted on train."""
-        config = self._experiment.config.mixture
         picked, bucketing = self._problem.functions(genome), self._problem.bucketing(genome)
         functions, history = self._library.fit(picked, ("train",), networks)
         inputs, targets = self._experiment.budget["tune"].blocks(slice(None))
         columns = self._library.columns(
             [functions[name] for name in picked], (inputs, targets), "tune"
         )
-        order = BucketOrder.by(bucketing, history.of(inputs))
+        return self._weighed(bucketing, SplitColumns(columns, history.of(inputs)))
+
+    def _cross_fitted(
+        self, genome: Genome, functions: Mapping[str, BasisFunction], history: HistoryCounts
+    ) -> _Weighed:
+        """Fit a mixture's weights on train and tune, by folds.
+
+        The bucketing is the genome's or one of the configured trees, by the loss on the searched
+        blocks of validation.
+        """
+        experiment, names = self._experiment, self._problem.functions(genome)
+        text = self._library.cross_fitted(names, experiment.reporter)
+        bucketings = (self._problem.bucketing(genome), *experiment.config.mixture.trees)
+        weighed = [self._weighed(name, text) for name in dict.fromkeys(bucketings)]
+        if len(weighed) == 1:
+            return weighed[0]
+        blocks = self._library.searched_blocks("validation")
+        columns = self._library.columns(
+            [functions[name] for name in names], blocks, "validation", experiment.reporter
+        )
+        features = history.of(blocks[0])
         with one_thread():
-            return MixtureWeights.fit(
-                columns.with_uniform,
-                order,
+            return min(weighed, key=lambda one: one.loss(columns, features))
+
+    def _weighed(self, bucketing: str, split: SplitColumns) -> _Weighed:
+        config = self._experiment.config.mixture
+        with one_thread():
+            weights = MixtureWeights.fit(
+                split.columns.with_uniform,
+                BucketOrder.by(bucketing, split.history),
                 smoothing=config.smoothing,
                 steps=config.final_steps,
             )
+        return _Weighed(bucketing, weights)
+
+
+class _Weighed(NamedTuple):
+    """A bucketing and the weights of its buckets."""
+
+    bucketing: str
+    weights: MixtureWeights
+
+    def loss(self, columns: Columns, history: History) -> float:
+        """Return nats per token of targets with these columns and features."""
+        order = BucketOrder.by(self.bucketing, history)
+        return self.weights.mean_nll(columns.with_uniform, order)

@@ -9,11 +9,13 @@ from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import write_error
 from clso.digest import digest_of
+from clso.errors import ConfigError
 from clso.mixture.buckets import Bucketing
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
 from clso.mixture.costed import FunctionCost
 from clso.mixture.evaluator import SplitColumns
+from clso.mixture.folds import Folds
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
 from clso.mixture.parts import FittedLibrary, LibraryInputs
@@ -29,7 +31,7 @@ from pipelines.stage import Stage
 __all__ = ["FUNCTIONS", "FunctionLibrary"]
 
 # Raised whenever a change of code changes the columns and costs of basis functions.
-_VERSION = 2
+_VERSION = 3
 _SPLITS = ("tune", "validation")
 
 
@@ -53,6 +55,7 @@ def _work(run: RunContext) -> StageOutcome:
         {name: library.searched_blocks(name) for name in _SPLITS},
         vocab_size,
         maps,
+        held_out=experiment.budget["tune"],
         workspace=home.parent,
         reporter=run.reporter,
     )
@@ -60,18 +63,20 @@ def _work(run: RunContext) -> StageOutcome:
     try:
         home.mkdir(parents=True, exist_ok=True)
         save_file(maps, home / _CLASSES)
+        save_file(dict(fitted.chosen), home / _CHOSEN)
     except OSError as error:
         raise write_error(home, error) from error
     FunctionCost.save(home / _COSTS, fitted.costs)
     for name, columns in fitted.columns.items():
         columns.save(home / _columns_file(name))
-    files = (_CLASSES, _COSTS, *map(_columns_file, _SPLITS))
+    files = (_CLASSES, _CHOSEN, _COSTS, *map(_columns_file, _SPLITS))
     outputs = tuple(home / file for file in files)
     key = digest_of([columns.fingerprint for columns in fitted.columns.values()])
     return StageOutcome(outputs, {"functions": len(names)}, key=key)
 
 
 _CLASSES = "classes.safetensors"
+_CHOSEN = "chosen.safetensors"
 _COSTS = "costs.parquet"
 
 
@@ -110,9 +115,30 @@ class FunctionLibrary:
     def history(self, splits: Sequence[str] = ("train",)) -> HistoryCounts:
         """Count the features of contexts that buckets are made of."""
         streams = [self._experiment.budget[split] for split in splits]
-        bucketings = self._experiment.config.mixture.bucketings
-        longest = max(Bucketing(name).longest for name in bucketings)
-        return HistoryCounts.fit(streams, self._experiment.dataset.vocab_size, longest)
+        vocab_size = self._experiment.dataset.vocab_size
+        return HistoryCounts.fit(streams, vocab_size, self._longest, self._bucket_classes())
+
+    @property
+    def _bucketings(self) -> list[Bucketing]:
+        mixture = self._experiment.config.mixture
+        return [Bucketing(name) for name in (*mixture.bucketings, *mixture.trees)]
+
+    @property
+    def _longest(self) -> int:
+        return max(bucketing.longest for bucketing in self._bucketings)
+
+    def _bucket_classes(self) -> Arrays:
+        """Return the class maps that bucketings are made of."""
+        names = sorted({name for bucketing in self._bucketings for name in bucketing.class_names})
+        maps = self.class_maps() if names else {}
+        missing = [name for name in names if name not in maps]
+        if missing:
+            raise ConfigError(
+                f"mixture.trees names the class map {missing[0]}, which no function needs, "
+                f"expected one of {', '.join(sorted(maps))}",
+                remedy="add it to mixture.library.class_maps",
+            )
+        return {name: maps[name] for name in names}
 
     def scored(self) -> dict[str, SplitColumns]:
         """Load the columns of tune and validation, with the features of their contexts."""
@@ -133,6 +159,30 @@ class FunctionLibrary:
         """Load the token classes that the functions were fitted with."""
         maps: Arrays = load_file(self.home / _CLASSES)
         return maps
+
+    def chosen(self) -> Arrays:
+        """Load the numbers that functions have chosen on tune, by the name of the function."""
+        chosen: Arrays = load_file(self.home / _CHOSEN)
+        return chosen
+
+    def cross_fitted(self, names: Sequence[str], reporter: Reporter) -> SplitColumns:
+        """Return columns of train and tune by functions that were fitted on other folds."""
+        experiment = self._experiment
+        mixture, seed = experiment.config.mixture, experiment.config.seed
+        folds = Folds(
+            splits=[experiment.budget["train"], experiment.budget["tune"]],
+            n_folds=mixture.folds,
+            tokens=mixture.weight_tokens,
+            names=names,
+            vocab_size=experiment.dataset.vocab_size,
+            seed=seed,
+            token_texts=experiment.dataset.tokenizer.token_texts,
+            longest=self._longest,
+            bucket_classes=self._bucket_classes(),
+            kept=self.chosen(),
+        )
+        used = [self.home.name, *names, mixture.folds, mixture.weight_tokens, mixture.trees]
+        return folds.columns(experiment.engine, f"folds {digest_of(used)}", reporter)
 
     def searched_blocks(self, name: str) -> tuple[Int64Array, Int64Array]:
         """Return inputs and targets that genomes are scored on, spread evenly over a split."""
@@ -156,6 +206,7 @@ class FunctionLibrary:
             self.class_maps(),
             workspace=self.home.parent,
             reporter=reporter,
+            kept=self.chosen(),
         )
         return functions | dict(zip(counted, fitted, strict=True)), self.history(splits)
 

@@ -3,6 +3,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from clso.errors import ConfigError
 from clso.mixture.buckets import BUCKETINGS, Bucketing, DeepBucketingName
 from clso.mixture.history import History, HistoryCounts
 
@@ -64,3 +65,25 @@ def test_count_levels_are_logarithmic() -> None:
     history = History((seen, seen, seen), np.zeros_like(seen))
     assert Bucketing("count1").assign(history).tolist() == [[0, 1, 2, 2, 3, 3, 4, 7]]
     assert Bucketing("none").assign(history).tolist() == [[0] * 8]
+
+
+def test_a_tree_divides_each_bucket_further() -> None:
+    rng = np.random.default_rng(0)
+    seen, match, last = (
+        rng.integers(0, 9, (3, 4)),
+        rng.integers(0, 4, (3, 4)),
+        rng.integers(0, 5, (3, 4)),
+    )
+    history = History((seen, seen, seen), match, {"k5": last})
+    tree = Bucketing("count1*match>k5")
+    assert tree.branching == (32, 5)
+    assert tree.class_names == {"k5"}
+    assert np.array_equal(
+        tree.assign(history), Bucketing("count1*match").assign(history) * 5 + last
+    )
+
+
+@pytest.mark.parametrize("name", ["count9", "count1>", "k0", "count1*none", ""])
+def test_an_unknown_feature_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match="no feature of contexts"):
+        Bucketing(name)

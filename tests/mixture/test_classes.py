@@ -101,7 +101,7 @@ def test_no_pair_spans_two_streams(
     offset: int, pairs: dict[tuple[int, int], int], text_stream: type
 ) -> None:
     apart = [text_stream([0, 1, 0, 1, 0, 1]), text_stream([3, 2, 3, 2, 3, 2])]
-    counted = NeighbourCounts.from_text(apart, np.arange(4), 4, offset)
+    counted = NeighbourCounts.from_text(apart, np.arange(4), 4, (offset,))
     first, second, counts = (column.tolist() for column in counted)
     assert dict(zip(zip(first, second, strict=True), counts, strict=True)) == pairs
 

@@ -113,3 +113,34 @@ def test_no_context_at_all_leaves_equal_weights() -> None:
     weights = MixtureWeights.fit(values, order, smoothing=1.0, steps=3)
     assert np.allclose(weights.table, 1 / 3)
     assert weights.nll(values, order).shape == (0,)
+
+
+def test_a_tree_of_one_level_is_a_flat_division() -> None:
+    buckets = np.random.default_rng(2).integers(0, 6, 300)
+    values = columns(4, 5, 300)
+    flat = MixtureWeights.fit(values, BucketOrder.of(buckets, 6), smoothing=5.0, steps=6)
+    assert flat.table.shape == (6, len(values))
+    tree = MixtureWeights.fit(values, BucketOrder.of(buckets, 2, 3), smoothing=5.0, steps=6)
+    assert tree.table.shape == flat.table.shape
+    assert not np.allclose(tree.table, flat.table)
+    np.testing.assert_array_equal(tree.shared, flat.shared)
+
+
+def test_an_empty_bucket_of_a_tree_has_the_weights_of_the_level_before() -> None:
+    top = np.random.default_rng(3).integers(0, 2, 200)
+    values = columns(5, 4, 200)
+    level = MixtureWeights.fit(values, BucketOrder.of(top, 2), smoothing=5.0, steps=6)
+    below = BucketOrder.of(top * 3 + 1, 2, 3)  # only the middle one of three has contexts
+    tree = MixtureWeights.fit(values, below, smoothing=5.0, steps=6)
+    for bucket in (0, 1):
+        for empty in (0, 2):
+            np.testing.assert_array_equal(tree.table[3 * bucket + empty], level.table[bucket])
+
+
+def test_a_small_bucket_of_a_tree_stays_near_the_level_before() -> None:
+    top = np.zeros(400, dtype=np.int64)
+    values = columns(6, 4, 400)
+    level = MixtureWeights.fit(values, BucketOrder.of(top, 1), smoothing=5.0, steps=20)
+    top[:3] = 1
+    tree = MixtureWeights.fit(values, BucketOrder.of(top, 1, 2), smoothing=100.0, steps=20)
+    np.testing.assert_allclose(tree.table[1], level.table[0], atol=0.05)

@@ -37,7 +37,7 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.mixture.arrays import check_tokens
 from clso.mixture.counts.count_table import CountTable
-from clso.mixture.counts.pattern import Pattern
+from clso.mixture.counts.pattern import Counted, Pattern
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
 from clso.mixture.text import FittingText
@@ -90,8 +90,13 @@ class KneserNey:
         """Return the model of a pattern; all wanted patterns of the text are counted together."""
 
         def models() -> dict[str, KneserNey]:
-            patterns = [wanted for wanted in text.wanted if isinstance(wanted, Pattern)]
-            return {model.name: model for model in cls.fit(text, patterns)}
+            patterns = dict.fromkeys(
+                pattern
+                for wanted in text.wanted
+                if isinstance(wanted, Counted)
+                for pattern in wanted.patterns
+            )
+            return {model.name: model for model in cls.fit(text, list(patterns))}
 
         return text.once("kn", models)[settings.name]
 

@@ -14,16 +14,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from clso.errors import ConfigError
 from clso.mixture.text import CLASS_MAP_NAME
 
-__all__ = ["Element", "Pattern"]
+__all__ = ["Counted", "Element", "Pattern"]
 
 _ELEMENT: Final = re.compile(rf"([1-9][0-9]*)(?::({CLASS_MAP_NAME.pattern}))?")
 _PATTERN: Final = re.compile(rf"kn\(([^()>]*?)(?:->({CLASS_MAP_NAME.pattern}))?\)")
 _REMEDY: Final = "write a pattern as kn(1,2), kn(1,3:k64) or kn(1:k64->k64)"
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """The settings of a function that Kneser-Ney models belong to."""
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The patterns of the models."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,11 @@ class Pattern:
     def name(self) -> str:
         """The canonical name; two patterns are equal exactly if their names are equal."""
         return f"kn({self._prefix_name(len(self.elements))}{self._target_name})"
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The pattern itself; see `Counted`."""
+        return (self,)
 
     @property
     def context_names(self) -> list[str]:

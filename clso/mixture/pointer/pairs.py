@@ -89,7 +89,7 @@ class BlockView:
     @cached_property
     def hits(self) -> Pairs:
         """The pairs whose source has the token after the query."""
-        return self._equal(self.targets, self.inputs)
+        return self.equal(self.targets, self.inputs)
 
     @cached_property
     def lags(self) -> Int64Array:
@@ -105,7 +105,7 @@ class BlockView:
         """Return the pairs, s < t, whose last `length` tokens up to query and source are equal."""
         if length not in self._repeats:
             if length == 1:
-                pairs = self._equal(self.inputs, self.inputs)
+                pairs = self.equal(self.inputs, self.inputs)
                 pairs = pairs.where(pairs.source < pairs.query)
             else:
                 pairs = self.repeats(length - 1)
@@ -122,7 +122,7 @@ class BlockView:
         summed = np.bincount(pairs.query, weights, n_blocks * block_size)
         return summed.astype(np.float64, copy=False).reshape(self.shape)
 
-    def _equal(self, left: Int64Array, right: Int64Array) -> Pairs:
+    def equal(self, left: Int64Array, right: Int64Array) -> Pairs:
         """Return all pairs, s <= t, with `left[b, t] == right[b, s]`; both arrays are `(B, T)`."""
         block_size = self.shape[1]
         parts = []

@@ -1,0 +1,300 @@
+r"""The experts of a log-linear function at the positions of blocks.
+
+Notation: V tokens, C classes c; B blocks of T positions, and position b T + t; x_t the last token;
+n positions, m columns (`clso.mixture.loglinear.columns`). The experts on classes, f_j, and on
+columns, g_j, in the order of their exponents:
+
+    log of Kneser-Ney models of the next class                f
+    log of lifts, 4 to 8 tokens before the next token         f    `FittingText.lift`
+    tau . e_c, H = 32                                         f    `clso.mixture.loglinear.topic`
+    log(h(c) / u(c) + 40), h(c) tokens of the block           f
+    log(1 + r(c)), r(c) times c followed x_t in the block     f
+    log of Kneser-Ney models of the next token                g
+    tau . e_y, H = 8, and without decay                       g
+    max(log(N / (c(y) + 1)) - 3, 0) if y is in the block      g
+    1 if y followed x_t in the block                          g
+    1 if y does not occur in the text                         g
+
+u(c) is the share of a class in the text. Tokens of one column have equal values of all experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from clso.counting import FloatArray
+from clso.mixture.arrays import Float32Array, UnsignedArray
+from clso.mixture.counts import KneserNey, Pattern
+from clso.mixture.loglinear.columns import TokenColumns
+from clso.mixture.loglinear.counts import CountExpert
+from clso.mixture.loglinear.exponents import Choices
+from clso.mixture.loglinear.name import LogLinearName
+from clso.mixture.loglinear.topic import block_vectors, rarity
+from clso.mixture.pointer import BlockView
+from clso.scoring import Int64Array
+
+__all__ = ["OFFSETS", "Experts", "Positions"]
+
+FloatingArray = npt.NDArray[np.floating[Any]]
+
+OFFSETS: Final = (4, 5, 6, 7, 8)
+"""The offsets of the lifts."""
+
+_COMMON: Final = 4.0  # tokens more frequent than exp(-4) say nothing of the topic
+_COMMON_REPEATED: Final = 3.0
+_CLASS_HALF_LIFE: Final = 32.0
+_TOKEN_HALF_LIVES: Final = (8.0, np.inf)
+_KAPPA: Final = 40.0
+_CHUNK_ELEMENTS: Final = 1 << 18  # they fit a processor's cache
+# The exponents without held-out text, and where Newton's method starts: rounded from those that it
+# found on 256,000 tokens of WikiText. Models of one kind share theirs equally.
+_CLASS_MODELS, _LIFT, _CLASS_TOPIC, _CLASS_SHARE, _CLASS_FOLLOWED = 1.0, 0.05, 2.0, 0.3, 0.8
+_TOKEN_MODELS, _TOPICS, _REPEATED, _FOLLOWED, _UNSEEN = 0.7, (1.8, 3.1), 0.35, 1.4, 0.1
+
+
+class Experts:
+    """What the experts have counted, arranged for evaluation.
+
+    Args:
+        counts: how often each token occurs in the text, `(V,)`.
+        models: Kneser-Ney models by their patterns; at least those of the settings.
+        classes: the class of each token, `(V,)`.
+        lifts: of classes after classes, `(C, C)` per offset.
+        vectors: of tokens, `(V, d)`.
+
+    Attributes:
+        default_exponents: of the experts on classes, then of those on columns, `(J,)`.
+        n_class_exponents: how many of the exponents are those on classes.
+    """
+
+    def __init__(
+        self,
+        settings: LogLinearName,
+        counts: UnsignedArray,
+        models: Mapping[Pattern, KneserNey],
+        classes: UnsignedArray,
+        lifts: Sequence[Float32Array],
+        vectors: Float32Array,
+    ) -> None:
+        columns = self.columns = TokenColumns(classes, counts)
+        labels = np.arange(columns.n_classes)
+        self.of_classes = [
+            CountExpert(models[pattern], labels, labels) for pattern in settings.class_patterns
+        ]
+        self.of_columns = [
+            CountExpert(models[pattern], columns.of_token, columns.token)
+            for pattern in settings.token_patterns
+        ]
+        self.classes = classes.astype(np.int64)
+        in_class = np.bincount(self.classes, counts) + 1e-3
+        self.class_share = in_class / in_class.sum()
+        # the last row is for an offset before the start of the block, where no class is likelier
+        self.log_lifts = [np.vstack([np.log(lift), np.zeros((1, len(labels)))]) for lift in lifts]
+        self.weighted_vectors = vectors * rarity(counts, _COMMON)[:, None]
+        self.column_vectors = vectors[columns.token].astype(np.float64)
+        self.class_vectors = columns.class_means(self.column_vectors, counts)
+        self.repeated = rarity(counts, _COMMON_REPEATED)
+        of_classes = [_CLASS_MODELS / len(self.of_classes)] * len(self.of_classes)
+        of_classes += [_LIFT] * len(OFFSETS) + [_CLASS_TOPIC, _CLASS_SHARE, _CLASS_FOLLOWED]
+        of_columns = [_TOKEN_MODELS / len(self.of_columns)] * len(self.of_columns)
+        of_columns += [*_TOPICS, _REPEATED, _FOLLOWED, _UNSEEN]
+        self.default_exponents = np.array([*of_classes, *of_columns])
+        self.n_class_exponents = len(of_classes)
+
+
+class _Repeats(NamedTuple):
+    """What the block repeats, as pairs of the index of a position and a token.
+
+    Attributes:
+        present: the token is in the block, two `(n_pairs,)`.
+        followed: the token followed the position's token in the block, two `(n_pairs,)`.
+    """
+
+    present: tuple[Int64Array, Int64Array]
+    followed: tuple[Int64Array, Int64Array]
+
+
+class Positions:
+    """The experts at all positions of a view."""
+
+    def __init__(self, experts: Experts, view: BlockView) -> None:
+        self._experts = experts
+        self._view = view
+        # models with the same elements have the same contexts
+        by_elements = {
+            expert.elements: expert for expert in (*experts.of_classes, *experts.of_columns)
+        }
+        self._contexts = {
+            elements: expert.contexts(view.inputs) for elements, expert in by_elements.items()
+        }
+        self._topics = [
+            block_vectors(view.inputs, experts.weighted_vectors, half_life)
+            for half_life in _TOKEN_HALF_LIVES
+        ]
+        repeats, tokens = view.repeats(1), view.inputs.reshape(-1)
+        self._followed = repeats.query, tokens[repeats.source + 1]
+
+    def class_scores(self, exponents: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield ranges of positions and the sums of a_j f_j there, `(n, C)`."""
+        n_blocks, block_size = self._view.shape
+        size = max(_CHUNK_ELEMENTS // (block_size * self._experts.columns.n_classes), 1)
+        for start in range(0, n_blocks, size):
+            blocks = slice(start, min(start + size, n_blocks))
+            yield (
+                slice(blocks.start * block_size, blocks.stop * block_size),
+                _weighted_sum(exponents, self._class_features(blocks)),
+            )
+
+    def column_scores_of_last(self, exponents: FloatArray) -> FloatArray:
+        """Return the sums of b_j g_j at the last position of the only block, `(n_columns,)`."""
+        tokens = self._view.inputs[0]
+        position = len(tokens) - 1
+        query, token = self._followed
+        followed = token[query == position]
+        repeats = _Repeats(
+            (np.zeros(len(tokens), np.int64), tokens), (np.zeros(len(followed), np.int64), followed)
+        )
+        stop = len(self._experts.columns)
+        features = self._column_features(np.array([position]), 0, stop, repeats)
+        return np.asarray(_weighted_sum(exponents, features)[0])
+
+    def column_scores(self, exponents: FloatArray) -> Iterator[tuple[Int64Array, FloatArray, int]]:
+        """Yield positions whose targets have one class, the sums of b_j g_j, and the first column.
+
+        The sums are of the columns of this class, `(n, m)`.
+        """
+        for positions, start, stop, repeats in self._by_class():
+            features = self._column_features(positions, start, stop, repeats)
+            yield positions, _weighted_sum(exponents, features), start
+
+    def class_choices(self) -> Choices:
+        """Return the experts on classes and the classes of the targets."""
+        features = self._class_features(slice(0, self._view.shape[0]))
+        return Choices(
+            np.stack([feature.astype(np.float32) for feature in features]),
+            np.zeros(self._experts.columns.n_classes, np.float32),
+            self._experts.classes[self._view.targets.reshape(-1)],
+        )
+
+    def column_choices(self) -> Iterator[Choices]:
+        """Yield the experts on columns and the columns of the targets, class after class."""
+        columns = self._experts.columns
+        targets = columns.of_token[self._view.targets.reshape(-1)]
+        for positions, start, stop, repeats in self._by_class():
+            features = self._column_features(positions, start, stop, repeats)
+            yield Choices(
+                np.stack([feature.astype(np.float32) for feature in features]),
+                np.log(columns.multiplicity[start:stop]).astype(np.float32),
+                targets[positions] - start,
+            )
+
+    def _class_features(self, blocks: slice) -> Iterator[FloatingArray]:
+        """Yield f_j at all positions of some blocks, `(n, C)` each."""
+        experts, inputs = self._experts, self._view.inputs[blocks]
+        n_classes, block_size = experts.columns.n_classes, inputs.shape[1]
+        start = blocks.start * block_size
+        positions = np.arange(start, start + inputs.size)
+        for expert in experts.of_classes:
+            yield expert.log_probabilities(self._contexts, positions, 0, n_classes)
+        classes = experts.classes[inputs]
+        for offset, log_lift in zip(OFFSETS, experts.log_lifts, strict=True):
+            earlier = np.full(inputs.shape, n_classes)
+            earlier[:, offset - 1 :] = classes[:, : max(block_size - offset + 1, 0)]
+            yield log_lift[earlier.reshape(-1)]
+        topics = block_vectors(inputs, experts.weighted_vectors, _CLASS_HALF_LIFE)
+        yield topics.reshape(inputs.size, -1) @ experts.class_vectors.T
+        in_block = np.zeros((*inputs.shape, n_classes))
+        np.put_along_axis(in_block, classes[..., None], 1.0, axis=2)
+        in_block = np.cumsum(in_block, axis=1).reshape(inputs.size, n_classes)
+        yield np.log(in_block / experts.class_share + _KAPPA)
+        query, token = self._followed
+        first, last = np.searchsorted(query, [start, start + inputs.size])
+        places = (query[first:last] - start) * n_classes + experts.classes[token[first:last]]
+        followed = np.bincount(places, minlength=inputs.size * n_classes)
+        yield np.log1p(followed.reshape(inputs.size, n_classes))
+
+    def _column_features(
+        self, positions: Int64Array, start: int, stop: int, repeats: _Repeats
+    ) -> Iterator[FloatingArray]:
+        """Yield g_j of a range of columns at some positions, `(n, m)` each."""
+        experts, shape = self._experts, (len(positions), stop - start)
+        of_token = experts.columns.of_token
+        for expert in experts.of_columns:
+            yield expert.log_probabilities(self._contexts, positions, start, stop)
+        for topics in self._topics:
+            here = topics.reshape(-1, topics.shape[-1])[positions]
+            yield here @ experts.column_vectors[start:stop].T
+        present = np.zeros(shape)
+        index, token = repeats.present
+        present[index, of_token[token] - start] = experts.repeated[token]
+        yield present
+        followed = np.zeros(shape)
+        index, token = repeats.followed
+        followed[index, of_token[token] - start] = 1.0
+        yield followed
+        yield np.broadcast_to(experts.columns.is_unseen[start:stop].astype(np.float64), shape)
+
+    def _by_class(self) -> Iterator[tuple[Int64Array, int, int, _Repeats]]:
+        """Yield positions whose targets have one class, its range of columns, and repeats in it."""
+        experts, view = self._experts, self._view
+        classes = experts.classes
+        of_target = classes[view.targets.reshape(-1)]
+        hits = view.equal(classes[view.targets], classes[view.inputs])
+        present = _grouped(hits.query, view.inputs.reshape(-1)[hits.source], of_target)
+        query, token = self._followed
+        same = classes[token] == of_target[query]
+        followed = _grouped(query[same], token[same], of_target)
+        order = np.argsort(of_target, kind="stable")
+        bounds = np.searchsorted(of_target[order], np.arange(experts.columns.n_classes + 1))
+        index_of = np.empty(len(order), dtype=np.int64)
+        for label in np.unique(of_target):
+            start, stop = experts.columns.starts[label : label + 2]
+            members = order[bounds[label] : bounds[label + 1]]
+            size = max(_CHUNK_ELEMENTS // int(stop - start), 1)
+            for first in range(0, len(members), size):
+                positions = members[first : first + size]
+                index_of[positions] = np.arange(len(positions))
+                in_part = [
+                    pairs.of(label, positions[0], positions[-1]) for pairs in (present, followed)
+                ]
+                repeats = _Repeats(*((index_of[query], token) for query, token in in_part))
+                yield positions, int(start), int(stop), repeats
+
+
+class _Grouped(NamedTuple):
+    """Pairs of a position and a token, sorted by the class of the position's target, then position.
+
+    Attributes:
+        bounds: the first pair of each class, and the number of pairs.
+    """
+
+    query: Int64Array
+    token: Int64Array
+    bounds: Int64Array
+
+    def of(self, label: int, first: int, last: int) -> tuple[Int64Array, Int64Array]:
+        """Return the pairs of a class with positions from `first` to `last`."""
+        of_class = slice(*self.bounds[label : label + 2])
+        query = self.query[of_class]
+        chosen = slice(*np.searchsorted(query, [first, last + 1]))
+        return query[chosen], self.token[of_class][chosen]
+
+
+def _grouped(query: Int64Array, token: Int64Array, of_target: Int64Array) -> _Grouped:
+    order = np.argsort(of_target[query], kind="stable")
+    labels = of_target[query][order]
+    bounds = np.searchsorted(labels, np.arange(int(of_target.max(initial=0)) + 2))
+    return _Grouped(query[order], token[order], bounds)
+
+
+def _weighted_sum(exponents: FloatArray, features: Iterator[FloatingArray]) -> FloatArray:
+    pairs = zip(exponents, features, strict=True)
+    exponent, feature = next(pairs)
+    total: FloatArray = np.multiply(exponent, feature, dtype=np.float64)
+    for exponent, feature in pairs:
+        total += exponent * feature
+    return total
