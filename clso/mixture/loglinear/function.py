@@ -115,7 +115,7 @@ class LogLinear:
         for pattern, model in self.models.items():
             n_outcomes = per_class if pattern.target is None else columns.n_classes
             lookups += model.flops_per_token(block_size) + 4 * len(pattern.elements) * n_outcomes
-        per_outcome, dimensions = 2 * len(self.exponents) + 2, self.vectors.shape[1]
+        per_outcome, dimensions = 2 * len(self.exponents) + 2, int(self.vectors.shape[1])
         return (
             lookups
             + columns.n_classes * (per_outcome + 2 * dimensions)
