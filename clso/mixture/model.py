@@ -62,7 +62,7 @@ _DAMAGES = (
     AttributeError,
     SafetensorError,
 )
-_BLOCKS_AT_ONCE = 128
+_BLOCKS_AT_ONCE = 512
 
 Arrays = dict[str, npt.NDArray[Any]]
 

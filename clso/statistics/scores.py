@@ -87,7 +87,7 @@ def score_split(
     *,
     run_id: str,
     seed: int,
-    chunk: int = 64,
+    chunk: int = 512,
     reporter: Reporter = SILENT,
 ) -> pa.Table:
     """Score every target of a split and return the table `scores`, one row per piece.
