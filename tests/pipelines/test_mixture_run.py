@@ -103,6 +103,7 @@ def test_another_search_reuses_the_columns(
     assert mixture.run_id != path.name
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_both_families_share_the_tables(
     out: Path,
     tmp_path: Path,

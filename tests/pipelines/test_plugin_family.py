@@ -191,6 +191,7 @@ def test_a_finished_run_is_reused(toy_run: Run, toy_yaml: str, out: Path, invoke
     assert (toy_run.folder.model("toy") / "toy.npy").exists()
 
 
+@pytest.mark.slow
 def test_ablations_and_savings_search_the_family(
     toy_run: Run, toy_yaml: str, out: Path, invoke: Invoke
 ) -> None:

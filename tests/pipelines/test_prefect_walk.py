@@ -184,7 +184,8 @@ def a_run_has_a_log_its_results_and_the_report_with_figures(walk: Walk) -> None:
     artifacts = {artifact["key"]: artifact for artifact in found}
     assert len(artifacts) == len(found)
     assert all(key.startswith(f"{first['name']}-") for key in artifacts)
-    assert len(json.loads(artifacts[f"{first['name']}-results"]["data"])) == 5
+    # the crystalline GPT, AdamW's, and four floors
+    assert len(json.loads(artifacts[f"{first['name']}-results"]["data"])) == 6
     report = artifacts[f"{first['name']}-report"]["data"]
     assert "## Results" in report
     assert "data:image/svg+xml;base64," in report

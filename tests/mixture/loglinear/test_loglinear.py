@@ -47,14 +47,14 @@ def fit(text_stream: type) -> Fit:
 def test_the_function_is_under_contract(
     vocab_size: int, fit: Fit, hold_to_contract: Callable[..., None]
 ) -> None:
-    hold_to_contract(lambda: fit(vocab_size), vocab_size, load=FunctionSpec.load)
+    hold_to_contract(lambda: fit(vocab_size), vocab_size, load=FunctionSpec.load, block_size=8)
 
 
 @pytest.mark.parametrize("text", [[], [3], [3] * 20])
 def test_the_function_of_a_poor_text_is_under_contract(
     text: list[int], fit: Fit, hold_to_contract: Callable[..., None]
 ) -> None:
-    hold_to_contract(lambda: fit(text=text), VOCAB)
+    hold_to_contract(lambda: fit(text=text), VOCAB, block_size=6)
 
 
 def test_a_class_and_a_token_in_it_follow_from_products_of_experts(
