@@ -19,11 +19,26 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 import clso
-from clso.artifacts import atomic_write_json, write_error
+from clso.artifacts import atomic_write_json, read_json, write_error
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 from clso.errors import ArtifactError
 
-__all__ = ["MODEL_CODE", "load_gpt2", "new_folder", "save_gpt2", "save_tokenizer"]
+__all__ = [
+    "ARRAYS",
+    "MODEL_CODE",
+    "REMAKE",
+    "load_gpt2",
+    "new_folder",
+    "read_config",
+    "save_gpt2",
+    "save_tokenizer",
+]
+
+ARRAYS = "model.safetensors"
+"""The file of a model's folder that holds its arrays."""
+
+REMAKE = "make it again with the command that made the run"
+"""The remedy for a model that cannot be read."""
 
 MODEL_CODE = Path(clso.__file__).with_name("modeling_clso.py")
 """The file of a model's folder that `transformers` may run."""
@@ -99,6 +114,31 @@ def new_folder(path: Path) -> Iterator[Path]:
                 os.replace(replaced, path)
 
 
+def read_config(path: Path, what: str, model_type: str, format_version: int) -> dict[str, Any]:
+    """Return the configuration of a folder with a model of one of our own types.
+
+    `what` names such a model in messages, as in "the mixture".
+
+    Raises:
+        ArtifactError: the folder holds no model, or one of another type or version.
+    """
+    if not (path / ARRAYS).is_file():
+        raise ArtifactError(f"{path} holds no {what}", remedy=REMAKE)
+    config = read_json(path / "config.json")
+    found = config.get("model_type") if isinstance(config, dict) else None
+    if found != model_type:
+        raise ArtifactError(
+            f"{path} holds a model of type {found!r}, expected {model_type!r}", remedy=REMAKE
+        )
+    if config.get("format_version") != format_version:
+        raise ArtifactError(
+            f"the {what} {path} has format version {config.get('format_version')}, this CLSO "
+            f"reads version {format_version}",
+            remedy=REMAKE,
+        )
+    return dict(config)
+
+
 def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
     """Write a tokenizer for `transformers`, for models of `block_size` positions.
 
@@ -122,7 +162,7 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
     Raises:
         ArtifactError: there is no checkpoint, or it is damaged.
     """
-    if not (path / "model.safetensors").is_file():
+    if not (path / ARRAYS).is_file():
         raise ArtifactError(f"{path} holds no GPT-2 checkpoint", remedy=remedy)
     try:
         with _no_progress_bar():

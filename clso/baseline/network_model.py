@@ -27,7 +27,7 @@ from clso.baseline.model import AdamwGpt2
 from clso.baseline.network import Network, NetworkShape
 from clso.baseline.seen_tokens import SeenTokens
 from clso.baseline.trainable import check_length
-from clso.checkpoint import MODEL_CODE, new_folder, save_tokenizer
+from clso.checkpoint import ARRAYS, MODEL_CODE, REMAKE, new_folder, read_config, save_tokenizer
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
 from clso.errors import ArtifactError, ClsoError
@@ -49,8 +49,6 @@ AUTO_MAP = {
     "AutoConfig": f"{MODEL_CODE.stem}.NetworkConfig",
     "AutoModelForCausalLM": f"{MODEL_CODE.stem}.{_ARCHITECTURE}",
 }
-_ARRAYS = "model.safetensors"
-_REMEDY = "make it again with the command that made the run"
 _CHUNK_TOKENS = 4096
 # All that the readers raise for a damaged configuration or file.
 _DAMAGES = (ClsoError, OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
@@ -191,7 +189,7 @@ class NetworkModel:
         }
         tensors["tokens"] = torch.from_numpy(self.seen.tokens.copy())
         tensors["counts"] = torch.from_numpy(self.seen.counts.copy())
-        save_file(tensors, folder / _ARRAYS, metadata={"format": "pt"})
+        save_file(tensors, folder / ARRAYS, metadata={"format": "pt"})
         end = None if tokenizer is None else tokenizer.end_token_id
         config = {
             "model_type": MODEL_TYPE,
@@ -222,9 +220,9 @@ class NetworkModel:
         Raises:
             ArtifactError: the folder is missing, damaged, or of another version.
         """
-        config = _read_config(path)
+        config = read_config(path, "network", MODEL_TYPE, FORMAT_VERSION)
         try:
-            tensors = load_file(path / _ARRAYS)
+            tensors = load_file(path / ARRAYS)
             tokens, counts = tensors["tokens"].numpy(), tensors["counts"].numpy()
             seen = SeenTokens(tokens, counts, config["vocab_size"], config["reserve"])
             shape = NetworkShape(**config["shape"])
@@ -245,7 +243,7 @@ class NetworkModel:
             return cls(members, name or config["name"])
         except _DAMAGES as error:
             raise ArtifactError(
-                f"the network {path} is damaged: {error!r}", remedy=f"delete it; {_REMEDY}"
+                f"the network {path} is damaged: {error!r}", remedy=f"delete it; {REMAKE}"
             ) from error
 
     def _mean(self, hidden: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
@@ -305,21 +303,3 @@ def load_network(
     if isinstance(config, dict) and config.get("model_type") == MODEL_TYPE:
         return NetworkModel.load(path, name=name, device=device)
     return AdamwGpt2.load(path, name=name or path.name, device=device)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not (path / _ARRAYS).is_file():
-        raise ArtifactError(f"{path} holds no network", remedy=_REMEDY)
-    config = read_json(path / "config.json")
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type != MODEL_TYPE:
-        raise ArtifactError(
-            f"{path} holds a model of type {model_type!r}, expected {MODEL_TYPE!r}", remedy=_REMEDY
-        )
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ArtifactError(
-            f"the network {path} has format version {config.get('format_version')}, this CLSO "
-            f"reads version {FORMAT_VERSION}",
-            remedy=_REMEDY,
-        )
-    return dict(config)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.errors import ArtifactError, DataError
+from clso.scoring import Int64Array
 
 __all__ = ["Float32Array", "UnsignedArray", "check_tokens", "narrow", "stored_array"]
 
@@ -41,15 +42,17 @@ def stored_array(
     )
 
 
-def check_tokens(tokens: npt.NDArray[Any], vocab_size: int, function: str) -> None:
-    """Check that tokens are 0 to V - 1 before a function scores them.
+def check_tokens(tokens: npt.NDArray[Any], vocab_size: int, function: str) -> Int64Array:
+    """Return tokens as an array, checked to be 0 to V - 1, before a function scores them.
 
     Raises:
         DataError: a token is outside the vocabulary of the function with this name.
     """
+    tokens = np.asarray(tokens)
     if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= vocab_size):
         raise DataError(
             f"tokens {tokens.min()} to {tokens.max()} were given to {function}, expected 0 to "
             f"{vocab_size - 1}",
             remedy="score text with the vocabulary that the function was fitted with",
         )
+    return tokens

@@ -25,10 +25,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import atomic_write_json
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.network_model import NetworkModel, load_network
-from clso.checkpoint import MODEL_CODE, new_folder, save_tokenizer
+from clso.checkpoint import ARRAYS, MODEL_CODE, REMAKE, new_folder, read_config, save_tokenizer
 from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError
@@ -50,8 +50,6 @@ AUTO_MAP = {
     "AutoConfig": f"{MODEL_CODE.stem}.CrystallineMixtureConfig",
     "AutoModelForCausalLM": f"{MODEL_CODE.stem}.{_ARCHITECTURE}",
 }
-_ARRAYS = "model.safetensors"
-_REMEDY = "make it again with the command that made the run"
 # All that the readers raise for a damaged configuration or file.
 _DAMAGES = (
     ClsoError,
@@ -146,7 +144,7 @@ class CrystallineMixture:
             "history": _put(store, self.history.to_arrays()),
             "weights": _put(store, {"shared": self.weights.shared, "table": self.weights.table}),
         }
-        save_file(store, folder / _ARRAYS, metadata={"format": "np"})
+        save_file(store, folder / ARRAYS, metadata={"format": "np"})
         return config
 
     @classmethod
@@ -156,9 +154,9 @@ class CrystallineMixture:
         Raises:
             ArtifactError: the folder is missing, damaged, or of another version.
         """
-        config = _read_config(path)
+        config = read_config(path, "mixture", MODEL_TYPE, FORMAT_VERSION)
         try:
-            store = load_file(path / _ARRAYS)
+            store = load_file(path / ARRAYS)
             weights = _get(store, config["weights"])
             return cls(
                 config["name"],
@@ -171,7 +169,7 @@ class CrystallineMixture:
         except _DAMAGES as error:
             reason = error.message if isinstance(error, ClsoError) else repr(error)
             raise ArtifactError(
-                f"the mixture {path} is damaged: {reason}", remedy=f"delete it; {_REMEDY}"
+                f"the mixture {path} is damaged: {reason}", remedy=f"delete it; {REMAKE}"
             ) from error
 
     @property
@@ -219,24 +217,6 @@ class CrystallineMixture:
         """Return the weights of every context, `(B, T, K)`."""
         buckets = Bucketing(self.bucketing).assign(self.history.of(inputs))
         return np.asarray(self.weights.table[buckets])
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not (path / _ARRAYS).is_file():
-        raise ArtifactError(f"{path} holds no mixture", remedy=_REMEDY)
-    config = read_json(path / "config.json")
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type != MODEL_TYPE:
-        raise ArtifactError(
-            f"{path} holds a model of type {model_type!r}, expected {MODEL_TYPE!r}", remedy=_REMEDY
-        )
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ArtifactError(
-            f"the mixture {path} has format version {config.get('format_version')}, this CLSO "
-            f"reads version {FORMAT_VERSION}",
-            remedy=_REMEDY,
-        )
-    return dict(config)
 
 
 def _put(store: Arrays, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:

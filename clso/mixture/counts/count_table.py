@@ -12,7 +12,7 @@ A context without counts leaves the prediction to the shorter context: :math:`\g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,10 +23,10 @@ from clso.counting import FloatArray, modified_discounts
 from clso.errors import ArtifactError
 from clso.mixture.arrays import UnsignedArray, narrow, stored_array
 from clso.mixture.counts.keys import KeyArray
-from clso.mixture.counts.rows import Rows
+from clso.mixture.counts.rows import BoolArray, Rows
 from clso.scoring import Int64Array
 
-__all__ = ["CountTable"]
+__all__ = ["CountTable", "interpolation_flops"]
 
 _HALF = 32
 _LOW_BITS = (1 << _HALF) - 1
@@ -92,6 +92,28 @@ class CountTable:
         counts = self.counts[entries]
         return np.asarray((counts - self.discounts[np.minimum(counts, 3)]) / totals)
 
+    def has_counts(self, contexts: Int64Array) -> BoolArray:
+        """Return whether contexts have counts, `(n,)`; -1 is no context."""
+        occurs = contexts >= 0
+        occurs[occurs] = self.rows.occupied[contexts[occurs]]
+        return occurs
+
+    def interpolated(
+        self, contexts: Int64Array, symbols: npt.NDArray[Any], shorter: FloatArray
+    ) -> FloatArray:
+        """Return p(y | h) of pairs of a context and a symbol, `(n,)`; `shorter` has p(y | h')."""
+        entries = self.rows.find(contexts, symbols)
+        mixed: FloatArray = self.backoff[contexts] * shorter
+        seen = np.flatnonzero(entries >= 0)
+        mixed[seen] += self.discounted(entries[seen], self.totals[contexts[seen]])
+        return mixed
+
+    def interpolate(self, context: int, probability: FloatArray) -> None:
+        """Turn p(. | h') into p(. | h), `(A,)`, in place."""
+        entries = self.rows.entries_of(context)
+        probability *= self.backoff[context]
+        probability[self.rows.symbols[entries]] += self.discounted(entries, self.totals[context])
+
     def to_arrays(self) -> dict[str, UnsignedArray]:
         """Return symbols, degrees and counts in the smallest types."""
         return {**self.rows.to_arrays(), "counts": narrow(self.counts)}
@@ -114,3 +136,13 @@ class CountTable:
                 remedy="delete the stored functions and count again",
             )
         return cls(rows, counts)
+
+
+def interpolation_flops(contexts: Sequence[Rows], levels: Sequence[CountTable]) -> int:
+    """Return the operations that interpolate all levels for one target.
+
+    Each level finds the key of the context and the key of the target, and takes 4 operations for
+    the discounted count, its share of the total, the backoff weight and their sum.
+    """
+    pairs = zip(contexts, levels[1:], strict=True)
+    return sum(rows.comparisons + table.rows.comparisons + 4 for rows, table in pairs)

@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.mixture.arrays import check_tokens
-from clso.mixture.counts.count_table import CountTable
+from clso.mixture.counts.count_table import CountTable, interpolation_flops
 from clso.mixture.counts.pattern import Counted, Pattern
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
@@ -118,15 +118,9 @@ class KneserNey:
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations for one target.
 
-        Each level finds the key of the context and the key of the target, and takes 4 operations
-        for the discounted count, its share of the total, the backoff weight and their sum. A
-        class target takes one more product.
+        They are those of `interpolation_flops`; a class target takes one more product.
         """
-        lookups = sum(
-            contexts.comparisons + table.rows.comparisons
-            for contexts, table in zip(self.contexts, self.levels[1:], strict=True)
-        )
-        return lookups + 4 * len(self.contexts) + (self.pattern.target is not None)
+        return interpolation_flops(self.contexts, self.levels) + (self.pattern.target is not None)
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position), `(B, T)` float64.
@@ -134,9 +128,9 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        inputs, targets = np.asarray(inputs), np.asarray(targets)
-        for tokens in (inputs, targets):
-            check_tokens(tokens, self.vocab_size, self.name)
+        inputs, targets = (
+            check_tokens(tokens, self.vocab_size, self.name) for tokens in (inputs, targets)
+        )
         probability = self.probabilities_at(inputs, np.arange(inputs.size), targets.reshape(-1))
         return probability.reshape(inputs.shape)
 
@@ -148,11 +142,7 @@ class KneserNey:
         probability: FloatArray = self.base[symbols]
         for level, active, rows in self.walk(inputs, positions):
             table = self.levels[level]
-            entries = table.rows.find(rows, symbols[active])
-            mixed = table.backoff[rows] * probability[active]
-            seen = np.flatnonzero(entries >= 0)
-            mixed[seen] += table.discounted(entries[seen], table.totals[rows[seen]])
-            probability[active] = mixed
+            probability[active] = table.interpolated(rows, symbols[active], probability[active])
         if self._within_class is not None:
             probability *= self._within_class[targets]
         return probability
@@ -163,8 +153,7 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        history = np.asarray(history)
-        check_tokens(history, self.vocab_size, self.name)
+        history = check_tokens(history, self.vocab_size, self.name)
         probability = self.base.copy()
         row = 0
         for element, contexts, table in zip(
@@ -176,9 +165,7 @@ class KneserNey:
             row = contexts.find_one(row, int(symbol))
             if row < 0 or not table.rows.occupied[row]:
                 break
-            entries = table.rows.entries_of(row)
-            probability *= table.backoff[row]
-            probability[table.rows.symbols[entries]] += table.discounted(entries, table.totals[row])
+            table.interpolate(row, probability)
         if self._within_class is None or self.pattern.target is None:
             return probability
         return probability[self.class_maps[self.pattern.target]] * self._within_class
@@ -205,8 +192,7 @@ class KneserNey:
             active, rows = active[in_block], rows[in_block]
             symbols = self._symbols(element.classes, tokens[positions[active] - back])
             rows = contexts.find(rows, symbols)
-            occurs = rows >= 0
-            occurs[occurs] = table.rows.occupied[rows[occurs]]
+            occurs = table.has_counts(rows)
             active, rows = active[occurs], rows[occurs]
             if not len(active):
                 return

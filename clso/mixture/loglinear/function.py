@@ -129,9 +129,9 @@ class LogLinear:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        inputs, targets = np.asarray(inputs), np.asarray(targets)
-        for tokens in (inputs, targets):
-            check_tokens(tokens, self.vocab_size, self.name)
+        inputs, targets = (
+            check_tokens(tokens, self.vocab_size, self.name) for tokens in (inputs, targets)
+        )
         probability = np.empty(inputs.shape)
         for blocks, view in BlockView.cut(inputs, targets):
             probability[blocks] = self._view_probabilities(view)
@@ -143,8 +143,7 @@ class LogLinear:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        history = np.asarray(history)
-        check_tokens(history, self.vocab_size, self.name)
+        history = check_tokens(history, self.vocab_size, self.name)
         positions, columns = (
             Positions(self._experts, BlockView(history[None], history[None])),
             self._experts.columns,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.mixture.arrays import UnsignedArray, check_tokens, stored_array
-from clso.mixture.counts.count_table import CountTable
+from clso.mixture.counts.count_table import CountTable, interpolation_flops
 from clso.mixture.counts.keys import KeyArray, ranked, tally
 from clso.mixture.counts.rows import Rows, symbol_bits
 from clso.mixture.text import FittingText
@@ -80,11 +80,7 @@ class WordCounts:
 
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations for one target: those of `KneserNey`, and one step in the tree."""
-        lookups = sum(
-            contexts.comparisons + table.rows.comparisons
-            for contexts, table in zip(self.contexts, self.levels[1:], strict=True)
-        )
-        return lookups + 4 * len(self.contexts) + self.tree.comparisons
+        return interpolation_flops(self.contexts, self.levels) + self.tree.comparisons
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position), `(B, T)` float64.
@@ -92,18 +88,14 @@ class WordCounts:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        inputs, targets = np.asarray(inputs), np.asarray(targets)
-        for tokens in (inputs, targets):
-            check_tokens(tokens, self.vocab_size, self.name)
+        inputs, targets = (
+            check_tokens(tokens, self.vocab_size, self.name) for tokens in (inputs, targets)
+        )
         symbols = targets.reshape(-1)
         probability: FloatArray = self.base[symbols]
         for level, active, rows in self._walk(inputs):
             table = self.levels[level]
-            entries = table.rows.find(rows, symbols[active])
-            mixed = table.backoff[rows] * probability[active]
-            seen = np.flatnonzero(entries >= 0)
-            mixed[seen] += table.discounted(entries[seen], table.totals[rows[seen]])
-            probability[active] = mixed
+            probability[active] = table.interpolated(rows, symbols[active], probability[active])
         return probability.reshape(inputs.shape)
 
     def distribution(self, history: Int64Array) -> FloatArray:
@@ -112,16 +104,12 @@ class WordCounts:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        history = np.asarray(history)
-        check_tokens(history, self.vocab_size, self.name)
+        history = check_tokens(history, self.vocab_size, self.name)
         probability = self.base.copy()
         for level, active, rows in self._walk(history[None]):
             if active[-1] != len(history) - 1:
                 break
-            table, row = self.levels[level], int(rows[-1])
-            entries = table.rows.entries_of(row)
-            probability *= table.backoff[row]
-            probability[table.rows.symbols[entries]] += table.discounted(entries, table.totals[row])
+            self.levels[level].interpolate(int(rows[-1]), probability)
         return probability
 
     def _walk(self, inputs: Int64Array) -> Iterator[tuple[int, Int64Array, Int64Array]]:
@@ -141,8 +129,7 @@ class WordCounts:
             inside = known[active]
             active, rows = active[inside], rows[inside]
             rows = contexts.find(rows, symbols[active])
-            occurs = rows >= 0
-            occurs[occurs] = table.rows.occupied[rows[occurs]]
+            occurs = table.has_counts(rows)
             active, rows = active[occurs], rows[occurs]
             if not len(active):
                 return
