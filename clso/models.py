@@ -12,14 +12,13 @@ from typing import Self
 from clso.artifacts import read_json
 from clso.baseline import network_model
 from clso.baseline.network_model import load_network
+from clso.checkpoint import REMAKE
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.mixture.model import MODEL_TYPE, CrystallineMixture
 from clso.scoring import GenerativeModel
 
 __all__ = ["StoredModel"]
-
-_REMEDY = "make it again with the command that made the run"
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,19 @@ class StoredModel:
             kinds = f"'gpt2', {MODEL_TYPE!r} or {network_model.MODEL_TYPE!r}"
             raise ArtifactError(
                 f"{path} holds a model of type {kind!r}, expected {kinds}",
-                remedy=_REMEDY,
+                remedy=REMAKE,
             )
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         n_positions = config.get("n_positions")
         if not isinstance(n_positions, int) or n_positions < 1:
             raise ArtifactError(
                 f"{path / 'config.json'} has n_positions {n_positions!r}, expected 1 or more",
-                remedy=_REMEDY,
+                remedy=REMAKE,
             )
         if config.get("vocab_size") != tokenizer.vocab_size:
             raise ArtifactError(
                 f"the model in {path} has {config.get('vocab_size')} tokens, its tokenizer "
                 f"{tokenizer.vocab_size}",
-                remedy=_REMEDY,
+                remedy=REMAKE,
             )
         return cls(model, tokenizer, n_positions)

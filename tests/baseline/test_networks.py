@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from interrupts import Interrupts
 
 from clso.baseline import Blocks, NetworkSettings, TrainingPlan, Trial, TrialResult, train_trial
 from clso.baseline.heads import ClassHead, FullHead
@@ -144,21 +144,6 @@ def test_a_longer_block_than_the_model_s_positions_is_refused(network: NetworkMo
     for call in (network.probabilities, lambda t: network.token_nll(t, t)):
         with pytest.raises(DataError, match="blocks have 13 tokens, the model has 12 positions"):
             call(tokens)
-
-
-class Interrupts:
-    """A reporter that stops the work when a step has been reached."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[Interrupts]:
-        yield self
-
-    def update(self, completed: float, note: str = "") -> None:
-        if completed >= self.step:
-            raise KeyboardInterrupt
 
 
 Train = Callable[..., tuple[NetworkModel, TrialResult]]

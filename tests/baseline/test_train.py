@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from interrupts import Interrupts
 from transformers import GPT2LMHeadModel
 
 from clso.baseline import (
@@ -28,21 +28,6 @@ from clso.progress import SILENT, Reporter
 N_BLOCKS = 46
 SETTINGS = BaselineSettings(passes=2, eval_points=4)
 Train = Callable[..., tuple[GPT2LMHeadModel, TrialResult]]
-
-
-class Interrupts:
-    """A reporter that stops the work when a step has been reached."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[Interrupts]:
-        yield self
-
-    def update(self, completed: float, note: str = "") -> None:
-        if completed >= self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture
