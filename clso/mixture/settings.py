@@ -212,4 +212,11 @@ class MixtureSettings(Section):
         unknown = {*grid.class_targets, *grid.gated_maps} - set(grid.class_maps)
         if unknown:
             raise ValueError(f"class maps {sorted(unknown)} are used but not in class_maps")
+        needed = grid.needed_class_maps()
+        for tree in self.trees:
+            if missing := sorted(Bucketing(tree).class_names - set(needed)):
+                raise ValueError(
+                    f"the tree {tree!r} has the class map {missing[0]}, which no function needs, "
+                    f"expected one of {', '.join(needed)}"
+                )
         return self

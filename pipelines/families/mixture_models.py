@@ -103,18 +103,14 @@ class MixtureModels:
         """Return nats per token on all of validation."""
         inputs, targets = self._experiment.dataset.splits["validation"].blocks(slice(None))
         columns = self._library.columns(functions.values(), (inputs, targets), "validation")
-        rows = {name: row for row, name in enumerate(columns.names, 1)}
-        features = history.of(inputs)
+        features, steps = history.of(inputs), self._experiment.config.mixture.final_steps
         losses = []
         with one_thread():
             for genome in genomes:
-                bucketing = self._problem.bucketing(genome)
-                picked = [0, *(rows[name] for name in self._problem.functions(genome))]
-                order = BucketOrder.by(bucketing, features)
-                weights = self._problem.weights(
-                    genome, steps=self._experiment.config.mixture.final_steps
-                )
-                losses.append(weights.mean_nll(columns.with_uniform[picked], order))
+                weights = self._problem.weights(genome, steps=steps)
+                picked = columns.chosen(self._problem.functions(genome))
+                weighed = _Weighed(self._problem.bucketing(genome), weights)
+                losses.append(weighed.loss(picked, features))
         return losses
 
     def _fitted_on_tune(self, genome: Genome, networks: Sequence[Neural]) -> _Weighed:

@@ -9,7 +9,6 @@ from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import write_error
 from clso.digest import digest_of
-from clso.errors import ConfigError
 from clso.mixture.buckets import Bucketing
 from clso.mixture.classes import fit_class_maps
 from clso.mixture.columns import Columns
@@ -131,13 +130,6 @@ class FunctionLibrary:
         """Return the class maps that bucketings are made of."""
         names = sorted({name for bucketing in self._bucketings for name in bucketing.class_names})
         maps = self.class_maps() if names else {}
-        missing = [name for name in names if name not in maps]
-        if missing:
-            raise ConfigError(
-                f"mixture.trees names the class map {missing[0]}, which no function needs, "
-                f"expected one of {', '.join(sorted(maps))}",
-                remedy="add it to mixture.library.class_maps",
-            )
         return {name: maps[name] for name in names}
 
     def scored(self) -> dict[str, SplitColumns]:
@@ -181,7 +173,10 @@ class FunctionLibrary:
             bucket_classes=self._bucket_classes(),
             kept=self.chosen(),
         )
-        used = [self.home.name, *names, mixture.folds, mixture.weight_tokens, mixture.trees]
+        used = [
+            *(self.home.name, *names, mixture.folds, mixture.weight_tokens),
+            *(mixture.bucketings, mixture.trees),
+        ]
         return folds.columns(experiment.engine, f"folds {digest_of(used)}", reporter)
 
     def searched_blocks(self, name: str) -> tuple[Int64Array, Int64Array]:

@@ -64,3 +64,21 @@ def test_gated_caches_need_their_classes() -> None:
     assert grid.needed_class_maps() == ("k32", "k64")
     with pytest.raises(ConfigError, match="used but not in class_maps"):
         MixtureSettings(library=FunctionGridSettings(class_maps=("k32",), gated_maps=("k64",)))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"trees": ["count1>k96"]}, "k96, which no function needs"),
+        ({"trees": ["count1>colour"]}, "'colour' is no feature of contexts"),
+        ({"folds": 1}, "folds is 1, expected 0, or 2 and more"),
+        ({"folds": 2, "crystalline_gpt": True}, "crystalline_gpt needs folds: 0"),
+    ],
+)
+def test_weights_that_cannot_be_fitted_are_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        MixtureSettings(**values)
+
+
+def test_trees_may_have_the_class_maps_of_functions() -> None:
+    assert MixtureSettings(trees=["count1*count2>match>k64"], folds=2).folds == 2
