@@ -104,6 +104,26 @@ def test_another_search_reuses_the_columns(
 
 
 @pytest.mark.slow
+def test_weights_are_fitted_on_all_text_by_folds(
+    mixture: Run, out: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    sets = ("mixture.folds=3", "mixture.trees=[count1*match>k16]", "baseline.enabled=false")
+    invoke(*arguments(smoke_yaml, out, "name=folded", *sets))
+    (path,) = (out / "runs").glob("folded-*")
+    folded = load_run(path)
+    found = losses(folded)
+    assert found["mixture"] < found["kneser_ney"]
+    assert found["mixture"] != losses(mixture)["mixture"]
+    model = CrystallineMixture.load(path / "models" / "mixture")
+    searched = folded.manifest["best"]["mixture"]["bucketing"]
+    assert model.bucketing in {searched, "count1*match>k16"}
+    dataset = Dataset.load(out / "datasets" / folded.manifest["data_fingerprint"], block_size=32)
+    inputs, targets = dataset.splits["test"].blocks(slice(None))
+    nll = model.token_nll(inputs, targets)
+    assert nll.mean() == pytest.approx(found["mixture"], abs=1e-6)
+
+
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_both_families_share_the_tables(
     out: Path,
     tmp_path: Path,
