@@ -150,27 +150,34 @@ class LogLinear:
         )
         for _, scores in positions.class_scores(self._class_exponents):
             of_class = np.exp(scores[-1] - scores[-1].max())
-        scores = positions.column_scores_of_last(self._column_exponents)
+        scores, new = positions.column_scores_of_last(self._column_exponents)
         starts, sizes = columns.starts[:-1], np.diff(columns.starts)
         weights = np.exp(scores - np.repeat(np.maximum.reduceat(scores, starts), sizes))
-        total = np.add.reduceat(columns.multiplicity * weights, starts)
-        share = np.repeat(of_class / of_class.sum() / total, sizes)
-        return np.asarray((weights * share)[columns.of_token])
+        of_tokens, classes = weights[columns.of_token], self._experts.classes
+        of_tokens[new.token] *= np.exp(new.gains(self._column_exponents))
+        total = np.bincount(classes, of_tokens)
+        return np.asarray(of_tokens * (of_class / of_class.sum() / total)[classes])
 
     def _view_probabilities(self, view: BlockView) -> FloatArray:
         """Return p(target), `(B, T)`."""
         experts, positions = self._experts, Positions(self._experts, view)
         targets = view.targets.reshape(-1)
-        classes, columns = experts.classes[targets], experts.columns.of_token[targets]
+        classes, of_token = experts.classes[targets], experts.columns.of_token
         p = np.empty(len(targets))
         for part, scores in positions.class_scores(self._class_exponents):
             weights = np.exp(scores - scores.max(axis=1, keepdims=True))
             p[part] = weights[np.arange(len(weights)), classes[part]] / weights.sum(axis=1)
-        for chosen, scores, start in positions.column_scores(self._column_exponents):
+        for chosen, scores, start, new in positions.column_scores(self._column_exponents):
             weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            of_target = weights[np.arange(len(weights)), of_token[targets[chosen]] - start]
             multiplicity = experts.columns.multiplicity[start : start + scores.shape[1]]
-            of_target = weights[np.arange(len(weights)), columns[chosen] - start]
-            p[chosen] *= of_target / (weights * multiplicity).sum(axis=1)
+            total = (weights * multiplicity).sum(axis=1)
+            gains = new.gains(self._column_exponents)
+            of_new = weights[new.index, of_token[new.token] - start]
+            np.add.at(total, new.index, of_new * np.expm1(gains))
+            came = new.token == targets[chosen][new.index]
+            of_target[new.index[came]] *= np.exp(gains[came])
+            p[chosen] *= of_target / total
         return p.reshape(view.shape)
 
     def _fitted_exponents(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:

@@ -11,11 +11,14 @@ columns, g_j, in the order of their exponents:
     log(1 + r(c)), r(c) times c followed x_t in the block     f
     log of Kneser-Ney models of the next token                g
     tau . e_y, H = 8, and without decay                       g
+    1 if y does not occur in the text                         g
+    log r(y) if y does not occur in the text                  g    `clso.mixture.loglinear.columns`
     max(log(N / (c(y) + 1)) - 3, 0) if y is in the block      g
     1 if y followed x_t in the block                          g
-    1 if y does not occur in the text                         g
+    1 if y is in the block and does not occur in the text     g
 
-u(c) is the share of a class in the text. Tokens of one column have equal values of all experts.
+u(c) is the share of a class in the text. Tokens of one column have equal values of all experts but
+the last three, where they do not occur in the text but in the block: these are *new repeats*.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from clso.mixture.loglinear.topic import block_vectors, rarity
 from clso.mixture.pointer import BlockView
 from clso.scoring import Int64Array
 
-__all__ = ["OFFSETS", "Experts", "Positions"]
+__all__ = ["OFFSETS", "Experts", "NewRepeats", "Positions"]
 
 FloatingArray = npt.NDArray[np.floating[Any]]
 
@@ -53,7 +56,11 @@ _CHUNK_ELEMENTS: Final = 1 << 18  # they fit a processor's cache
 # The exponents without held-out text, and where Newton's method starts: rounded from those that it
 # found on 256,000 tokens of WikiText. Models of one kind share theirs equally.
 _CLASS_MODELS, _LIFT, _CLASS_TOPIC, _CLASS_SHARE, _CLASS_FOLLOWED = 1.0, 0.05, 2.0, 0.3, 0.8
-_TOKEN_MODELS, _TOPICS, _REPEATED, _FOLLOWED, _UNSEEN = 0.7, (1.8, 3.1), 0.35, 1.4, 0.1
+_TOKEN_MODELS, _TOPICS, _UNSEEN, _RATE = 0.65, (1.3, 3.5), 1.3, 0.7
+_REPEATED, _FOLLOWED, _NEW_REPEATED = 0.35, 1.3, 4.0
+_N_REPEATS: Final = 3  # experts that tell repeats
+# In place of a column's number of tokens, where all of them are new repeats.
+_HARDLY_ANY: Final = 1e-9
 
 
 class Experts:
@@ -98,10 +105,11 @@ class Experts:
         self.column_vectors = vectors[columns.token].astype(np.float64)
         self.class_vectors = columns.class_means(self.column_vectors, counts)
         self.repeated = rarity(counts, _COMMON_REPEATED)
+        self.is_unseen = counts == 0
         of_classes = [_CLASS_MODELS / len(self.of_classes)] * len(self.of_classes)
         of_classes += [_LIFT] * len(OFFSETS) + [_CLASS_TOPIC, _CLASS_SHARE, _CLASS_FOLLOWED]
         of_columns = [_TOKEN_MODELS / len(self.of_columns)] * len(self.of_columns)
-        of_columns += [*_TOPICS, _REPEATED, _FOLLOWED, _UNSEEN]
+        of_columns += [*_TOPICS, _UNSEEN, _RATE, _REPEATED, _FOLLOWED, _NEW_REPEATED]
         self.default_exponents = np.array([*of_classes, *of_columns])
         self.n_class_exponents = len(of_classes)
 
@@ -116,6 +124,24 @@ class _Repeats(NamedTuple):
 
     present: tuple[Int64Array, Int64Array]
     followed: tuple[Int64Array, Int64Array]
+
+
+class NewRepeats(NamedTuple):
+    """Pairs of a position and a token of its block that does not occur in the text.
+
+    Attributes:
+        index: of the position, `(n_pairs,)`.
+        token: `(n_pairs,)`.
+        features: the experts that tell repeats, `(3, n_pairs)`; those of the column have 0.
+    """
+
+    index: Int64Array
+    token: Int64Array
+    features: FloatArray
+
+    def gains(self, exponents: FloatArray) -> FloatArray:
+        """Return what is added to the sum of the token's column, `(n_pairs,)`."""
+        return np.asarray(exponents[-_N_REPEATS:] @ self.features)
 
 
 class Positions:
@@ -149,7 +175,7 @@ class Positions:
                 _weighted_sum(exponents, self._class_features(blocks)),
             )
 
-    def column_scores_of_last(self, exponents: FloatArray) -> FloatArray:
+    def column_scores_of_last(self, exponents: FloatArray) -> tuple[FloatArray, NewRepeats]:
         """Return the sums of b_j g_j at the last position of the only block, `(n_columns,)`."""
         tokens = self._view.inputs[0]
         position = len(tokens) - 1
@@ -160,16 +186,20 @@ class Positions:
         )
         stop = len(self._experts.columns)
         features = self._column_features(np.array([position]), 0, stop, repeats)
-        return np.asarray(_weighted_sum(exponents, features)[0])
+        scores = np.asarray(_weighted_sum(exponents, features)[0])
+        return scores, self._new_repeats(repeats)
 
-    def column_scores(self, exponents: FloatArray) -> Iterator[tuple[Int64Array, FloatArray, int]]:
-        """Yield positions whose targets have one class, the sums of b_j g_j, and the first column.
+    def column_scores(
+        self, exponents: FloatArray
+    ) -> Iterator[tuple[Int64Array, FloatArray, int, NewRepeats]]:
+        """Yield positions whose targets have one class, with the first column of this class.
 
-        The sums are of the columns of this class, `(n, m)`.
+        And the sums of b_j g_j of its columns, `(n, m)`, to which new repeats add.
         """
         for positions, start, stop, repeats in self._by_class():
             features = self._column_features(positions, start, stop, repeats)
-            yield positions, _weighted_sum(exponents, features), start
+            scores = _weighted_sum(exponents, features)
+            yield positions, scores, start, self._new_repeats(repeats)
 
     def class_choices(self) -> Choices:
         """Return the experts on classes and the classes of the targets."""
@@ -181,15 +211,28 @@ class Positions:
         )
 
     def column_choices(self) -> Iterator[Choices]:
-        """Yield the experts on columns and the columns of the targets, class after class."""
-        columns = self._experts.columns
-        targets = columns.of_token[self._view.targets.reshape(-1)]
+        """Yield the experts on columns and what came, class after class.
+
+        The outcomes are the columns of the class, then each new repeat that a position has.
+        """
+        columns, all_targets = self._experts.columns, self._view.targets.reshape(-1)
         for positions, start, stop, repeats in self._by_class():
-            features = self._column_features(positions, start, stop, repeats)
+            by_expert = self._column_features(positions, start, stop, repeats)
+            features = np.stack([feature.astype(np.float32) for feature in by_expert])
+            new, targets = self._new_repeats(repeats), all_targets[positions]
+            tokens, place = np.unique(new.token, return_inverse=True)
+            column = columns.of_token[tokens] - start
+            of_tokens = features[:, :, column]
+            of_tokens[-_N_REPEATS:, new.index, place] = new.features
+            left = columns.multiplicity[start:stop] - np.bincount(column, minlength=stop - start)
+            multiplicity = np.concatenate([np.maximum(left, _HARDLY_ANY), np.ones(len(tokens))])
+            chosen = columns.of_token[targets] - start
+            apart = np.isin(targets, tokens)
+            chosen[apart] = stop - start + np.searchsorted(tokens, targets[apart])
             yield Choices(
-                np.stack([feature.astype(np.float32) for feature in features]),
-                np.log(columns.multiplicity[start:stop]).astype(np.float32),
-                targets[positions] - start,
+                np.concatenate([features, of_tokens], axis=2),
+                np.log(multiplicity).astype(np.float32),
+                chosen,
             )
 
     def _class_features(self, blocks: slice) -> Iterator[FloatingArray]:
@@ -228,15 +271,25 @@ class Positions:
         for topics in self._topics:
             here = topics.reshape(-1, topics.shape[-1])[positions]
             yield here @ experts.column_vectors[start:stop].T
-        present = np.zeros(shape)
-        index, token = repeats.present
-        present[index, of_token[token] - start] = experts.repeated[token]
-        yield present
-        followed = np.zeros(shape)
-        index, token = repeats.followed
-        followed[index, of_token[token] - start] = 1.0
-        yield followed
-        yield np.broadcast_to(experts.columns.is_unseen[start:stop].astype(np.float64), shape)
+        columns = experts.columns
+        yield np.broadcast_to(columns.is_unseen[start:stop].astype(np.float64), shape)
+        yield np.broadcast_to(columns.log_rate[start:stop], shape)
+        for (index, token), value in zip(repeats, (experts.repeated, np.ones(1)), strict=True):
+            repeated, seen = np.zeros(shape), ~experts.is_unseen[token]
+            places = index[seen], of_token[token[seen]] - start
+            repeated[places] = np.broadcast_to(value, len(of_token))[token[seen]]
+            yield repeated
+        yield np.broadcast_to(np.zeros(1), shape)
+
+    def _new_repeats(self, repeats: _Repeats) -> NewRepeats:
+        experts, vocab_size = self._experts, len(self._experts.is_unseen)
+        present, followed = (
+            np.unique((index * vocab_size + token)[experts.is_unseen[token]])
+            for index, token in repeats
+        )
+        index, token = np.divmod(present, vocab_size)
+        features = [experts.repeated[token], np.isin(present, followed), np.ones(len(token))]
+        return NewRepeats(index, token, np.array(features, dtype=np.float64))
 
     def _by_class(self) -> Iterator[tuple[Int64Array, int, int, _Repeats]]:
         """Yield positions whose targets have one class, its range of columns, and repeats in it."""

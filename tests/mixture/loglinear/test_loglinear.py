@@ -9,6 +9,8 @@ import pytest
 
 from clso.errors import ArtifactError, ConfigError, DataError
 from clso.mixture.loglinear import LogLinear, LogLinearName
+from clso.mixture.loglinear.positions import Experts, Positions
+from clso.mixture.pointer import BlockView
 from clso.mixture.specification import FunctionSpec, fit_functions
 from clso.mixture.text import FittingText
 
@@ -60,7 +62,7 @@ def test_the_function_of_a_poor_text_is_under_contract(
 def test_a_class_and_a_token_in_it_follow_from_products_of_experts(
     fit: Fit, text_stream: type
 ) -> None:
-    function, history = fit(), np.array([0, 1, 4, 5, 0, 1, 2, 0, 1])
+    function, history = fit(), np.array([0, 1, 8, 5, 0, 1, 4, 0, 1])
     experts = Definition(function)
     of_class = np.exp([experts.of_class(history, c) for c in range(3)])
     scores = np.exp([experts.of_token(history, y) for y in range(VOCAB)])
@@ -108,10 +110,20 @@ class Definition:
         ]
         for half_life in (8.0, math.inf):
             values.append(float(self.topic(history, half_life) @ function.vectors[token]))
+        is_unseen = self.counts[token] == 0
+        values += [float(is_unseen), math.log(self.rate(token)) if is_unseen else 0.0]
         values.append(self.rarity(3.0)[token] * (token in history))
         values.append(float(token in self.followers(history)))
-        values.append(float(self.counts[token] == 0))
+        values.append(float(is_unseen and token in history))
         return float(np.dot(function.exponents[self.n_class :], values))
+
+    def rate(self, token: int) -> float:
+        part = np.arange(VOCAB) * 12 // VOCAB
+        in_part = part == part[token]
+        in_group = in_part & (self.function.classes == self.function.classes[token])
+        of_part = (sum(self.counts[in_part] == 1) + 1) / (sum(self.counts[in_part] == 0) + 1)
+        once, never = (sum(self.counts[in_group] == count) for count in (1, 0))
+        return (once + 5 * of_part) / (never + 5)
 
     def topic(self, history: np.ndarray, half_life: float) -> np.ndarray:
         total = np.zeros(self.function.vectors.shape[1])
@@ -128,6 +140,34 @@ class Definition:
         return np.array(
             [b for a, b in itertools.pairwise(history) if a == history[-1]], dtype=np.int64
         )
+
+
+def test_what_exponents_are_chosen_by_is_what_they_decide(fit: Fit) -> None:
+    rng = np.random.default_rng(6)
+    tokens = rng.integers(VOCAB, size=(4, 9))
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    function = fit()
+    positions = Positions(
+        Experts(
+            function.settings,
+            function.counts,
+            function.models,
+            function.classes,
+            function.lifts,
+            function.vectors,
+        ),
+        BlockView(inputs, targets),
+    )
+    choices = [positions.class_choices(), *positions.column_choices()]
+    n_class = len(function.settings.class_patterns) + 8
+    exponents = [function.exponents[:n_class]] + [function.exponents[n_class:]] * len(choices)
+    nats = 0.0
+    for (features, log_multiplicity, chosen), own in zip(choices, exponents, strict=False):
+        scores = np.tensordot(own, features, 1) + log_multiplicity
+        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)) - log_multiplicity
+        nats -= log_p[np.arange(len(chosen)), chosen].sum()
+    expected = -np.log(function.target_probabilities(inputs, targets)).sum()
+    np.testing.assert_allclose(nats, expected, rtol=1e-5)
 
 
 def test_exponents_are_chosen_on_held_out_text_and_make_it_likelier(fit: Fit) -> None:
