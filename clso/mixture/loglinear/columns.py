@@ -30,6 +30,7 @@ __all__ = ["TokenColumns"]
 _PARTS: Final = 12
 _PSEUDO_COUNT: Final = 5.0
 
+
 class TokenColumns:
     """The columns of a vocabulary.
 

@@ -173,10 +173,10 @@ class LogLinear:
             multiplicity = experts.columns.multiplicity[start : start + scores.shape[1]]
             total = (weights * multiplicity).sum(axis=1)
             gains = new.gains(self._column_exponents)
-            of_new = weights[new.index, of_token[new.token] - start]
-            np.add.at(total, new.index, of_new * np.expm1(gains))
-            came = new.token == targets[chosen][new.index]
-            of_target[new.index[came]] *= np.exp(gains[came])
+            of_new = weights[new.query, of_token[new.token] - start]
+            np.add.at(total, new.query, of_new * np.expm1(gains))
+            came = new.token == targets[chosen][new.query]
+            of_target[new.query[came]] *= np.exp(gains[came])
             p[chosen] *= of_target / total
         return p.reshape(view.shape)
 

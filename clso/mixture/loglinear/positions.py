@@ -130,12 +130,12 @@ class NewRepeats(NamedTuple):
     """Pairs of a position and a token of its block that does not occur in the text.
 
     Attributes:
-        index: of the position, `(n_pairs,)`.
+        query: the index of the position, `(n_pairs,)`.
         token: `(n_pairs,)`.
         features: the experts that tell repeats, `(3, n_pairs)`; those of the column have 0.
     """
 
-    index: Int64Array
+    query: Int64Array
     token: Int64Array
     features: FloatArray
 
@@ -223,7 +223,7 @@ class Positions:
             tokens, place = np.unique(new.token, return_inverse=True)
             column = columns.of_token[tokens] - start
             of_tokens = features[:, :, column]
-            of_tokens[-_N_REPEATS:, new.index, place] = new.features
+            of_tokens[-_N_REPEATS:, new.query, place] = new.features
             left = columns.multiplicity[start:stop] - np.bincount(column, minlength=stop - start)
             multiplicity = np.concatenate([np.maximum(left, _HARDLY_ANY), np.ones(len(tokens))])
             chosen = columns.of_token[targets] - start
