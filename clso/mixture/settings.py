@@ -195,7 +195,7 @@ class MixtureSettings(Section):
             try:
                 Bucketing(name)
             except ConfigError as error:
-                raise ValueError(f"{name!r}: {error.message}; {error.remedy}") from error
+                raise ValueError(f"the tree {name!r}: {error.message}; {error.remedy}") from error
         return names
 
     @model_validator(mode="after")
