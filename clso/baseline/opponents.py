@@ -60,8 +60,11 @@ class Opponent:
 
     @property
     def title(self) -> str:
-        """Network and optimizer in words, such as `LSTM, AdamW`."""
-        return f"{_NAMES[self.shape.network]}, {_NAMES[self.settings.optimizer]}"
+        """Network and optimizer in words, such as `LSTM, AdamW`, and what is not the usual."""
+        settings = self.settings
+        width = "" if settings.n_embd is None else f" of {settings.n_embd}"
+        special = ", tied" * settings.tied + ", full softmax" * (settings.head == "full")
+        return f"{_NAMES[self.shape.network]}{width}{special}, {_NAMES[settings.optimizer]}"
 
     def columns(self, seed: int) -> dict[str, Any]:
         """Return the columns that name the model in the table `opponents`."""

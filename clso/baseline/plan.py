@@ -43,7 +43,7 @@ class Trial:
         lr: the learning rate after the warm-up.
         schedule: of the rate after the warm-up: `constant`, or a cosine down to 0.
         batch_size: blocks per step.
-        dropout: on embeddings, attention and residuals alike.
+        dropout: on embeddings, attention and residuals alike, or on what an LSTM reads and gives.
         weight_decay: of matrices and embeddings; `None`: that of the settings.
         passes: how often each token is seen; `None`: as the settings say.
 

@@ -20,6 +20,7 @@ __all__ = [
 
 Schedule = Literal["constant", "cosine"]
 _Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+_Passes = Annotated[int, Field(ge=1, le=10_000)]
 _Seeds = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -149,7 +150,8 @@ class NetworkSettings(SweepSettings):
         weight_decays: of matrices and embeddings, not of vectors.
         passes: how often each distinct token is seen at most.
         beta2: decay of AdamW's mean squares. Close to 1, tokens that are seen once learn more.
-        patience: validation losses without a gain that end a trial.
+        patience: validation losses without a gain that end a trial; of a cosine, in its second
+            half.
         eval_points: validation losses per pass, evenly spaced; the weights with the lowest are
             kept.
     """
@@ -157,16 +159,16 @@ class NetworkSettings(SweepSettings):
     network: Literal["gpt", "lstm"] = "lstm"
     head: Literal["full", "classes"] = "classes"
     optimizer: Literal["adamw", "muon"] = "adamw"
-    n_layer: Count | None = None
+    n_layer: Annotated[int, Field(ge=1, le=1000)] | None = None
     n_head: Count | None = None
-    n_embd: Annotated[int, Field(ge=2)] | None = None
+    n_embd: Annotated[int, Field(ge=2, le=65_536)] | None = None
     tied: bool = False
     classes: Count | None = None
     strategy: Literal["product", "one_at_a_time"] = "one_at_a_time"
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (4e-3, 2e-3, 8e-3)
     dropouts: Annotated[tuple[_Dropout, ...], Field(min_length=1)] = (0.3, 0.1, 0.5)
     weight_decays: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0.8, 0.1, 3.2)
-    passes: Annotated[tuple[Count, ...], Field(min_length=1)] = (4, 1, 8, 16)
+    passes: Annotated[tuple[_Passes, ...], Field(min_length=1)] = (4, 1, 8, 16)
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     patience: Count | None = 2
     eval_points: Count = 1

@@ -197,14 +197,18 @@ class _Training:
         )
 
     def _is_over(self) -> bool:
-        """Return whether the trial has diverged, or gains nothing any more."""
+        """Return whether the trial has diverged, or gains nothing any more.
+
+        In the first half of a cosine the rate is high, and losses that rise there fall again.
+        """
         progress, patience = self.progress, self.plan.settings.stop_after
         if progress.diverged or patience is None or progress.best_step is None:
             return progress.diverged
+        half = self.plan.n_steps / 2 if self.plan.trial.schedule == "cosine" else 0
         later = [
             row
             for row in progress.rows
-            if row["validation_loss"] is not None and row["step"] > progress.best_step
+            if row["validation_loss"] is not None and row["step"] > max(progress.best_step, half)
         ]
         return len(later) >= patience
 

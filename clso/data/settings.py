@@ -89,3 +89,10 @@ class TokenizerSettings(Section):
     vocab_size: Annotated[int, Field(ge=257, le=1_000_000)] = 8192
     path: str | None = None
     train_bytes: Count = 64_000_000
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The number of tokens; of a `bpe` vocabulary, at most; `None`: files of `path` decide."""
+        if self.kind == "gpt2" and self.path is not None:
+            return None
+        return {"bpe": self.vocab_size, "gpt2": 50_257, "bytes": 257}[self.kind]

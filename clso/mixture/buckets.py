@@ -30,6 +30,7 @@ __all__ = ["BUCKETINGS", "Bucketing", "BucketingName", "DeepBucketingName"]
 
 _COUNT_LEVELS = 8
 _POSITION_STEPS = (4, 16, 64)
+_MOST_BUCKETS: Final = 1_000_000  # each has weights of its own, in memory and in every model
 
 BucketingName = Literal[
     "none",
@@ -71,7 +72,7 @@ class Bucketing:
         class_names: the class maps that the features need.
 
     Raises:
-        ConfigError: no such feature.
+        ConfigError: no such feature, or too many buckets.
     """
 
     def __init__(self, name: str) -> None:
@@ -82,6 +83,12 @@ class Bucketing:
             branching.append(math.prod(feature.n_values for feature in features))
             self._features += features
         self.branching = tuple(branching)
+        if self.n_buckets > _MOST_BUCKETS:
+            raise ConfigError(
+                f"the bucketing {name!r} has {self.n_buckets:,} buckets, expected "
+                f"{_MOST_BUCKETS:,} at most",
+                remedy="leave a feature or a level out",
+            )
         self.class_names = frozenset(
             word for word in re.split(r"[*>]", name) if _CLASS_MAP.fullmatch(word)
         )
@@ -148,7 +155,9 @@ def _feature(name: str) -> _Feature:
             f"{name!r} is no feature of contexts",
             remedy=f"write one of {', '.join(_FEATURES)}, or a class map as k64",
         )
-    return _Feature(int(class_map[1]), lambda history: history.classes[name])
+    n_classes = int(class_map[1])
+    # without the texts of the tokens, those that do not occur are a class more
+    return _Feature(n_classes, lambda history: np.minimum(history.classes[name], n_classes - 1))
 
 
 _CLASS_MAP: Final = re.compile(r"[ksp]([1-9][0-9]{0,2})(?:\.[0-9]+)?")

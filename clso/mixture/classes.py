@@ -30,7 +30,7 @@ from clso.mixture.neighbours import NeighbourCounts, neighbour_vectors
 from clso.mixture.shapes import TokenShapes
 from clso.scoring import Int64Array
 
-__all__ = ["fit_class_maps"]
+__all__ = ["check_class_map", "fit_class_maps"]
 
 _BY_TEXT: Final = ("shape", "letters")
 _IS_WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]+").fullmatch
@@ -74,6 +74,15 @@ class _ClassMapName(NamedTuple):
                 f"class map {name} has {n_classes} classes, expected 2 to 65,535", remedy=_REMEDY
             )
         return cls(match[1], n_classes, int(match[3] or 0))
+
+
+def check_class_map(name: str) -> None:
+    """Check that a name is one of those that this module describes.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    _ClassMapName.parse(name)
 
 
 def fit_class_maps(

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from clso.errors import ConfigError
 from clso.floors import Unigram
 from clso.mixture.buckets import BUCKETINGS, Bucketing, BucketingName, DeepBucketingName
+from clso.mixture.classes import check_class_map
 from clso.mixture.counts import Element, Pattern
 from clso.mixture.pointer import CacheName, GatedName, InductionName
 from clso.mixture.specification import FunctionSpec
@@ -159,9 +160,9 @@ class MixtureSettings(Section):
             with functions that were fitted on the other parts; 0: on tune, with functions of train.
         weight_tokens: targets of the folds that weights are fitted on, in blocks spread over them;
             `None`: all.
-        trees: bucketings, or trees of them, that are tried for the weights of the found model,
-            beside the bucketing of its genome; the loss on the searched blocks of validation
-            decides.
+        trees: with folds: bucketings, or trees of them, that are tried for the weights of the
+            found model, beside the bucketing of its genome; the loss on the searched blocks of
+            validation decides.
         smoothing: alpha of the EM; the shared weights count as so many contexts in every bucket.
         steps: EM steps of an evaluation.
         final_steps: EM steps for the weights of the found model.
@@ -202,6 +203,8 @@ class MixtureSettings(Section):
     def _folds_fit(self) -> MixtureSettings:
         if self.folds == 1:
             raise ValueError("folds is 1, expected 0, or 2 and more")
+        if self.trees and not self.folds:
+            raise ValueError("trees are given, but folds is 0; trees need folds, such as folds: 6")
         if self.folds and self.crystalline_gpt:
             raise ValueError("crystalline_gpt needs folds: 0; a network is not made for each fold")
         return self
@@ -213,6 +216,11 @@ class MixtureSettings(Section):
         if unknown:
             raise ValueError(f"class maps {sorted(unknown)} are used but not in class_maps")
         needed = grid.needed_class_maps()
+        for name in needed:
+            try:
+                check_class_map(name)
+            except ConfigError as error:
+                raise ValueError(f"{error.message}; {error.remedy}") from error
         for tree in self.trees:
             if missing := sorted(Bucketing(tree).class_names - set(needed)):
                 raise ValueError(

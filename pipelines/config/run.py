@@ -148,7 +148,7 @@ class RunConfig(Section):
                     f"{where}: n_embd {width} is not divisible by n_head {heads}; choose n_embd as "
                     "a multiple of n_head"
                 )
-            tokens = self.tokenizer.vocab_size if self.tokenizer.kind == "bpe" else None
+            tokens = self.tokenizer.most_tokens
             if tokens is not None and (model.classes or 1) > tokens:
                 misfits.append(
                     f"{where}: classes is {model.classes}, but the vocabulary has {tokens} tokens; "

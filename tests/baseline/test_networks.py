@@ -19,6 +19,7 @@ from clso.baseline.network import NetworkShape
 from clso.baseline.network_model import NetworkModel, load_network
 from clso.baseline.optimizers import OptimizerKind, make_optimizers
 from clso.baseline.seen_tokens import SeenTokens
+from clso.baseline.settings import Schedule
 from clso.baseline.task import load_weights
 from clso.baseline.trainable import mean_nll
 from clso.data.tokenizer import Tokenizer
@@ -124,6 +125,27 @@ def test_the_optimizers_have_every_parameter_once(network: NetworkModel) -> None
         assert all(p.ndim == 2 and p is not network.model.embedding for p in inside)
 
 
+def test_muon_takes_the_steps_of_pytorch_s_in_more_digits(seen: SeenTokens) -> None:
+    mine, theirs = (NetworkModel.new(SHAPES[6], seen, seed=0) for _ in range(2))
+    of_mine = make_optimizers(mine, "muon", weight_decay=0.1)["muon"]
+    of_theirs = torch.optim.Muon(
+        theirs.matrices(), weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    before = [parameter.detach().clone() for parameter in mine.matrices()]
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        for one, other in zip(mine.matrices(), theirs.matrices(), strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        for optimizer in (of_mine, of_theirs):
+            optimizer.param_groups[0]["lr"] = 0.01
+            optimizer.step()
+    for one, other, start in zip(mine.matrices(), theirs.matrices(), before, strict=True):
+        distance = (one - other).norm() / (one - start).norm()
+        assert 0 < distance < 0.02  # bfloat16 has eight bits
+    assert of_mine.state_dict()["state"].keys() == of_theirs.state_dict()["state"].keys()
+
+
 def test_a_saved_network_scores_the_same(
     network: NetworkModel,
     blocks: tuple[np.ndarray, np.ndarray],
@@ -204,15 +226,16 @@ def test_it_learns_what_there_is_to_learn(run: Train, network: str) -> None:
     assert result.loss < 2.2  # knowing the 20 tokens alone gives log 20 = 3.0
 
 
+@pytest.mark.parametrize(("schedule", "last_step"), [("constant", 48), ("cosine", 60)])
 def test_patience_ends_a_trial_that_gains_nothing_more(
-    run: Train, monkeypatch: pytest.MonkeyPatch
+    run: Train, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, last_step: int
 ) -> None:
-    losses = iter([3.0, 2.0, 2.5, 2.1, 1.0, 0.5])
+    losses = iter([3.0, 2.0, 2.5, 2.1, 2.2, 0.5])  # a cosine's first three do not count
     monkeypatch.setattr("clso.baseline.train.mean_nll", lambda *_: next(losses))
-    trial = Trial(1e-3, weight_decay=0.1, passes=6)
+    trial = Trial(1e-3, schedule, weight_decay=0.1, passes=6)
     _, result = run(SHAPES[4], trial=trial, settings=NetworkSettings(patience=2))
     assert (result.loss, result.best_step) == (2.0, 24)
-    assert result.rows[-1]["step"] == 48 < result.n_steps == 72
+    assert result.rows[-1]["step"] == last_step < result.n_steps == 72
     _, again = run(SHAPES[4], trial=trial, settings=NetworkSettings(patience=2))
     assert again == result  # from its state, without another loss
 

@@ -69,7 +69,10 @@ def test_gated_caches_need_their_classes() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"trees": ["count1>k96"]}, "k96, which no function needs"),
+        ({"trees": ["count1>k96"], "folds": 2}, "k96, which no function needs"),
+        ({"trees": ["count1>match"]}, "trees are given, but folds is 0"),
+        ({"trees": ["k256>k256.1>k256.2"], "folds": 2}, "16,777,216 buckets, expected 1,000,000"),
+        ({"library": {"functions": ["loglinear(shape2)"]}}, "'shape2' is no class map"),
         ({"trees": ["count1>colour"]}, "'colour' is no feature of contexts"),
         ({"folds": 1}, "folds is 1, expected 0, or 2 and more"),
         ({"folds": 2, "crystalline_gpt": True}, "crystalline_gpt needs folds: 0"),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
+from clso.errors import ArtifactError, ConfigError
 from clso.mixture.arrays import Float32Array, UnsignedArray, check_tokens, narrow, stored_array
 from clso.mixture.counts import KneserNey, Pattern
 from clso.mixture.loglinear.exponents import fit_exponents
@@ -22,6 +23,8 @@ from clso.scoring import Int64Array
 __all__ = ["LogLinear"]
 
 _HELD_OUT_TOKENS: Final = 8192
+_MOST_CLASSES: Final = 4096  # tables of pairs of classes are kept
+_LARGEST_EXPONENT: Final = 100.0  # scores of larger ones may pass the range of floating point
 _STREAM: Final = int.from_bytes(b"topi")  # separates this random stream from others
 
 
@@ -68,13 +71,20 @@ class LogLinear:
         """Count a text. The exponents are those that it keeps, or follow from held-out text.
 
         Raises:
-            ConfigError: a class map is missing or not `(V,)`.
+            ConfigError: a class map is missing or not `(V,)`, or has too many classes.
         """
         models = {pattern: KneserNey.from_text(pattern, text) for pattern in settings.patterns}
         unigrams = models[Pattern()].levels[0]
         counts = np.zeros(text.vocab_size, dtype=np.int64)
         counts[unigrams.rows.symbols] = unigrams.counts
         name = settings.classes
+        n_classes = int(text.class_map(name).max()) + 1
+        if n_classes > _MOST_CLASSES:
+            raise ConfigError(
+                f"{settings.name} predicts {n_classes:,} classes, expected {_MOST_CLASSES:,} at "
+                "most",
+                remedy="name a class map with fewer classes, such as loglinear(k128)",
+            )
         function = cls(
             settings,
             narrow(counts),
@@ -220,7 +230,7 @@ class LogLinear:
         """Rebuild the stored function, equal to the last bit.
 
         Raises:
-            ArtifactError: an array is missing or does not fit.
+            ArtifactError: an array is missing, does not fit, or has impossible values.
         """
         settings, vocab_size = cls.parse(spec["name"]), int(spec["vocab_size"])
         models = {
@@ -239,7 +249,14 @@ class LogLinear:
             stored_array(arrays, "topic_vectors", (vocab_size, vectors.shape[-1])),
         )
         shape = function.exponents.shape
-        function.exponents = stored_array(arrays, f"exponents({function.name})", shape)
+        name = f"exponents({function.name})"
+        function.exponents = stored_array(arrays, name, shape)
+        if not bool(np.all(np.abs(function.exponents) <= _LARGEST_EXPONENT)):
+            raise ArtifactError(
+                f"the array {name} has {function.exponents} where numbers from "
+                f"-{_LARGEST_EXPONENT:g} to {_LARGEST_EXPONENT:g} were expected",
+                remedy="make the model again",
+            )
         return function
 
 

@@ -216,6 +216,23 @@ def test_a_token_outside_the_vocabulary_is_refused(fit: Fit) -> None:
         function.target_probabilities(np.array([[0]]), np.array([[-1]]))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e4])
+def test_impossible_exponents_are_refused(value: float, fit: Fit) -> None:
+    function = fit()
+    name = f"exponents({NAME})"
+    arrays = {**function.to_arrays(), name: np.full_like(function.exponents, value)}
+    with pytest.raises(ArtifactError, match="numbers from -100 to 100 were expected"):
+        LogLinear.from_arrays(function.spec(), arrays)
+
+
+def test_a_class_map_with_too_many_classes_is_refused(text_stream: type) -> None:
+    maps = {**class_maps(5000), "k3": np.arange(5000)}
+    with pytest.raises(
+        ConfigError, match=r"loglinear\(k3\) predicts 5,000 classes, expected 4,096"
+    ):
+        fit_functions([NAME], [text_stream(TEXT)], 5000, maps)
+
+
 @pytest.mark.parametrize("array", ["token_counts", "topic_vectors", f"exponents({NAME})"])
 def test_a_missing_array_is_named(array: str, fit: Fit) -> None:
     function = fit()
