@@ -73,10 +73,6 @@ class LogLinear:
         Raises:
             ConfigError: a class map is missing or not `(V,)`, or has too many classes.
         """
-        models = {pattern: KneserNey.from_text(pattern, text) for pattern in settings.patterns}
-        unigrams = models[Pattern()].levels[0]
-        counts = np.zeros(text.vocab_size, dtype=np.int64)
-        counts[unigrams.rows.symbols] = unigrams.counts
         name = settings.classes
         n_classes = int(text.class_map(name).max()) + 1
         if n_classes > _MOST_CLASSES:
@@ -85,6 +81,10 @@ class LogLinear:
                 "most",
                 remedy="name a class map with fewer classes, such as loglinear(k128)",
             )
+        models = {pattern: KneserNey.from_text(pattern, text) for pattern in settings.patterns}
+        unigrams = models[Pattern()].levels[0]
+        counts = np.zeros(text.vocab_size, dtype=np.int64)
+        counts[unigrams.rows.symbols] = unigrams.counts
         function = cls(
             settings,
             narrow(counts),
