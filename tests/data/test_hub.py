@@ -1,6 +1,6 @@
 import os
 import socket
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,12 @@ def test_identity_is_what_is_asked_for(tmp_path: Path) -> None:
         assert corpus(tmp_path, **change).identity() != plain
 
 
-def test_without_network_and_cache_it_fails_soon_and_names_alternatives(
+def test_without_network_and_cache_it_names_alternatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    started = time.monotonic()
     with pytest.raises(DataError, match=r"cannot be reached .*\n.*source=package.*source=files"):
         documents(corpus(tmp_path, "nobody/such-a-data-set"))
-    assert time.monotonic() - started < 15
 
 
 def test_without_network_the_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +190,16 @@ def test_a_proxy_is_asked_in_the_hubs_place(
 def test_a_name_that_takes_for_ever_to_look_up_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    given_up = threading.Event()
+    looked_up = threading.Event()
+
     def slow(*_: object) -> None:
-        time.sleep(1)
+        given_up.wait()
+        looked_up.set()
         raise OSError("name not found")
 
     monkeypatch.setattr(socket, "create_connection", slow)
-    started = time.monotonic()
     assert not hub_is_reachable(timeout_s=0.05)
-    assert time.monotonic() - started < 0.8
+    assert not looked_up.is_set()
+    given_up.set()
+    assert looked_up.wait(60)

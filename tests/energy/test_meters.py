@@ -290,8 +290,8 @@ class TestNvml:
         with EnergyMonitor([first, second]):
             start_s, start_j = time.perf_counter(), second.read_j()
             time.sleep(0.05)
-            energy_j, duration_s = second.read_j() - start_j, time.perf_counter() - start_s
-        assert energy_j == pytest.approx(200 * duration_s, rel=0.1)
+            energy_j, around_s = second.read_j() - start_j, time.perf_counter() - start_s
+        assert 200 * 0.05 <= energy_j <= 200 * around_s
 
     def test_gpu_that_tells_nothing_is_an_error_and_leaves_no_thread(
         self, fake_nvml: FakeNvml

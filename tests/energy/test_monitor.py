@@ -258,10 +258,14 @@ class TestOpen:
             '{"elapsed_s": 0, "device": "gpu0", "energy_j": 0}\n'
             '{"elapsed_s": 100, "device": "gpu0", "energy_j": 5000}\n'
         )
+        before_s = time.perf_counter()
         with EnergySettings(meter="replay", replay=str(log)).open().window() as window:
             time.sleep(0.01)
+        around_s = time.perf_counter() - before_s
         assert window.measurement.energy_source == "replay"
-        assert window.measurement.mean_power_w == pytest.approx(50, rel=0.2)
+        assert window.measurement.energy_j is not None
+        # its readings are taken somewhere between the sleep and what is around the window
+        assert 50 * 0.01 <= window.measurement.energy_j <= 50 * around_s
 
     def test_unknown_name_lists_the_known(self) -> None:
         with pytest.raises(ConfigError, match=r"meter: .*'auto', 'nvml'.*'wattmeter'"):
