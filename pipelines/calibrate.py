@@ -74,7 +74,7 @@ def _rapl() -> Sequence[RaplMeter] | None:
     try:
         return RaplMeter.available()
     except MeterError as error:
-        error_console.print(f"[dim]no RAPL: {error.message}[/]", soft_wrap=True)
+        error_console.print(f"no RAPL: {error.message}", style="dim", soft_wrap=True)
         return None
 
 
@@ -121,4 +121,4 @@ def _show(fit: CpuFit, source: str) -> None:
     if source.startswith("rapl"):
         console.print("RAPL counts processor and memory, not the rest of the machine.")
     console.print("The section of a configuration that has this model:\n")
-    console.print(fit.yaml(), markup=False, highlight=False, end="")
+    console.print(fit.yaml(), highlight=False, end="")

@@ -192,7 +192,7 @@ def _export(
 
     chosen = RunModel.find(find_run(run, out), model)
     done = chosen.export_arpa(to) if form is _ExportFormat.ARPA else chosen.export(to)
-    console.print(done, markup=False, soft_wrap=True)
+    console.print(done, soft_wrap=True)
 
 
 @app.command("refit")
@@ -212,7 +212,7 @@ def _refit(
     found = find_run(run, out)
     with interruptible():
         done = refit(found, to, model, reporter=RichReporter())
-    console.print(done, markup=False, soft_wrap=True)
+    console.print(done, soft_wrap=True)
 
 
 @app.command("generate")
@@ -280,9 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    from rich.markup import escape
+    from rich.text import Text
 
     from pipelines.console import error_console
 
-    error_console.print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+    error_console.print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
     sys.exit(status)

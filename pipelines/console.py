@@ -21,8 +21,9 @@ from clso.progress import ProgressTask
 
 __all__ = ["RichReporter", "console", "error_console"]
 
-console = Console(highlight=False)
-error_console = Console(stderr=True, highlight=False)
+# Without markup: paths, names and `clso[dask]` may have square brackets. `Text` has the styles.
+console = Console(highlight=False, markup=False)
+error_console = Console(stderr=True, highlight=False, markup=False)
 
 # Seconds between two lines without a terminal, such as in a log file.
 _LINE_EVERY_S = 15.0
@@ -74,11 +75,11 @@ class RichReporter:
         if self._live is None:
             self._live = Progress(
                 SpinnerColumn(finished_text="[green]✓"),
-                TextColumn("{task.description:<30}"),
+                TextColumn("{task.description:<30}", markup=False),
                 BarColumn(bar_width=16),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=console,
             )
             self._live.start()

@@ -6,8 +6,6 @@ import io
 import sys
 from itertools import chain
 
-from rich.markup import escape
-
 from clso.artifacts import Run
 from clso.errors import DataError
 from clso.generation import Sampling, decoded
@@ -31,8 +29,7 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
     _check_text(prompt)
     chosen = RunModel.find(run, model)
     if model is None:
-        text = f"[dim]{escape(chosen.name)} of {escape(run.run_id)}[/]"
-        error_console.print(text, soft_wrap=True)
+        error_console.print(f"{chosen.name} of {run.run_id}", style="dim", soft_wrap=True)
     stored = chosen.open()
     tokens = sampling.generate(
         stored.model,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from clso.artifacts import Run, atomic_write_bytes, load_run, load_runs
 from clso.errors import ArtifactError
@@ -119,7 +119,7 @@ def runs_table(out: Path) -> Table:
 
 def show_run(run: Run) -> None:
     """Print a run's stages, results, comparisons, energy and studies."""
-    console.print(f"[bold]{escape(run.run_id)}[/]  {escape(str(run.path))}", soft_wrap=True)
+    console.print(Text.assemble((run.run_id, "bold"), f"  {run.path}"), soft_wrap=True)
     stages = run.manifest.get("stages", {})
     width = max(map(len, stages), default=0)
     for name, stage in stages.items():
@@ -160,7 +160,7 @@ def _show_conclusions(run: Run) -> None:
         if table is not None:
             console.print(TerminalTable(table))
     for sentence in use_sentences(results, models):
-        console.print(sentence, markup=False)
+        console.print(sentence)
 
 
 def show_sections(sections: Iterable[ReportSection]) -> None:
@@ -206,7 +206,7 @@ def compare_runs(runs: list[Run], figure: Path | None = None) -> None:
             if pair.same_targets():
                 console.print(TerminalTable(pair.differences_table()))
             else:
-                title = escape(f"{run_a.run_id} minus {run_b.run_id}")
+                title = f"{run_a.run_id} minus {run_b.run_id}"
                 console.print(f"{title}: other test tokens, so their losses cannot be paired")
     if figure is not None:
         _draw(runs, figure)

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
-from rich.markup import escape
+from rich.text import Text
 
 from clso.addresses import without_password
 from clso.errors import WorkError
@@ -40,7 +40,7 @@ _STOP_TIMEOUT_S = 10.0
 
 def warn(text: str) -> None:
     """Tell a user what is amiss, where the work goes on."""
-    error_console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    error_console.print(Text.assemble(("warning:", "yellow"), f" {text}"), soft_wrap=True)
 
 
 @contextmanager

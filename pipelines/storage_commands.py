@@ -32,9 +32,9 @@ def _init(
 
     copies = copy_shipped(folder)
     names = ", ".join(copy.name for copy in copies)
-    console.print(f"{folder}: {names}", markup=False, soft_wrap=True)
+    console.print(f"{folder}: {names}", soft_wrap=True)
     example = folder / "quick.yaml"
-    console.print(f"run one: clso run {example}", markup=False, soft_wrap=True)
+    console.print(f"run one: clso run {example}", soft_wrap=True)
 
 
 def _remove(
@@ -58,7 +58,7 @@ def _remove(
     if not yes:
         for folder in folders:
             size = BYTES.text(folder_size(folder))
-            console.print(f"{folder}: {size}", markup=False, soft_wrap=True)
+            console.print(f"{folder}: {size}", soft_wrap=True)
         if not _has_terminal():
             raise ClsoError(
                 "rm asks before it deletes, and there is no terminal to ask on",
@@ -70,7 +70,7 @@ def _remove(
     for folder in folders:
         freed = remove_run(folder, out)
         text = f"deleted {folder}: {BYTES.text(freed)} freed"
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
     unused = sum(leftover.size_bytes for leftover in Leftovers(out).find())
     if unused:
         console.print(f"`clso prune` frees {BYTES.text(unused)} more that no run uses now")
@@ -92,7 +92,7 @@ def _prune(
 
     leftovers = Leftovers(out)
     for sentence in (*leftovers.linked, *leftovers.unknown):
-        console.print(sentence, markup=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     if leftovers.unknown:
         console.print(
             "all data sets and libraries stay; start the commands of these runs again, or delete "
@@ -108,11 +108,11 @@ def _prune(
             done = "deleted"
         else:
             text = f"{leftover.path}: in use now, stays"
-            console.print(text, markup=False, soft_wrap=True)
+            console.print(text, soft_wrap=True)
             continue
         freed += size
         text = f"{leftover.path}: {BYTES.text(size)} {done}, {leftover.reason}"
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
     console.print(f"{BYTES.text(freed)} {'would be ' if dry_run else ''}freed")
 
 
