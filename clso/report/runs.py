@@ -58,7 +58,7 @@ class _BudgetPoint:
 
     Attributes:
         text: names the test text; only losses on the same text can be compared.
-        series: the model, and for AdamW its passes over the data.
+        series: the model, and for AdamW's GPT-2 its passes over the data.
         train_tokens: distinct tokens to learn from.
         test_loss: nats per token; `ci_low` and `ci_high` are the ends of its interval, `None` = not
             computed.
@@ -197,13 +197,16 @@ class RunSet:
         points: dict[tuple[str, str, int], _BudgetPoint] = {}
         for run in self.runs:
             passes = int(run.config.get("baseline", {}).get("passes", 1))
+            trained = {"adamw", "warm_start"}
+            if Models(run.manifest).hybrid_network in trained:
+                trained.add("hybrid")
             text = _text(run)
             for row in run.results.to_pylist():
                 if row["model"] in FLOORS:
                     continue
                 label = self.models.title(row["model"])
-                # only models with a network trained by AdamW have passes
-                if row["model"] in ("adamw", "warm_start", "hybrid") and passes > 1:
+                # the passes of `baseline` are those of the networks that it trains
+                if row["model"] in trained and passes > 1:
                     label += f", {passes} passes"
                 columns = ("model", "train_tokens", "test_loss", "ci_low", "ci_high", "energy_j")
                 point = _BudgetPoint(text, label, **{name: row[name] for name in columns})
@@ -250,9 +253,8 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
                 if point.ci_low is not None and point.ci_high is not None:
                     ends = [point.ci_low, point.ci_high]
                     axes.plot([point.energy_j] * 2, ends, color=color, linewidth=0.8, alpha=0.5)
-                tokens = f"{point.train_tokens / 1000:,.0f}k"
                 place, look = (point.energy_j, point.test_loss), {"fontsize": 7.5, "color": color}
-                axes.annotate(tokens, place, (4, 4), "data", "offset points", **look)
+                axes.annotate(_tokens(point.train_tokens), place, (4, 4), "data", "offset points", **look)
         axes.set_xscale("log")
         axes.margins(x=0.1)
         axes.set_xlabel("energy, joules (further left is better)")
@@ -260,6 +262,11 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
         axes.set_title(text, loc="left")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
+
+
+def _tokens(count: int) -> str:
+    """Return a budget as on the figure: `64k`, `829k`, `10M`."""
+    return f"{count / 1e6:.3g}M" if count >= 1_000_000 else f"{count / 1000:,.0f}k"
 
 
 def _text(run: Run) -> str:

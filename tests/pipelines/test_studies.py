@@ -209,7 +209,7 @@ def test_the_steps_joules_rise_to_those_of_the_search(study: Run) -> None:
         assert joules[0] > 0
         # the last step is the last evaluation, and the surrogate was asked before it
         assert row["steps"][-1] == row["evaluations"]
-        assert joules[-1] == pytest.approx(row["energy_j"], rel=0.2)
+        assert row["energy_j"] / 2 < joules[-1] <= row["energy_j"]
 
 
 def test_ladders_and_populations_can_be_what_spares(study: Run, tiny: str, invoke: Invoke) -> None:

@@ -15,6 +15,7 @@ POINTS = [
     point("AdamW GPT-2", "adamw", 64_000, 5.9, 500.0),
     point("AdamW GPT-2, 4 passes", "adamw", 64_000, 5.8, 2000.0),
     point("crystalline mixture", "mixture", 64_000, 5.2, 40.0),
+    point("crystalline mixture", "mixture", 10_000_000, 3.2, 4000.0),
 ]
 
 
@@ -25,7 +26,7 @@ def test_every_series_is_a_line_through_its_budgets_in_order() -> None:
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     assert set(lines) == {"AdamW GPT-2", "AdamW GPT-2, 4 passes", "crystalline mixture"}
     assert list(lines["AdamW GPT-2"].get_xdata()) == [500.0, 2000.0]
-    assert {text.get_text() for text in axes.texts} == {"64k", "256k"}
+    assert {text.get_text() for text in axes.texts} == {"64k", "256k", "10M"}
     assert axes.get_xscale() == "log"
 
 
