@@ -26,7 +26,7 @@ from clso.baseline.seen_tokens import SeenTokens
 from clso.errors import ConfigError
 from clso.gpt.head import TiledHead
 
-__all__ = ["ClassHead", "FullHead", "HeadKind", "make_head"]
+__all__ = ["ClassHead", "FullHead", "HeadKind", "check_classes", "make_head"]
 
 HeadKind = Literal["full", "classes"]
 
@@ -62,6 +62,19 @@ class FullHead(torch.nn.Module):
         return (hidden @ weight.t() + self.bias).double().log_softmax(-1)
 
 
+def check_classes(n_classes: int, n_seen: int) -> None:
+    """Check that every class can have a token.
+
+    Raises:
+        ConfigError: there are more classes than tokens.
+    """
+    if not 1 <= n_classes <= n_seen:
+        raise ConfigError(
+            f"the readout has {n_classes} classes, the training text has {n_seen} different tokens",
+            remedy="give fewer classes, or leave their number out",
+        )
+
+
 class ClassHead(torch.nn.Module):
     """A softmax of classes, and one of the tokens in each.
 
@@ -78,12 +91,7 @@ class ClassHead(torch.nn.Module):
         super().__init__()
         n_seen = seen.n_seen
         wanted = round(math.sqrt(n_seen)) if n_classes is None else n_classes
-        if not 1 <= wanted <= n_seen:
-            raise ConfigError(
-                f"the readout has {wanted} classes, the training text has {n_seen} different "
-                "tokens",
-                remedy="give fewer classes, or leave their number out",
-            )
+        check_classes(wanted, n_seen)
         self.size = -(-n_seen // wanted)
         self.n_classes = -(-n_seen // self.size)
         self.n_rows = self.n_classes * self.size

@@ -18,7 +18,7 @@ from clso.baseline.settings import Schedule, SweepSettings
 from clso.errors import ConfigError
 from clso.scoring import Int64Array
 
-__all__ = ["TrainingPlan", "Trial"]
+__all__ = ["TrainingPlan", "Trial", "check_batch"]
 
 # Separates the random order of blocks from all other random streams of the same seed.
 _ORDER_STREAM = int.from_bytes(b"ordr")
@@ -33,6 +33,19 @@ _SHARED = {
     "patience",
     "beta2",
 }
+
+
+def check_batch(batch_size: int, n_blocks: int) -> None:
+    """Check that the training text fills a batch.
+
+    Raises:
+        ConfigError: a batch has more blocks than the training text.
+    """
+    if batch_size > n_blocks:
+        raise ConfigError(
+            f"a batch has {batch_size} blocks, the training text only {n_blocks}",
+            remedy="give a smaller batch size, more training tokens or a smaller data.block_size",
+        )
 
 
 @dataclass(frozen=True, slots=True)

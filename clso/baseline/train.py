@@ -16,12 +16,12 @@ from safetensors.torch import save
 
 from clso.artifacts import atomic_write_bytes, read_json
 from clso.baseline.optimizers import OptimizerKind
-from clso.baseline.plan import TrainingPlan, Trial
+from clso.baseline.plan import TrainingPlan, Trial, check_batch
 from clso.baseline.state import Progress
 from clso.baseline.step import TrainingStep
 from clso.baseline.trainable import Blocks, Trainable, mean_nll
 from clso.energy import EnergyMonitor, Measurement, Window
-from clso.errors import ArtifactError, ConfigError, DataError
+from clso.errors import ArtifactError, DataError
 from clso.progress import SILENT, ProgressTask, Reporter
 from clso.scoring import Int64Array
 
@@ -126,11 +126,7 @@ def train_trial(
                 f"{split.name} has no blocks of {split.block_size} tokens",
                 remedy="give more text, a smaller data.block_size, or a larger share to the split",
             )
-    if plan.trial.batch_size > plan.n_blocks:
-        raise ConfigError(
-            f"a batch has {plan.trial.batch_size} blocks, the training text only {plan.n_blocks}",
-            remedy="give a smaller batch size, more training tokens or a smaller data.block_size",
-        )
+    check_batch(plan.trial.batch_size, plan.n_blocks)
     device = network.device
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),

@@ -254,7 +254,8 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
                     ends = [point.ci_low, point.ci_high]
                     axes.plot([point.energy_j] * 2, ends, color=color, linewidth=0.8, alpha=0.5)
                 place, look = (point.energy_j, point.test_loss), {"fontsize": 7.5, "color": color}
-                axes.annotate(_tokens(point.train_tokens), place, (4, 4), "data", "offset points", **look)
+                tokens = _tokens(point.train_tokens)
+                axes.annotate(tokens, place, (4, 4), "data", "offset points", **look)
         axes.set_xscale("log")
         axes.margins(x=0.1)
         axes.set_xlabel("energy, joules (further left is better)")

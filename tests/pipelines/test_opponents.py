@@ -47,7 +47,7 @@ def test_the_best_by_validation_is_saved_with_its_own_cost(run: Run, out: Path) 
     winner = found["winner"]
     assert winner["validation_loss"] == min(losses.values())
     assert winner["validation_loss"] < run.manifest["baseline"]["winner"]["validation_loss"]
-    assert "GPT, Muon, 1 pass" in losses
+    assert "GPT, full softmax, Muon, 1 pass" in losses
     assert any(kind.endswith("passes, average of 2") for kind in losses)
     model = load_network(run.path / "models" / "opponent")
     assert isinstance(model, NetworkModel)
