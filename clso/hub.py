@@ -104,6 +104,7 @@ class NetworkConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as be
         n_positions: the longest context.
         n_members: networks whose probabilities are averaged.
         reserve: probability of all tokens together that training has not seen.
+        cache: see `clso.baseline.cache`.
         shape: kind and size of each network.
     """
 
@@ -114,6 +115,7 @@ class NetworkConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # as be
     n_positions: int = 0
     n_members: int = 1
     reserve: float = 0.0
+    cache: dict[str, float] | None = None
     shape: dict[str, Any] | None = None
     bos_token_id: int | None = None
     eos_token_id: int | None = None

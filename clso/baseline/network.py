@@ -107,11 +107,13 @@ class Network(torch.nn.Module):
         rows = self.row_of_token[targets].reshape(-1)
         return self.head.loss(self.hidden(inputs), self.weight, rows) + self._seen_nll
 
-    def nll(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
+    def nll(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return `-log p(targets | hidden)` in nats, `(B, T)` float64.
+
+        `hidden` is `(B * T, d)`, the targets are `(B, T)`.
+        """
         rows = self.row_of_token[targets].reshape(-1)
         is_seen = rows < self.head.n_rows
-        hidden = self.hidden(inputs)
         nll = hidden.new_full(rows.shape, self._unseen_nll, dtype=torch.float64)
         nll[is_seen] = self._seen_nll + self.head.nll(hidden[is_seen], self.weight, rows[is_seen])
         return nll.view(targets.shape)

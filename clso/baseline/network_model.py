@@ -3,15 +3,16 @@ r"""A trained network, or the average of several, in memory and on disk.
 .. math::
     p(y \mid ctx) = \frac{1}{M} \sum_m p_m(y \mid ctx)
 
-The M members have one shape and one text, and differ in their weights. On disk, arrays are in
-safetensors and everything else is in `config.json`. `transformers` loads the folder once `clso.hub`
-is imported, or with `trust_remote_code` by its own `modeling_clso.py`.
+The M members have one shape and one text, and differ in their weights. A cache may be interpolated
+with them (`clso.baseline.cache`). On disk, arrays are in safetensors and everything else is in
+`config.json`. `transformers` loads the folder once `clso.hub` is imported, or with
+`trust_remote_code` by its own `modeling_clso.py`.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clso.artifacts import atomic_write_json, read_json
+from clso.baseline.cache import NO_CACHE, Cache, Scored
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.network import Network, NetworkShape
 from clso.baseline.seen_tokens import SeenTokens
@@ -42,7 +44,7 @@ __all__ = [
     "load_network",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL_TYPE = "clso_network"
 _ARCHITECTURE = "NetworkForCausalLM"
 AUTO_MAP = {
@@ -62,11 +64,15 @@ class NetworkModel:
     Args:
         members: of one shape, for one training text.
         name: in the result table.
+        cache: what is interpolated; training leaves it out.
     """
 
-    def __init__(self, members: Sequence[Network], name: str = "opponent") -> None:
+    def __init__(
+        self, members: Sequence[Network], name: str = "opponent", cache: Cache = NO_CACHE
+    ) -> None:
         self.members = tuple(members)
         self.name = name
+        self.cache = cache
         for member in self.members:
             member.eval()
 
@@ -141,26 +147,43 @@ class NetworkModel:
         step = max(1, _CHUNK_TOKENS // max(1, inputs.shape[1]))
         for start in range(0, inputs.shape[0], step):
             part = slice(start, start + step)
-            tokens, labels = self._tokens(inputs[part]), self._tokens(targets[part])
-            each = torch.stack([-member.nll(tokens, labels) for member in self.members])
-            nll[part] = -(each.logsumexp(0) - np.log(len(self.members))).cpu().numpy()
+            hidden = self._hidden(inputs[part])
+            nll[part] = self._network_nll(hidden, targets[part])
+            if self.cache.share:
+                cached = self.cache.of_targets(
+                    self._states(hidden, inputs[part]), inputs[part], targets[part]
+                )
+                nll[part] = -np.log(self.cache.mix(np.exp(-nll[part]), cached))
         return nll
+
+    @torch.inference_mode()
+    def with_cache(self, blocks: Callable[[], Iterator[tuple[Int64Array, Int64Array]]]) -> Self:
+        """Return the model with the cache that fits these blocks best, inputs and targets.
+
+        `blocks` gives the same parts as often as it is called.
+        """
+
+        def scored() -> Iterator[Scored]:
+            for inputs, targets in blocks():
+                hidden = self._hidden(inputs)
+                p = np.exp(-self._network_nll(hidden, targets))
+                yield self._states(hidden, inputs), inputs, targets, p
+
+        return type(self)(self.members, self.name, Cache.fit(scored))
 
     @torch.inference_mode()
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`; each sums to 1."""
         check_length(self.shape.n_positions, inputs.shape[1])
-        tokens = self._tokens(inputs)
-        p = self._mean([member.hidden(tokens) for member in self.members])
-        return np.reshape(p, (*inputs.shape, self.vocab_size))
+        hidden = self._hidden(inputs)
+        return self._complete(inputs, hidden, inputs.shape[1])
 
     @torch.inference_mode()
     def distribution(self, history: Int64Array) -> npt.NDArray[np.float64]:
         """Return `p(. | history)` after the `(t,)` tokens of a block, `(V,)`; it sums to 1."""
         check_length(self.shape.n_positions, len(history))
-        tokens = self._tokens(history[None])
-        p = self._mean([member.hidden(tokens)[-1:] for member in self.members])
-        return np.reshape(p, self.vocab_size)
+        block = history[None]
+        return np.reshape(self._complete(block, self._hidden(block), 1), self.vocab_size)
 
     def save(
         self,
@@ -201,6 +224,7 @@ class NetworkModel:
             "n_positions": self.shape.n_positions,
             "n_members": len(self.members),
             "reserve": self.seen.reserve,
+            "cache": self.cache.to_record(),
             "shape": self.shape.to_record(),
             "bos_token_id": end,
             "eos_token_id": end,
@@ -240,17 +264,43 @@ class NetworkModel:
                     for key, parameter in member.named_parameters():
                         parameter.copy_(named[key])
                 members.append(member.to(device))
-            return cls(members, name or config["name"])
+            return cls(members, name or config["name"], Cache(**config["cache"]))
         except _DAMAGES as error:
             raise ArtifactError(
                 f"the network {path} is damaged: {error!r}", remedy=f"delete it; {REMAKE}"
             ) from error
 
-    def _mean(self, hidden: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
+    def _hidden(self, inputs: Int64Array) -> list[torch.Tensor]:
+        """Return what each member makes of `(B, T)` tokens, `(B * T, d)`."""
+        tokens = self._tokens(inputs)
+        return [member.hidden(tokens) for member in self.members]
+
+    def _states(self, hidden: Sequence[torch.Tensor], inputs: Int64Array) -> list[torch.Tensor]:
+        return [of_member.view(*inputs.shape, -1) for of_member in hidden]
+
+    def _network_nll(
+        self, hidden: Sequence[torch.Tensor], targets: Int64Array
+    ) -> npt.NDArray[np.float64]:
+        """Return the loss of the targets without the cache, `(B, T)`."""
+        labels = self._tokens(targets)
         pairs = zip(self.members, hidden, strict=True)
+        each = torch.stack([-member.nll(of_member, labels) for member, of_member in pairs])
+        nll: npt.NDArray[np.float64] = -(each.logsumexp(0) - np.log(len(each))).cpu().numpy()
+        return nll
+
+    def _complete(
+        self, inputs: Int64Array, hidden: Sequence[torch.Tensor], last: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the distributions at the last t positions of `(B, T)` tokens, `(B, t, V)`."""
+        states = self._states(hidden, inputs)
+        of_last = [state[:, -last:].reshape(-1, state.shape[-1]) for state in states]
+        pairs = zip(self.members, of_last, strict=True)
         each = torch.stack([member.probabilities(of_member) for member, of_member in pairs])
         mean: npt.NDArray[np.float64] = each.mean(0).cpu().numpy()
-        return mean
+        p = mean.reshape(len(inputs), last, self.vocab_size)
+        if self.cache.share:
+            self.cache.add(p, states, inputs)
+        return p
 
     def _tokens(self, values: Int64Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from clso.baseline.cache import NO_CACHE, Cache
 from clso.baseline.network import NetworkShape
 from clso.baseline.network_model import FromNetwork, NetworkModel
 from clso.baseline.optimizers import check_optimizer
@@ -15,13 +19,18 @@ from clso.baseline.seen_tokens import SeenTokens
 from clso.baseline.settings import NetworkSettings
 from clso.baseline.sweep import Sweep
 from clso.baseline.train import TrialResult
-from clso.baseline.trainable import mean_nll
+from clso.baseline.trainable import Blocks, mean_nll
 from clso.energy import Measurement
 from clso.gpt import GptShape
+from clso.scoring import Int64Array
 
 __all__ = ["Opponent", "Opponents", "TrainedOpponent", "only"]
 
 _NAMES = {"gpt": "GPT", "lstm": "LSTM", "adamw": "AdamW", "muon": "Muon"}
+
+# Two numbers need no more targets of validation.
+_CACHE_TOKENS = 32_768
+_PART_BLOCKS = 32
 
 OnResult = Callable[[dict[str, Any], TrialResult], None]
 
@@ -86,12 +95,14 @@ class TrainedOpponent:
     Attributes:
         members: the result of each network.
         checkpoints: the folder of each.
+        cache: what is added to the networks.
         loss: of the model on validation, nats per token.
     """
 
     opponent: Opponent
     members: tuple[TrialResult, ...]
     checkpoints: tuple[Path, ...]
+    cache: Cache
     loss: float
 
     @property
@@ -105,7 +116,8 @@ class TrainedOpponent:
         passes = self.trial.passes or 1
         times = "1 pass" if passes == 1 else f"{passes} passes"
         several = len(self.members)
-        return f"{self.opponent.title}, {times}" + f", average of {several}" * (several > 1)
+        average = f", average of {several}" * (several > 1)
+        return f"{self.opponent.title}, {times}{average}" + ", cache" * (self.cache.share > 0)
 
     @property
     def training(self) -> Measurement:
@@ -119,7 +131,7 @@ class TrainedOpponent:
             ArtifactError: one is missing or damaged.
         """
         networks = [NetworkModel.load(path).model for path in self.checkpoints]
-        return NetworkModel(networks)
+        return NetworkModel(networks, cache=self.cache)
 
     @property
     def snapshots(self) -> tuple[Path, ...]:
@@ -136,6 +148,7 @@ class TrainedOpponent:
             "network": self.opponent.shape.to_record(),
             "optimizer": self.opponent.settings.optimizer,
             "members": len(self.members),
+            "cache": self.cache.to_record(),
             "validation_loss": self.loss,
             "best_step": self.members[0].best_step,
             "training": self.training.to_record(),
@@ -190,11 +203,20 @@ class Opponents:
             best,
             members=tuple(member for trained in members for member in trained.members),
             checkpoints=tuple(path for trained in members for path in trained.checkpoints),
+            cache=NO_CACHE,
         )
+        average, cost = self._completed(average)
+        return average, Measurement.total([*(cost for _, cost in others), cost])
+
+    def _completed(self, trained: TrainedOpponent) -> tuple[TrainedOpponent, Measurement]:
+        """Return a model with its cache and its loss, and what finding them took."""
+        validation = self.sweep.validation
         with self.sweep.monitor.window() as window:
-            loss = mean_nll(average.load(), self.sweep.validation)
-        cost = Measurement.total([*(cost for _, cost in others), window.measurement])
-        return replace(average, loss=loss), cost
+            model = trained.load()
+            if trained.opponent.settings.cache:
+                model = model.with_cache(partial(_spread, validation))
+            loss = mean_nll(model, validation)
+        return replace(trained, cache=model.cache, loss=loss), window.measurement
 
     def _trained(
         self, opponent: Opponent, settings: NetworkSettings, seed: int, on_result: OnResult
@@ -222,7 +244,17 @@ class Opponents:
         )
         best = result.best
         assert best.loss is not None
-        return TrainedOpponent(opponent, (best,), (checkpoint,), best.loss), result.total
+        trained = TrainedOpponent(opponent, (best,), (checkpoint,), NO_CACHE, best.loss)
+        trained, cost = self._completed(trained)
+        return trained, Measurement.total([result.total, cost])
+
+
+def _spread(split: Blocks) -> Iterator[tuple[Int64Array, Int64Array]]:
+    """Yield the blocks that a cache is fitted on, in parts."""
+    wanted = min(split.n_blocks, -(-_CACHE_TOKENS // split.block_size))
+    index = np.arange(wanted) * split.n_blocks // max(wanted, 1)
+    for start in range(0, wanted, _PART_BLOCKS):
+        yield split.blocks(index[start : start + _PART_BLOCKS])
 
 
 def _snapshots(checkpoint: Path) -> Path:

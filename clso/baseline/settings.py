@@ -146,6 +146,7 @@ class NetworkSettings(SweepSettings):
         n_head: attention heads of a GPT-2; `None`: the model's.
         n_embd: width; `None`: the model's.
         tied: whether the readout's vectors are the embeddings.
+        cache: whether a continuous cache is added after training, fitted on validation.
         classes: number of classes; `None`: about the square root of the number of tokens.
         weight_decays: of matrices and embeddings, not of vectors.
         passes: how often each distinct token is seen at most.
@@ -163,6 +164,7 @@ class NetworkSettings(SweepSettings):
     n_head: Count | None = None
     n_embd: Annotated[int, Field(ge=2, le=65_536)] | None = None
     tied: bool = False
+    cache: bool = True
     classes: Count | None = None
     strategy: Literal["product", "one_at_a_time"] = "one_at_a_time"
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (4e-3, 2e-3, 8e-3)

@@ -7,13 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from clso.artifacts import remove
 from clso.baseline import AdamwGpt2
 from clso.baseline.network_model import NetworkModel
 from clso.energy import Measurement
+from clso.interpolation import best_share, mixed_nll
 from clso.mixture.function import Neural
 from clso.mixture.model import CrystallineMixture
 from pipelines.context import RunContext
@@ -22,11 +21,9 @@ from pipelines.stage import ModelAndCost, Stage
 from pipelines.stages.baseline import winner
 from pipelines.stages.opponents import networks, strongest
 
-__all__ = ["best_share", "hybrid_stage"]
+__all__ = ["hybrid_stage"]
 
 _NAME = "hybrid"
-
-Probabilities = npt.NDArray[np.float64]
 
 
 def hybrid_stage(family: str, foundations: Sequence[Stage]) -> Stage:
@@ -71,7 +68,7 @@ def _work(family: str, run: RunContext) -> StageOutcome:
         for done, (step, network) in enumerate(_networks(run), 1):
             trained = np.exp(-network.token_nll(inputs, targets)).ravel()
             share = best_share(mixed, trained)
-            loss = mean_nll(mixed, trained, share)
+            loss = mixed_nll(mixed, trained, share)
             fits.append({"step": step, "share": share, "loss": loss})
             if best is None or loss < best[0]:
                 best = (loss, share, network, step)
@@ -105,26 +102,6 @@ def _model(family: str, run: RunContext) -> ModelAndCost:
     _, trained = (strongest if run.config.opponents.models else winner)(run)
     parts = [run.spent(family), run.records[_NAME].measurement, trained]
     return CrystallineMixture.load(run.folder.model(_NAME)), Measurement.total(parts)
-
-
-def best_share(mixture: Probabilities, network: Probabilities) -> float:
-    r"""Return the network's share that gives the targets the highest likelihood.
-
-    .. math:: \arg\max_{0 \le s \le 1} \sum_i \log((1 - s) \, p_i + s \, q_i)
-
-    Args:
-        mixture: p, the targets' probabilities without the network, `(n,)`, above 0.
-        network: q, those of the network alone, `(n,)`.
-    """
-    loss = partial(mean_nll, mixture, network)
-    # the likelihood is concave in s; the bounded search is open, so its ends are tried apart
-    inside = float(minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded").x)
-    return min((0.0, inside, 1.0 if network.all() else inside), key=loss)
-
-
-def mean_nll(mixture: Probabilities, network: Probabilities, share: float) -> float:
-    """Return the mean loss of the targets with this share of the network, nats."""
-    return -float(np.log((1.0 - share) * mixture + share * network).mean())
 
 
 def _networks(run: RunContext) -> Iterator[tuple[int | None, AdamwGpt2 | NetworkModel]]:

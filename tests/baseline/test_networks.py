@@ -14,6 +14,7 @@ import torch
 from interrupts import Interrupts
 
 from clso.baseline import Blocks, NetworkSettings, TrainingPlan, Trial, TrialResult, train_trial
+from clso.baseline.cache import NO_CACHE, Cache
 from clso.baseline.heads import ClassHead, FullHead
 from clso.baseline.network import NetworkShape
 from clso.baseline.network_model import NetworkModel, load_network
@@ -50,10 +51,13 @@ def shape_of_network(request: pytest.FixtureRequest) -> NetworkShape:
     return request.param
 
 
-@pytest.fixture
-def network(shape_of_network: NetworkShape, seen: SeenTokens) -> NetworkModel:
+@pytest.fixture(params=[NO_CACHE, Cache(0.2, 0.3)], ids=["plain", "cache"])
+def network(
+    request: pytest.FixtureRequest, shape_of_network: NetworkShape, seen: SeenTokens
+) -> NetworkModel:
     """An untrained network with weights that are not small."""
     made = NetworkModel.new(shape_of_network, seen, seed=1)
+    made.cache = request.param
     with torch.no_grad():
         for parameter in made.model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
@@ -63,6 +67,7 @@ def network(shape_of_network: NetworkShape, seen: SeenTokens) -> NetworkModel:
 @pytest.fixture
 def blocks(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     tokens = np.random.default_rng(3).integers(0, tokenizer.vocab_size, (3, LENGTH + 1))
+    tokens[2] = tokens[2, [0, 1, 0, 2, 3, 1, 1, 4, 0, 5, 2, 6, 1]]  # some come again
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -159,6 +164,7 @@ def test_a_saved_network_scores_the_same(
     np.testing.assert_array_equal(loaded.token_nll(*blocks), network.token_nll(*blocks))
     assert (tmp_path / "saved" / "more.json").exists()
     assert loaded.stored_bytes == network.stored_bytes > 0
+    assert loaded.cache == network.cache
 
 
 def test_a_longer_block_than_the_model_s_positions_is_refused(network: NetworkModel) -> None:
@@ -276,6 +282,48 @@ def test_an_average_has_the_mean_of_the_probabilities(
     np.testing.assert_array_equal(loaded.token_nll(*blocks), average.token_nll(*blocks))
 
 
+class TestCache:
+    """Against equation 3 of Grave, Joulin and Usunier 2017, token by token."""
+
+    def test_is_a_softmax_over_what_followed_like_states(
+        self, seen: SeenTokens, blocks: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        inputs, _ = blocks
+        plain = [NetworkModel.new(SHAPES[6], seen, seed=seed) for seed in (1, 2)]
+        average = NetworkModel([network.model for network in plain], cache=Cache(40.0, 0.3))
+        p = average.probabilities(inputs)
+        without = np.mean([network.probabilities(inputs) for network in plain], 0)
+        states = [
+            network.model.hidden(torch.from_numpy(inputs)).detach().numpy().reshape(3, LENGTH, -1)
+            for network in plain
+        ]
+        for block, tokens in enumerate(inputs):
+            np.testing.assert_allclose(p[block, 0], without[block, 0], atol=1e-12)
+            for t in range(1, LENGTH):
+                like = np.mean([h[block, :t] @ h[block, t] for h in states], 0) * 40.0
+                weights = np.exp(like - like.max())
+                expected = without[block, t] * 0.7
+                for s, weight in enumerate(weights / weights.sum()):
+                    expected[tokens[s + 1]] += 0.3 * weight
+                np.testing.assert_allclose(p[block, t], expected, atol=1e-6)
+
+    def test_is_fitted_where_tokens_come_again_and_left_out_where_none_does(
+        self, seen: SeenTokens
+    ) -> None:
+        network = NetworkModel.new(SHAPES[6], seen, seed=1)
+        again = np.tile(np.arange(100, 104), 4)[None, : LENGTH + 1]
+        never = np.arange(100, 101 + LENGTH)[None]
+        for tokens, gains in ((again, True), (never, False)):
+            inputs, targets = tokens[:, :-1], tokens[:, 1:]
+            fitted = network.with_cache(lambda: iter([(inputs, targets)]))  # noqa: B023 - at once
+            loss = fitted.token_nll(inputs, targets).mean()
+            assert (fitted.cache != NO_CACHE) is gains
+            assert bool(loss < network.token_nll(inputs, targets).mean()) is gains
+            for other in (Cache(fitted.cache.scale, 0.1), Cache(0.0, 0.5), Cache(1.0, 0.9)):
+                fitted.cache = other
+                assert fitted.token_nll(inputs, targets).mean() > loss - 1e-9
+
+
 class TestReadouts:
     def test_begin_as_the_unigram(self, seen: SeenTokens) -> None:
         width = 4
@@ -339,7 +387,7 @@ def test_a_damaged_network_is_refused_by_name(
     elif damage == "gone":
         (path / "model.safetensors").unlink()
     elif damage == "version":
-        config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 2'))
+        config.write_text(config.read_text().replace('"format_version": 2', '"format_version": 3'))
     else:
         config.write_text(config.read_text().replace('"n_embd": 8', '"n_embd": 16'))
     with pytest.raises(ArtifactError, match=r"(?s)saved .*make it again"):

@@ -17,7 +17,6 @@ from clso.errors import ConfigError
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.weights import MixtureWeights
 from pipelines.cli import app
-from pipelines.stages.hybrid import best_share
 
 SETS = (
     "families=[mixture]",
@@ -174,24 +173,6 @@ def test_the_hybrids_weights_are_what_the_network_leaves_to_the_mixture() -> Non
     expected = 0.7 * (own * probabilities).sum(axis=1) + 0.3 * network
     found = (joined.table * np.column_stack([probabilities, network])).sum(axis=1)
     assert np.allclose(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("network", "end"),
-    [
-        ([0.1, 0.1, 0.1], 0.0),
-        ([0.4, 0.5, 0.6], 1.0),
-        ([0.8, 0.05, 0.2], None),
-        ([0.9, 0.9, 0.0], None),
-    ],
-)
-def test_the_networks_share_is_the_likeliest(network: list[float], end: float | None) -> None:
-    mixture, asked = np.array([0.2, 0.2, 0.2]), np.array(network)
-    found = best_share(mixture, asked)
-    tried = np.linspace(0.0, 1.0, 1001)[:-1]
-    likelihood = np.log(np.outer(1 - tried, mixture) + np.outer(tried, asked)).mean(axis=1)
-    assert np.log((1 - found) * mixture + found * asked).mean() >= likelihood.max() - 1e-9
-    assert found == end if end is not None else 0.0 < found < 1.0
 
 
 @pytest.mark.slow

@@ -47,11 +47,13 @@ def test_the_best_by_validation_is_saved_with_its_own_cost(run: Run, out: Path) 
     winner = found["winner"]
     assert winner["validation_loss"] == min(losses.values())
     assert winner["validation_loss"] < run.manifest["baseline"]["winner"]["validation_loss"]
-    assert "GPT, full softmax, Muon, 1 pass" in losses
-    assert any(kind.endswith("passes, average of 2") for kind in losses)
+    assert any(kind.startswith("GPT, full softmax, Muon, 1 pass") for kind in losses)
+    assert any("passes, average of 2" in kind for kind in losses)
     model = load_network(run.path / "models" / "opponent")
     assert isinstance(model, NetworkModel)
     assert len(model.members) == winner["members"]
+    assert model.cache.to_record() == winner["cache"]
+    assert winner["kind"].endswith(", cache") is (model.cache.share > 0)
     dataset = Dataset.load(out / "datasets" / run.manifest["data_fingerprint"], block_size=32)
     nll = model.token_nll(*dataset.splits["validation"].blocks(slice(None)))
     assert nll.mean() == pytest.approx(winner["validation_loss"], abs=1e-6)
@@ -67,7 +69,7 @@ def test_every_trial_has_its_rows(run: Run) -> None:
     assert {row["training_seed"] for row in rows} == {0, 1}
     validated = [row["validation_loss"] for row in rows if row["validation_loss"] is not None]
     singles = [m["validation_loss"] for m in run.manifest["opponents"]["candidates"][:2]]
-    assert min(singles) in validated
+    assert min(singles) <= min(validated)  # as trained; a cache may take some of it away
 
 
 def test_it_writes_and_is_exported(run: Run, invoke: Callable[..., str], tmp_path: Path) -> None:
