@@ -14,7 +14,7 @@ __all__ = ["NAME_KEY", "SCHEMAS", "SCHEMA_VERSION", "VERSION_KEY", "schema", "sc
 
 SCHEMA_VERSION = 1
 """The version of manifests, and of the tables that `_VERSIONS` does not name."""
-_VERSIONS = {"results": 2}
+_VERSIONS = {"opponents": 2, "results": 2}
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
 
@@ -117,10 +117,11 @@ _FIELDS: dict[str, list[pa.Field]] = {
         *_ENERGY,
     ],
     "baseline": _TRAINING,
-    # the same for the trials of the gradient models beside the write-up's; training_seed: of
-    # weights, order and dropout
+    # the same for the trials of the gradient models beside the write-up's; model_index: in
+    # opponents.models; training_seed: of weights, order and dropout
     "opponents": [
         *_TRAINING[: len(_RUN)],
+        _always("model_index", pa.int32()),
         _always("network", pa.string()),
         _always("head", pa.string()),
         _always("optimizer", pa.string()),

@@ -72,12 +72,16 @@ class Opponent:
         """Network and optimizer in words, such as `LSTM, AdamW`, and what is not the usual."""
         settings = self.settings
         width = "" if settings.n_embd is None else f" of {settings.n_embd}"
-        special = ", tied" * settings.tied + ", full softmax" * (settings.head == "full")
+        n_layer = settings.n_layer or 1
+        special = f", {n_layer} layers" * (n_layer > 1) + ", tied" * settings.tied
+        special += ", full softmax" * (settings.head == "full")
+        special += "" if settings.classes is None else f", {settings.classes} classes"
         return f"{_NAMES[self.shape.network]}{width}{special}, {_NAMES[settings.optimizer]}"
 
     def columns(self, seed: int) -> dict[str, Any]:
         """Return the columns that name the model in the table `opponents`."""
         return {
+            "model_index": self.index,
             "network": self.shape.network,
             "head": self.shape.head,
             "optimizer": self.settings.optimizer,

@@ -65,7 +65,8 @@ def _network(row: _Row) -> str:
 _SWEPT = ("lr", "schedule", "batch_size", "dropout", "passes")
 _OPPOSED = (
     *_SWEPT,
-    *("network", "head", "optimizer", "n_layer", "n_embd", "tied", "weight_decay", "training_seed"),
+    *("model_index", "network", "head", "optimizer", "n_layer", "n_embd", "tied"),
+    *("weight_decay", "training_seed"),
 )
 _ARM = ("family", "arm", "factor", "level", "seed")
 _SOURCES = {
