@@ -217,7 +217,8 @@ class OpponentsSettings(Section):
     Attributes:
         models: the models, each with its own sweep; without any there is no such comparison.
         seeds: networks with the best settings, each of another seed, whose probabilities are
-            averaged; 1: no average. It is kept if it is the best.
+            averaged; 1: no average. It is kept if it is the best. Their seeds are the run's and
+            those after it: runs whose seeds lie closer share networks.
     """
 
     models: tuple[NetworkSettings, ...] = ()
