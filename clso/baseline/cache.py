@@ -68,6 +68,8 @@ class Cache:
             for cache, found in zip(tried, cached, strict=True):
                 found.append(cache.of_targets(states, inputs, targets)[:, 1:].ravel())
         p = np.concatenate(network)
+        if not p.size:  # blocks of one token have nothing to look back at
+            return cls(0.0, 0.0)
         best = (mixed_nll(p, p, 0.0), cls(0.0, 0.0))
         for cache, found in zip(tried, cached, strict=True):
             q = np.concatenate(found)

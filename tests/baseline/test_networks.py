@@ -313,7 +313,7 @@ class TestCache:
         network = NetworkModel.new(SHAPES[6], seen, seed=1)
         again = np.tile(np.arange(100, 104), 4)[None, : LENGTH + 1]
         never = np.arange(100, 101 + LENGTH)[None]
-        for tokens, gains in ((again, True), (never, False)):
+        for tokens, gains in ((again, True), (never, False), (again[:, :2], False)):
             inputs, targets = tokens[:, :-1], tokens[:, 1:]
             fitted = network.with_cache(lambda: iter([(inputs, targets)]))  # noqa: B023 - at once
             loss = fitted.token_nll(inputs, targets).mean()
