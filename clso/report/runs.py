@@ -267,7 +267,8 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
 
 def _tokens(count: int) -> str:
     """Return a budget as on the figure: `64k`, `829k`, `10M`."""
-    return f"{count / 1e6:.3g}M" if count >= 1_000_000 else f"{count / 1000:,.0f}k"
+    thousands = round(count / 1000)
+    return f"{thousands}k" if thousands < 1000 else f"{thousands / 1000:.3g}M"
 
 
 def _text(run: Run) -> str:
