@@ -89,9 +89,9 @@ def test_processes_that_begin_a_study_together_share_it(url: str) -> None:
     forget(url)
 
 
-def check_killed(url: str, n_trials: int) -> None:
-    """Kill one of four processes in its third trial, and account for every trial."""
-    done = run_together(url, n_trials, [None, None, None, 3])
+def check_killed(url: str, n_trials: int, killed_in: int) -> None:
+    """Kill one of four processes in one of its trials, and account for every trial."""
+    done = run_together(url, n_trials, [None, None, None, killed_in])
     assert [code for code, _ in done] == [0, 0, 0, -signal.SIGKILL], done
     trials = stored(url)
     assert [trial.number for trial in trials] == list(range(n_trials + 1))
@@ -102,14 +102,15 @@ def check_killed(url: str, n_trials: int) -> None:
     assert again.system_attrs["failed_trial"] == killed.number
     assert again.params == killed.params
     assert again.state == TrialState.COMPLETE
-    # the killed one had ended two
-    assert sum(int(out) for code, out in done if code == 0) + 2 == n_trials
+    # the killed one had ended those before
+    assert sum(int(out) for code, out in done if code == 0) + killed_in - 1 == n_trials
     forget(url)
 
 
 def test_of_200_trials_none_is_lost_or_doubled_though_a_process_is_killed(postgres: str) -> None:
-    check_killed(postgres, 200)
+    check_killed(postgres, 200, 3)
 
 
 def test_a_journal_repeats_the_trial_of_a_killed_process(tmp_path: Path) -> None:
-    check_killed(f"journal:{tmp_path}/study.journal", 24)
+    # its first: on a busy machine it may get no third of so few
+    check_killed(f"journal:{tmp_path}/study.journal", 24, 1)
