@@ -13,7 +13,8 @@ trained: theta and lambda are fitted on validation. Source: Grave, Joulin and Us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -48,33 +49,31 @@ class Cache:
     share: float
 
     @classmethod
-    def fit(cls, chunks: Callable[[], Iterator[Scored]]) -> Self:
-        """Return the cache with the lowest loss of the targets, or none if none gains.
-
-        `chunks` gives the blocks in parts, as often as it is called.
-        """
-        squares, count = 0.0, 0
-        for states, *_ in chunks():
-            products = _products(states)
-            earlier = _earlier(products)
-            squares += float(products.square().mul(earlier).sum())
-            count += int(earlier.sum()) * len(products)
-        unit = float(np.sqrt(squares / max(count, 1))) or 1.0
-        tried = [cls(step / unit, 1.0) for step in _SCALES]
-        network: list[FloatArray] = []
-        cached: list[list[FloatArray]] = [[] for _ in tried]
-        for states, inputs, targets, p in chunks():
-            network.append(p[:, 1:].ravel())
-            for cache, found in zip(tried, cached, strict=True):
-                found.append(cache.of_targets(states, inputs, targets)[:, 1:].ravel())
-        p = np.concatenate(network)
-        if not p.size:  # blocks of one token have nothing to look back at
+    def fit(cls, parts: Iterable[Scored]) -> Self:
+        """Return the cache with the lowest loss of the targets, or none if none gains."""
+        kept = [
+            (_products(states), inputs, targets, p[:, 1:].ravel())
+            for states, inputs, targets, p in parts
+        ]
+        earlier = _earlier(kept[0][0])
+        squares = sum(float(products.square().mul(earlier).sum()) for products, *_ in kept)
+        count = sum(int(earlier.sum()) * len(products) for products, *_ in kept)
+        if not count:  # blocks of one token have nothing to look back at
             return cls(0.0, 0.0)
-        best = (mixed_nll(p, p, 0.0), cls(0.0, 0.0))
-        for cache, found in zip(tried, cached, strict=True):
-            q = np.concatenate(found)
-            share = best_share(p, q)
-            best = min(best, (mixed_nll(p, q, share), cls(cache.scale, share)), key=lambda b: b[0])
+        unit = math.sqrt(squares / count) or 1.0
+        network = np.concatenate([p for *_, p in kept])
+        best = (mixed_nll(network, network, 0.0), cls(0.0, 0.0))
+        for step in _SCALES:
+            scale = step / unit
+            cached = np.concatenate(
+                [
+                    _of_targets(_weights(products, scale), inputs, targets)[:, 1:].ravel()
+                    for products, inputs, targets, _ in kept
+                ]
+            )
+            share = best_share(network, cached)
+            loss = mixed_nll(network, cached, share)
+            best = min(best, (loss, cls(scale, share)), key=lambda found: found[0])
         return best[1]
 
     def to_record(self) -> dict[str, Any]:
@@ -83,9 +82,7 @@ class Cache:
 
     def of_targets(self, states: States, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return the cache's probability of the targets, `(B, T)`; 0 at the first position."""
-        weights = self._weights(states)
-        same = torch.from_numpy(inputs[:, None, 1:] == targets[:, :, None]).to(weights.device)
-        return np.asarray((weights[:, :, :-1] * same).sum(-1, dtype=torch.float64).cpu().numpy())
+        return _of_targets(_weights(_products(states), self.scale), inputs, targets)
 
     def mix(self, p: FloatArray, cached: FloatArray) -> FloatArray:
         """Return both interpolated, `(B, T)`; the first position has the network alone."""
@@ -96,22 +93,12 @@ class Cache:
     def add(self, p: FloatArray, states: States, inputs: Int64Array) -> None:
         """Interpolate the distributions at the last t positions in place, `(B, t, V)`."""
         start = inputs.shape[1] - p.shape[1]
-        weights = self._weights(states).double().cpu().numpy()
+        weights = _weights(_products(states), self.scale).double().cpu().numpy()
         for position in range(max(start, 1), inputs.shape[1]):
             row = p[:, position - start]
             row *= 1.0 - self.share
             for block, tokens in enumerate(inputs[:, 1 : position + 1]):
                 np.add.at(row[block], tokens, self.share * weights[block, position, :position])
-
-    def _weights(self, states: States) -> torch.Tensor:
-        """Return a_ts, `(B, T, T)`; the first row is 0."""
-        products = _products(states)
-        earlier = _earlier(products)
-        weights = (products * self.scale).masked_fill(~earlier, -torch.inf)
-        weights[:, 0] = 0.0
-        weights = weights.softmax(-1)
-        weights[:, 0] = 0.0
-        return weights
 
 
 NO_CACHE = Cache(0.0, 0.0)
@@ -123,6 +110,21 @@ def _products(states: States) -> torch.Tensor:
     return torch.stack(each).mean(0)
 
 
+def _weights(products: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return a_ts, `(B, T, T)`; the first row is 0."""
+    weights = (products * scale).masked_fill(~_earlier(products), -torch.inf)
+    weights[:, 0] = 0.0
+    weights = weights.softmax(-1)
+    weights[:, 0] = 0.0
+    return weights
+
+
+def _of_targets(weights: torch.Tensor, inputs: Int64Array, targets: Int64Array) -> FloatArray:
+    same = torch.from_numpy(inputs[:, None, 1:] == targets[:, :, None]).to(weights.device)
+    return np.asarray((weights[:, :, :-1] * same).sum(-1, dtype=torch.float64).cpu().numpy())
+
+
 def _earlier(products: torch.Tensor) -> torch.Tensor:
+    """Return whether s < t, `(T, T)`."""
     length = products.shape[-1]
     return torch.ones(length, length, dtype=torch.bool, device=products.device).tril(-1)

@@ -12,7 +12,7 @@ with them (`clso.baseline.cache`). On disk, arrays are in safetensors and everyt
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -144,9 +144,7 @@ class NetworkModel:
         """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
         check_length(self.shape.n_positions, inputs.shape[1])
         nll = np.empty(inputs.shape, np.float64)
-        step = max(1, _CHUNK_TOKENS // max(1, inputs.shape[1]))
-        for start in range(0, inputs.shape[0], step):
-            part = slice(start, start + step)
+        for part in _parts(inputs):
             hidden = self._hidden(inputs[part])
             nll[part] = self._network_nll(hidden, targets[part])
             if self.cache.share:
@@ -157,19 +155,16 @@ class NetworkModel:
         return nll
 
     @torch.inference_mode()
-    def with_cache(self, blocks: Callable[[], Iterator[tuple[Int64Array, Int64Array]]]) -> Self:
-        """Return the model with the cache that fits these blocks best, inputs and targets.
-
-        `blocks` gives the same parts as often as it is called.
-        """
+    def with_cache(self, inputs: Int64Array, targets: Int64Array) -> Self:
+        """Return the model with the cache that fits these blocks best, `(B, T)` both."""
 
         def scored() -> Iterator[Scored]:
-            for inputs, targets in blocks():
-                hidden = self._hidden(inputs)
-                p = np.exp(-self._network_nll(hidden, targets))
-                yield self._states(hidden, inputs), inputs, targets, p
+            for part in _parts(inputs):
+                hidden = self._hidden(inputs[part])
+                p = np.exp(-self._network_nll(hidden, targets[part]))
+                yield self._states(hidden, inputs[part]), inputs[part], targets[part], p
 
-        return type(self)(self.members, self.name, Cache.fit(scored))
+        return type(self)(self.members, self.name, Cache.fit(scored()))
 
     @torch.inference_mode()
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
@@ -304,6 +299,13 @@ class NetworkModel:
 
     def _tokens(self, values: Int64Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+
+def _parts(inputs: Int64Array) -> Iterator[slice]:
+    """Yield the blocks that are read at once."""
+    step = max(1, _CHUNK_TOKENS // max(1, inputs.shape[1]))
+    for start in range(0, len(inputs), step):
+        yield slice(start, start + step)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from clso.baseline.cache import NO_CACHE, Cache
 from clso.baseline.network import NetworkShape
@@ -19,10 +16,9 @@ from clso.baseline.seen_tokens import SeenTokens
 from clso.baseline.settings import NetworkSettings
 from clso.baseline.sweep import Sweep
 from clso.baseline.train import TrialResult
-from clso.baseline.trainable import Blocks, mean_nll
+from clso.baseline.trainable import mean_nll
 from clso.energy import Measurement
 from clso.gpt import GptShape
-from clso.scoring import Int64Array
 
 __all__ = ["Opponent", "Opponents", "TrainedOpponent", "only"]
 
@@ -30,7 +26,6 @@ _NAMES = {"gpt": "GPT", "lstm": "LSTM", "adamw": "AdamW", "muon": "Muon"}
 
 # Two numbers need no more targets of validation.
 _CACHE_TOKENS = 32_768
-_PART_BLOCKS = 32
 
 OnResult = Callable[[dict[str, Any], TrialResult], None]
 
@@ -218,7 +213,7 @@ class Opponents:
         with self.sweep.monitor.window() as window:
             model = trained.load()
             if trained.opponent.settings.cache:
-                model = model.with_cache(partial(_spread, validation))
+                model = model.with_cache(*validation.spread_blocks(_CACHE_TOKENS))
             loss = mean_nll(model, validation)
         return replace(trained, cache=model.cache, loss=loss), window.measurement
 
@@ -251,14 +246,6 @@ class Opponents:
         trained = TrainedOpponent(opponent, (best,), (checkpoint,), NO_CACHE, best.loss)
         trained, cost = self._completed(trained)
         return trained, Measurement.total([result.total, cost])
-
-
-def _spread(split: Blocks) -> Iterator[tuple[Int64Array, Int64Array]]:
-    """Yield the blocks that a cache is fitted on, in parts."""
-    wanted = min(split.n_blocks, -(-_CACHE_TOKENS // split.block_size))
-    index = np.arange(wanted) * split.n_blocks // max(wanted, 1)
-    for start in range(0, wanted, _PART_BLOCKS):
-        yield split.blocks(index[start : start + _PART_BLOCKS])
 
 
 def _snapshots(checkpoint: Path) -> Path:

@@ -37,6 +37,9 @@ class Blocks(Protocol):
     def blocks(self, index: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Return inputs and targets of B blocks, each `(B, T)`."""
 
+    def spread_blocks(self, tokens: int | None) -> tuple[Int64Array, Int64Array]:
+        """Return inputs and targets of blocks spread evenly, with at least `tokens` targets."""
+
 
 class Trainable(GenerativeModel, Protocol):
     """A language model whose parameters are trained by gradients."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from clso.baseline.heads import check_classes
 from clso.baseline.plan import check_batch
-from clso.baseline.seen_tokens import SeenTokens
+from clso.counting import count_targets
 from clso.data import SPLITS, TokenSplit
 from clso.digest import digest_of
 from clso.errors import DataError
@@ -50,14 +52,13 @@ def _conclude(run: RunContext) -> None:
 def _check_trainings(run: RunContext) -> None:
     """Check that the text is enough for every training, before a search is paid for."""
     baseline, models = run.config.baseline, run.config.opponents.models
-    train, tune, validation = (run.experiment.budget[name] for name in SPLITS[:3])
+    learned = [run.experiment.budget[name] for name in ("train", "tune")]
     for settings in (*((baseline,) if baseline.enabled else ()), *models):
-        check_batch(max(settings.batch_sizes), train.n_blocks + tune.n_blocks)
+        check_batch(max(settings.batch_sizes), sum(split.n_blocks for split in learned))
     wanted = [model.classes for model in models if model.classes is not None]
     if wanted:
-        vocab_size = run.experiment.dataset.vocab_size
-        seen = SeenTokens.fit([train, tune], validation, vocab_size)
-        check_classes(max(wanted), seen.n_seen)
+        counts = count_targets(learned, run.experiment.dataset.vocab_size)
+        check_classes(max(wanted), int(np.count_nonzero(counts)))
 
 
 PREPARE = Stage(

@@ -315,7 +315,7 @@ class TestCache:
         never = np.arange(100, 101 + LENGTH)[None]
         for tokens, gains in ((again, True), (never, False), (again[:, :2], False)):
             inputs, targets = tokens[:, :-1], tokens[:, 1:]
-            fitted = network.with_cache(lambda: iter([(inputs, targets)]))  # noqa: B023 - at once
+            fitted = network.with_cache(inputs, targets)
             loss = fitted.token_nll(inputs, targets).mean()
             assert (fitted.cache != NO_CACHE) is gains
             assert bool(loss < network.token_nll(inputs, targets).mean()) is gains

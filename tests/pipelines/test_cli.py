@@ -236,7 +236,6 @@ def test_doctor_names_the_meters_and_the_text_that_is_there(
         assert expected in printed
 
 
-@pytest.mark.slow  # imports Prefect in a process of its own
 def test_doctor_names_the_extra_of_an_engine_that_is_missing(
     invoke: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +243,7 @@ def test_doctor_names_the_extra_of_an_engine_that_is_missing(
     assert "pip install 'clso[dask]'" in " ".join(invoke("doctor", "--out", str(tmp_path)).split())
 
 
+@pytest.mark.slow  # imports Prefect in a process of its own
 def test_doctor_names_the_server_of_a_profile_without_its_password(tmp_path: Path) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(
