@@ -1,8 +1,8 @@
 """A process that works on a study: `python tuning_process.py URL TRIALS [KILLED_IN]`.
 
 It says that it is ready and waits for a line on standard input, so that several begin together.
-With a number it kills itself within that trial of its own, counted from 1. At the end it prints
-how many trials it ran.
+With a number it kills itself within that trial of its own, counted from 1. If the line says `hold`,
+it waits for another within its first trial. At the end it prints how many trials it ran.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def settings(trials: int) -> TuningSettings:
 
 def main(url: str, trials: int, killed_in: int | None) -> None:
     print("ready", flush=True)
-    sys.stdin.readline()
+    holds = sys.stdin.readline() == "hold\n"
     calls = 0
 
     def problems(_: Params) -> Halves:
@@ -42,6 +42,8 @@ def main(url: str, trials: int, killed_in: int | None) -> None:
         # the first call is for the study's identity; the next are within trials
         if calls == killed_in:
             os.kill(os.getpid(), signal.SIGKILL)
+        if holds and calls == 1:
+            sys.stdin.readline()
         calls += 1
         return Halves(*(TableProblem([4] * 4, interaction=0.5, seed=seed) for seed in (1, 2)))
 
