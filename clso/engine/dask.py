@@ -146,6 +146,7 @@ class _DaskCluster(Cluster):
     def explained(self, error: Exception) -> Exception:
         from concurrent.futures import CancelledError
 
+        from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, KilledWorker):
@@ -159,7 +160,8 @@ class _DaskCluster(Cluster):
             time.sleep(0.1)
         if self._client.status != "running":
             return self._gone()
-        if isinstance(error, CancelledError):
+        # a broken connection may be told before the client knows that it is broken
+        if isinstance(error, (CancelledError, CommClosedError)):
             return Lost()
         if isinstance(error, ImportError) or "ModuleNotFoundError" in str(error):
             return without_code(error)

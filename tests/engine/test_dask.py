@@ -1,0 +1,52 @@
+"""What Dask says, as sentences."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from types import SimpleNamespace
+
+import pytest
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from clso.engine.cluster import FatalTaskError, Lost
+from clso.engine.dask import _DaskCluster
+from clso.errors import EngineError, WorkError
+
+
+def _cluster(status: str) -> _DaskCluster:
+    cluster = object.__new__(_DaskCluster)
+    cluster._where = "tcp://10.0.0.1:8786"
+    cluster._client = SimpleNamespace(status=status)  # type: ignore[assignment]  # all that is asked
+    return cluster
+
+
+def _killed() -> KilledWorker:
+    return KilledWorker("task", SimpleNamespace(address="tcp://10.0.0.2:1"), 3)  # type: ignore[arg-type]  # all that is printed
+
+
+def test_errors_of_worker_code_and_cluster_are_told_apart() -> None:
+    cluster = _cluster("running")
+    sentences = [
+        (_killed(), FatalTaskError, "ended its worker again and again"),
+        (ModuleNotFoundError("No module named 'clso'"), EngineError, "install the same CLSO"),
+        (RuntimeError("odd"), WorkError, "Dask failed: RuntimeError: odd"),
+    ]
+    for error, kind, sentence in sentences:
+        explained = cluster.explained(error)
+        assert type(explained) is kind
+        assert sentence in str(explained)
+
+
+@pytest.mark.parametrize("error", [CommClosedError("closed"), CancelledError("task")])
+def test_a_scheduler_that_goes_is_told_whether_or_not_the_client_knows_it_yet(
+    error: Exception,
+) -> None:
+    assert isinstance(_cluster("running").explained(error), Lost)  # tried again, or told
+
+    def fail() -> None:
+        raise error
+
+    for status in ("running", "closed"):
+        with pytest.raises(WorkError, match=r"10\.0\.0\.1:8786 does not answer any more"):
+            _cluster(status)._told(fail)
