@@ -28,7 +28,7 @@ def test_a_feature_that_says_nothing_keeps_its_exponent() -> None:
     constant = np.ones((1, N, M), np.float32)
     with_constant = group._replace(features=np.concatenate([group.features, constant]))
     found = fit_exponents([with_constant], np.array([0.0, 0.7]))
-    assert abs(found[1] - 0.7) < 1e-6
+    assert abs(found[1] - 0.7) < 1e-4  # probabilities are float32: their sum is not quite 1
     np.testing.assert_allclose(found[0], fit_exponents([group], np.zeros(1))[0], rtol=1e-3)
 
 
