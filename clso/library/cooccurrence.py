@@ -32,7 +32,7 @@ from clso.library.entry import FloatMatrix
 from clso.library.residual_layout import ResidualLayout
 from clso.scoring import Int64Array
 
-__all__ = ["SpectralFactors"]
+__all__ = ["SpectralFactors", "truncated_svd"]
 
 FloatArray = npt.NDArray[np.float64]
 HalfMatrix = npt.NDArray[np.float16]
@@ -57,6 +57,7 @@ class SpectralFactors:
         counts: r, `(V,)`.
         log_prior: log p_1, `(V,)`.
         source: the name of the tokens that were counted.
+        unseen: a token whose row of U all tokens have that do not occur; `None`: zeros.
     """
 
     layout: ResidualLayout
@@ -65,6 +66,7 @@ class SpectralFactors:
     counts: Int64Array
     log_prior: FloatArray
     source: str
+    unseen: int | None = None
 
     @classmethod
     def fit(
@@ -103,6 +105,26 @@ class SpectralFactors:
             for width, reach in ((layout.recent, recent_reach), (layout.topic, topic_reach)):
                 pairs, values = _shrunk_pmi(splits, totals, reach)
                 parts.append(_split(pairs, values, totals, width, seed))
+        counted = totals[0].astype(np.int64)
+        return cls.scaled(
+            parts, layout, counts=counted, log_prior=np.log(bigram.lower), source=source
+        )
+
+    @classmethod
+    def scaled(
+        cls,
+        parts: Sequence[tuple[FloatMatrix, FloatMatrix]],
+        layout: ResidualLayout,
+        *,
+        counts: Int64Array,
+        log_prior: FloatArray,
+        source: str,
+        unseen: int | None = None,
+    ) -> Self:
+        """Return the factors that E and U of near, recent and topic make, `(V, rank)` each.
+
+        E is scaled to the sizes that LayerNorm leaves linear, and U by the inverse.
+        """
         scaled = []
         for (left, right), share in zip(parts, _LARGEST_ROWS, strict=True):
             longest = float(np.sqrt(np.square(left).sum(1).max())) or 1.0
@@ -112,9 +134,10 @@ class SpectralFactors:
             layout=layout,
             embedding=np.concatenate([left for left, _ in scaled], axis=1).astype(np.float32),
             readout=np.concatenate([right for _, right in scaled], axis=1).astype(np.float32),
-            counts=totals[0].astype(np.int64),
-            log_prior=np.log(bigram.lower),
+            counts=counts,
+            log_prior=log_prior,
             source=source,
+            unseen=unseen,
         )
 
     @property
@@ -166,7 +189,7 @@ def _split(
     matrix = sparse.csr_array(
         (weighted.astype(np.float32), (row, column)), shape=(len(rows), len(columns))
     )
-    u, s, v = _truncated_svd(matrix, rank, np.random.default_rng([seed, _STREAM]))
+    u, s, v = truncated_svd(matrix, rank, np.random.default_rng([seed, _STREAM]))
     root, n_values = np.sqrt(s), len(s)
     embedding = np.zeros((vocab_size, rank), dtype=np.float32)
     readout = np.zeros((vocab_size, rank), dtype=np.float32)
@@ -175,7 +198,7 @@ def _split(
     return embedding, readout
 
 
-def _truncated_svd(
+def truncated_svd(
     matrix: sparse.csr_array, rank: int, rng: np.random.Generator
 ) -> tuple[FloatMatrix, FloatMatrix, FloatMatrix]:
     """Return u `(m, k)`, s `(k,)`, v `(n, k)` of the largest k = min(rank, m, n) values.

@@ -15,7 +15,12 @@ from clso.library.kronecker import Kronecker
 from clso.library.monarch import Monarch
 from clso.library.permutation import Permutation
 from clso.library.quantized_low_rank import QuantizedLowRank
-from clso.library.spectral import SpectralEmbedding, SpectralReadout
+from clso.library.spectral import (
+    ReweightedEmbedding,
+    ReweightedReadout,
+    SpectralEmbedding,
+    SpectralReadout,
+)
 from clso.library.zero import Zero
 from clso.plugins import Registry
 
@@ -25,7 +30,14 @@ __all__ = ["DERIVED_FAMILIES", "FAMILIES"]
 # Entries of these families are not drawn; `clso.library.spectral_library` makes them.
 DERIVED_FAMILIES: dict[str, type[LibraryEntry]] = {
     family.family: family
-    for family in (RecencyAttention, HeadMerge, SpectralEmbedding, SpectralReadout)
+    for family in (
+        RecencyAttention,
+        HeadMerge,
+        SpectralEmbedding,
+        SpectralReadout,
+        ReweightedEmbedding,
+        ReweightedReadout,
+    )
 }
 
 

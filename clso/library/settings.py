@@ -14,7 +14,7 @@ from clso.library.quantized_low_rank import QuantizedLowRank
 from clso.library.registry import FAMILIES
 from clso.section import Count, Positive, Section, validate_as
 
-__all__ = ["LibrarySettings", "SpectralSettings"]
+__all__ = ["LibrarySettings", "ReweightedSettings", "SpectralSettings"]
 
 
 def _of_its_family(values: object) -> object:
@@ -59,7 +59,45 @@ _Reach = Annotated[int, Field(ge=2, le=128)]
 _Bounds = tuple[Positive, Positive]
 
 
-class SpectralSettings(Section):
+class _Ranges(Section):
+    """Settings whose lists are ranges."""
+
+    @field_validator("*")
+    @classmethod
+    def _lists_repeat_nothing(cls, value: object) -> object:
+        # instead of the base class's check: the ends of a range may be equal
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"the range {list(value)} has its larger end first")
+        return value
+
+
+class ReweightedSettings(_Ranges):
+    """Factors by reweighted least squares (`clso.library.reweighted`), beside the decompositions.
+
+    Attributes:
+        rounds: of the fit of each table; 0: no such entries.
+        embeddings: further entries of the slot `embedding`.
+        readouts: further entries of the slot `readout`.
+        recent_reach: largest distance of the pairs that are counted for recent.
+        topic_reach: the same for topic.
+        shrinkage: range of the shrinkage of rare tokens' embeddings, in counts.
+        near_gain: range of the factor on the current token's coordinates.
+        recent_gain: range of the factor on the weighted mean of the recent tokens.
+        topic_gain: range of the factor on the weighted mean of the longer stretch.
+    """
+
+    rounds: Annotated[int, Field(ge=0, le=100)] = 0
+    embeddings: Count = 4
+    readouts: Count = 16
+    recent_reach: _Reach = 8
+    topic_reach: _Reach = 24
+    shrinkage: _Bounds = (0.01, 1.0)
+    near_gain: _Bounds = (0.9, 1.05)
+    recent_gain: _Bounds = (0.3, 2.0)
+    topic_gain: _Bounds = (0.1, 1.0)
+
+
+class SpectralSettings(_Ranges):
     """Embeddings and readouts from co-occurrence, and attention that reads earlier tokens.
 
     Attributes:
@@ -78,6 +116,7 @@ class SpectralSettings(Section):
         recent_rate: range of the decay per position of the first head.
         topic_rate: range of the decay per position of the second head.
         merge_gain: range of the factor on the outputs of both heads.
+        reweighted: further entries of `embedding` and `readout`, of better factors.
     """
 
     enabled: bool = False
@@ -95,11 +134,4 @@ class SpectralSettings(Section):
     recent_rate: _Bounds = (0.3, 0.9)
     topic_rate: _Bounds = (0.02, 0.12)
     merge_gain: _Bounds = (0.95, 1.05)
-
-    @field_validator("*")
-    @classmethod
-    def _lists_repeat_nothing(cls, value: object) -> object:
-        # instead of the base class's check: all lists are ranges, whose ends may be equal
-        if isinstance(value, tuple) and value[0] > value[1]:
-            raise ValueError(f"the range {list(value)} has its larger end first")
-        return value
+    reweighted: ReweightedSettings = ReweightedSettings()

@@ -16,7 +16,12 @@ from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import DerivedEntry
 from clso.library.entry import FloatMatrix
 
-__all__ = ["SpectralEmbedding", "SpectralReadout"]
+__all__ = [
+    "ReweightedEmbedding",
+    "ReweightedReadout",
+    "SpectralEmbedding",
+    "SpectralReadout",
+]
 
 
 class _SpectralEntry(DerivedEntry):
@@ -133,12 +138,15 @@ class SpectralReadout(_SpectralEntry):
 
     def dense(self) -> FloatMatrix:
         """Return the head's matrix, `(V, d)` float32."""
-        gains = np.repeat(self.arrays["gains"], self.arrays["widths"])
-        columns = self.arrays["vectors"].astype(np.float32) * gains
+        columns = self._vectors()
         weight = np.zeros(self.shape, dtype=np.float32)
         weight[self.arrays["tokens"], : columns.shape[1]] = columns
         weight[:, -1] = self.arrays["log_prior"]
         return weight
+
+    def _vectors(self) -> FloatMatrix:
+        gains = np.repeat(self.arrays["gains"], self.arrays["widths"])
+        return np.asarray(self.arrays["vectors"].astype(np.float32) * gains)
 
     def defect(self) -> str:
         """See the base class."""
@@ -148,3 +156,34 @@ class SpectralReadout(_SpectralEntry):
         if not problem and width != expected:
             problem = f"the sum of widths is {width}, expected {expected}"
         return problem
+
+
+class ReweightedEmbedding(SpectralEmbedding):
+    """wte with E of `clso.library.reweighted`."""
+
+    family = "reweighted_embedding"
+
+
+class ReweightedReadout(SpectralReadout):
+    """The head with U of `clso.library.reweighted`.
+
+    Parameters: `unseen`, the token whose row all tokens without a row have.
+    """
+
+    family = "reweighted_readout"
+
+    @classmethod
+    def of(cls, factors: SpectralFactors, gains: Sequence[float]) -> Self:
+        """Return the readout for three gains."""
+        entry = super().of(factors, gains)
+        return cls(entry.shape, {**entry.parameters, "unseen": factors.unseen}, entry.arrays)
+
+    def dense(self) -> FloatMatrix:
+        """Return the head's matrix, `(V, d)` float32."""
+        weight = super().dense()
+        row = np.flatnonzero(self.arrays["tokens"] == self.parameters.get("unseen"))
+        if len(row):
+            others = np.ones(len(weight), dtype=bool)
+            others[self.arrays["tokens"]] = False
+            weight[others, : self.arrays["vectors"].shape[1]] = self._vectors()[row]
+        return weight

@@ -2,8 +2,9 @@
 
 Every body slot keeps its drawn entries and gets the same number of derived entries after them. In
 the slots of attention three quarters of these are structured; all others are zero, for a layer
-that adds nothing. `embedding` and `readout` have only spectral entries. The parameters of an entry
-are drawn log-uniformly from their ranges.
+that adds nothing. `embedding` and `readout` have only spectral entries, and after them those of the
+reweighted factors, if there are any. The parameters of an entry are drawn log-uniformly from their
+ranges.
 """
 
 from __future__ import annotations
@@ -18,16 +19,27 @@ from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
-from clso.library.settings import SpectralSettings
-from clso.library.spectral import SpectralEmbedding, SpectralReadout
+from clso.library.settings import ReweightedSettings, SpectralSettings
+from clso.library.spectral import (
+    ReweightedEmbedding,
+    ReweightedReadout,
+    SpectralEmbedding,
+    SpectralReadout,
+)
 from clso.library.zero import Zero
 
-__all__ = ["with_spectral"]
+__all__ = ["typical_rates", "with_spectral"]
 
 # Separates these random streams from all others of the same seed.
 _STREAM = int.from_bytes(b"spec")
 
 _Maker = Callable[[np.random.Generator], LibraryEntry]
+
+
+def typical_rates(spec: SpectralSettings) -> tuple[float, float]:
+    """Return the decay per position in the middle of the ranges of recent and of topic."""
+    recent, topic = (math.sqrt(low * high) for low, high in (spec.recent_rate, spec.topic_rate))
+    return recent, topic
 
 
 def with_spectral(
@@ -37,8 +49,12 @@ def with_spectral(
     *,
     n_head: int,
     seed: int,
+    reweighted: SpectralFactors | None = None,
 ) -> BasisLibrary:
     """Return a library with derived entries after its own, and with the two token slots.
+
+    Args:
+        reweighted: the factors of the further entries; `None`: there are none.
 
     Raises:
         ConfigError: the factors have another width, or the heads cannot carry the layout.
@@ -48,10 +64,10 @@ def with_spectral(
             f"the factors are for n_embd {factors.layout.n_embd}, the library for {library.n_embd}",
             remedy="use one width for both",
         )
-    makers = _makers(factors, spec, n_head)
+    makers = _makers(factors, reweighted, spec, n_head)
     entries = {slot: list(library[slot]) for slot in SLOTS} | {slot: [] for slot in TOKEN_SLOTS}
-    for slot_number, (slot, (count, make)) in enumerate(makers.items()):
-        for index in range(count):
+    for slot_number, (slot, slot_makers) in enumerate(makers.items()):
+        for index, make in enumerate(slot_makers):
             rng = np.random.default_rng([seed, _STREAM, slot_number, index])
             entries[slot].append(make(rng))
     for slot in SLOTS:
@@ -61,35 +77,46 @@ def with_spectral(
 
 
 def _makers(
-    factors: SpectralFactors, spec: SpectralSettings, n_head: int
-) -> dict[str, tuple[int, _Maker]]:
-    """Return, per slot, the number of derived entries and the function that makes one."""
+    factors: SpectralFactors,
+    reweighted: SpectralFactors | None,
+    spec: SpectralSettings,
+    n_head: int,
+) -> dict[str, list[_Maker]]:
+    """Return, per slot, the functions that make the derived entries."""
     # The heads return -w'/w times a mean of the earlier tokens, with w the weight of the current
     # token and w' = 1 - w; the readout's gains undo this for a rate in the middle of its range.
-    rates = (spec.recent_rate, spec.topic_rate)
-    scales = [1.0, *(-math.expm1(math.sqrt(low * high)) for low, high in rates)]
+    scales = [1.0, *(-math.expm1(rate) for rate in typical_rates(spec))]
 
     def attention(rng: np.random.Generator) -> LibraryEntry:
+        rates = (spec.recent_rate, spec.topic_rate)
         return RecencyAttention.of(factors.layout, n_head, [_draw(rng, bounds) for bounds in rates])
 
-    def readout(rng: np.random.Generator) -> LibraryEntry:
-        ranges = (spec.near_gain, spec.recent_gain, spec.topic_gain)
-        gains = [_draw(rng, bounds) * scale for bounds, scale in zip(ranges, scales, strict=True)]
-        return SpectralReadout.of(factors, gains)
+    def merge(rng: np.random.Generator) -> LibraryEntry:
+        return HeadMerge.of(factors.layout, n_head, _draw(rng, spec.merge_gain))
+
+    def gains(
+        rng: np.random.Generator, ranges: SpectralSettings | ReweightedSettings
+    ) -> list[float]:
+        bounds = (ranges.near_gain, ranges.recent_gain, ranges.topic_gain)
+        return [_draw(rng, pair) * scale for pair, scale in zip(bounds, scales, strict=True)]
 
     n_structured = max(1, 3 * spec.size // 4)
-    return {
-        "attn_qkv": (n_structured, attention),
-        "attn_out": (
-            n_structured,
-            lambda rng: HeadMerge.of(factors.layout, n_head, _draw(rng, spec.merge_gain)),
-        ),
-        "embedding": (
-            spec.embeddings,
-            lambda rng: SpectralEmbedding.of(factors, _draw(rng, spec.shrinkage)),
-        ),
-        "readout": (spec.readouts, readout),
+    makers: dict[str, list[_Maker]] = {
+        "attn_qkv": [attention] * n_structured,
+        "attn_out": [merge] * n_structured,
+        "embedding": [lambda rng: SpectralEmbedding.of(factors, _draw(rng, spec.shrinkage))]
+        * spec.embeddings,
+        "readout": [lambda rng: SpectralReadout.of(factors, gains(rng, spec))] * spec.readouts,
     }
+    if reweighted is not None:
+        better, ranges = reweighted, spec.reweighted
+        makers["embedding"] += [
+            lambda rng: ReweightedEmbedding.of(better, _draw(rng, ranges.shrinkage))
+        ] * ranges.embeddings
+        makers["readout"] += [
+            lambda rng: ReweightedReadout.of(better, gains(rng, ranges))
+        ] * ranges.readouts
+    return makers
 
 
 def _draw(rng: np.random.Generator, bounds: tuple[float, float]) -> float:

@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 from clso.artifacts import write_error
 from clso.digest import digest_of
 from clso.library import BasisLibrary, ResidualLayout
+from clso.library.context_tables import reweighted_factors
 from clso.library.cooccurrence import SpectralFactors
-from clso.library.spectral_library import with_spectral
+from clso.library.spectral_library import typical_rates, with_spectral
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
@@ -106,15 +107,33 @@ class GptLibrary:
             spectral = config.gpt.spectral
             if not spectral.enabled:
                 return library
+            splits = [self._experiment.budget[split] for split in counted]
+            vocab_size = self._experiment.dataset.vocab_size
             factors = SpectralFactors.fit(
-                [self._experiment.budget[split] for split in counted],
-                self._experiment.dataset.vocab_size,
+                splits,
+                vocab_size,
                 self.layout,
                 recent_reach=spectral.recent_reach,
                 topic_reach=spectral.topic_reach,
                 seed=config.seed,
                 source=self._experiment.data_fingerprint,
             )
+            reweighted = None
+            if spectral.reweighted.rounds:
+                reweighted = reweighted_factors(
+                    splits,
+                    vocab_size,
+                    self.layout,
+                    spectral.reweighted,
+                    rates=typical_rates(spectral),
+                    seed=config.seed,
+                    source=self._experiment.data_fingerprint,
+                )
             return with_spectral(
-                library, factors, spectral, n_head=config.model.n_head, seed=config.seed
+                library,
+                factors,
+                spectral,
+                n_head=config.model.n_head,
+                seed=config.seed,
+                reweighted=reweighted,
             )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from drawn_families import family_settings
 from moved import moved
+from streams import Stream
 from torch.nn import functional
 
 from clso.counting import count_targets
@@ -27,15 +28,6 @@ LAYOUT = ResidualLayout(N_EMBD, 8, 8, BLOCK)
 SHAPE = GptShape(2, 2, N_EMBD, BLOCK, VOCAB_SIZE)
 # drawn entries are 0 and 1, structured ones 2 to 4, zero is 5
 IDLE = (5, 5, 5, 5)
-
-
-class Stream:
-    def __init__(self, tokens: np.ndarray) -> None:
-        self._tokens = tokens
-        self.n_tokens = len(tokens) - 1
-
-    def tokens(self, start: int, stop: int) -> np.ndarray:
-        return self._tokens[start:stop]
 
 
 def walk(n: int, seed: int) -> np.ndarray:

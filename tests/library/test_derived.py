@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from drawn_families import family_settings
+from streams import Stream, stepping_walk
 
 from clso.counting import count_pairs
 from clso.errors import ArtifactError, ConfigError, DataError
@@ -20,35 +21,21 @@ from clso.library import (
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import HeadMerge, RecencyAttention
 from clso.library.settings import SpectralSettings
-from clso.library.spectral import SpectralEmbedding, SpectralReadout
+from clso.library.spectral import (
+    ReweightedEmbedding,
+    ReweightedReadout,
+    SpectralEmbedding,
+    SpectralReadout,
+)
 from clso.library.spectral_library import with_spectral
 
 VOCAB_SIZE, N_HEAD = 40, 2
 LAYOUT = ResidualLayout(24, 6, 5, 16)
 
 
-class Stream:
-    def __init__(self, tokens: np.ndarray) -> None:
-        self._tokens = tokens
-        self.n_tokens = len(tokens) - 1
-
-    def tokens(self, start: int, stop: int) -> np.ndarray:
-        return self._tokens[start:stop]
-
-
 @pytest.fixture(scope="module")
 def stream() -> Stream:
-    """A walk that mostly steps from x to 3 x or 3 x + 1; token 39 never occurs."""
-    rng = np.random.default_rng(0)
-    tokens = [1]
-    for jump, side, other in zip(
-        rng.random(6000) < 0.15,
-        rng.integers(0, 2, 6000),
-        rng.integers(0, VOCAB_SIZE - 1, 6000),
-        strict=True,
-    ):
-        tokens.append(int(other) if jump else (3 * tokens[-1] + int(side)) % (VOCAB_SIZE - 1))
-    return Stream(np.array(tokens, dtype=np.uint16))
+    return stepping_walk(VOCAB_SIZE)
 
 
 def factors_of(stream: Stream, seed: int = 0, layout: ResidualLayout = LAYOUT) -> SpectralFactors:
@@ -69,6 +56,8 @@ def entry(request: pytest.FixtureRequest, factors: SpectralFactors) -> LibraryEn
         "head_merge": HeadMerge.of(LAYOUT, N_HEAD, 1.1),
         "spectral_embedding": SpectralEmbedding.of(factors, 0.5),
         "spectral_readout": SpectralReadout.of(factors, [1.0, -0.5, -0.1]),
+        "reweighted_embedding": ReweightedEmbedding.of(factors, 0.5),
+        "reweighted_readout": ReweightedReadout.of(factors, [1.0, -0.5, -0.1]),
     }
     assert entries.keys() == DERIVED_FAMILIES.keys()
     return entries[request.param]
