@@ -28,7 +28,7 @@ from clso.floors import Bigram
 from clso.library.cooccurrence import SpectralFactors, truncated_svd
 from clso.library.entry import FloatMatrix
 from clso.library.residual_layout import ResidualLayout
-from clso.library.reweighted import AverageRows, ContextTable, EqualRows, fit_factors
+from clso.library.reweighted import ContextTable, DenseRows, EqualRows, fit_factors
 from clso.library.settings import ReweightedSettings
 from clso.scoring import Int64Array
 from clso.threads import one_thread
@@ -36,7 +36,10 @@ from clso.threads import one_thread
 __all__ = ["reweighted_factors"]
 
 _DISCOUNT = 0.6
-_LEAST_MASS = 3.0  # contexts with less keep factors of 0
+# Contexts with less mass keep factors of 0, and the rarest ones where B would take more elements:
+# what a rare token says of a later one is mostly noise.
+_LEAST_MASS = 3.0
+_MOST_ELEMENTS = 2**27
 _STREAM = int.from_bytes(b"irls")
 
 
@@ -149,7 +152,9 @@ class _Pairs:
             values = (counts * weight).astype(np.float32)
             before = before + sparse.csr_array((values, places), shape=before.shape)
         mass = np.asarray(seen.sum(1)).reshape(-1).astype(np.float64)
-        kept = np.flatnonzero(mass > _LEAST_MASS)
+        most = _MOST_ELEMENTS // shape[1]
+        kept = np.sort(np.argsort(-mass, kind="stable")[:most])
+        kept = kept[mass[kept] > _LEAST_MASS]
         seen, before, mass = seen[kept], before[kept], mass[kept]
         observed = seen.copy()
         observed.data = np.maximum(observed.data - np.float32(_DISCOUNT), 0.0)
@@ -158,7 +163,7 @@ class _Pairs:
         backoff = (1.0 - np.asarray(observed.sum(1)).reshape(-1)).astype(np.float32)
         total = np.asarray(before.sum(1)).reshape(-1)
         weights = sparse.csr_array(sparse.diags_array(1 / total) @ before).astype(np.float32)
-        base = AverageRows(weights, self._higher.tocsc(), self._gamma, self._lower)
+        base = DenseRows.mean(weights, self._higher, self._gamma, self._lower)
         outcome_mass = np.asarray(seen.sum(0)).reshape(-1).astype(np.float64) + 1.0
         return self.contexts[kept], ContextTable(observed, backoff, base, mass, outcome_mass)
 

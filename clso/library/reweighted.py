@@ -21,7 +21,7 @@ The weights bound each working residual by 1, so the steps are safe but short: t
 multiples is taken, for each row of E, and one for all of U.
 
 Only tables of counts are read: there is no pass over text and no back-propagation. Memory is a
-tile of the table, whatever n and m are.
+tile of the table, and B where it differs between contexts.
 
 Sources: Green 1984 (iteratively reweighted least squares); Collins, Dasgupta and Schapire 2002
 (factors of exponential families).
@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -41,13 +41,13 @@ from clso.counting import FloatArray
 from clso.library.entry import FloatMatrix
 from clso.threads import one_thread
 
-__all__ = ["AverageRows", "ContextTable", "EqualRows", "Rows", "fit_factors"]
+__all__ = ["ContextTable", "DenseRows", "EqualRows", "Rows", "fit_factors"]
 
 _TILE = 2**22  # elements
 _CG_STEPS = 2
 _DAMPING = 1.0  # rho
 _RIDGE = 1e-3  # of the mean diagonal of C: its inverse is the preconditioner
-_MULTIPLES = (1, 2, 3, 4, 6, 8)  # of half a step
+_MULTIPLES = (1, 2, 3, 4, 6)  # of half a step
 _TINY = 1e-30
 
 
@@ -70,27 +70,37 @@ class EqualRows:
 
 
 @dataclass(frozen=True)
-class AverageRows:
-    """Weighted means of interpolated distributions: w (H + gamma p).
+class DenseRows:
+    """Distributions in memory, `(n, m)` float32."""
 
-    Args:
-        weights: w, `(n, k)`; the rows sum to 1.
-        higher: H, `(k, m)`.
-        gamma: `(k,)`.
-        p: `(m,)`.
-    """
+    p: torch.Tensor
 
-    weights: sparse.csr_array
-    higher: sparse.csc_array
-    gamma: FloatMatrix
-    p: FloatMatrix
+    @classmethod
+    def mean(
+        cls,
+        weights: sparse.csr_array,
+        higher: sparse.csr_array,
+        gamma: FloatMatrix,
+        lower: FloatMatrix,
+    ) -> Self:
+        """Return weighted means of interpolated distributions, w (H + gamma p).
+
+        Args:
+            weights: w, `(n, k)`; the rows sum to 1.
+            higher: H, `(k, m)`.
+            gamma: `(k,)`.
+            lower: p, `(m,)`.
+        """
+        p = torch.empty(weights.shape[0], higher.shape[1])
+        backoff, p_1 = torch.from_numpy(weights @ gamma), torch.from_numpy(lower)
+        for rows in _slices(len(p), max(1, _TILE // p.shape[1])):
+            p[rows] = torch.from_numpy((weights[rows] @ higher).toarray())
+            p[rows].addr_(backoff[rows], p_1)
+        return cls(p)
 
     def tile(self, rows: slice, columns: slice) -> torch.Tensor:
         """See `Rows`."""
-        weights = self.weights[rows]
-        mean = (weights @ self.higher[:, columns]).toarray()
-        mean += (weights @ self.gamma)[:, None] * self.p[columns]
-        return torch.from_numpy(mean)
+        return self.p[rows, columns]
 
 
 @dataclass(frozen=True)
