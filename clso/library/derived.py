@@ -9,6 +9,11 @@ coordinate makes attention weigh the past by its distance alone,
 The weight of the current position is nearly w = 1 - exp(-rate). A head whose value is `- 1 / w`
 times coordinates e of the residual stream cancels the current token's part in them: what remains
 is -1/w sum_{s < t} a_s e_s, the part of the earlier tokens.
+
+With waves cos(f s) and sin(f s), f in some frequencies, as keys, and the same waves turned back by
+o positions as queries, the product is sum_f cos(f (t - s - o)): a sharp maximum where t - s = o.
+Such a head copies from o positions before. At the start of a block, where there is no such
+position, it copies from some other.
 """
 
 from __future__ import annotations
@@ -24,7 +29,17 @@ from clso.errors import ConfigError
 from clso.library.entry import FloatMatrix, LibraryEntry, Shape
 from clso.library.residual_layout import ResidualLayout
 
-__all__ = ["DerivedEntry", "HeadMerge", "RecencyAttention"]
+__all__ = [
+    "ContextAttention",
+    "ContextMerge",
+    "DerivedEntry",
+    "HeadMerge",
+    "RecencyAttention",
+]
+
+# Exponent per frequency by which attention prefers its distance: with 8 frequencies and 1,024
+# positions no other distance gets more than e^-24 of the weight.
+_SHARPNESS = 12.0
 
 
 class DerivedEntry(LibraryEntry):
@@ -63,6 +78,12 @@ class _HeadEntry(DerivedEntry):
             "starts": np.array([layout.near, layout.near + layout.recent], dtype=np.int32),
             "widths": np.array(layout.widths[1:], dtype=np.int32),
         }
+
+    @classmethod
+    def _further_parameters(cls, layout: ResidualLayout, n_head: int) -> dict[str, Any]:
+        """Return the parameters of further heads, if the heads can carry them."""
+        del layout, n_head
+        return {}
 
     @property
     def _head_width(self) -> int:
@@ -109,6 +130,7 @@ class RecencyAttention(_HeadEntry):
                 "step": layout.step,
                 "loud": layout.loud,
                 "rates": [float(rate) for rate in rates],
+                **cls._further_parameters(layout, n_head),
             },
             {**heads, "rates": np.array(rates, dtype=np.float64)},
         )
@@ -160,7 +182,10 @@ class HeadMerge(_HeadEntry):
             ConfigError: fewer than two heads, or heads narrower than what they carry.
         """
         heads = cls._heads(layout, n_head)
-        return cls((layout.n_embd, layout.n_embd), {"n_head": n_head, "gain": gain}, heads)
+        further = cls._further_parameters(layout, n_head)
+        return cls(
+            (layout.n_embd, layout.n_embd), {"n_head": n_head, "gain": gain, **further}, heads
+        )
 
     def dense(self) -> FloatMatrix:
         """Return W, `(d, d)` float32."""
@@ -177,3 +202,98 @@ class HeadMerge(_HeadEntry):
     def flops(self) -> int:
         """A multiplication and a subtraction per coordinate."""
         return 2 * int(self.arrays["widths"].sum())
+
+
+class ContextAttention(RecencyAttention):
+    """Recency attention with a third head, which copies the code of the token before.
+
+    Its layout has codes, and there are three heads or more.
+
+    Parameters besides: `code`, `code_start`, `waves_start`, `wave_size` and `frequencies`, from the
+    layout.
+    """
+
+    family = "context_attention"
+    parameter_names = RecencyAttention.parameter_names | {
+        "code",
+        "code_start",
+        "waves_start",
+        "wave_size",
+        "frequencies",
+    }
+
+    @classmethod
+    def _further_parameters(cls, layout: ResidualLayout, n_head: int) -> dict[str, Any]:
+        _check_code(layout, n_head)
+        return {
+            "code": layout.code,
+            "code_start": layout.code_start,
+            "waves_start": layout.waves_start,
+            "wave_size": layout.wave_size,
+            "frequencies": [float(frequency) for frequency in layout.frequencies],
+        }
+
+    def dense(self) -> FloatMatrix:
+        """Return W, `(d, 3 d)` float32."""
+        weight = super().dense()
+        n_embd, head = self.shape[0], 2 * self._head_width
+        cosines = self.parameters["waves_start"] + np.arange(len(self.parameters["frequencies"]))
+        sines = cosines + len(cosines)
+        first = head + np.arange(len(cosines))
+        second = first + len(cosines)
+        size = math.sqrt(_SHARPNESS * math.sqrt(self._head_width)) / self.parameters["wave_size"]
+        frequencies = np.array(self.parameters["frequencies"])
+        back, side = size * np.cos(frequencies), size * np.sin(frequencies)
+        weight[cosines, first] = weight[sines, second] = back
+        weight[sines, first], weight[cosines, second] = side, -side
+        weight[cosines, n_embd + first] = weight[sines, n_embd + second] = size
+        index = np.arange(self.parameters["code"])
+        weight[self.parameters["code_start"] + index, 2 * n_embd + head + index] = 1.0
+        return weight
+
+    @property
+    def flops(self) -> int:
+        """Those of the other heads, and per wave four products and two sums, a product per key."""
+        return super().flops + 8 * len(self.parameters["frequencies"])
+
+
+class ContextMerge(HeadMerge):
+    """Head merge with a third head, whose output becomes the coordinates of the previous code.
+
+    Its layout has codes, and there are three heads or more.
+
+    Parameters besides: `code` and `previous_start`, from the layout.
+    """
+
+    family = "context_merge"
+    parameter_names = HeadMerge.parameter_names | {"code", "previous_start"}
+
+    @classmethod
+    def _further_parameters(cls, layout: ResidualLayout, n_head: int) -> dict[str, Any]:
+        _check_code(layout, n_head)
+        return {"code": layout.code, "previous_start": layout.code_start + layout.code}
+
+    def dense(self) -> FloatMatrix:
+        """Return W, `(d, d)` float32."""
+        weight = super().dense()
+        index = np.arange(self.parameters["code"])
+        rows = 2 * self._head_width + index
+        weight[rows, self.parameters["previous_start"] + index] = 1.0
+        weight[rows, -2:] = -0.5
+        return weight
+
+    @property
+    def flops(self) -> int:
+        """Those of the other heads, and a subtraction per coordinate of a code."""
+        return super().flops + int(self.parameters["code"])
+
+
+def _check_code(layout: ResidualLayout, n_head: int) -> None:
+    width = layout.n_embd // n_head
+    if n_head < 3 or max(layout.code, 2 * layout.n_waves) > width:
+        raise ConfigError(
+            f"{n_head} heads of {width} coordinates cannot carry the code of a token, "
+            f"{layout.code} coordinates, beside recent and topic",
+            remedy="use three heads or more, and raise model.n_embd, or turn "
+            "gpt.spectral.memory off",
+        )

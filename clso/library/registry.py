@@ -8,11 +8,12 @@ from typing import Any
 from clso.errors import ArtifactError, ConfigError
 from clso.library.block_sparse import BlockSparse
 from clso.library.circulant import Circulant
-from clso.library.derived import HeadMerge, RecencyAttention
+from clso.library.derived import ContextAttention, ContextMerge, HeadMerge, RecencyAttention
 from clso.library.entry import LibraryEntry
 from clso.library.hadamard import Hadamard
 from clso.library.kronecker import Kronecker
 from clso.library.monarch import Monarch
+from clso.library.pair_memory import PairDetector, PairMemory
 from clso.library.permutation import Permutation
 from clso.library.quantized_low_rank import QuantizedLowRank
 from clso.library.spectral import (
@@ -37,6 +38,10 @@ DERIVED_FAMILIES: dict[str, type[LibraryEntry]] = {
         SpectralReadout,
         ReweightedEmbedding,
         ReweightedReadout,
+        ContextAttention,
+        ContextMerge,
+        PairDetector,
+        PairMemory,
     )
 }
 

@@ -41,7 +41,7 @@ from clso.counting import FloatArray
 from clso.library.entry import FloatMatrix
 from clso.threads import one_thread
 
-__all__ = ["ContextTable", "DenseRows", "EqualRows", "Rows", "fit_factors"]
+__all__ = ["ContextTable", "DenseRows", "EqualRows", "Rows", "fit_embedding", "fit_factors"]
 
 _TILE = 2**22  # elements
 _CG_STEPS = 2
@@ -105,7 +105,7 @@ class DenseRows:
 
 @dataclass(frozen=True)
 class ContextTable:
-    """What was counted after n contexts: P = observed + backoff B.
+    """What was counted after n contexts: P = observed + backoff * lower.
 
     Args:
         observed: discounted shares, `(n, m)` float32.
@@ -113,6 +113,7 @@ class ContextTable:
         base: B.
         mass: r, `(n,)`.
         outcome_mass: c, `(m,)`.
+        lower: what takes the freed share; `None`: B.
     """
 
     observed: sparse.csr_array
@@ -120,6 +121,7 @@ class ContextTable:
     base: Rows
     mass: FloatArray
     outcome_mass: FloatArray
+    lower: Rows | None = None
 
     def row_tiles(self) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Yield contexts, and P and log B of all their outcomes."""
@@ -138,8 +140,9 @@ class ContextTable:
         self, rows: slice, columns: slice, observed: sparse.sparray
     ) -> tuple[torch.Tensor, torch.Tensor]:
         base = self.base.tile(rows, columns)
+        lower = base if self.lower is None else self.lower.tile(rows, columns)
         p = torch.from_numpy(observed.toarray())
-        p += torch.from_numpy(self.backoff[rows])[:, None] * base
+        p += torch.from_numpy(self.backoff[rows])[:, None] * lower
         return p, base.clamp_min(_TINY).log()
 
 
@@ -163,6 +166,20 @@ def fit_factors(
             losses.append(before)
         e, _, before, after = fit.step_of_contexts(e, u)
     return e.numpy(), u.numpy(), (*losses, before, after)
+
+
+def fit_embedding(
+    table: ContextTable, embedding: FloatMatrix, readout: FloatMatrix, *, steps: int
+) -> tuple[FloatMatrix, tuple[float, ...]]:
+    """Return E after some steps with U as it is, and the loss before each and at the end."""
+    e, u = torch.tensor(embedding), torch.tensor(readout)
+    losses, after = [], 0.0
+    with one_thread(), torch.inference_mode():
+        fit = _Fit(table)
+        for _ in range(steps):
+            e, _, before, after = fit.step_of_contexts(e, u)
+            losses.append(before)
+    return e.numpy(), (*losses, after)
 
 
 class _Fit:

@@ -14,7 +14,7 @@ from clso.library.quantized_low_rank import QuantizedLowRank
 from clso.library.registry import FAMILIES
 from clso.section import Count, Positive, Section, validate_as
 
-__all__ = ["LibrarySettings", "ReweightedSettings", "SpectralSettings"]
+__all__ = ["LibrarySettings", "MemorySettings", "ReweightedSettings", "SpectralSettings"]
 
 
 def _of_its_family(values: object) -> object:
@@ -97,6 +97,20 @@ class ReweightedSettings(_Ranges):
     topic_gain: _Bounds = (0.1, 1.0)
 
 
+class MemorySettings(_Ranges):
+    """Memories of token pairs in the slots of the MLP (`clso.library.pair_memory`).
+
+    Attributes:
+        sets: of 4 n_embd pairs each, the pairs that gain most first; 0: no memories.
+        detectors: entries of `mlp_up` for each set, of different strengths.
+        strength: range of the factor on what a memory adds.
+    """
+
+    sets: Annotated[int, Field(ge=0, le=1000)] = 0
+    detectors: Count = 2
+    strength: _Bounds = (0.8, 1.1)
+
+
 class SpectralSettings(_Ranges):
     """Embeddings and readouts from co-occurrence, and attention that reads earlier tokens.
 
@@ -117,6 +131,7 @@ class SpectralSettings(_Ranges):
         topic_rate: range of the decay per position of the second head.
         merge_gain: range of the factor on the outputs of both heads.
         reweighted: further entries of `embedding` and `readout`, of better factors.
+        memory: entries of the MLP, for `n_head` of 3 or more; they take coordinates from near.
     """
 
     enabled: bool = False
@@ -135,3 +150,20 @@ class SpectralSettings(_Ranges):
     topic_rate: _Bounds = (0.02, 0.12)
     merge_gain: _Bounds = (0.95, 1.05)
     reweighted: ReweightedSettings = ReweightedSettings()
+    memory: MemorySettings = MemorySettings()
+
+    @model_validator(mode="after")
+    def _memories_fit(self) -> SpectralSettings:
+        memory = self.memory
+        if memory.sets and not self.reweighted.rounds:
+            raise ValueError(
+                "memory.sets asks for memories, which are fitted beside reweighted factors; set "
+                "reweighted.rounds to 3, or memory.sets to 0"
+            )
+        if memory.sets and memory.sets * memory.detectors >= self.size:
+            raise ValueError(
+                f"memory has {memory.sets} sets of {memory.detectors} detectors, and a slot has "
+                f"{self.size} derived entries, one of them zero; raise size to "
+                f"{memory.sets * memory.detectors + 1} or more"
+            )
+        return self

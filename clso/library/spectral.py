@@ -15,6 +15,8 @@ import numpy.typing as npt
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import DerivedEntry
 from clso.library.entry import FloatMatrix
+from clso.library.residual_layout import ResidualLayout
+from clso.library.token_code import token_codes
 
 __all__ = [
     "ReweightedEmbedding",
@@ -42,7 +44,8 @@ class _SpectralEntry(DerivedEntry):
     def defect(self) -> str:
         """See the base class."""
         tokens = self.arrays["tokens"]
-        shapes = {"tokens": (tokens.size,), "vectors": (tokens.size, self.shape[1] - 3)}
+        width = self.shape[1] - int(self.parameters.get("reserved", 3))
+        shapes = {"tokens": (tokens.size,), "vectors": (tokens.size, width)}
         if problem := self.wrong_shapes(**shapes):
             return problem
         in_order = bool(np.all(np.diff(tokens) > 0))
@@ -60,7 +63,8 @@ class SpectralEmbedding(_SpectralEntry):
     Arrays: `tokens` `(m,)` int32, ascending; `vectors` `(m, rank)` float16; `counts` `(m,)`
     float32, r.
 
-    Parameters: `shrinkage`; `loud`, from the layout; `source`, the tokens that were counted.
+    Parameters: `shrinkage`; `loud`, from the layout; `source`, the tokens that were counted; of a
+    layout with codes `reserved`, `code` and `code_size` too.
     """
 
     family = "spectral_embedding"
@@ -72,7 +76,12 @@ class SpectralEmbedding(_SpectralEntry):
         seen = factors.seen
         return cls(
             (factors.vocab_size, factors.layout.n_embd),
-            {"shrinkage": shrinkage, "loud": factors.layout.loud, "source": factors.source},
+            {
+                "shrinkage": shrinkage,
+                "loud": factors.layout.loud,
+                "source": factors.source,
+                **_coded(factors.layout),
+            },
             {
                 "tokens": seen,
                 "vectors": factors.stored[0],
@@ -90,6 +99,12 @@ class SpectralEmbedding(_SpectralEntry):
         weight[self.arrays["tokens"], : columns.shape[1]] = columns
         weight[:, -2:] = loud, -loud
         weight[self.arrays["tokens"], -2:] -= columns.sum(1)[:, None] / 2
+        length = int(self.parameters.get("code", 0))
+        if length:
+            codes = token_codes(np.arange(len(weight)), length) * self.parameters["code_size"]
+            start = columns.shape[1]
+            weight[:, start : start + length] = codes
+            weight[:, -2:] -= codes.sum(1)[:, None] / 2
         return weight
 
     def defect(self) -> str:
@@ -126,7 +141,11 @@ class SpectralReadout(_SpectralEntry):
         seen = factors.seen
         return cls(
             (factors.vocab_size, factors.layout.n_embd),
-            {"gains": [float(gain) for gain in gains], "source": factors.source},
+            {
+                "gains": [float(gain) for gain in gains],
+                "source": factors.source,
+                **_coded(factors.layout),
+            },
             {
                 "tokens": seen,
                 "vectors": factors.stored[1],
@@ -187,3 +206,10 @@ class ReweightedReadout(SpectralReadout):
             others[self.arrays["tokens"]] = False
             weight[others, : self.arrays["vectors"].shape[1]] = self._vectors()[row]
         return weight
+
+
+def _coded(layout: ResidualLayout) -> dict[str, float]:
+    """Return the parameters of entries of a layout with codes; none without."""
+    if not layout.code:
+        return {}
+    return {"reserved": layout.reserved, "code": layout.code, "code_size": layout.code_size}

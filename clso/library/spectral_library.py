@@ -2,24 +2,28 @@
 
 Every body slot keeps its drawn entries and gets the same number of derived entries after them. In
 the slots of attention three quarters of these are structured; all others are zero, for a layer
-that adds nothing. `embedding` and `readout` have only spectral entries, and after them those of the
-reweighted factors, if there are any. The parameters of an entry are drawn log-uniformly from their
-ranges.
+that adds nothing. With memories of token pairs the heads of attention copy what memories need, and
+the slots of the MLP have detectors and memories. `embedding` and `readout` have only spectral
+entries, and after them those of the reweighted factors, if there are any. The parameters of an
+entry are drawn log-uniformly from their ranges.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from clso.errors import ConfigError
 from clso.library.basis_library import SLOTS, TOKEN_SLOTS, BasisLibrary
 from clso.library.cooccurrence import SpectralFactors
-from clso.library.derived import HeadMerge, RecencyAttention
-from clso.library.entry import LibraryEntry
-from clso.library.settings import ReweightedSettings, SpectralSettings
+from clso.library.derived import ContextAttention, ContextMerge, HeadMerge, RecencyAttention
+from clso.library.entry import FloatMatrix, LibraryEntry
+from clso.library.pair_counts import PairVectors
+from clso.library.pair_memory import PairDetector, PairMemory
+from clso.library.settings import MemorySettings, ReweightedSettings, SpectralSettings
 from clso.library.spectral import (
     ReweightedEmbedding,
     ReweightedReadout,
@@ -27,8 +31,9 @@ from clso.library.spectral import (
     SpectralReadout,
 )
 from clso.library.zero import Zero
+from clso.scoring import Int64Array
 
-__all__ = ["typical_rates", "with_spectral"]
+__all__ = ["typical_rates", "weight_of_previous", "with_spectral"]
 
 # Separates these random streams from all others of the same seed.
 _STREAM = int.from_bytes(b"spec")
@@ -42,6 +47,12 @@ def typical_rates(spec: SpectralSettings) -> tuple[float, float]:
     return recent, topic
 
 
+def weight_of_previous(spec: SpectralSettings) -> float:
+    """Return the factor on recent of the token before, for a gain and a rate in the middle."""
+    low, high = spec.reweighted.recent_gain
+    return -math.expm1(-typical_rates(spec)[0]) * math.sqrt(low * high)
+
+
 def with_spectral(
     library: BasisLibrary,
     factors: SpectralFactors,
@@ -50,11 +61,13 @@ def with_spectral(
     n_head: int,
     seed: int,
     reweighted: SpectralFactors | None = None,
+    memories: PairVectors | None = None,
 ) -> BasisLibrary:
     """Return a library with derived entries after its own, and with the two token slots.
 
     Args:
         reweighted: the factors of the further entries; `None`: there are none.
+        memories: pairs and vectors for the sets of `spec.memory`; `None`: there are none.
 
     Raises:
         ConfigError: the factors have another width, or the heads cannot carry the layout.
@@ -64,7 +77,7 @@ def with_spectral(
             f"the factors are for n_embd {factors.layout.n_embd}, the library for {library.n_embd}",
             remedy="use one width for both",
         )
-    makers = _makers(factors, reweighted, spec, n_head)
+    makers = _makers(factors, reweighted, memories, spec, n_head)
     entries = {slot: list(library[slot]) for slot in SLOTS} | {slot: [] for slot in TOKEN_SLOTS}
     for slot_number, (slot, slot_makers) in enumerate(makers.items()):
         for index, make in enumerate(slot_makers):
@@ -79,6 +92,7 @@ def with_spectral(
 def _makers(
     factors: SpectralFactors,
     reweighted: SpectralFactors | None,
+    memories: PairVectors | None,
     spec: SpectralSettings,
     n_head: int,
 ) -> dict[str, list[_Maker]]:
@@ -89,10 +103,12 @@ def _makers(
 
     def attention(rng: np.random.Generator) -> LibraryEntry:
         rates = (spec.recent_rate, spec.topic_rate)
-        return RecencyAttention.of(factors.layout, n_head, [_draw(rng, bounds) for bounds in rates])
+        family = RecencyAttention if memories is None else ContextAttention
+        return family.of(factors.layout, n_head, [_draw(rng, bounds) for bounds in rates])
 
     def merge(rng: np.random.Generator) -> LibraryEntry:
-        return HeadMerge.of(factors.layout, n_head, _draw(rng, spec.merge_gain))
+        family = HeadMerge if memories is None else ContextMerge
+        return family.of(factors.layout, n_head, _draw(rng, spec.merge_gain))
 
     def gains(
         rng: np.random.Generator, ranges: SpectralSettings | ReweightedSettings
@@ -116,7 +132,30 @@ def _makers(
         makers["readout"] += [
             lambda rng: ReweightedReadout.of(better, gains(rng, ranges))
         ] * ranges.readouts
+    if memories is not None:
+        makers["mlp_up"], makers["mlp_down"] = _memory_makers(factors, memories, spec.memory)
     return makers
+
+
+def _memory_makers(
+    factors: SpectralFactors, memories: PairVectors, spec: MemorySettings
+) -> tuple[list[_Maker], list[_Maker]]:
+    layout = factors.layout
+    n_units = 4 * layout.n_embd
+    detectors: list[_Maker] = []
+    kept: list[_Maker] = []
+
+    def detector(pairs: Int64Array, rng: np.random.Generator) -> LibraryEntry:
+        return PairDetector.of(layout, pairs, _draw(rng, spec.strength))
+
+    def memory(vectors: FloatMatrix, _: np.random.Generator) -> LibraryEntry:
+        return PairMemory.of(layout, vectors, factors.source)
+
+    for start in range(0, spec.sets * n_units, n_units):
+        part = slice(start, start + n_units)
+        detectors += [partial(detector, memories.pairs[part])] * spec.detectors
+        kept.append(partial(memory, memories.vectors[part]))
+    return detectors, kept
 
 
 def _draw(rng: np.random.Generator, bounds: tuple[float, float]) -> float:

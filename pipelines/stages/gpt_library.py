@@ -12,7 +12,9 @@ from clso.digest import digest_of
 from clso.library import BasisLibrary, ResidualLayout
 from clso.library.context_tables import reweighted_factors
 from clso.library.cooccurrence import SpectralFactors
-from clso.library.spectral_library import typical_rates, with_spectral
+from clso.library.pair_counts import PairVectors
+from clso.library.spectral_library import typical_rates, weight_of_previous, with_spectral
+from clso.library.token_code import code_length
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
@@ -85,7 +87,11 @@ class GptLibrary:
         config = self._experiment.config
         spectral = config.gpt.spectral
         return ResidualLayout(
-            config.model.n_embd, spectral.recent_width, spectral.topic_width, config.data.block_size
+            config.model.n_embd,
+            spectral.recent_width,
+            spectral.topic_width,
+            config.data.block_size,
+            code_length(self._experiment.dataset.vocab_size) if spectral.memory.sets else 0,
         )
 
     def load(self) -> BasisLibrary:
@@ -118,7 +124,7 @@ class GptLibrary:
                 seed=config.seed,
                 source=self._experiment.data_fingerprint,
             )
-            reweighted = None
+            reweighted = memories = None
             if spectral.reweighted.rounds:
                 reweighted = reweighted_factors(
                     splits,
@@ -129,6 +135,13 @@ class GptLibrary:
                     seed=config.seed,
                     source=self._experiment.data_fingerprint,
                 )
+            if reweighted is not None and spectral.memory.sets:
+                memories = PairVectors.fit(
+                    splits,
+                    reweighted,
+                    spectral.memory.sets * 4 * config.model.n_embd,
+                    recent_weight=weight_of_previous(spectral),
+                )
             return with_spectral(
                 library,
                 factors,
@@ -136,4 +149,5 @@ class GptLibrary:
                 n_head=config.model.n_head,
                 seed=config.seed,
                 reweighted=reweighted,
+                memories=memories,
             )

@@ -19,7 +19,8 @@ from clso.library import (
     ResidualLayout,
 )
 from clso.library.cooccurrence import SpectralFactors
-from clso.library.derived import HeadMerge, RecencyAttention
+from clso.library.derived import ContextAttention, ContextMerge, HeadMerge, RecencyAttention
+from clso.library.pair_memory import PairDetector, PairMemory
 from clso.library.settings import SpectralSettings
 from clso.library.spectral import (
     ReweightedEmbedding,
@@ -31,6 +32,7 @@ from clso.library.spectral_library import with_spectral
 
 VOCAB_SIZE, N_HEAD = 40, 2
 LAYOUT = ResidualLayout(24, 6, 5, 16)
+CODED = ResidualLayout(60, 6, 5, 16, 8)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,10 @@ def entry(request: pytest.FixtureRequest, factors: SpectralFactors) -> LibraryEn
         "spectral_readout": SpectralReadout.of(factors, [1.0, -0.5, -0.1]),
         "reweighted_embedding": ReweightedEmbedding.of(factors, 0.5),
         "reweighted_readout": ReweightedReadout.of(factors, [1.0, -0.5, -0.1]),
+        "context_attention": ContextAttention.of(CODED, 3, [0.7, 0.1]),
+        "context_merge": ContextMerge.of(CODED, 3, 1.1),
+        "pair_detector": PairDetector.of(CODED, np.array([[1, 2], [3, 3]]), 0.9),
+        "pair_memory": PairMemory.of(CODED, np.eye(2, CODED.near, dtype=np.float32), "walk"),
     }
     assert entries.keys() == DERIVED_FAMILIES.keys()
     return entries[request.param]
