@@ -80,6 +80,7 @@ def run_search(
     reporter: Reporter = SILENT,
     should_stop: Callable[[], bool] | None = None,
     surrogate: SurrogateFactory | None = None,
+    start: Sequence[Sequence[int]] = (),
 ) -> SearchResult:
     """Search a problem's genomes as a part of a run.
 
@@ -91,6 +92,7 @@ def run_search(
         reporter: told the incumbent after every generation.
         should_stop: asked between generations; true ends the search as `"interrupted"`.
         surrogate: makes surrogates in place of `settings.surrogate.kind`.
+        start: see `Search`.
 
     Raises:
         ClsoError: see `Search`.
@@ -103,6 +105,7 @@ def run_search(
         search = Search(
             problem,
             settings,
+            start=start,
             callbacks=[lambda row, incumbent: report(row["generation"] + 1, incumbent)],
             surrogate=surrogate,
             monitor=monitor,

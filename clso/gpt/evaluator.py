@@ -122,6 +122,10 @@ class GptProblem:
         """Return the model that a genome stands for."""
         return CrystallineGpt(self.library, genome, self.frame, share_layers=self.share_layers)
 
+    def assembled(self) -> list[Genome]:
+        """Return genomes whose entries are made for each other; see `GptGenomes.assembled`."""
+        return self._genomes.assembled()
+
     def cost(self, genome: Sequence[int]) -> GenomeCost:
         """Return the cost of a genome's model; see `clso.gpt.genome`."""
         return self._genomes.cost(self.space.canonical(genome))

@@ -178,6 +178,13 @@ class ModelFamily(Protocol[P]):
         """Return the problem of a run's own search, which may use results of earlier stages."""
         return self.problem(run.experiment)
 
+    def start(self, problem: P) -> Sequence[Genome]:
+        """Return genomes that a run's own search evaluates first; by default there are none.
+
+        At most half of the population is taken, in their order.
+        """
+        return ()
+
     # ----- descriptions of genomes
 
     def genes(self, problem: P) -> list[dict[str, Any]]:

@@ -64,6 +64,9 @@ class _GptFamily(ModelFamily[GptProblem]):
     def sections(self) -> tuple[str, ...]:
         return ("model", "gpt", "evaluation")
 
+    def start(self, problem: GptProblem) -> list[Genome]:
+        return problem.assembled()
+
     def genes(self, problem: GptProblem) -> list[dict[str, Any]]:
         return Genes.describe(
             (slot.name, [entry.family for entry in problem.library[_library_slot(slot.name)]])

@@ -71,9 +71,11 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
     problem = family.searched_problem(run)
     genes = {"genes": {name: family.genes(problem)}}
     run.note(**genes)
+    settings = family.search_settings(run.config)
     result = run_search(
         shared_out(problem, run.experiment.engine, run.monitor),
-        family.search_settings(run.config),
+        settings,
+        start=family.start(problem)[: settings.population // 2],
         seed=run.config.seed,
         family=name,
         run_id=run.run_id,

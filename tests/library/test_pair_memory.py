@@ -13,6 +13,7 @@ from clso.floors import Bigram
 from clso.gpt import CrystallineGpt, GptFrame, GptShape
 from clso.gpt.body import State
 from clso.gpt.export import to_gpt2
+from clso.gpt.genome import GptGenomes
 from clso.library import BasisLibrary, ResidualLayout
 from clso.library.context_tables import reweighted_factors
 from clso.library.cooccurrence import SpectralFactors
@@ -67,6 +68,22 @@ def factors(splits: list[Stream]) -> SpectralFactors:
 @pytest.fixture(scope="module")
 def vectors(splits: list[Stream], factors: SpectralFactors) -> PairVectors:
     return PairVectors.fit(splits, factors, 400, recent_weight=weight_of_previous(SPEC))
+
+
+@pytest.fixture(scope="module")
+def library(factors: SpectralFactors, vectors: PairVectors) -> BasisLibrary:
+    drawn = BasisLibrary.generate(
+        LAYOUT.n_embd, 2, [family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})], 1, 0
+    )
+    return with_spectral(
+        drawn, factors, SPEC, n_head=N_HEAD, seed=0, reweighted=factors, memories=vectors
+    )
+
+
+@pytest.fixture(scope="module")
+def frame() -> GptFrame:
+    shape = GptShape(2, N_HEAD, LAYOUT.n_embd, BLOCK, VOCAB_SIZE)
+    return GptFrame(shape, seed=0, positions=LAYOUT.positions())
 
 
 def test_a_unit_is_active_after_its_pair_and_no_other() -> None:
@@ -144,17 +161,8 @@ def test_pairs_that_gain_most_come_first_and_steps_lower_the_loss(
 
 
 def test_a_gpt2_with_memories_is_better_and_the_same_in_transformers(
-    splits: list[Stream], factors: SpectralFactors, vectors: PairVectors
+    library: BasisLibrary, frame: GptFrame
 ) -> None:
-    drawn = BasisLibrary.generate(
-        LAYOUT.n_embd, 2, [family_settings("quantized_low_rank", 1.0, {"rank": 3, "bits": 4})], 1, 0
-    )
-    library = with_spectral(
-        drawn, factors, SPEC, n_head=N_HEAD, seed=0, reweighted=factors, memories=vectors
-    )
-    frame = GptFrame(
-        GptShape(2, N_HEAD, LAYOUT.n_embd, BLOCK, VOCAB_SIZE), seed=0, positions=LAYOUT.positions()
-    )
     tokens = walk(3000, 2)[: 160 * BLOCK + 1]
     inputs, targets = tokens[:-1].reshape(-1, BLOCK), tokens[1:].reshape(-1, BLOCK)
 
@@ -177,6 +185,22 @@ def test_a_gpt2_with_memories_is_better_and_the_same_in_transformers(
     ours = found.token_nll(inputs, targets)
     theirs = np.take_along_axis(nll, targets[..., None], 2)[..., 0]
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_assembled_genomes_pair_each_set_with_its_detector(
+    library: BasisLibrary, frame: GptFrame
+) -> None:
+    found = GptGenomes(library, frame, share_layers=False).assembled()
+    assert len(found) == SPEC.reweighted.readouts
+    assert {genome[:-1] for genome in found} == {(SPEC.embeddings, 2, 2, 2, 2, 6, 6, 4, 3)}
+    assert [library["readout"][genome[-1]].family for genome in found] == (
+        ["reweighted_readout"] * len(found)
+    )
+    for layer in (0, 1):
+        up, down = found[0][3 + 4 * layer : 5 + 4 * layer]
+        pairs = library["mlp_up"][up].arrays["pairs"]
+        assert len(pairs) == len(library["mlp_down"][down].arrays["vectors"])
+    assert GptGenomes(library, frame, share_layers=True).assembled() == []
 
 
 @pytest.mark.parametrize(
