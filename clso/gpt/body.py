@@ -14,6 +14,8 @@ from typing import NamedTuple, Self
 import torch
 from torch.nn import functional
 
+from clso.library import Weight
+
 __all__ = ["State"]
 
 _CHUNK = 128  # rows of an activation that stay in the second-level cache
@@ -26,34 +28,43 @@ class State(NamedTuple):
     Attributes:
         residual: the residual stream, `(n, d)`.
         branch: the input of the next matrix, `(n, in)`. After a layer's `mlp_down` it is the
-            normalised residual: the next layer's input, or the final LayerNorm's output.
+            normalised residual: the next layer's input, or the final LayerNorm's output. `None`
+            inside a layer's attention or MLP: zeros, after a zero matrix.
     """
 
     residual: torch.Tensor
-    branch: torch.Tensor
+    branch: torch.Tensor | None
 
     @classmethod
     def first(cls, embedded: torch.Tensor) -> Self:
         """Return the state before the first layer, from `(n, d)` embeddings."""
         return cls(embedded, _layer_norm(embedded))
 
-    def step(self, slot: str, weight: torch.Tensor, *, n_head: int, length: int) -> State:
+    def step(self, slot: str, weight: Weight, *, n_head: int, length: int) -> State:
         """Return the state after the matrix of the next slot, `(in, out)`.
 
         Slots come in the order of `clso.library.SLOTS`, layer after layer. `length` is T, positions
         per block.
         """
         residual, branch = self
-        if slot == "attn_qkv":
-            return State(residual, _attention(branch @ weight, n_head, length))
-        if slot == "attn_out":
-            residual = torch.addmm(residual, branch, weight)
-            return State(residual, _layer_norm(residual))
-        if slot == "mlp_up":
-            return State(residual, _twice_gelu_new_(branch @ weight))
-        # mlp_down; halving is exact, so this is gelu_new(branch) times the matrix to the last bit
-        residual = torch.addmm(residual, branch, weight, alpha=0.5)
+        if slot in ("attn_qkv", "mlp_up"):
+            if branch is None or weight.is_zero:
+                return State(residual, None)
+            product = weight.product(branch)
+            if slot == "mlp_up":
+                return State(residual, _twice_gelu_new_(product))
+            return State(residual, _attention(product, n_head, length))
+        if branch is not None and not weight.is_zero:
+            # halving is exact, so this is gelu_new(branch) times the matrix to the last bit
+            alpha = 0.5 if slot == "mlp_down" else 1.0
+            residual = weight.added(residual, branch, alpha)
         return State(residual, _layer_norm(residual))
+
+    @property
+    def normed(self) -> torch.Tensor:
+        """The output of the final LayerNorm, after the last layer, `(n, d)`."""
+        assert self.branch is not None  # that of a whole layer
+        return self.branch
 
 
 def _layer_norm(residual: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ from clso.gpt.frame import GptFrame
 from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
 from clso.gpt.model import CrystallineGpt
-from clso.library import BasisLibrary, DenseCache
+from clso.library import BasisLibrary, MatrixCache
 from clso.problem import Evaluation, GenomeCost
 from clso.scoring import Int64Array, NllArray
 from clso.threads import one_thread
@@ -44,7 +44,7 @@ _CACHE_BYTES = 512 * 2**20  # of dense matrices that are kept between calls
 # Work units per worker: enough that workers end together, few enough that genomes share prefixes.
 _UNITS_PER_WORKER = 4
 # Part of the fingerprint; raised whenever a change of code changes the last bits of a loss.
-_ARITHMETIC = 1
+_ARITHMETIC = 2
 
 
 class GptProblem:
@@ -102,7 +102,7 @@ class GptProblem:
         self.share_layers = share_layers
         self.monitor = EnergyMonitor() if monitor is None else monitor
         self._workers = workers if frame.device.type == "cpu" else 1
-        self._cache = DenseCache(library, max_bytes=_CACHE_BYTES, device=frame.device)
+        self._cache = MatrixCache(library, max_bytes=_CACHE_BYTES, device=frame.device)
         self._inputs = torch.tensor(inputs, device=frame.device)
         self._targets = torch.tensor(targets, device=frame.device)
         counts = {math.ceil(fidelity * len(inputs)) for fidelity in _FIDELITIES}
@@ -247,18 +247,18 @@ class GptProblem:
                 break
             matrices, tokens = self._genomes.matrices(genome), self._genomes.token_entries(genome)
             if tokens:
-                head = TiledHead(self._cache.weight(*tokens[1]))
+                head = TiledHead(self._cache.matrix(*tokens[1]))
             scratch = head.scratch() if scratch is None else scratch
             path = (tokens[0] if tokens else None, *matrices)
             del stack[_common_prefix(last_path, path) :]
             if not stack:
-                wte = self._cache.weight(*tokens[0]) if tokens else self.frame.wte
+                wte = self._cache.matrix(*tokens[0]) if tokens else self.frame.wte
                 stack.append(State.first(self.frame.embed(inputs, wte)))
             for slot, index in matrices[len(stack) - 1 :]:
                 weight = self._cache.weight(slot, index)
                 stack.append(stack[-1].step(slot, weight, n_head=n_head, length=inputs.shape[1]))
             last_path = path
-            hidden = self.frame.readout(stack[-1].branch)
+            hidden = self.frame.readout(stack[-1].normed)
             sums[position] = float(head.nll(hidden, targets, scratch).sum())
         return sums
 

@@ -12,7 +12,9 @@ from clso.gpt.body import State
 from clso.gpt.frame import GptFrame
 from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
-from clso.library import SLOTS, BasisLibrary
+from clso.library import SLOTS, BasisLibrary, Weight
+from clso.library.entry import FloatMatrix
+from clso.library.weight import aligned
 from clso.scoring import Int64Array, NllArray
 
 __all__ = ["CrystallineGpt"]
@@ -32,7 +34,6 @@ class CrystallineGpt:
     Attributes:
         matrices: the library entries of the body, in the order of a forward pass, 4 L.
         entries: all library entries in use, embedding and readout after the body's.
-        weights: the dense matrices of the body, `(in, out)` float32 each.
         wte: the embedding, `(V, d)`.
 
     Raises:
@@ -53,19 +54,20 @@ class CrystallineGpt:
         self.matrices = self._genomes.matrices(self.genome)
         tokens = self._genomes.token_entries(self.genome)
         self.entries = (*self.matrices, *tokens)
-        dense = {entry: self._dense(entry) for entry in self.entries}
-        self.weights = tuple(dense[entry] for entry in self.matrices)
+        weights = {entry: Weight(self._dense(entry), frame.device) for entry in self.matrices}
+        self._weights = tuple(weights[entry] for entry in self.matrices)
         self.wte, self.head = frame.wte, frame.head
         if tokens:
-            self.wte, self.head = dense[tokens[0]], TiledHead(dense[tokens[1]])
+            embedding, readout = (aligned(self._dense(entry), frame.device) for entry in tokens)
+            self.wte, self.head = embedding, TiledHead(readout)
 
-    def _dense(self, entry: Entry) -> torch.Tensor:
+    def _dense(self, entry: Entry) -> FloatMatrix:
         slot, index = entry
-        return torch.from_numpy(self.library[slot][index].dense()).to(self.frame.device)
+        return self.library[slot][index].dense()
 
     def weight(self, layer: int, slot: str) -> torch.Tensor:
         """Return the matrix of a slot in a layer, `(in, out)` float32."""
-        return self.weights[4 * layer + SLOTS.index(slot)]
+        return torch.from_numpy(self._dense(self.matrices[4 * layer + SLOTS.index(slot)]))
 
     @property
     def stored_bytes(self) -> int:
@@ -77,9 +79,9 @@ class CrystallineGpt:
         tokens = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.frame.device)
         state = State.first(self.frame.embed(tokens, self.wte))
         n_head, length = self.frame.shape.n_head, inputs.shape[1]
-        for (slot, _), weight in zip(self.matrices, self.weights, strict=True):
+        for (slot, _), weight in zip(self.matrices, self._weights, strict=True):
             state = state.step(slot, weight, n_head=n_head, length=length)
-        return self.frame.readout(state.branch)
+        return self.frame.readout(state.normed)
 
     @torch.inference_mode()
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:

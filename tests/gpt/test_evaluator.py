@@ -245,7 +245,7 @@ def test_an_error_in_a_worker_reaches_the_caller(
     def fail(self: object, slot: str, index: int) -> torch.Tensor:
         raise MemoryError("no room for a matrix")
 
-    monkeypatch.setattr("clso.library.DenseCache.weight", fail)
+    monkeypatch.setattr("clso.library.MatrixCache.weight", fail)
     with pytest.raises(MemoryError, match="no room"):
         problem.evaluate(population(problem, 6))
     assert torch.get_num_threads() == before

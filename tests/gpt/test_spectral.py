@@ -18,7 +18,7 @@ from clso.floors import Unigram
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem, GptShape
 from clso.gpt.body import State
 from clso.gpt.export import to_gpt2
-from clso.library import SLOTS, BasisLibrary, ResidualLayout
+from clso.library import SLOTS, BasisLibrary, ResidualLayout, Weight
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.settings import SpectralSettings
 from clso.library.spectral_library import with_spectral
@@ -167,7 +167,7 @@ def test_heads_bring_the_earlier_tokens_and_take_the_current_one_out(
         ("attn_qkv", entry.dense()),
         ("attn_out", library["attn_out"][2].dense() / library["attn_out"][2].parameters["gain"]),
     ):
-        state = state.step(slot, torch.from_numpy(weight), n_head=2, length=BLOCK)
+        state = state.step(slot, Weight(weight), n_head=2, length=BLOCK)
     start = LAYOUT.near
     brought = state.residual[:, start : start + LAYOUT.recent].numpy()
     own = embedded[:, start : start + LAYOUT.recent].numpy()

@@ -14,7 +14,7 @@ from clso.gpt import CrystallineGpt, GptFrame, GptShape
 from clso.gpt.body import State
 from clso.gpt.export import to_gpt2
 from clso.gpt.genome import GptGenomes
-from clso.library import BasisLibrary, ResidualLayout
+from clso.library import BasisLibrary, ResidualLayout, Weight
 from clso.library.context_tables import reweighted_factors
 from clso.library.cooccurrence import SpectralFactors
 from clso.library.derived import ContextAttention, ContextMerge
@@ -123,8 +123,7 @@ def test_attention_copies_the_code_of_the_token_before(
         ("attn_qkv", ContextAttention.of(layout, N_HEAD, [0.7, 0.1])),
         ("attn_out", ContextMerge.of(layout, N_HEAD, 1.0)),
     ):
-        weight = torch.from_numpy(entry.dense())
-        state = state.step(slot, weight, n_head=N_HEAD, length=block_size)
+        state = state.step(slot, Weight(entry.dense()), n_head=N_HEAD, length=block_size)
     start = layout.code_start + layout.code
     copied = state.residual[1:, start : start + layout.code].numpy() / layout.code_size
     np.testing.assert_allclose(copied, token_codes(tokens[:-1], layout.code), atol=0.02)

@@ -1,0 +1,72 @@
+"""A cache of library entries as they are applied."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+import torch
+
+from clso.library.basis_library import BasisLibrary
+from clso.library.entry import FloatMatrix
+from clso.library.weight import Weight, aligned
+
+__all__ = ["MatrixCache"]
+
+Kept = TypeVar("Kept", Weight, torch.Tensor)
+
+
+class MatrixCache:
+    """The matrices of a library in memory, within `max_bytes`; the least recently used go first.
+
+    A single matrix above the bound is returned but not kept. Safe to use from several threads.
+    A pickled copy is empty.
+    """
+
+    def __init__(
+        self,
+        library: BasisLibrary,
+        *,
+        max_bytes: int = 512 * 2**20,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.library = library
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._device = torch.device(device)
+        self._kept: OrderedDict[tuple[str, int], Weight | torch.Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        build = partial(MatrixCache, max_bytes=self.max_bytes, device=str(self._device))
+        return build, (self.library,)
+
+    def weight(self, slot: str, index: int) -> Weight:
+        """Return W of an entry of the body."""
+        return self._get(slot, index, Weight)
+
+    def matrix(self, slot: str, index: int) -> torch.Tensor:
+        """Return an embedding or readout, `(V, d)` float32; it is read-only."""
+        return self._get(slot, index, aligned)
+
+    def _get(
+        self, slot: str, index: int, make: Callable[[FloatMatrix, torch.device], Kept]
+    ) -> Kept:
+        key = (slot, index)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+                return cast("Kept", kept)
+        # outside the lock: two threads may compute the same matrix, with the same bits
+        made = make(self.library[slot][index].dense(), self._device)
+        with self._lock:
+            if key not in self._kept and made.nbytes <= self.max_bytes:
+                self._kept[key] = made
+                self.size_bytes += made.nbytes
+                while self.size_bytes > self.max_bytes:
+                    self.size_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return made
