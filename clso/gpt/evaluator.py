@@ -247,7 +247,7 @@ class GptProblem:
                 break
             matrices, tokens = self._genomes.matrices(genome), self._genomes.token_entries(genome)
             if tokens:
-                head = TiledHead(self._cache.matrix(*tokens[1]))
+                head = TiledHead(*self._cache.rows(*tokens[1]))
             scratch = head.scratch() if scratch is None else scratch
             path = (tokens[0] if tokens else None, *matrices)
             del stack[_common_prefix(last_path, path) :]

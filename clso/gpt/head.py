@@ -25,17 +25,32 @@ _SMALLEST_SUM = 1e-20
 
 
 class TiledHead:
-    """A readout matrix W, `(V, d)` float32, that gives the loss of targets."""
+    """A readout matrix W that gives the loss of targets.
 
-    def __init__(self, weight: torch.Tensor) -> None:
+    Args:
+        weight: its rows, `(V, d)` float32; or its distinct rows, `(m, d)`.
+        row_of_token: the row of each token, `(V,)` int64; `None`: each token has its own. A row of
+            n tokens is computed once, and its exponential counts n times.
+    """
+
+    def __init__(self, weight: torch.Tensor, row_of_token: torch.Tensor | None = None) -> None:
         if weight.ndim != 2 or weight.dtype != torch.float32:
             raise ValueError(f"weight is {weight.dtype} {tuple(weight.shape)}, expected (V, d)")
-        self.weight = weight.contiguous()
+        self._rows = weight.contiguous()
+        self._row_of_token = row_of_token
+        self._counts: torch.Tensor | None = None
+        if row_of_token is not None:
+            self._counts = torch.bincount(row_of_token, minlength=len(weight)).float()
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """W, `(V, d)` float32."""
+        return self._rows if self._row_of_token is None else self._rows[self._row_of_token]
 
     def scratch(self) -> torch.Tensor:
         """Return memory for one tile, which calls of `nll` on one thread can share."""
-        columns = min(COLUMNS, self.weight.shape[0])
-        return torch.empty(ROWS * columns, device=self.weight.device)
+        columns = min(COLUMNS, self._rows.shape[0])
+        return torch.empty(ROWS * columns, device=self._rows.device)
 
     def nll(
         self, hidden: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor | None = None
@@ -51,15 +66,18 @@ class TiledHead:
         parts = []
         for start in range(0, hidden.shape[0], ROWS):
             rows = hidden[start : start + ROWS]
-            target_weights = self.weight[targets[start : start + ROWS]]
+            tokens = targets[start : start + ROWS]
+            if self._row_of_token is not None:
+                tokens = self._row_of_token[tokens]
+            target_weights = self._rows[tokens]
             target_logit = (rows * target_weights).sum(1, dtype=torch.float64)
             parts.append(self._log_sum_exp(rows, scratch) - target_logit)
         return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float64)
 
     def _log_sum_exp(self, rows: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
         total = rows.new_zeros(rows.shape[0], dtype=torch.float64)
-        for start in range(0, self.weight.shape[0], COLUMNS):
-            total += self._tile(rows, start, scratch).exp_().sum(1)
+        for start in range(0, self._rows.shape[0], COLUMNS):
+            total += self._summed(self._tile(rows, start, scratch).exp_(), start)
         # A shift is needed only if a sum overflowed or is close to underflow, which shows in the
         # result. To find the maximum first would cost another pass over every tile.
         if bool(((total > _SMALLEST_SUM) & (total < torch.inf)).all()):
@@ -69,15 +87,21 @@ class TiledHead:
     def _shifted_log_sum_exp(self, rows: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
         total = rows.new_zeros(rows.shape[0], dtype=torch.float64)
         largest = rows.new_full((rows.shape[0],), -torch.inf)
-        for start in range(0, self.weight.shape[0], COLUMNS):
+        for start in range(0, self._rows.shape[0], COLUMNS):
             tile = self._tile(rows, start, scratch)
             new_largest = torch.maximum(largest, tile.amax(1))
             total *= (largest - new_largest).double().exp_()
-            total += tile.sub_(new_largest[:, None]).exp_().sum(1)
+            total += self._summed(tile.sub_(new_largest[:, None]).exp_(), start)
             largest = new_largest
         return total.log_().add_(largest)
 
+    def _summed(self, exponentials: torch.Tensor, start: int) -> torch.Tensor:
+        """Return the sums over a tile, `(n,)`."""
+        if self._counts is None:
+            return exponentials.sum(1)
+        return exponentials @ self._counts[start : start + COLUMNS]
+
     def _tile(self, rows: torch.Tensor, start: int, scratch: torch.Tensor) -> torch.Tensor:
-        columns = self.weight[start : start + COLUMNS]
+        columns = self._rows[start : start + COLUMNS]
         n, width = rows.shape[0], columns.shape[0]
         return torch.mm(rows, columns.t(), out=scratch[: n * width].view(n, width))

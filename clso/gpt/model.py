@@ -14,7 +14,7 @@ from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
 from clso.library import SLOTS, BasisLibrary, Weight
 from clso.library.entry import FloatMatrix
-from clso.library.weight import aligned
+from clso.library.weight import RowsOfTokens, aligned
 from clso.scoring import Int64Array, NllArray
 
 __all__ = ["CrystallineGpt"]
@@ -58,8 +58,9 @@ class CrystallineGpt:
         self._weights = tuple(weights[entry] for entry in self.matrices)
         self.wte, self.head = frame.wte, frame.head
         if tokens:
-            embedding, readout = (aligned(self._dense(entry), frame.device) for entry in tokens)
-            self.wte, self.head = embedding, TiledHead(readout)
+            embedding, (slot, index) = tokens
+            self.wte = aligned(self._dense(embedding), frame.device)
+            self.head = TiledHead(*RowsOfTokens.of(library[slot][index], frame.device))
 
     def _dense(self, entry: Entry) -> FloatMatrix:
         slot, index = entry

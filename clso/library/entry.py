@@ -152,6 +152,13 @@ class LibraryEntry(ABC):
     def dense(self) -> FloatMatrix:
         """Return W, `(in, out)` float32; every call returns the same bits."""
 
+    def distinct_rows(self) -> tuple[FloatMatrix, npt.NDArray[np.int64]] | None:
+        """Return rows `(m, out)` and the row that each row of W is, `(in,)`, if m is much smaller.
+
+        `None`: most rows of W may differ.
+        """
+        return None
+
     @property
     @abstractmethod
     def flops(self) -> int:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar, cast
 import torch
 
 from clso.library.basis_library import BasisLibrary
-from clso.library.entry import FloatMatrix
-from clso.library.weight import Weight, aligned
+from clso.library.entry import LibraryEntry
+from clso.library.weight import RowsOfTokens, Weight, aligned
 
 __all__ = ["MatrixCache"]
 
-Kept = TypeVar("Kept", Weight, torch.Tensor)
+Kept = TypeVar("Kept", Weight, RowsOfTokens, torch.Tensor)
+_Kept = Weight | RowsOfTokens | torch.Tensor
 
 
 class MatrixCache:
@@ -37,7 +38,9 @@ class MatrixCache:
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self._device = torch.device(device)
-        self._kept: OrderedDict[tuple[str, int], Weight | torch.Tensor] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], Weight | RowsOfTokens | torch.Tensor] = (
+            OrderedDict()
+        )
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -46,14 +49,18 @@ class MatrixCache:
 
     def weight(self, slot: str, index: int) -> Weight:
         """Return W of an entry of the body."""
-        return self._get(slot, index, Weight)
+        return self._get(slot, index, lambda entry, device: Weight(entry.dense(), device))
 
     def matrix(self, slot: str, index: int) -> torch.Tensor:
-        """Return an embedding or readout, `(V, d)` float32; it is read-only."""
-        return self._get(slot, index, aligned)
+        """Return the embedding, `(V, d)` float32; it is read-only."""
+        return self._get(slot, index, lambda entry, device: aligned(entry.dense(), device))
+
+    def rows(self, slot: str, index: int) -> RowsOfTokens:
+        """Return the readout."""
+        return self._get(slot, index, RowsOfTokens.of)
 
     def _get(
-        self, slot: str, index: int, make: Callable[[FloatMatrix, torch.device], Kept]
+        self, slot: str, index: int, make: Callable[[LibraryEntry, torch.device], Kept]
     ) -> Kept:
         key = (slot, index)
         with self._lock:
@@ -62,7 +69,7 @@ class MatrixCache:
                 self._kept.move_to_end(key)
                 return cast("Kept", kept)
         # outside the lock: two threads may compute the same matrix, with the same bits
-        made = make(self.library[slot][index].dense(), self._device)
+        made = make(self.library[slot][index], self._device)
         with self._lock:
             if key not in self._kept and made.nbytes <= self.max_bytes:
                 self._kept[key] = made

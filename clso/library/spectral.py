@@ -157,11 +157,31 @@ class SpectralReadout(_SpectralEntry):
 
     def dense(self) -> FloatMatrix:
         """Return the head's matrix, `(V, d)` float32."""
-        columns = self._vectors()
+        vectors = self._vectors()
         weight = np.zeros(self.shape, dtype=np.float32)
-        weight[self.arrays["tokens"], : columns.shape[1]] = columns
+        weight[:, : vectors.shape[1]] = self._other_vector(vectors)
+        weight[self.arrays["tokens"], : vectors.shape[1]] = vectors
         weight[:, -1] = self.arrays["log_prior"]
         return weight
+
+    def distinct_rows(self) -> tuple[FloatMatrix, npt.NDArray[np.int64]] | None:
+        """Return the rows of tokens that have vectors, and one for all others."""
+        tokens, log_prior = self.arrays["tokens"], self.arrays["log_prior"]
+        row_of_token = np.full(self.shape[0], len(tokens))
+        row_of_token[tokens] = np.arange(len(tokens))
+        others = log_prior[row_of_token == len(tokens)]
+        if not len(others) or (others != others[0]).any():
+            return None
+        vectors = self._vectors()
+        rows = np.zeros((len(tokens) + 1, self.shape[1]), dtype=np.float32)
+        rows[:-1, : vectors.shape[1]] = vectors
+        rows[-1, : vectors.shape[1]] = self._other_vector(vectors)
+        rows[:, -1] = np.append(log_prior[tokens], others[0])
+        return rows, row_of_token
+
+    def _other_vector(self, vectors: FloatMatrix) -> FloatMatrix:
+        """Return the vector of a token that has none of its own, `(rank,)`."""
+        return np.zeros(vectors.shape[1], dtype=np.float32)
 
     def _vectors(self) -> FloatMatrix:
         gains = np.repeat(self.arrays["gains"], self.arrays["widths"])
@@ -197,15 +217,9 @@ class ReweightedReadout(SpectralReadout):
         entry = super().of(factors, gains)
         return cls(entry.shape, {**entry.parameters, "unseen": factors.unseen}, entry.arrays)
 
-    def dense(self) -> FloatMatrix:
-        """Return the head's matrix, `(V, d)` float32."""
-        weight = super().dense()
-        row = np.flatnonzero(self.arrays["tokens"] == self.parameters.get("unseen"))
-        if len(row):
-            others = np.ones(len(weight), dtype=bool)
-            others[self.arrays["tokens"]] = False
-            weight[others, : self.arrays["vectors"].shape[1]] = self._vectors()[row]
-        return weight
+    def _other_vector(self, vectors: FloatMatrix) -> FloatMatrix:
+        unseen = np.flatnonzero(self.arrays["tokens"] == self.parameters.get("unseen"))
+        return vectors[unseen[0]] if len(unseen) else super()._other_vector(vectors)
 
 
 def _coded(layout: ResidualLayout) -> dict[str, float]:

@@ -7,12 +7,14 @@ zero.
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import numpy as np
 import torch
 
-from clso.library.entry import FloatMatrix
+from clso.library.entry import FloatMatrix, LibraryEntry
 
-__all__ = ["Weight", "aligned"]
+__all__ = ["RowsOfTokens", "Weight", "aligned"]
 
 # A block of a larger share of the matrix is not worth the copies that it takes.
 _LARGEST_SHARE = 0.5
@@ -59,6 +61,32 @@ class Weight:
         part = torch.addmm(residual[:, self._columns], x[:, self._rows], self._block, alpha=alpha)
         added[:, self._columns] = part
         return added
+
+
+class RowsOfTokens(NamedTuple):
+    """A readout, each distinct row once.
+
+    Attributes:
+        rows: `(m, d)` float32.
+        row_of_token: `(V,)` int64; `None`: row and token have the same number.
+    """
+
+    rows: torch.Tensor
+    row_of_token: torch.Tensor | None
+
+    @classmethod
+    def of(cls, entry: LibraryEntry, device: torch.device | str = "cpu") -> Self:
+        """Return the rows of an entry of the slot `readout`."""
+        distinct = entry.distinct_rows()
+        if distinct is None:
+            return cls(aligned(entry.dense(), device), None)
+        rows, row_of_token = distinct
+        return cls(aligned(rows, device), torch.from_numpy(row_of_token).to(device))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both."""
+        return sum(part.nbytes for part in self if part is not None)
 
 
 def aligned(dense: FloatMatrix, device: torch.device | str = "cpu") -> torch.Tensor:

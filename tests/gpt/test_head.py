@@ -37,6 +37,18 @@ def test_logits_beyond_the_range_of_exp_are_safe(scale: float) -> None:
     torch.testing.assert_close(nll, exact(hidden, weight, targets), rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_equal_rows_are_computed_once_and_count_as_often_as_they_are(scale: float) -> None:
+    hidden, rows, _ = example(30, COLUMNS + 3, 6, scale)
+    row_of_token = torch.cat([torch.arange(len(rows)), torch.full((4000,), 5)])
+    row_of_token = row_of_token[torch.randperm(len(row_of_token))]
+    targets = torch.randint(len(row_of_token), (30,))
+    head = TiledHead(rows, row_of_token)
+    assert torch.equal(head.weight, rows[row_of_token])
+    nll = head.nll(hidden, targets)
+    torch.testing.assert_close(nll, exact(hidden, head.weight, targets), rtol=1e-5, atol=1e-3)
+
+
 def test_logits_far_below_zero_are_safe() -> None:
     hidden = torch.ones(3, 2)
     weight = torch.full((COLUMNS + 4, 2), -200.0)

@@ -100,6 +100,14 @@ def test_a_damaged_record_is_refused(entry: LibraryEntry) -> None:
         FAMILIES.entry_from_record(record)
 
 
+def test_distinct_rows_are_those_of_the_dense_matrix(entry: LibraryEntry) -> None:
+    distinct = entry.distinct_rows()
+    assert (distinct is not None) == entry.family.endswith("readout")
+    if distinct is not None:
+        rows, row_of_token = distinct
+        np.testing.assert_array_equal(rows[row_of_token], entry.dense())
+
+
 def test_it_is_not_drawn(entry: LibraryEntry) -> None:
     with pytest.raises(ConfigError, match=r"not drawn[\s\S]*gpt.spectral.enabled"):
         type(entry).generate(np.random.default_rng(0), (4, 4), gain=1.0)
