@@ -145,7 +145,9 @@ class _Parameter:
             while _MOST_OPTIONS**n_digits < n_codes:
                 n_digits += 1
         base = n_codes if n_digits == 1 else math.ceil(n_codes ** (1.0 / n_digits))
-        base += base**n_digits < n_codes  # the root may be rounded down
+        # the root may be rounded down or up
+        base += base**n_digits < n_codes
+        base -= (base - 1) ** n_digits >= n_codes
         self.n_digits, self._base = n_digits, base
         self._n_codes: int = base**n_digits
 
