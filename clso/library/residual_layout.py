@@ -49,6 +49,8 @@ class ResidualLayout:
         recent: coordinates for the recent tokens.
         topic: coordinates for the topic; near gets the others.
         code: coordinates of a code; 0: no code, previous and waves.
+        most_near: near gets no more; what is left, between topic and code, stays zero. `None`: near
+            gets all.
 
     Raises:
         ConfigError: no coordinate is left for the current token.
@@ -59,12 +61,13 @@ class ResidualLayout:
     topic: int
     block_size: int
     code: int = 0
+    most_near: int | None = None
 
     def __post_init__(self) -> None:
         if self.near < 1 or min(self.recent, self.topic) < 1:
             raise ConfigError(
                 f"n_embd {self.n_embd} cannot be divided into {self.recent} recent and "
-                f"{self.topic} topic coordinates, {self.reserved} reserved ones, and some for the "
+                f"{self.topic} topic coordinates, {self._marks} reserved ones, and some for the "
                 "current token",
                 remedy="lower gpt.spectral.recent_width or topic_width, or raise model.n_embd",
             )
@@ -72,7 +75,8 @@ class ResidualLayout:
     @property
     def near(self) -> int:
         """Coordinates for the current token."""
-        return self.n_embd - self.recent - self.topic - self.reserved
+        left = self.n_embd - self.recent - self.topic - self._marks
+        return left if self.most_near is None else min(left, self.most_near)
 
     @property
     def n_waves(self) -> int:
@@ -80,14 +84,18 @@ class ResidualLayout:
         return _WAVES if self.code else 0
 
     @property
+    def _marks(self) -> int:
+        return _RESERVED + 2 * self.code + 2 * self.n_waves
+
+    @property
     def reserved(self) -> int:
         """Coordinates after the topic."""
-        return _RESERVED + 2 * self.code + 2 * self.n_waves
+        return self.n_embd - sum(self.widths)
 
     @property
     def code_start(self) -> int:
         """The first coordinate of code; that of previous is `code` later."""
-        return self.n_embd - self.reserved
+        return self.n_embd - self._marks
 
     @property
     def waves_start(self) -> int:

@@ -119,6 +119,8 @@ class SpectralSettings(_Ranges):
         size: derived entries per body slot, after the `library.size` drawn ones.
         embeddings: entries of the slot `embedding`.
         readouts: entries of the slot `readout`.
+        near_width: most coordinates for the current token; `None`: all that are left. The time of
+            reweighted factors and memories grows with it, and they gain little beyond 128.
         recent_width: coordinates for the last few tokens.
         topic_width: coordinates for a longer stretch of tokens.
         recent_reach: largest distance of the pairs that are counted for recent.
@@ -138,6 +140,7 @@ class SpectralSettings(_Ranges):
     size: Count = 8
     embeddings: Count = 4
     readouts: Count = 16
+    near_width: Count | None = None
     recent_width: Count = 24
     topic_width: Count = 24
     recent_reach: _Reach = 4

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_USUALLY_RESERVED = 3  # coordinates after the topic
+
+
 class _SpectralEntry(DerivedEntry):
     """The base of embedding and readout: rows of the tokens that occur, scaled in `dense`."""
 
@@ -44,7 +47,7 @@ class _SpectralEntry(DerivedEntry):
     def defect(self) -> str:
         """See the base class."""
         tokens = self.arrays["tokens"]
-        width = self.shape[1] - int(self.parameters.get("reserved", 3))
+        width = self.shape[1] - int(self.parameters.get("reserved", _USUALLY_RESERVED))
         shapes = {"tokens": (tokens.size,), "vectors": (tokens.size, width)}
         if problem := self.wrong_shapes(**shapes):
             return problem
@@ -64,7 +67,7 @@ class SpectralEmbedding(_SpectralEntry):
     float32, r.
 
     Parameters: `shrinkage`; `loud`, from the layout; `source`, the tokens that were counted; of a
-    layout with codes `reserved`, `code` and `code_size` too.
+    layout with codes `reserved`, `code`, `code_start` and `code_size` too.
     """
 
     family = "spectral_embedding"
@@ -80,7 +83,7 @@ class SpectralEmbedding(_SpectralEntry):
                 "shrinkage": shrinkage,
                 "loud": factors.layout.loud,
                 "source": factors.source,
-                **_coded(factors.layout),
+                **_marks(factors.layout),
             },
             {
                 "tokens": seen,
@@ -102,7 +105,7 @@ class SpectralEmbedding(_SpectralEntry):
         length = int(self.parameters.get("code", 0))
         if length:
             codes = token_codes(np.arange(len(weight)), length) * self.parameters["code_size"]
-            start = columns.shape[1]
+            start = int(self.parameters["code_start"])
             weight[:, start : start + length] = codes
             weight[:, -2:] -= codes.sum(1)[:, None] / 2
         return weight
@@ -144,7 +147,7 @@ class SpectralReadout(_SpectralEntry):
             {
                 "gains": [float(gain) for gain in gains],
                 "source": factors.source,
-                **_coded(factors.layout),
+                **_marks(factors.layout),
             },
             {
                 "tokens": seen,
@@ -222,8 +225,15 @@ class ReweightedReadout(SpectralReadout):
         return vectors[unseen[0]] if len(unseen) else super()._other_vector(vectors)
 
 
-def _coded(layout: ResidualLayout) -> dict[str, float]:
-    """Return the parameters of entries of a layout with codes; none without."""
-    if not layout.code:
+def _marks(layout: ResidualLayout) -> dict[str, float]:
+    """Return the parameters of entries whose layout has more than the usual three at its end."""
+    if layout.reserved == _USUALLY_RESERVED:
         return {}
-    return {"reserved": layout.reserved, "code": layout.code, "code_size": layout.code_size}
+    if not layout.code:
+        return {"reserved": layout.reserved}
+    return {
+        "reserved": layout.reserved,
+        "code": layout.code,
+        "code_start": layout.code_start,
+        "code_size": layout.code_size,
+    }

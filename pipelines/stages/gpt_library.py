@@ -92,6 +92,7 @@ class GptLibrary:
             spectral.topic_width,
             config.data.block_size,
             code_length(self._experiment.dataset.vocab_size) if spectral.memory.sets else 0,
+            spectral.near_width,
         )
 
     def load(self) -> BasisLibrary:

@@ -126,6 +126,21 @@ def test_all_but_the_constant_is_small(factors: SpectralFactors) -> None:
     assert 0.01 * LAYOUT.loud < lengths.max() < 0.15 * LAYOUT.loud
 
 
+@pytest.mark.parametrize("code", [0, 8])
+def test_coordinates_that_near_leaves_stay_zero(stream: Stream, code: int) -> None:
+    layout = ResidualLayout(80, 6, 5, 16, code, most_near=7)
+    assert layout.widths == (7, 6, 5)
+    factors = factors_of(stream, layout=layout)
+    idle = slice(sum(layout.widths), layout.code_start)
+    assert idle.stop - idle.start == 80 - 18 - 3 - (2 * 8 + 16 if code else 0)
+    for dense in (SpectralEmbedding.of(factors, 0.5).dense(), layout.positions()):
+        assert not dense[:, idle].any()
+        assert dense[:, layout.code_start :].any()
+        np.testing.assert_allclose(dense.sum(1), 0.0, atol=1e-5)
+    assert not SpectralReadout.of(factors, [1.0, -0.5, -0.1]).dense()[:, idle].any()
+    assert ResidualLayout(80, 6, 5, 16, code, most_near=500).near == 69 - 3 - (32 if code else 0)
+
+
 def test_full_rank_is_the_kneser_ney_bigram(stream: Stream) -> None:
     layout = ResidualLayout(VOCAB_SIZE + 5, 1, 1, 16)
     found = factors_of(stream, layout=layout)
