@@ -23,9 +23,8 @@ import torch
 from scipy import sparse
 
 from clso.counting import TokenStream, count_pairs
-from clso.errors import DataError
 from clso.floors import Bigram
-from clso.library.cooccurrence import SpectralFactors, truncated_svd
+from clso.library.cooccurrence import SpectralFactors, neighbours, truncated_svd
 from clso.library.entry import FloatMatrix
 from clso.library.residual_layout import ResidualLayout
 from clso.library.reweighted import ContextTable, DenseRows, EqualRows, fit_factors
@@ -96,12 +95,7 @@ class _Pairs:
     """The pairs of neighbours, and the numbers of contexts and outcomes."""
 
     def __init__(self, splits: Sequence[TokenStream], vocab_size: int) -> None:
-        keys, counts = count_pairs(splits, vocab_size)
-        if not len(keys):
-            raise DataError(
-                "the training text has no two tokens in a row",
-                remedy="give more text, or turn gpt.spectral.enabled off",
-            )
+        keys, counts = neighbours(splits, vocab_size)
         self.bigram = Bigram(keys, counts, vocab_size)
         contexts, targets = np.divmod(keys, vocab_size)
         self.mass = np.bincount(contexts, weights=counts, minlength=vocab_size).astype(np.int64)

@@ -32,7 +32,7 @@ from clso.library.entry import FloatMatrix
 from clso.library.residual_layout import ResidualLayout
 from clso.scoring import Int64Array
 
-__all__ = ["SpectralFactors", "truncated_svd"]
+__all__ = ["SpectralFactors", "neighbours", "truncated_svd"]
 
 FloatArray = npt.NDArray[np.float64]
 HalfMatrix = npt.NDArray[np.float16]
@@ -87,12 +87,7 @@ class SpectralFactors:
         Raises:
             DataError: no pair occurs.
         """
-        keys, counts = count_pairs(splits, vocab_size)
-        if not len(keys):
-            raise DataError(
-                "the training text has no two tokens in a row",
-                remedy="give more text, or turn gpt.spectral.enabled off",
-            )
+        keys, counts = neighbours(splits, vocab_size)
         bigram = Bigram(keys, counts, vocab_size)
         contexts, targets = np.divmod(keys, vocab_size)
         totals = (
@@ -156,6 +151,21 @@ class SpectralFactors:
         """The rows of `seen` in E and in U, as entries store them, `(m, rank)` float16 each."""
         seen = self.seen
         return self.embedding[seen].astype(np.float16), self.readout[seen].astype(np.float16)
+
+
+def neighbours(splits: Sequence[TokenStream], vocab_size: int) -> tuple[Int64Array, Int64Array]:
+    """Return the distinct pairs of neighbours and their counts, as `count_pairs`.
+
+    Raises:
+        DataError: no pair occurs.
+    """
+    keys, counts = count_pairs(splits, vocab_size)
+    if not len(keys):
+        raise DataError(
+            "the training text has no two tokens in a row",
+            remedy="give more text, or turn gpt.spectral.enabled off",
+        )
+    return keys, counts
 
 
 def _shrunk_pmi(

@@ -160,26 +160,29 @@ class SpectralReadout(_SpectralEntry):
 
     def dense(self) -> FloatMatrix:
         """Return the head's matrix, `(V, d)` float32."""
-        vectors = self._vectors()
-        weight = np.zeros(self.shape, dtype=np.float32)
-        weight[:, : vectors.shape[1]] = self._other_vector(vectors)
-        weight[self.arrays["tokens"], : vectors.shape[1]] = vectors
+        rows, row_of_token = self._rows()
+        weight = rows[row_of_token]
         weight[:, -1] = self.arrays["log_prior"]
         return weight
 
     def distinct_rows(self) -> tuple[FloatMatrix, npt.NDArray[np.int64]] | None:
         """Return the rows of tokens that have vectors, and one for all others."""
-        tokens, log_prior = self.arrays["tokens"], self.arrays["log_prior"]
-        row_of_token = np.full(self.shape[0], len(tokens))
-        row_of_token[tokens] = np.arange(len(tokens))
-        others = log_prior[row_of_token == len(tokens)]
+        rows, row_of_token = self._rows()
+        log_prior = self.arrays["log_prior"]
+        others = log_prior[row_of_token == len(rows) - 1]
         if not len(others) or (others != others[0]).any():
             return None
-        vectors = self._vectors()
+        rows[:, -1] = np.append(log_prior[self.arrays["tokens"]], others[0])
+        return rows, row_of_token
+
+    def _rows(self) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
+        """Return the rows of `tokens` and of all others, without prior, and each token's row."""
+        tokens, vectors = self.arrays["tokens"], self._vectors()
         rows = np.zeros((len(tokens) + 1, self.shape[1]), dtype=np.float32)
         rows[:-1, : vectors.shape[1]] = vectors
         rows[-1, : vectors.shape[1]] = self._other_vector(vectors)
-        rows[:, -1] = np.append(log_prior[tokens], others[0])
+        row_of_token = np.full(self.shape[0], len(tokens))
+        row_of_token[tokens] = np.arange(len(tokens))
         return rows, row_of_token
 
     def _other_vector(self, vectors: FloatMatrix) -> FloatMatrix:
