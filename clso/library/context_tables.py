@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from clso.counting import TokenStream, count_pairs
 from clso.floors import Bigram
 from clso.library.cooccurrence import SpectralFactors, neighbours, truncated_svd
 from clso.library.entry import FloatMatrix
+from clso.library.rare_rows import fit_frequent_and_rare, merged, summing
 from clso.library.residual_layout import ResidualLayout
 from clso.library.reweighted import ContextTable, DenseRows, EqualRows, fit_factors
 from clso.library.settings import ReweightedSettings
@@ -64,16 +66,24 @@ def reweighted_factors(
         DataError: no pair occurs.
     """
     pairs = _Pairs(splits, vocab_size)
-    tables = [pairs.near()]
-    reaches = settings.recent_reach, settings.topic_reach
-    for reach, rate in zip(reaches, rates, strict=True):
-        tables.append(pairs.beyond(splits, reach, rate))
+    places = ((settings.recent_reach, rates[0]), (settings.topic_reach, rates[1]))
     parts = []
-    for (contexts, table), rank in zip(tables, layout.widths, strict=True):
+    for part, rank in enumerate(layout.widths):
         rng = np.random.default_rng([seed, _STREAM])
-        with one_thread():
-            start = _decomposed(table, rank, rng)
-        embedding, readout, _ = fit_factors(table, *start, rounds=settings.rounds)
+        start = partial(_decomposed, rank=rank, rng=rng)
+        if part == 0:
+            contexts, table = pairs.near()
+            embedding, readout, _ = fit_frequent_and_rare(
+                table, start, rounds=settings.rounds, rare=settings.rare
+            )
+        else:
+            contexts, table, outcome_of = pairs.beyond(
+                splits, *places[part - 1], rare=settings.rare
+            )
+            with one_thread():
+                begun = start(table)
+            embedding, small, _ = fit_factors(table, *begun, rounds=settings.rounds)
+            readout = small[outcome_of]
         left = np.zeros((vocab_size, rank), dtype=np.float32)
         right = np.zeros((vocab_size, rank), dtype=np.float32)
         left[contexts] = embedding
@@ -130,9 +140,18 @@ class _Pairs:
         )
 
     def beyond(
-        self, splits: Sequence[TokenStream], reach: int, rate: float
-    ) -> tuple[Int64Array, ContextTable]:
-        """Return the table of tokens at distances 2 to `reach`, and the token of each context."""
+        self,
+        splits: Sequence[TokenStream],
+        reach: int,
+        rate: float,
+        *,
+        rare: float,
+    ) -> tuple[Int64Array, ContextTable, Int64Array]:
+        """Return the table of tokens at distances 2 to `reach`, and what its numbers stand for.
+
+        Contexts that occur less often than `rare` are left out, and such outcomes are one. The
+        first and the last value are the token of each context, and the outcome of each target.
+        """
         shape = len(self.contexts), len(self._outcome_mass)
         seen = sparse.csr_array(shape, dtype=np.float32)
         before = sparse.csr_array((shape[0], shape[0]), dtype=np.float32)
@@ -146,10 +165,12 @@ class _Pairs:
             values = (counts * weight).astype(np.float32)
             before = before + sparse.csr_array((values, places), shape=before.shape)
         mass = np.asarray(seen.sum(1)).reshape(-1).astype(np.float64)
-        most = _MOST_ELEMENTS // shape[1]
+        outcome_of = merged(self._outcome_mass < rare)
+        sums = summing(outcome_of).T.astype(np.float32)
+        most = _MOST_ELEMENTS // sums.shape[1]
         kept = np.sort(np.argsort(-mass, kind="stable")[:most])
-        kept = kept[mass[kept] > _LEAST_MASS]
-        seen, before, mass = seen[kept], before[kept], mass[kept]
+        kept = kept[(mass[kept] > _LEAST_MASS) & (self.mass[self.contexts[kept]] >= rare)]
+        seen, before, mass = sparse.csr_array(seen[kept] @ sums), before[kept], mass[kept]
         observed = seen.copy()
         observed.data = np.maximum(observed.data - np.float32(_DISCOUNT), 0.0)
         observed.eliminate_zeros()
@@ -157,9 +178,12 @@ class _Pairs:
         backoff = (1.0 - np.asarray(observed.sum(1)).reshape(-1)).astype(np.float32)
         total = np.asarray(before.sum(1)).reshape(-1)
         weights = sparse.csr_array(sparse.diags_array(1 / total) @ before).astype(np.float32)
-        base = DenseRows.mean(weights, self._higher, self._gamma, self._lower)
+        lower = np.bincount(outcome_of, self._lower).astype(np.float32)
+        higher = sparse.csr_array(self._higher @ sums)
+        base = DenseRows.mean(weights, higher, self._gamma, lower)
         outcome_mass = np.asarray(seen.sum(0)).reshape(-1).astype(np.float64) + 1.0
-        return self.contexts[kept], ContextTable(observed, backoff, base, mass, outcome_mass)
+        table = ContextTable(observed, backoff, base, mass, outcome_mass)
+        return self.contexts[kept], table, outcome_of
 
     def _followed(
         self, splits: Sequence[TokenStream], offset: int

@@ -188,9 +188,14 @@ class LibraryEntry(ABC):
         return f"the arrays are {actual or 'missing'}, expected {expected or 'no arrays'}"
 
     def _singular_values(self) -> npt.NDArray[np.float64]:
-        dense = self.dense().astype(np.float64)
+        dense = self.dense()
+        # derived matrices are zero in most rows or columns, which add only zeros
+        dense = dense[np.ix_(dense.any(1), dense.any(0))].astype(np.float64)
+        if not dense.size:
+            return np.zeros(1)
         # of the smaller Gram matrix: squaring loses digits only far below the rank tolerance
-        gram = dense @ dense.T if self.shape[0] <= self.shape[1] else dense.T @ dense
+        rows, columns = dense.shape
+        gram = dense @ dense.T if rows <= columns else dense.T @ dense
         squares = np.asarray(np.linalg.eigvalsh(gram)[::-1], dtype=np.float64)
         return np.sqrt(np.maximum(squares, 0.0))
 

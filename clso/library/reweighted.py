@@ -43,7 +43,7 @@ from clso.threads import one_thread
 
 __all__ = ["ContextTable", "DenseRows", "EqualRows", "Rows", "fit_embedding", "fit_factors"]
 
-_TILE = 2**22  # elements
+_TILE = 2**20  # elements: beyond this, products of tiles leave the cache
 _CG_STEPS = 2
 _DAMPING = 1.0  # rho
 _RIDGE = 1e-3  # of the mean diagonal of C: its inverse is the preconditioner

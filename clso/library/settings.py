@@ -76,6 +76,8 @@ class ReweightedSettings(_Ranges):
 
     Attributes:
         rounds: of the fit of each table; 0: no such entries.
+        rare: tokens that are counted less often are fitted after the others, which takes much less
+            time (`clso.library.rare_rows`); 1: all tokens at once.
         embeddings: further entries of the slot `embedding`.
         readouts: further entries of the slot `readout`.
         recent_reach: largest distance of the pairs that are counted for recent.
@@ -87,6 +89,7 @@ class ReweightedSettings(_Ranges):
     """
 
     rounds: Annotated[int, Field(ge=0, le=100)] = 0
+    rare: Count = 4
     embeddings: Count = 4
     readouts: Count = 16
     recent_reach: _Reach = 8

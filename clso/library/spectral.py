@@ -38,11 +38,16 @@ class _SpectralEntry(DerivedEntry):
         return 2 * int(self.arrays["vectors"].size)
 
     def _singular_values(self) -> npt.NDArray[np.float64]:
-        # in float32: in float64 this product of 50,000 rows would dominate the time
-        dense = self.dense()
-        gram = (dense.T @ dense).astype(np.float64)
-        squares = np.asarray(np.linalg.eigvalsh(gram)[::-1], dtype=np.float64)
+        squares = np.asarray(np.linalg.eigvalsh(self._gram())[::-1], dtype=np.float64)
         return np.sqrt(np.maximum(squares, 0.0))
+
+    def _gram(self) -> npt.NDArray[np.float64]:
+        """Return W^T W, `(d, d)`."""
+        dense = self.dense()
+        seen = np.zeros(len(dense), dtype=bool)
+        seen[self.arrays["tokens"]] = True
+        # the other rows are zero in most columns
+        return _gram(dense[seen]) + _gram(dense[~seen])
 
     def defect(self) -> str:
         """See the base class."""
@@ -175,6 +180,14 @@ class SpectralReadout(_SpectralEntry):
         rows[:, -1] = np.append(log_prior[self.arrays["tokens"]], others[0])
         return rows, row_of_token
 
+    def _gram(self) -> npt.NDArray[np.float64]:
+        distinct = self.distinct_rows()
+        if distinct is None:
+            return super()._gram()
+        rows, row_of_token = distinct
+        counts = np.bincount(row_of_token, minlength=len(rows)).astype(np.float32)
+        return _gram(rows * np.sqrt(counts)[:, None])
+
     def _rows(self) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
         """Return the rows of `tokens` and of all others, without prior, and each token's row."""
         tokens, vectors = self.arrays["tokens"], self._vectors()
@@ -226,6 +239,15 @@ class ReweightedReadout(SpectralReadout):
     def _other_vector(self, vectors: FloatMatrix) -> FloatMatrix:
         unseen = np.flatnonzero(self.arrays["tokens"] == self.parameters.get("unseen"))
         return vectors[unseen[0]] if len(unseen) else super()._other_vector(vectors)
+
+
+def _gram(rows: FloatMatrix) -> npt.NDArray[np.float64]:
+    """Return rows^T rows, in float32: in float64 it would dominate the time of a library."""
+    columns = np.flatnonzero(rows.any(0))
+    used = rows[:, columns]
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    gram[np.ix_(columns, columns)] = used.T @ used
+    return gram
 
 
 def _marks(layout: ResidualLayout) -> dict[str, float]:

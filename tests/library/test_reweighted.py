@@ -109,7 +109,7 @@ def test_near_is_the_kneser_ney_bigram(stream: Stream) -> None:
 
 
 def test_beyond_compares_with_what_the_bigram_says_in_the_same_places(stream: Stream) -> None:
-    contexts, table = _Pairs([stream], VOCAB_SIZE).beyond([stream], 3, 0.4)
+    contexts, table, _ = _Pairs([stream], VOCAB_SIZE).beyond([stream], 3, 0.4, rare=1)
     ((_, p, log_base),) = table.row_tiles()
     tokens = stream.tokens(0, stream.n_tokens + 1).astype(np.int64)
     bigram = Bigram(*count_pairs([stream], VOCAB_SIZE), VOCAB_SIZE)
