@@ -92,7 +92,8 @@ def _rivals(
         typer.Option(
             "--family",
             metavar="FAMILY",
-            help="The model family; by default the first whose genomes pick sets: the mixture.",
+            help="The model family; by default the first whose genomes pick sets (the mixture), or "
+            "else the first.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="Searches of each kind.")] = 10,
@@ -103,13 +104,13 @@ def _rivals(
             min=1,
             metavar="N",
             help="A budget to compare at; may be given again. By default 100, 150, 300, 600, "
-            "1,200 and as many as greedy selection needs.",
+            "1,200 and as many as the greedy method needs.",
         ),
     ] = None,
     out: Out = DEFAULT_OUT,
     no_prefect: NoPrefect = False,
 ) -> None:
-    """Compare a search with random search, greedy selection and all functions at once.
+    """Compare a search with random search, greedy selection and a family's other methods.
 
     The same command again resumes and reuses what is finished.
     """

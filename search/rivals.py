@@ -14,13 +14,15 @@ from itertools import islice
 import numpy as np
 
 from clso.errors import GenomeError
+from clso.genome import Genome
 from clso.problem import Problem
 from search.breeding import draw
 from search.toolbox import Operators
 from search.watched import Standing, WatchedProblem
 
-__all__ = ["greedy_forward", "random_search"]
+__all__ = ["coordinate_descent", "greedy_forward", "random_search"]
 
+_TRIES = 20  # draws of a genome that was not evaluated
 _BATCH = 32  # genomes evaluated at once, by all workers of a problem
 
 
@@ -74,19 +76,94 @@ def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> 
         for slot in (place, *others):
             incumbent = watched.archive.incumbent
             base = (0,) * len(space) if incumbent is None else incumbent.genome
-            candidates = {
-                space.canonical(changed): changed
+            candidates = [
+                (*base[:slot], option, *base[slot + 1 :])
                 for option in rng.permutation(space.slots[slot].cardinality).tolist()
-                if (changed := (*base[:slot], option, *base[slot + 1 :]))
-            }
-            new = [
-                genome
-                for canonical, genome in candidates.items()
-                if canonical not in watched.archive
             ]
-            yield from _evaluated(watched, new, limit)
+            yield from _new(watched, candidates, limit)
         if watched.archive.incumbent_loss == before:
             return
+
+
+def coordinate_descent(
+    problem: Problem,
+    *,
+    seed: int,
+    start: Sequence[Sequence[int]] = (),
+    limit: int | None = None,
+    passes: int | None = None,
+) -> Iterator[Standing]:
+    """Change one slot at a time to the option that lowers the loss most.
+
+    A pass goes through all slots in random order. In each it tries every option and keeps the best.
+    After a pass without a lower loss the search begins again, at a genome drawn at random.
+
+    Args:
+        seed: gives the orders and the drawn genomes.
+        start: genomes to evaluate first; the first descent begins at the best of them.
+        limit: evaluations at most; `None`: until 20 draws give no genome that was not evaluated.
+        passes: of one descent alone, without another beginning; `None`: as many as it takes.
+    """
+    watched = WatchedProblem(problem)
+    rng = np.random.default_rng(seed)
+    begun = [tuple(genome) for genome in start]
+    while True:
+        begun = begun or _drawn(watched, rng)
+        if not begun:
+            return
+        yield from _new(watched, begun, limit)
+        known = [scored for genome in begun if (scored := _loss(watched, genome)) is not None]
+        if known:
+            yield from _descent(watched, min(known), rng, limit, passes)
+        if passes is not None or (limit is not None and len(watched.archive) >= limit):
+            return
+        begun = []
+
+
+def _descent(
+    watched: WatchedProblem,
+    start: tuple[float, Genome],
+    rng: np.random.Generator,
+    limit: int | None,
+    passes: int | None,
+) -> Iterator[Standing]:
+    loss, genome = start
+    done = 0
+    while passes is None or done < passes:
+        before, done = loss, done + 1
+        for slot in rng.permutation(len(genome)).tolist():
+            tried = [
+                (*genome[:slot], option, *genome[slot + 1 :])
+                for option in range(watched.space.slots[slot].cardinality)
+            ]
+            yield from _new(watched, tried, limit)
+            seen = [scored for other in tried if (scored := _loss(watched, other)) is not None]
+            loss, genome = min([*seen, (loss, genome)])
+        if loss == before:
+            return
+
+
+def _drawn(watched: WatchedProblem, rng: np.random.Generator) -> list[Genome]:
+    """Draw a genome that was not evaluated; none if some draws do not find one."""
+    for _ in range(_TRIES):
+        genome = tuple(int(rng.integers(slot.cardinality)) for slot in watched.space.slots)
+        if watched.space.canonical(genome) not in watched.archive:
+            return [genome]
+    return []
+
+
+def _loss(watched: WatchedProblem, genome: Genome) -> tuple[float, Genome] | None:
+    scored = watched.archive.get(watched.space.canonical(genome))
+    return None if scored is None or scored.loss is None else (scored.loss, genome)
+
+
+def _new(
+    watched: WatchedProblem, genomes: Iterable[Genome], limit: int | None
+) -> Iterator[Standing]:
+    """Evaluate those of the genomes that were not, each canonical form once."""
+    forms = {watched.space.canonical(genome): genome for genome in genomes}
+    new = [genome for form, genome in forms.items() if form not in watched.archive]
+    return _evaluated(watched, new, limit)
 
 
 def _evaluated(

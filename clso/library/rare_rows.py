@@ -86,8 +86,8 @@ class CoarseTable:
             sparse.csr_array(shares).astype(np.float32),
             backoff.astype(np.float32),
             EqualRows(torch.from_numpy(np.bincount(outcome_of, base).astype(np.float32))),
-            mass,
-            np.bincount(outcome_of, table.outcome_mass),
+            mass.astype(np.float64),
+            np.bincount(outcome_of, table.outcome_mass).astype(np.float64),
         )
         return cls(
             coarse, context_of, outcome_of, np.flatnonzero(contexts), np.flatnonzero(outcomes)
@@ -194,12 +194,12 @@ class _Members:
         self,
         *,
         observed: sparse.csr_array,
-        start: FloatArray,
+        start: npt.NDArray[np.floating],
         total: FloatArray,
         further: FloatArray,
         mass: FloatArray,
         basis: FloatMatrix,
-        distribution: FloatArray,
+        distribution: npt.NDArray[np.floating],
         metric: FloatArray,
         normalised: bool,
     ) -> None:
@@ -270,24 +270,25 @@ class _Members:
             conditioned = remaining @ self._inverse / scale
             last, size = size, (remaining * conditioned).sum(1, keepdims=True)
             direction = conditioned + size / np.maximum(last, _TINY) * direction
-        return step
+        return np.asarray(step, dtype=np.float32)
 
     def _sparse(self, values: npt.NDArray[np.floating]) -> sparse.csr_array:
         parts = values.astype(np.float32), self._observed.indices, self._observed.indptr
         return sparse.csr_array(parts, shape=self._observed.shape)
 
     def _row_sums(self, values: npt.NDArray[np.floating]) -> FloatArray:
-        return np.bincount(self._row, values, minlength=self._observed.shape[0])
+        sums = np.bincount(self._row, values, minlength=self._observed.shape[0])
+        return sums.astype(np.float64)
 
 
 def _base(table: ContextTable) -> FloatMatrix:
     if not isinstance(table.base, EqualRows) or table.lower is not None:
         raise TypeError("expected a table with one base for all contexts")
-    return np.asarray(table.base.p.numpy())
+    return table.base.p.numpy()
 
 
 def _softmax(logits: FloatMatrix) -> FloatMatrix:
-    return np.asarray(torch.softmax(torch.from_numpy(logits), -1).numpy())
+    return torch.softmax(torch.from_numpy(logits), -1).numpy()
 
 
 def _row_of(matrix: sparse.csr_array) -> Int64Array:

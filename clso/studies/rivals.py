@@ -36,6 +36,8 @@ METHODS: Final = {
     "search": "this search",
     "random": "random search",
     "greedy": "greedy forward selection",
+    "one_pass": "greedy, a pass over slots",
+    "descent": "coordinate descent",
     "top_weight": "heaviest of all at once",
     "all_at_once": "all at once, no limit",
 }
@@ -46,6 +48,8 @@ _REFERENCE: Final = "all_at_once"  # no search: it may use every function
 _COLORS: Final = {
     "random": "#8c959f",
     "greedy": "#d55e00",
+    "one_pass": "#d55e00",
+    "descent": "#009e73",
     "top_weight": "#cc79a7",
     "all_at_once": MUTED,
 }
@@ -187,10 +191,20 @@ class Rivals:
         rivals, models = cls(run.rivals, note["evaluations"]), Models(run.manifest)
         caption = (
             f"Best loss on the {note['searched_on']} by evaluations: median and range over "
-            f"{counted(note['seeds'], 'seed')}. Each model is one {models.title(family)} "
-            f"of {note['slots']} out of {counted(note['functions'], 'function')}; "
-            "dotted: all of them at once."
+            f"{counted(note['seeds'], 'seed')}. Each model is one {models.title(family)} of "
         )
+        if note["functions"] is None:
+            caption += f"{counted(note['slots'], 'gene')}."
+            if note["start"]:
+                caption += (
+                    " The search and coordinate descent begin with "
+                    f"{counted(note['start'], 'assembled genome')}."
+                )
+        else:
+            caption += (
+                f"{note['slots']} out of {counted(note['functions'], 'function')}; "
+                "dotted: all of them at once."
+            )
         draw = partial(rivals.figure, models.color(family))
         picture = Picture(f"rivals-{family}", draw, caption, "No search has a finite loss.")
         return ReportSection(

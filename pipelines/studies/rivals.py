@@ -1,10 +1,12 @@
-"""The study `clso rivals`: a search of sets against simpler methods at equal cost.
+"""The study `clso rivals`: a search against simpler methods at equal cost.
 
 All methods read the first half of the validation blocks, and have the same library and number of
 slots. The second half is read when a method has ended. Rows are stored for each method and seed.
 The test split is not read.
 
-A family may add methods of its own (`ModelFamily.rivals`).
+Searches of sets are compared with greedy forward selection, others with coordinate descent. Where
+a run's search begins with genomes of the family, coordinate descent begins with the same. A family
+may add methods of its own (`ModelFamily.rivals`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import pyarrow as pa
 
 from clso.artifacts import Run, write_table
 from clso.engine import Shared
-from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from clso.progress import SILENT, Reporter
@@ -31,7 +32,7 @@ from pipelines.families.base import Rivals
 from pipelines.studies.engine import Part, Row, Study, with_figures
 from search.evolution import SEARCH_VERSION
 from search.records import MemorySink
-from search.rivals import greedy_forward, random_search
+from search.rivals import coordinate_descent, greedy_forward, random_search
 from search.run import run_search
 from search.settings import SearchSettings
 from search.validated import Halves
@@ -58,16 +59,17 @@ def rivals(
 
     Args:
         config, overrides, out, reporter: as for `pipelines.run`.
-        family: name of the model family; `None`: the first whose genomes pick sets.
+        family: name of the model family; `None`: the first whose genomes pick sets, or else the
+            first.
         seeds: searches of each kind, from the run's own seed upwards.
-        evaluations: budgets to compare at; none: 100, 150, 300, 600, 1,200 and as many as greedy
-            forward selection needs.
+        evaluations: budgets to compare at; none: 100, 150, 300, 600, 1,200 and as many as the
+            greedy method needs.
 
     Returns:
         The run, with the table `rivals`.
 
     Raises:
-        ConfigError: the genomes of the family pick no sets.
+        ConfigError: the run does not have the family.
         ClsoError: the work cannot be done.
     """
     config = read_config(config, overrides)
@@ -95,17 +97,10 @@ def check(config: RunConfig, family: str | None = None, **unchecked: object) -> 
     """Return the family that is searched.
 
     Raises:
-        ConfigError: the run does not have it, or its genomes pick no sets.
+        ConfigError: the run does not have it.
     """
     families = config.searched_families([] if family is None else [family])
-    for searched in families:
-        if searched.picks_sets:
-            return searched
-    raise ConfigError(
-        f"the genomes of {', '.join(searched.name for searched in families)} pick no sets, which "
-        "greedy selection needs",
-        remedy="search a family whose genomes do: --set families=[mixture]",
-    )
+    return next((searched for searched in families if searched.picks_sets), families[0])
 
 
 @dataclass
@@ -115,7 +110,7 @@ class _Methods:
     Attributes:
         own: the family's own methods.
         settings: of the genetic algorithm.
-        limit: the most evaluations; `None`: as many as greedy selection needs.
+        limit: the most evaluations; `None`: as many as the greedy method needs.
     """
 
     study: Study
@@ -137,27 +132,33 @@ class _Methods:
             limit=self.limit,
             **self.own.identity,
         )
+        self.start = tuple(self.family.start(self.halves.searched))
         self._folder = f"rivals-{key}"
         self.study.clean("rivals", [self._folder])
         self._shared = Shared(self._folder, _Problems(self.halves, self.own))
 
     def compared(self, seeds: Sequence[int]) -> tuple[pa.Table, int]:
-        """Return the rows of all methods, and the evaluations that greedy selection needs."""
-        greedy = self._table("greedy selection", {"greedy": seeds})
+        """Return the rows of all methods, and the evaluations that the greedy one needs."""
+        name = "greedy" if self.family.picks_sets else "one_pass"
+        greedy = self._table("greedy selection", {name: seeds})
         completion = max(greedy["evaluations"].to_pylist())
         if self.limit is None:
             self.limit = completion
         # a family's own methods have no randomness: one seed is enough
         others = dict.fromkeys(self.own.methods, seeds[:1]) | {"search": seeds, "random": seeds}
+        if not self.family.picks_sets:
+            others["descent"] = seeds
         return pa.concat_tables([greedy, self._table("the other methods", others)]), completion
 
     def description(self) -> dict[str, Any]:
         """Return the entries of the manifest about the problem and the search."""
         space = self.halves.searched.space
+        picked = [space.slots[slot].cardinality for slot in space.exchangeable]
         return {
             "family": self.family.name,
-            "slots": len(space.exchangeable),
-            "functions": space.slots[space.exchangeable[0]].cardinality - 1,
+            "slots": len(picked) or len(space.slots),
+            "functions": picked[0] - 1 if picked else None,
+            "start": len(self.start),
             "searched_on": "first half of the validation blocks",
             "held_back": "second half of the validation blocks",
             "search": self.settings.model_dump(mode="json"),
@@ -165,7 +166,9 @@ class _Methods:
 
     def _table(self, title: str, methods: Mapping[str, Sequence[int]]) -> pa.Table:
         """Return the rows of methods with their seeds, running those whose rows are not stored."""
-        method = _Method(self.study.run.run_id, self.family.name, self.settings, self.limit)
+        method = _Method(
+            self.study.run.run_id, self.family.name, self.settings, self.limit, self.start
+        )
         parts = [
             Part(
                 f"{self._folder}/{name}",
@@ -196,6 +199,7 @@ class _Method:
     family: str
     settings: SearchSettings
     limit: int | None
+    start: tuple[Genome, ...]
 
     def evolve(self, watched: WatchedProblem, seed: int) -> Iterator[Standing]:
         """Search with the genetic algorithm."""
@@ -207,6 +211,7 @@ class _Method:
             family=self.family,
             run_id="rivals",
             sink=MemorySink(),
+            start=self.start,
         )
         yield from watched.standings
 
@@ -215,10 +220,13 @@ def _rows(problems: _Problems, *, method: _Method, name: str, seed: int) -> list
     """Run a method, and return a row for each improvement."""
     halves, own, limit = problems.halves, problems.own, method.limit
     watched = WatchedProblem(halves.searched, problems.known)
+    descend = partial(coordinate_descent, watched, seed=seed, start=method.start, limit=limit)
     general: Mapping[str, Callable[[], Iterator[Standing]]] = {
         "search": lambda: method.evolve(watched, seed),
         "random": lambda: random_search(watched, seed=seed, limit=limit),
         "greedy": lambda: greedy_forward(watched, seed=seed, limit=limit),
+        "one_pass": lambda: descend(passes=1),
+        "descent": lambda: descend(),
     }
     if name in general:
         standings, held_back = general[name](), halves.held_back

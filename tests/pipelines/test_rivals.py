@@ -10,7 +10,6 @@ from clso.artifacts import Parts, Run, load_run
 from clso.report.html import Block
 from clso.report.run import report_page
 from clso.report.settings import settings_section
-from pipelines.cli import main
 
 Invoke = Callable[..., str]
 
@@ -123,20 +122,25 @@ def _reported(study: Run) -> list[str]:
     return command[command.index("rivals") + 2 : command.index("--out")]
 
 
-def test_without_the_mixture_there_is_nothing_to_study(
-    tmp_path: Path, smoke_yaml: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(
-            [
-                "rivals",
-                smoke_yaml,
-                "--no-prefect",
-                "--out",
-                str(tmp_path),
-                "--set",
-                "families=[gpt]",
-            ]
-        )
-    assert ended.value.code == 2
-    assert "--set families=[mixture]" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def gpt(tmp_path_factory: pytest.TempPathFactory, smoke_yaml: str, invoke: Invoke) -> Run:
+    out = tmp_path_factory.mktemp("rivals")
+    changes = ("families=[gpt]", "gpt.library.size=3", "search.surrogate={kind: none}")
+    sets = [part for value in changes for part in ("--set", value)]
+    printed = invoke("rivals", smoke_yaml, "--no-prefect", "--seeds", "2", "--out", str(out), *sets)
+    assert "coordinate descent" in printed
+    (path,) = (out / "runs").iterdir()
+    return load_run(path)
+
+
+def test_where_no_set_is_picked_coordinate_descent_stands_for_greedy_selection(gpt: Run) -> None:
+    methods = set(gpt.rivals["method"].to_pylist())
+    assert methods == {"search", "random", "one_pass", "descent"}
+    most = {
+        method: pc.max(gpt.rivals.filter(pc.field("method") == method)["evaluations"]).as_py()
+        for method in methods
+    }
+    assert most["one_pass"] <= 1 + 4 * (3 - 1)  # a genome, and the other options of 4 genes
+    assert max(most.values()) == most["one_pass"]
+    assert gpt.manifest["rivals"]["functions"] is None
+    assert "4 genes" in report_page(gpt).html()

@@ -10,7 +10,7 @@ from clso.errors import GenomeError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
 from search.records import MemorySink
-from search.rivals import greedy_forward, random_search
+from search.rivals import coordinate_descent, greedy_forward, random_search
 from search.run import run_search
 from search.settings import SearchSettings, SurrogateSettings
 from search.watched import Standing, WatchedProblem
@@ -52,7 +52,7 @@ class Picks:
 
 
 Rival = Callable[..., Iterator[Standing]]
-RIVALS = pytest.mark.parametrize("rival", [random_search, greedy_forward])
+RIVALS = pytest.mark.parametrize("rival", [random_search, greedy_forward, coordinate_descent])
 
 
 @RIVALS
@@ -127,6 +127,32 @@ def test_random_search_goes_without_a_set() -> None:
     standings = list(random_search(problem, seed=0))
     assert len(standings) == 12
     assert standings[-1].loss == min(problem.loss((a, b)) for a in range(3) for b in range(4))
+
+
+def test_a_pass_of_coordinate_descent_finds_the_optimum_where_slots_do_not_interact() -> None:
+    problem = TableProblem((4, 5, 3), interaction=0.0, seed=0)
+    standings = list(coordinate_descent(problem, seed=0, passes=1))
+    assert len(standings) == 1 + (4 - 1) + (5 - 1) + (3 - 1)
+    best = min(problem.loss((a, b, c)) for a in range(4) for b in range(5) for c in range(3))
+    assert standings[-1].loss == best
+
+
+def test_coordinate_descent_begins_again_until_nothing_is_new() -> None:
+    problem = TableProblem((4, 5, 3), interaction=2.0, seed=3)
+    losses = [problem.loss((a, b, c)) for a in range(4) for b in range(5) for c in range(3)]
+    standings = list(coordinate_descent(problem, seed=1))
+    assert standings[-1].loss == min(losses)
+    assert len(standings) > len(list(coordinate_descent(problem, seed=1, passes=9)))
+
+
+def test_coordinate_descent_begins_at_the_best_of_the_given_genomes() -> None:
+    problem = TableProblem((4, 5, 3), interaction=0.5, seed=0)
+    start = [(0, 0, 0), (3, 4, 2), (1, 2, 1)]
+    standings = list(coordinate_descent(problem, seed=0, start=start, limit=4))
+    assert standings[2].loss == min(map(problem.loss, start))
+    best = min(start, key=problem.loss)
+    other = standings[3].canonical
+    assert other == best or sum(a != b for a, b in zip(best, other or (), strict=True)) == 1
 
 
 class TestWatched:
