@@ -29,11 +29,13 @@ class WarmStartSettings(Section):
 
     Attributes:
         enabled: run a warm start after the sweep.
+        optimizer: `muon` trains the matrices of the layers, with AdamW for the rest.
         learning_rates: rates to try.
         eval_points: number of validation losses per trial, besides the loss before its first step.
     """
 
     enabled: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (5e-4, 1e-3, 2e-3)
     eval_points: Count = 10
 

@@ -220,7 +220,7 @@ class _Members:
 
     def steps(self) -> FloatMatrix:
         """Return d of each row, `(t, k)` float32."""
-        d = np.zeros_like(self._linear)
+        d: FloatMatrix = np.zeros_like(self._linear)
         value = self._value(d)
         for _ in range(_NEWTON_STEPS):
             step = self._newton_step(d)

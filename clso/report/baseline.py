@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from clso.artifacts import Run
 from clso.energy import Measurement
-from clso.report.formats import ENERGY, LOSS, counted, format_source
+from clso.report.formats import ENERGY, LOSS, SHARE, counted, format_source
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
 from clso.report.style import new_figure, styled
@@ -29,7 +29,11 @@ def baseline_section(run: Run) -> ReportSection:
     """Return AdamW's trials, and what the best learning rate and the warm start show."""
     baseline = run.folder.read("baseline")
     trials = _trials_table(baseline)
-    sentences = (_rate_sentence(baseline), _warm_start_sentence(run.manifest))
+    sentences = (
+        _rate_sentence(baseline),
+        _warm_start_sentence(run.manifest),
+        _strongest_sentence(run),
+    )
     picture = Picture(
         "baseline",
         partial(_baseline_figure, baseline, Models(run.manifest).color("adamw")),
@@ -130,8 +134,38 @@ def _warm_start_sentence(manifest: Mapping[str, Any]) -> str:
         reached = f"reaches the {scratch} of its best run from scratch within {steps:,} of {budget}"
     return (
         f"From {Models(manifest).subject('gpt')} that the search found (validation loss {start}), "
-        f"AdamW {reached}. Its best loss is {ended} ({note['trial']})."
+        f"{_optimizer(note)} {reached}. Its best loss is {ended} ({note['trial']})."
     )
+
+
+def _optimizer(warm_start: Mapping[str, Any]) -> str:
+    return "Muon" if warm_start.get("optimizer") == "muon" else "AdamW"
+
+
+def _strongest_sentence(run: Run) -> str:
+    """Say what the warm start needs to the loss of the strongest gradient model, if it has both."""
+    note, opponents = run.manifest.get("warm_start"), run.manifest.get("opponents")
+    if not note or not opponents:
+        return ""
+    strongest = opponents["winner"]
+    target = strongest["validation_loss"]
+    reached = [
+        row
+        for row in run.warm_start.to_pylist()
+        if row["validation_loss"] is not None and row["validation_loss"] <= target
+    ]
+    whose = f"the {LOSS.text(target)} of the strongest gradient model ({strongest['kind']})"
+    if note["start_loss"] <= target:
+        return f"The warm start begins below {whose}."
+    if not reached:
+        return f"The warm start does not reach {whose}."
+    first = min(reached, key=lambda row: row["tokens"])
+    spent, whole = first["energy_j"], strongest["training"]["energy_j"]
+    sentence = f"The warm start is below {whose} after {counted(first['step'], 'step')}"
+    if spent is None or not whole:
+        return f"{sentence}."
+    share = SHARE.text(spent / whole)
+    return f"{sentence}, for {share} of the joules of its training, validations included."
 
 
 def _settings(trial: Row) -> str:

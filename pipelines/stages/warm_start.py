@@ -1,7 +1,8 @@
-"""AdamW that starts from the crystalline GPT of the search, instead of random weights."""
+"""AdamW or Muon that starts from the crystalline GPT of the search, instead of random weights."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,11 @@ def _work(family: str, search: str, run: RunContext) -> StageOutcome:
     config, folder = run.config, run.folder
     scratch = run.manifest["baseline"]["winner"]
     fingerprint = f"{run.experiment.data_fingerprint} {run.records[search].key}"
+    optimizer = config.baseline.warm_start.optimizer
+    if optimizer != "adamw":
+        fingerprint += f" {optimizer}"
     sweep = sweep_of(run, fingerprint, folder.state / _NAME, folder.model(_NAME))
+    sweep = replace(sweep, optimizer=optimizer)
     result = sweep.from_checkpoint(folder.model(family), Trial(**scratch["settings"]))
     columns = {"run_id": run.run_id, "seed": config.seed, "passes": config.baseline.passes}
     rows = [row for trial in result.trials for row in trial.table_rows(**columns)]
@@ -37,6 +42,7 @@ def _work(family: str, search: str, run: RunContext) -> StageOutcome:
     notes: dict[str, Any] = {
         _NAME: {
             "trial": str(result.best.trial),
+            "optimizer": optimizer,
             "start_loss": result.start_loss,
             "validation_loss": result.best.loss,
             "best_step": result.best.best_step,

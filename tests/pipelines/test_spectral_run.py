@@ -74,6 +74,28 @@ def test_the_warm_start_is_told_apart_from_the_sweep(spectral: Run) -> None:
     assert "From the crystalline GPT that the search found" in report
 
 
+def test_muon_goes_on_from_the_found_model_too(
+    spectral: Run, out: Path, smoke_yaml: str, invoke: Callable[..., str]
+) -> None:
+    muon = WARM.replace("enabled: true", "enabled: true, optimizer: muon")
+    opponent = (
+        "opponents.models=[{network: lstm, n_embd: 8, learning_rates: [1.0e-3], dropouts: [0.0], "
+        "weight_decays: [0.1], passes: [1]}]"
+    )
+    values = (*SPECTRAL, muon, opponent, "name=muon")
+    sets = [part for value in values for part in ("--set", value)]
+    invoke("run", smoke_yaml, "--no-prefect", "--out", str(out), *sets)
+    (path,) = (out / "runs").glob("muon-*")
+    run = load_run(path)
+    note, other = run.manifest["warm_start"], spectral.manifest["warm_start"]
+    assert note["start_loss"] == other["start_loss"]
+    assert note["validation_loss"] < note["start_loss"]
+    assert note["validation_loss"] != other["validation_loss"]
+    page = (path / "report.html").read_text()
+    assert "Muon" in page
+    assert "of the strongest gradient model" in page
+
+
 def test_smoke_has_none_of_it(smoke: Run) -> None:
     assert not smoke.has("warm_start")
     assert "warm_start" not in smoke.results["model"].to_pylist()
