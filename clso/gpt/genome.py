@@ -39,6 +39,7 @@ Entry = tuple[str, int]
 """A library entry: slot and index."""
 
 _GENE_BYTES = 4
+_RECENCY = ("recency_attention", "head_merge")
 
 
 class GptGenomes:
@@ -82,31 +83,33 @@ class GptGenomes:
     def assembled(self) -> list[Genome]:
         """Return genomes whose entries are made for each other, one for each reweighted readout.
 
-        The first layer has the attention that memories of token pairs need, and each layer one
-        set of memories with a detector of that set, the best sets first. There are none without
-        memories, nor where several layers share their genes.
+        The first layer has the attention that reads earlier tokens, and each layer one set of
+        memories with a detector of that set, the best sets first, if there are memories. There are
+        none without reweighted factors, nor where several layers share their genes.
         """
-        memories = self._of_family("mlp_down", "pair_memory")
+        readouts = self._of_family("readout", "reweighted_readout")
         layers = self._frame.shape.n_layer
-        if not memories or (layers > 1 and len(self.space.slots) != 4 * layers + 2):
+        if not readouts or (layers > 1 and len(self.space.slots) != 4 * layers + 2):
             return []
+        memories = self._of_family("mlp_down", "pair_memory")
         detectors = self._of_family("mlp_up", "pair_detector")
         idle = [self._of_family(slot, "zero")[0] for slot in SLOTS]
+        attention = ("context_attention", "context_merge") if memories else _RECENCY
         body: list[int] = []
         for layer in range(layers):
             picked = list(idle)
             if layer == 0:
-                picked[0] = self._of_family("attn_qkv", "context_attention")[0]
-                picked[1] = self._of_family("attn_out", "context_merge")[0]
+                for slot, family in enumerate(attention):
+                    picked[slot] = self._of_family(SLOTS[slot], family)[0]
             if layer < len(memories):
                 picked[2:] = detectors[layer * len(detectors) // len(memories)], memories[layer]
             body += picked
         embedding = self._of_family("embedding", "reweighted_embedding")[0]
-        readouts = self._of_family("readout", "reweighted_readout")
         return [(embedding, *body, readout) for readout in readouts]
 
     def _of_family(self, slot: str, family: str) -> list[int]:
-        return [i for i, entry in enumerate(self._library[slot]) if entry.family == family]
+        entries = self._library.get(slot, ())
+        return [i for i, entry in enumerate(entries) if entry.family == family]
 
     def stored_bytes(self, genome: Genome) -> int:
         """Return the compact size of the distinct entries in use, the frame and the genome."""
