@@ -69,7 +69,9 @@ class ResidualLayout:
                 f"n_embd {self.n_embd} cannot be divided into {self.recent} recent and "
                 f"{self.topic} topic coordinates, {self._marks} reserved ones, and some for the "
                 "current token",
-                remedy="lower gpt.spectral.recent_width or topic_width, or raise model.n_embd",
+                remedy="lower gpt.spectral.recent_width or topic_width, "
+                + ("set gpt.spectral.memory.sets to 0, " if self.code else "")
+                + "or raise model.n_embd",
             )
 
     @property

@@ -171,7 +171,13 @@ def fit_factors(
 def fit_embedding(
     table: ContextTable, embedding: FloatMatrix, readout: FloatMatrix, *, steps: int
 ) -> tuple[FloatMatrix, tuple[float, ...]]:
-    """Return E after some steps with U as it is, and the loss before each and at the end."""
+    """Return E after one step or more, and the loss before each and at the end.
+
+    Raises:
+        ValueError: there is no step.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}, expected at least 1")
     e, u = torch.tensor(embedding), torch.tensor(readout)
     losses, after = [], 0.0
     with one_thread(), torch.inference_mode():
