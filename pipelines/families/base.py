@@ -179,11 +179,12 @@ class ModelFamily(Protocol[P]):
         return self.problem(run.experiment)
 
     def start(self, problem: P) -> Sequence[Genome]:
-        """Return genomes that a run's own search evaluates first; by default there are none.
-
-        At most half of the population is taken, in their order.
-        """
+        """Return genomes that are good to begin with, the best first; by default there are none."""
         return ()
+
+    def first_genomes(self, problem: P, settings: SearchSettings) -> tuple[Genome, ...]:
+        """Return what a search evaluates first: of `start` as many as half of the population."""
+        return tuple(self.start(problem))[: settings.population // 2]
 
     # ----- descriptions of genomes
 

@@ -75,7 +75,7 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
     result = run_search(
         shared_out(problem, run.experiment.engine, run.monitor),
         settings,
-        start=family.start(problem)[: settings.population // 2],
+        start=family.first_genomes(problem, settings),
         seed=run.config.seed,
         family=name,
         run_id=run.run_id,

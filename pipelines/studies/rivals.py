@@ -132,7 +132,7 @@ class _Methods:
             limit=self.limit,
             **self.own.identity,
         )
-        self.start = tuple(self.family.start(self.halves.searched))
+        self.start = self.family.first_genomes(self.halves.searched, self.settings)
         self._folder = f"rivals-{key}"
         self.study.clean("rivals", [self._folder])
         self._shared = Shared(self._folder, _Problems(self.halves, self.own))
