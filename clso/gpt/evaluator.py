@@ -32,7 +32,8 @@ from clso.gpt.frame import GptFrame
 from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
 from clso.gpt.model import CrystallineGpt
-from clso.library import BasisLibrary, MatrixCache
+from clso.library import SLOTS, BasisLibrary, MatrixCache
+from clso.library.weight import is_structured
 from clso.problem import Evaluation, GenomeCost
 from clso.scoring import Int64Array, NllArray
 from clso.threads import one_thread
@@ -45,6 +46,8 @@ _CACHE_BYTES = 512 * 2**20  # of dense matrices that are kept between calls
 _UNITS_PER_WORKER = 4
 # Part of the fingerprint; raised whenever a change of code changes the last bits of a loss.
 _ARITHMETIC = 2
+# The same for libraries with entries that are applied by their structure.
+_STRUCTURED_ARITHMETIC = 1
 
 
 class GptProblem:
@@ -108,6 +111,8 @@ class GptProblem:
         counts = {math.ceil(fidelity * len(inputs)) for fidelity in _FIDELITIES}
         self.fidelities = tuple(count / len(inputs) for count in sorted(counts))
         digest = hashlib.sha256(f"gpt {_ARITHMETIC} {share_layers} {inputs.shape}".encode())
+        if any(is_structured(entry) for slot in SLOTS for entry in library[slot]):
+            digest.update(f"structured {_STRUCTURED_ARITHMETIC}".encode())
         digest.update(f"{library.fingerprint} {frame.fingerprint}".encode())
         digest.update(np.ascontiguousarray(inputs).tobytes())
         digest.update(np.ascontiguousarray(targets).tobytes())

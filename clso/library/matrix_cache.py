@@ -12,12 +12,13 @@ import torch
 
 from clso.library.basis_library import BasisLibrary
 from clso.library.entry import LibraryEntry
-from clso.library.weight import RowsOfTokens, Weight, aligned
+from clso.library.linear_map import LinearMap
+from clso.library.weight import RowsOfTokens, aligned, applied
 
 __all__ = ["MatrixCache"]
 
-Kept = TypeVar("Kept", Weight, RowsOfTokens, torch.Tensor)
-_Kept = Weight | RowsOfTokens | torch.Tensor
+Kept = TypeVar("Kept", LinearMap, RowsOfTokens, torch.Tensor)
+_Kept = LinearMap | RowsOfTokens | torch.Tensor
 
 
 class MatrixCache:
@@ -38,18 +39,16 @@ class MatrixCache:
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self._device = torch.device(device)
-        self._kept: OrderedDict[tuple[str, int], Weight | RowsOfTokens | torch.Tensor] = (
-            OrderedDict()
-        )
+        self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         build = partial(MatrixCache, max_bytes=self.max_bytes, device=str(self._device))
         return build, (self.library,)
 
-    def weight(self, slot: str, index: int) -> Weight:
-        """Return W of an entry of the body."""
-        return self._get(slot, index, lambda entry, device: Weight(entry.dense(), device))
+    def weight(self, slot: str, index: int) -> LinearMap:
+        """Return an entry of the body."""
+        return self._get(slot, index, applied)
 
     def matrix(self, slot: str, index: int) -> torch.Tensor:
         """Return the embedding, `(V, d)` float32; it is read-only."""
