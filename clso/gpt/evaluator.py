@@ -105,7 +105,10 @@ class GptProblem:
         self.share_layers = share_layers
         self.monitor = EnergyMonitor() if monitor is None else monitor
         self._workers = workers if frame.device.type == "cpu" else 1
-        self._cache = MatrixCache(library, max_bytes=_CACHE_BYTES, device=frame.device)
+        # all rows of the embeddings of a wide model would fill the cache
+        used, places = np.unique(inputs, return_inverse=True)
+        self._cache = MatrixCache(library, tokens=used, max_bytes=_CACHE_BYTES, device=frame.device)
+        self._places = torch.tensor(places.reshape(inputs.shape), device=frame.device)
         self._inputs = torch.tensor(inputs, device=frame.device)
         self._targets = torch.tensor(targets, device=frame.device)
         counts = {math.ceil(fidelity * len(inputs)) for fidelity in _FIDELITIES}
@@ -257,8 +260,12 @@ class GptProblem:
             path = (tokens[0] if tokens else None, *matrices)
             del stack[_common_prefix(last_path, path) :]
             if not stack:
-                wte = self._cache.matrix(*tokens[0]) if tokens else self.frame.wte
-                stack.append(State.first(self.frame.embed(inputs, wte)))
+                if tokens:
+                    wte = self._cache.matrix(*tokens[0])
+                    embedded = self.frame.embed(self._places[batch], wte)
+                else:
+                    embedded = self.frame.embed(inputs, self.frame.wte)
+                stack.append(State.first(embedded))
             for slot, index in matrices[len(stack) - 1 :]:
                 weight = self._cache.weight(slot, index)
                 stack.append(stack[-1].step(slot, weight, n_head=n_head, length=inputs.shape[1]))
