@@ -136,16 +136,32 @@ def _print_structured(console: Console, tokens: int, widths: Sequence[int]) -> N
             _both(size / 1024 for size in weights),
             _both(_median(side, "duration_s") * 1e3 for side in sides),
             _both(_median(side, "energy_j") * 1e3 for side in sides),
-            "" if row.is_skipped else f"{row.ratio:.2f}",
-            "" if row.is_skipped else f"{min(row.ratios):.2f} to {max(row.ratios):.2f}",
+            *(("", "") if row.is_skipped else _median_and_range(row.ratios)),
             "" if row.is_skipped or row.counted is None else f"{row.counted:.2f}",
             row.use,
         )
     console.print(table)
+    table = Table(title="16 genomes scored, structured / dense", title_justify="left")
+    for column in ("width", "ms", "mJ", "times less CPU time", "range"):
+        table.add_column(column, justify="right")
+    with console.status(f"{STRUCTURED}: populations"):
+        for scored in structured.evaluations(widths):
+            sides = (scored.structured, scored.dense)
+            table.add_row(
+                str(scored.width),
+                _both(_median(side, "duration_s") * 1e3 for side in sides),
+                _both(_median(side, "energy_j") * 1e3 for side in sides),
+                *_median_and_range(structured.ratios(*sides)),
+            )
+    console.print(table)
+
+
+def _median_and_range(values: Sequence[float]) -> tuple[str, str]:
+    return f"{statistics.median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"
 
 
 def _both(values: Iterable[float]) -> str:
-    return " / ".join(f"{value:,.4g}" for value in values)
+    return " / ".join(f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" for value in values)
 
 
 def _median(side: Sequence[Measurement], name: str) -> float:

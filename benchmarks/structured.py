@@ -2,7 +2,8 @@
 
 A row is all matrices of one GPT-2 layer from one family (`attn_qkv`, `attn_out`, `mlp_up`,
 `mlp_down`), or of a part of it, on one thread. Both sides take turns, so that a drifting machine
-hits both alike.
+hits both alike. Then populations are scored with matrices in the form that the count prefers, at
+any width, and with dense ones.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
 from scipy.linalg import hadamard
 
 from clso.energy import EnergyMonitor, EnergySettings, Measurement
+from clso.gpt import GptFrame, GptProblem, GptShape
 from clso.gpt.head import TiledHead
 from clso.library import (
+    FAMILIES,
+    BasisLibrary,
     BlockSparse,
     Circulant,
     Hadamard,
@@ -40,7 +46,7 @@ from clso.library.spectral import SpectralReadout
 from clso.library.weight import RowsOfTokens, counted_gain, is_structured
 from clso.threads import one_thread
 
-__all__ = ["WIDTHS", "Row", "run"]
+__all__ = ["WIDTHS", "Row", "Scored", "evaluations", "ratios", "run"]
 
 WIDTHS = (128, 256, 512, 1024)
 _REPEATS = 7
@@ -84,13 +90,15 @@ class Row:
     @property
     def ratios(self) -> list[float]:
         """Dense over structured CPU seconds, pair by pair."""
-        pairs = zip(self.dense, self.structured, strict=True)
-        return [_cpu_s(dense) / _cpu_s(ours) for dense, ours in pairs]
+        return ratios(self.structured, self.dense)
 
-    @property
-    def ratio(self) -> float:
-        """The median of the ratios."""
-        return statistics.median(self.ratios)
+
+class Scored(NamedTuple):
+    """A population of one width that is scored twice: structured, and with dense matrices."""
+
+    width: int
+    structured: list[Measurement]
+    dense: list[Measurement]
 
 
 class _Side(NamedTuple):
@@ -116,7 +124,7 @@ def run(tokens: int, widths: Sequence[int] = WIDTHS) -> Iterator[Row]:
     with EnergySettings().open() as monitor, one_thread(), torch.inference_mode():
         for width in widths:
             for case in _cases(width, tokens):
-                ours, dense = _in_turn(case, monitor)
+                ours, dense = _in_turn(case.structured, case.dense, monitor)
                 yield Row(
                     case.name,
                     width,
@@ -130,6 +138,31 @@ def run(tokens: int, widths: Sequence[int] = WIDTHS) -> Iterator[Row]:
                     ours,
                     dense,
                 )
+
+
+def evaluations(widths: Sequence[int] = WIDTHS) -> Iterator[Scored]:
+    """Yield 16 genomes of two layers over matrices of all families, 1,024 targets of 8,192."""
+    rng = np.random.default_rng(0)
+    families = [FAMILIES.get(name).Settings() for name in FAMILIES.names()]
+    tokens = rng.integers(8192, size=(2, 4, _BLOCK_SIZE + 1))
+    batches = tokens[..., :-1].copy(), tokens[..., 1:].copy()
+    with EnergySettings().open() as monitor:
+        for width in widths:
+            library = BasisLibrary.generate(width, 16, families, 1.0, 0)
+            frame = GptFrame(GptShape(2, width // 64, width, _BLOCK_SIZE, 8192), seed=0)
+            problem = GptProblem(library, frame, *batches, share_layers=False)
+            plain = GptProblem(library, frame, *batches, share_layers=False)
+            genomes = [
+                tuple(map(int, rng.integers(problem.space.cardinalities))) for _ in range(16)
+            ]
+            # what a problem has applied once it keeps
+            with mock.patch("clso.library.weight._LEAST_SIDE", 1):
+                losses = [found.loss for found in problem.evaluate(genomes)]
+            with mock.patch("clso.library.weight.is_structured", return_value=False):
+                dense_losses = [found.loss for found in plain.evaluate(genomes)]
+            np.testing.assert_allclose(losses, dense_losses, atol=1e-5)
+            sides = (partial(part.evaluate, genomes) for part in (problem, plain))
+            yield Scored(width, *_in_turn(*sides, monitor))
 
 
 def _cases(width: int, tokens: int) -> Iterator[_Case]:
@@ -193,9 +226,9 @@ def _block_work(entry: LibraryEntry) -> Work:
     block = int(nonzero.any(1).sum()), int(nonzero.any(0).sum())
     if block[0] * block[1] > entry.shape[0] * entry.shape[1] / 2:
         return Work.of_dense(entry.shape)
-    flops, moved_bytes = Work.of_dense(block)
+    dense = Work.of_dense(block)
     # the coordinates are gathered and scattered, and what is not written is zero
-    return Work(flops, 2 * moved_bytes + 4 * (block[0] + block[1] + entry.shape[1]))
+    return Work(dense.flops, 2 * dense.moved_bytes + 4 * (block[0] + block[1] + entry.shape[1]))
 
 
 def _readout(width: int, tokens: int, rng: np.random.Generator) -> _Case:
@@ -289,18 +322,24 @@ def _sum(works: Sequence[Work]) -> Work:
     return Work(sum(work.flops for work in works), sum(work.moved_bytes for work in works))
 
 
-def _in_turn(case: _Case, monitor: EnergyMonitor) -> tuple[list[Measurement], list[Measurement]]:
+def ratios(structured: Sequence[Measurement], dense: Sequence[Measurement]) -> list[float]:
+    """Return dense over structured CPU seconds, pair by pair."""
+    return [_cpu_s(plain) / _cpu_s(ours) for plain, ours in zip(dense, structured, strict=True)]
+
+
+def _in_turn(
+    ours: Callable[[], object], plain: Callable[[], object], monitor: EnergyMonitor
+) -> tuple[list[Measurement], list[Measurement]]:
     """Return both sides' measurements of one pass, taking turns; the first pair does not count."""
-    times = {}
-    for side in (case.structured, case.dense):
+    times = []
+    for side in (ours, plain):
         side()
         with monitor.window() as window:
             side()
-        times[id(side)] = max(1, math.ceil(_LEAST_S / max(1e-6, window.measurement.duration_s)))
+        times.append(max(1, math.ceil(_LEAST_S / max(1e-6, window.measurement.duration_s))))
     taken: tuple[list[Measurement], list[Measurement]] = ([], [])
     for repeat in range(_REPEATS + 1):
-        for side, measurements in zip((case.structured, case.dense), taken, strict=True):
-            n = times[id(side)]
+        for side, n, measurements in zip((ours, plain), times, taken, strict=True):
             with monitor.window() as window:
                 for _ in range(n):
                     side()

@@ -77,7 +77,8 @@ class BlockSparse(LibraryEntry):
     def work(self) -> Work:
         """A product per column of the grid, after the coordinates of its blocks are gathered."""
         block, n_blocks = int(self.parameters["block"]), len(self.arrays["blocks"])
-        return Work(self.flops, 4 * (2 * self.shape[0] + 2 * n_blocks * block + self.shape[1]))
+        moved = 2 * self.shape[0] + 2 * n_blocks * block + self.shape[1]
+        return Work(self.flops, 4 * moved, calls=2 * -(-self.shape[1] // block))
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""

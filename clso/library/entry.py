@@ -56,10 +56,12 @@ class Work(NamedTuple):
     Attributes:
         flops: multiplications and additions, as they are computed.
         moved_bytes: what the steps read and write of x, intermediate results and x W.
+        calls: of kernels for 256 rows, where they are so many and small that starting them counts.
     """
 
     flops: int
     moved_bytes: int
+    calls: int = 0
 
     @classmethod
     def of_dense(cls, shape: Shape) -> Self:

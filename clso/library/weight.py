@@ -3,12 +3,13 @@
 An entry is applied by its structure where that is faster. No clock decides, so that losses are the
 same on any machine of a kind, but a count. The time of a product is taken to be proportional to
 
-    flops + 14 moved bytes
+    flops + 14 moved bytes + 2,700 calls of kernels for 256 rows
 
-because one core with vectors of 16 numbers multiplies and adds about 14 times while it moves a
-byte. The structured form must be ahead of the dense one by half, as the count is coarse, and no
-side of the matrix below 256: at a width of 128 these products are a small share of an evaluation.
-`python -m benchmarks structured` measures both forms, and prints them beside the count.
+because one core with vectors of 16 numbers computes about 14 flops while it moves a byte, and 2,700
+for each of 256 rows while a kernel starts. The count must be ahead by 1.4, as it is coarse: where
+it was, the structured form was ahead by 1.2 or more in every slot. No side of the matrix may be
+below 256: at a width of 128 these products are a small share of an evaluation, which took the same
+time. `python -m benchmarks structured` measures both forms, and prints them beside the count.
 
 Other matrices are applied as the block of their rows and columns that are not all zero. Derived
 entries read and write few coordinates of the residual stream, so their blocks are much smaller than
@@ -28,7 +29,8 @@ from clso.library.linear_map import LinearMap
 __all__ = ["RowsOfTokens", "Weight", "aligned", "applied", "counted_gain", "is_structured"]
 
 _FLOPS_PER_BYTE = 14
-_LEAST_GAIN = 1.5
+_FLOPS_PER_CALL = 2_700
+_LEAST_GAIN = 1.4
 _LEAST_SIDE = 256
 
 # A block of a larger share of the matrix is not worth the copies that it takes.
@@ -43,7 +45,7 @@ def counted_gain(entry: LibraryEntry) -> float | None:
 
 
 def _counted(work: Work) -> int:
-    return work.flops + _FLOPS_PER_BYTE * work.moved_bytes
+    return work.flops + _FLOPS_PER_BYTE * work.moved_bytes + _FLOPS_PER_CALL * work.calls
 
 
 def is_structured(entry: LibraryEntry) -> bool:
