@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import baseline, command_line, evaluation, pest_control, reload, search
+from benchmarks import baseline, command_line, evaluation, pest_control, reload, search, structured
 from benchmarks.timing import Comparison
+from clso.energy import Measurement
+from pipelines.context import processor
 
 BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "evaluation": evaluation.run,
@@ -19,15 +23,20 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
 }
 GROWTH = "search"
 SAMPLERS = "samplers"
+STRUCTURED = "structured"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    known = [*BENCHMARKS, GROWTH, SAMPLERS]
+    known = [*BENCHMARKS, GROWTH, SAMPLERS, STRUCTURED]
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--seeds", type=int, default=5, help="of each search in samplers")
     parser.add_argument(
         "--gp-seeds", type=int, default=1, help="of Optuna's GPSampler, which takes minutes each"
+    )
+    parser.add_argument("--tokens", type=int, default=2048, help="of each product in structured")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=structured.WIDTHS, help="of models in structured"
     )
     arguments = parser.parse_args()
     names = arguments.names or known
@@ -41,6 +50,8 @@ def main() -> None:
         _print_growth(console)
     if SAMPLERS in names:
         _print_samplers(console, arguments.seeds, arguments.gp_seeds)
+    if STRUCTURED in names:
+        _print_structured(console, arguments.tokens, arguments.widths)
 
 
 def _print_comparisons(console: Console, names: list[str]) -> None:
@@ -93,6 +104,69 @@ def _print_samplers(console: Console, seeds: int, gp_seeds: int) -> None:
             str(n_seeds),
         )
     console.print(table)
+
+
+def _print_structured(console: Console, tokens: int, widths: Sequence[int]) -> None:
+    rows = []
+    with console.status(STRUCTURED) as status:
+        for row in structured.run(tokens, widths):
+            rows.append(row)
+            status.update(f"{STRUCTURED}: {row.name}, {row.width}")
+    sources = {measurement.energy_source for row in rows for measurement in row.dense}
+    table = Table(
+        title=f"one layer's matrices for {tokens:,} tokens, structured / dense, one thread of "
+        f"{processor()}; joules by {', '.join(map(str, sources))}",
+        title_justify="left",
+    )
+    for column in ("width", "family"):
+        table.add_column(column)
+    for column in ("kflop a token", "KiB moved a token", "KiB of W", "ms", "mJ"):
+        table.add_column(column, justify="right")
+    for column in ("times less CPU time", "range", "counted"):
+        table.add_column(column, justify="right")
+    table.add_column("applied as")
+    for row in rows:
+        works, weights = (row.work, row.dense_work), (row.weight_bytes, row.dense_weight_bytes)
+        sides = (row.structured, row.dense)
+        table.add_row(
+            str(row.width),
+            row.name,
+            _both(work.flops / 1e3 for work in works),
+            _both(work.moved_bytes / 1024 for work in works),
+            _both(size / 1024 for size in weights),
+            _both(_median(side, "duration_s") * 1e3 for side in sides),
+            _both(_median(side, "energy_j") * 1e3 for side in sides),
+            *(("", "") if row.is_skipped else _median_and_range(row.ratios)),
+            "" if row.is_skipped or row.counted is None else f"{row.counted:.2f}",
+            row.use,
+        )
+    console.print(table)
+    table = Table(title="16 genomes scored, structured / dense", title_justify="left")
+    for column in ("width", "ms", "mJ", "times less CPU time", "range"):
+        table.add_column(column, justify="right")
+    with console.status(f"{STRUCTURED}: populations"):
+        for scored in structured.evaluations(widths):
+            sides = (scored.structured, scored.dense)
+            table.add_row(
+                str(scored.width),
+                _both(_median(side, "duration_s") * 1e3 for side in sides),
+                _both(_median(side, "energy_j") * 1e3 for side in sides),
+                *_median_and_range(structured.ratios(*sides)),
+            )
+    console.print(table)
+
+
+def _median_and_range(values: Sequence[float]) -> tuple[str, str]:
+    return f"{statistics.median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"
+
+
+def _both(values: Iterable[float]) -> str:
+    return " / ".join(f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" for value in values)
+
+
+def _median(side: Sequence[Measurement], name: str) -> float:
+    values = [getattr(measurement, name) for measurement in side]
+    return math.nan if None in values else statistics.median(values)
 
 
 main()

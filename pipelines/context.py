@@ -27,7 +27,7 @@ from pipelines.experiment import Experiment
 from pipelines.folders import output_folder
 from pipelines.ledger import StageRecord
 
-__all__ = ["RunContext", "versions"]
+__all__ = ["RunContext", "processor", "versions"]
 
 _PACKAGES = (
     "clso",
@@ -227,12 +227,13 @@ def _host() -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "system": platform.system(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of this machine's processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

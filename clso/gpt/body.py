@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import torch
 from torch.nn import functional
 
-from clso.library import Weight
+from clso.library.linear_map import LinearMap
 
 __all__ = ["State"]
 
@@ -40,7 +40,7 @@ class State(NamedTuple):
         """Return the state before the first layer, from `(n, d)` embeddings."""
         return cls(embedded, _layer_norm(embedded))
 
-    def step(self, slot: str, weight: Weight, *, n_head: int, length: int) -> State:
+    def step(self, slot: str, weight: LinearMap, *, n_head: int, length: int) -> State:
         """Return the state after the matrix of the next slot, `(in, out)`.
 
         Slots come in the order of `clso.library.SLOTS`, layer after layer. `length` is T, positions

@@ -32,7 +32,8 @@ from clso.gpt.frame import GptFrame
 from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
 from clso.gpt.model import CrystallineGpt
-from clso.library import BasisLibrary, MatrixCache
+from clso.library import SLOTS, BasisLibrary, MatrixCache
+from clso.library.weight import is_structured
 from clso.problem import Evaluation, GenomeCost
 from clso.scoring import Int64Array, NllArray
 from clso.threads import one_thread
@@ -45,6 +46,8 @@ _CACHE_BYTES = 512 * 2**20  # of dense matrices that are kept between calls
 _UNITS_PER_WORKER = 4
 # Part of the fingerprint; raised whenever a change of code changes the last bits of a loss.
 _ARITHMETIC = 2
+# The same for libraries with entries that are applied by their structure.
+_STRUCTURED_ARITHMETIC = 1
 
 
 class GptProblem:
@@ -102,12 +105,17 @@ class GptProblem:
         self.share_layers = share_layers
         self.monitor = EnergyMonitor() if monitor is None else monitor
         self._workers = workers if frame.device.type == "cpu" else 1
-        self._cache = MatrixCache(library, max_bytes=_CACHE_BYTES, device=frame.device)
+        # all rows of the embeddings of a wide model would fill the cache
+        used, places = np.unique(inputs, return_inverse=True)
+        self._cache = MatrixCache(library, tokens=used, max_bytes=_CACHE_BYTES, device=frame.device)
+        self._places = torch.tensor(places.reshape(inputs.shape), device=frame.device)
         self._inputs = torch.tensor(inputs, device=frame.device)
         self._targets = torch.tensor(targets, device=frame.device)
         counts = {math.ceil(fidelity * len(inputs)) for fidelity in _FIDELITIES}
         self.fidelities = tuple(count / len(inputs) for count in sorted(counts))
         digest = hashlib.sha256(f"gpt {_ARITHMETIC} {share_layers} {inputs.shape}".encode())
+        if any(is_structured(entry) for slot in SLOTS for entry in library[slot]):
+            digest.update(f"structured {_STRUCTURED_ARITHMETIC}".encode())
         digest.update(f"{library.fingerprint} {frame.fingerprint}".encode())
         digest.update(np.ascontiguousarray(inputs).tobytes())
         digest.update(np.ascontiguousarray(targets).tobytes())
@@ -252,8 +260,12 @@ class GptProblem:
             path = (tokens[0] if tokens else None, *matrices)
             del stack[_common_prefix(last_path, path) :]
             if not stack:
-                wte = self._cache.matrix(*tokens[0]) if tokens else self.frame.wte
-                stack.append(State.first(self.frame.embed(inputs, wte)))
+                if tokens:
+                    wte = self._cache.matrix(*tokens[0])
+                    embedded = self.frame.embed(self._places[batch], wte)
+                else:
+                    embedded = self.frame.embed(inputs, self.frame.wte)
+                stack.append(State.first(embedded))
             for slot, index in matrices[len(stack) - 1 :]:
                 weight = self._cache.weight(slot, index)
                 stack.append(stack[-1].step(slot, weight, n_head=n_head, length=inputs.shape[1]))

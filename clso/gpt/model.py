@@ -12,9 +12,9 @@ from clso.gpt.body import State
 from clso.gpt.frame import GptFrame
 from clso.gpt.genome import Entry, GptGenomes
 from clso.gpt.head import TiledHead
-from clso.library import SLOTS, BasisLibrary, Weight
+from clso.library import SLOTS, BasisLibrary
 from clso.library.entry import FloatMatrix
-from clso.library.weight import RowsOfTokens, aligned
+from clso.library.weight import RowsOfTokens, aligned, applied
 from clso.scoring import Int64Array, NllArray
 
 __all__ = ["CrystallineGpt"]
@@ -54,7 +54,10 @@ class CrystallineGpt:
         self.matrices = self._genomes.matrices(self.genome)
         tokens = self._genomes.token_entries(self.genome)
         self.entries = (*self.matrices, *tokens)
-        weights = {entry: Weight(self._dense(entry), frame.device) for entry in self.matrices}
+        weights = {
+            (slot, index): applied(library[slot][index], frame.device)
+            for slot, index in self.matrices
+        }
         self._weights = tuple(weights[entry] for entry in self.matrices)
         self.wte, self.head = frame.wte, frame.head
         if tokens:

@@ -8,8 +8,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
 
-from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work, norm_scale
+from clso.library.linear_map import ChunkedMap, LinearMap
 from clso.section import Count, Share
 
 __all__ = ["BlockSparse"]
@@ -59,10 +62,8 @@ class BlockSparse(LibraryEntry):
         """Return W, `(in, out)` float32; elements outside the kept blocks are exactly zero."""
         block = int(self.parameters["block"])
         n_down, n_across = -(-self.shape[0] // block), -(-self.shape[1] // block)
-        kept = np.zeros((len(self.arrays["blocks"]), block, block), dtype=np.float32)
-        kept[self._mask] = self.arrays["values"]
         grid = np.zeros((n_down * n_across, block, block), dtype=np.float32)
-        grid[self.arrays["blocks"]] = kept
+        grid[self.arrays["blocks"]] = self._kept()
         by_rows = grid.reshape(n_down, n_across, block, block).swapaxes(1, 2)
         padded = by_rows.reshape(n_down * block, n_across * block)
         return np.ascontiguousarray(padded[: self.shape[0], : self.shape[1]])
@@ -71,6 +72,23 @@ class BlockSparse(LibraryEntry):
     def flops(self) -> int:
         """A multiplication and an addition per stored element."""
         return 2 * int(self.arrays["values"].size)
+
+    @property
+    def work(self) -> Work:
+        """A product per column of the grid, after the coordinates of its blocks are gathered."""
+        block, n_blocks = int(self.parameters["block"]), len(self.arrays["blocks"])
+        moved = 2 * self.shape[0] + 2 * n_blocks * block + self.shape[1]
+        return Work(self.flops, 4 * moved, calls=2 * -(-self.shape[1] // block))
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """See the base class."""
+        return _BlockSparseMap(self.shape, self.arrays["blocks"], self._kept(), device)
+
+    def _kept(self) -> FloatMatrix:
+        """Return the kept blocks, `(k, block, block)`, zero where they are beyond the matrix."""
+        kept = np.zeros(self._mask.shape, dtype=np.float32)
+        kept[self._mask] = self.arrays["values"]
+        return kept
 
     @cached_property
     def _mask(self) -> npt.NDArray[np.bool_]:
@@ -89,6 +107,39 @@ class BlockSparse(LibraryEntry):
         if values.shape != (int(self._mask.sum()),):
             return f"{values.size} values, expected {int(self._mask.sum())}"
         return ""
+
+
+class _BlockSparseMap(ChunkedMap):
+    def __init__(
+        self,
+        shape: Shape,
+        blocks: npt.NDArray[np.int32],
+        kept: FloatMatrix,
+        device: torch.device | str,
+    ) -> None:
+        self._block = block = kept.shape[1]
+        n_across = -(-shape[1] // block)
+        tensors: list[torch.Tensor] = []
+        for column in range(n_across):
+            in_column = np.flatnonzero(blocks % n_across == column)
+            width = min(block, shape[1] - column * block)
+            factor = kept[in_column, :, :width].reshape(-1, width)
+            rows = (blocks[in_column] // n_across).astype(np.int64)
+            tensors += torch.tensor(rows, device=device), torch.tensor(factor, device=device)
+        super().__init__(shape, *tensors)
+
+    def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        turned = x.t()
+        if beyond := -x.shape[1] % self._block:
+            turned = functional.pad(turned, (0, 0, 0, beyond))
+        # rows of x turned are contiguous, so a block's are gathered in one piece
+        lines = turned.reshape(-1, self._block * len(x))
+        for column, (rows, factor) in enumerate(
+            zip(self._tensors[::2], self._tensors[1::2], strict=True)
+        ):
+            start = column * self._block
+            gathered = lines.index_select(0, rows).view(-1, len(x))
+            torch.mm(gathered.t(), factor, out=y[:, start : start + factor.shape[1]])
 
 
 def _inside(blocks: npt.NDArray[np.int32], shape: Shape, block: int) -> npt.NDArray[np.bool_]:

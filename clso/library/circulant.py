@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 from scipy.linalg import toeplitz
 
-from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work, norm_scale
+from clso.library.linear_map import ChunkedMap, LinearMap
 
 __all__ = ["Circulant"]
 
@@ -61,10 +63,30 @@ class Circulant(LibraryEntry):
         2005, "The Design and Implementation of FFTW3"; the transform of c is not counted, as it is
         done once. For tiny matrices the plain product takes fewer operations and is counted.
         """
+        return min(self.work.flops, 2 * self.shape[0] * self.shape[1])
+
+    @property
+    def work(self) -> Work:
+        """Transforms and complex products as in `flops`, with x padded and the result cut."""
         n = max(self.shape)
-        transforms = math.ceil(5 * n * math.log2(n))
-        return min(transforms + 6 * (n // 2 + 1), 2 * self.shape[0] * self.shape[1])
+        flops = math.ceil(5 * n * math.log2(n)) + 6 * (n // 2 + 1)
+        padding = self.shape[0] + n if self.shape[0] < n else 0
+        return Work(flops, 4 * (padding + 6 * n + 2 * self.shape[1]))
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """See the base class."""
+        first_row = self.arrays["first_row"].astype(np.float64)
+        spectrum = np.fft.rfft(first_row).astype(np.complex64)
+        return _CirculantMap(self.shape, torch.tensor(spectrum, device=device))
 
     def defect(self) -> str:
         """See the base class."""
         return self.wrong_shapes(first_row=(max(self.shape),))
+
+
+class _CirculantMap(ChunkedMap):
+    def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        (spectrum,) = self._tensors
+        n = max(self.shape)
+        convolved = torch.fft.irfft(torch.fft.rfft(x, n=n).mul_(spectrum), n=n)
+        y.copy_(convolved[:, : y.shape[1]])

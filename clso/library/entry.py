@@ -1,4 +1,4 @@
-"""A library entry: one structured matrix, stored compactly and densified on use.
+"""A library entry: one structured matrix, stored compactly, applied by its structure or densified.
 
 Notation: W is `(in, out)`, the orientation of transformers' `Conv1D`, so y = x W for a row x.
 Every family scales its matrices to the same Frobenius norm,
@@ -15,7 +15,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,18 @@ from clso.errors import ArtifactError, ConfigError
 from clso.section import Positive, Section, mistakes
 from clso.threads import one_thread
 
+if TYPE_CHECKING:  # the two modules name each other's classes
+    import torch
+
+    from clso.library.linear_map import LinearMap
+
 __all__ = [
     "ArrayTypes",
     "FamilySettings",
     "FloatMatrix",
     "LibraryEntry",
     "Shape",
+    "Work",
     "norm_scale",
     "similarity",
 ]
@@ -42,6 +48,25 @@ ArrayTypes = tuple[tuple[str, type[np.generic]], ...]
 # Singular values below this share of the largest are rounding errors: arrays are float32.
 _RANK_TOLERANCE = 1e-5
 _CHUNK = 2**16  # elements of each matrix that are widened to float64 at once
+
+
+class Work(NamedTuple):
+    """What x W takes for one row x, apart from reading W, which many rows share.
+
+    Attributes:
+        flops: multiplications and additions, as they are computed.
+        moved_bytes: what the steps read and write of x, intermediate results and x W.
+        calls: of kernels for 256 rows, where they are so many and small that starting them counts.
+    """
+
+    flops: int
+    moved_bytes: int
+    calls: int = 0
+
+    @classmethod
+    def of_dense(cls, shape: Shape) -> Self:
+        """Return the work of a plain product."""
+        return cls(2 * shape[0] * shape[1], 4 * sum(shape))
 
 
 class FamilySettings(Section):
@@ -163,6 +188,18 @@ class LibraryEntry(ABC):
     @abstractmethod
     def flops(self) -> int:
         """Floating-point operations of x W for one row x, by the fastest structured algorithm."""
+
+    @property
+    def work(self) -> Work | None:
+        """What x W takes in the form that `structured` computes; `None`: there is no such form."""
+        return None
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """Return x -> x W without the dense matrix, where `work` is not `None`.
+
+        Products are those of the dense matrix but for rounding.
+        """
+        raise NotImplementedError(f"{self.family} matrices are applied as dense ones")
 
     def defect(self) -> str:
         """Return the fault in parameters or arrays of the right types; empty if there is none."""

@@ -8,16 +8,19 @@ from functools import partial
 from threading import Lock
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from clso.library.basis_library import BasisLibrary
 from clso.library.entry import LibraryEntry
-from clso.library.weight import RowsOfTokens, Weight, aligned
+from clso.library.linear_map import LinearMap
+from clso.library.weight import RowsOfTokens, aligned, applied
 
 __all__ = ["MatrixCache"]
 
-Kept = TypeVar("Kept", Weight, RowsOfTokens, torch.Tensor)
-_Kept = Weight | RowsOfTokens | torch.Tensor
+Kept = TypeVar("Kept", LinearMap, RowsOfTokens, torch.Tensor)
+_Kept = LinearMap | RowsOfTokens | torch.Tensor
 
 
 class MatrixCache:
@@ -25,35 +28,44 @@ class MatrixCache:
 
     A single matrix above the bound is returned but not kept. Safe to use from several threads.
     A pickled copy is empty.
+
+    Args:
+        tokens: whose rows of an embedding are kept, `(m,)`; `None`: those of all tokens.
     """
 
     def __init__(
         self,
         library: BasisLibrary,
         *,
+        tokens: npt.NDArray[np.int64] | None = None,
         max_bytes: int = 512 * 2**20,
         device: torch.device | str = "cpu",
     ) -> None:
         self.library = library
+        self.tokens = tokens
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self._device = torch.device(device)
-        self._kept: OrderedDict[tuple[str, int], Weight | RowsOfTokens | torch.Tensor] = (
-            OrderedDict()
-        )
+        self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        build = partial(MatrixCache, max_bytes=self.max_bytes, device=str(self._device))
+        build = partial(
+            MatrixCache, tokens=self.tokens, max_bytes=self.max_bytes, device=str(self._device)
+        )
         return build, (self.library,)
 
-    def weight(self, slot: str, index: int) -> Weight:
-        """Return W of an entry of the body."""
-        return self._get(slot, index, lambda entry, device: Weight(entry.dense(), device))
+    def weight(self, slot: str, index: int) -> LinearMap:
+        """Return an entry of the body."""
+        return self._get(slot, index, applied)
 
     def matrix(self, slot: str, index: int) -> torch.Tensor:
-        """Return the embedding, `(V, d)` float32; it is read-only."""
-        return self._get(slot, index, lambda entry, device: aligned(entry.dense(), device))
+        """Return the embedding's rows of `tokens`, `(m, d)` or `(V, d)` float32, read-only."""
+        return self._get(slot, index, self._embedding)
+
+    def _embedding(self, entry: LibraryEntry, device: torch.device) -> torch.Tensor:
+        dense = entry.dense()
+        return aligned(dense if self.tokens is None else dense[self.tokens], device)
 
     def rows(self, slot: str, index: int) -> RowsOfTokens:
         """Return the readout."""

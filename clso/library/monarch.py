@@ -15,9 +15,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 
-from clso.library.entry import FloatMatrix, Shape
+from clso.library.entry import FloatMatrix, Shape, Work
 from clso.library.factor_pair import Divisor, Factor, FactorPair, FactorShapes
+from clso.library.linear_map import ChunkedMap, LinearMap
 
 __all__ = ["Monarch"]
 
@@ -65,6 +67,27 @@ class Monarch(FactorPair):
     def flops(self) -> int:
         """A multiplication and an addition per stored element."""
         return 2 * int(self.arrays["first"].size + self.arrays["second"].size)
+
+    @property
+    def work(self) -> Work:
+        """The products of all blocks, and both permutations."""
+        n_in, n_out = self.shape
+        return Work(self.flops, 4 * (n_in + 4 * min(self.shape) + 3 * n_out))
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """See the base class."""
+        factors = (self.arrays[name] for name, _ in self.array_types)
+        return _MonarchMap(self.shape, *(torch.tensor(factor, device=device) for factor in factors))
+
+
+class _MonarchMap(ChunkedMap):
+    def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        first, second = self._tensors
+        blocks, rows, inner = first.shape
+        halfway = torch.bmm(x.view(-1, blocks, rows).transpose(0, 1), first)  # (k, m, inner)
+        shuffled = halfway.permute(1, 2, 0).reshape(-1, blocks, inner)
+        product = torch.bmm(shuffled.transpose(0, 1), second)  # (k, m, out / k)
+        y.view(len(x), -1, blocks).copy_(product.permute(1, 2, 0))
 
 
 def _product(first: Factor, second: Factor) -> Factor:

@@ -6,8 +6,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from clso.library.entry import FamilySettings, FloatMatrix, Shape
+from clso.library.entry import FamilySettings, FloatMatrix, Shape, Work
+from clso.library.linear_map import ChunkedMap, LinearMap
 from clso.library.shuffled_tiles import ShuffledTiles
 
 __all__ = ["Permutation"]
@@ -51,7 +53,38 @@ class Permutation(ShuffledTiles):
         """A multiplication and an addition per element that is not zero."""
         return 2 * max(self.shape)
 
+    @property
+    def work(self) -> Work:
+        """A look-up and a multiplication per line; of a tall matrix a sum of tiles too."""
+        short, long = min(self.shape), max(self.shape)
+        if self.shape[0] <= self.shape[1]:
+            return Work(long, 4 * 4 * long)
+        return Work(2 * long, 4 * (5 * long + short))
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """See the base class."""
+        values = self._signs() * self.arrays["scale"]
+        if self.shape[0] <= self.shape[1]:
+            places = self.arrays["partners"].astype(np.int64)
+        else:
+            places, missing = self._lines()
+            values = values[places]
+            values[missing] = 0.0
+        return _PermutationMap(
+            self.shape, torch.tensor(places, device=device), torch.tensor(values, device=device)
+        )
+
     def _singular_values(self) -> npt.NDArray[np.float64]:
         # the lines along the shorter side are orthogonal: their norms are the singular values
         counts = np.sort(np.bincount(self.arrays["partners"], minlength=min(self.shape)))[::-1]
         return np.asarray(np.sqrt(counts) * float(self.arrays["scale"]), dtype=np.float64)
+
+
+class _PermutationMap(ChunkedMap):
+    def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        places, values = self._tensors
+        if len(places) == y.shape[1]:
+            torch.mul(x.index_select(1, places), values, out=y)
+        else:
+            tiles = x.index_select(1, places).mul_(values)
+            torch.sum(tiles.view(len(x), -1, y.shape[1]), 1, out=y)

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 
 from clso.errors import ConfigError
-from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, norm_scale
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work, norm_scale
+from clso.library.linear_map import LinearMap
 from clso.section import Count
 
 __all__ = ["QuantizedLowRank"]
@@ -79,6 +81,18 @@ class QuantizedLowRank(LibraryEntry):
         inner = int(self.arrays["left"].shape[1])
         return 2 * inner * sum(self.shape) + inner
 
+    @property
+    def work(self) -> Work:
+        """Two products, (x s L) R: s is multiplied into L once."""
+        inner = int(self.arrays["left"].shape[1])
+        return Work(2 * inner * sum(self.shape), 4 * (sum(self.shape) + 2 * inner))
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """See the base class."""
+        left = self.arrays["left"].astype(np.float32) * self.arrays["scale"]
+        factors = (left, self.arrays["right"].astype(np.float32))
+        return _LowRankMap(self.shape, *(torch.tensor(factor, device=device) for factor in factors))
+
     def _singular_values(self) -> npt.NDArray[np.float64]:
         _, left = np.linalg.qr(self.arrays["left"].astype(np.float64))
         _, right = np.linalg.qr(self.arrays["right"].T.astype(np.float64))
@@ -89,6 +103,16 @@ class QuantizedLowRank(LibraryEntry):
         """See the base class."""
         rank = int(self.parameters.get("rank", 0))
         return self.wrong_shapes(left=(self.shape[0], rank), right=(rank, self.shape[1]), scale=())
+
+
+class _LowRankMap(LinearMap):
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = self._tensors
+        return (x @ left) @ right
+
+    def added(self, residual: torch.Tensor, x: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
+        left, right = self._tensors
+        return torch.addmm(residual, x @ left, right, alpha=alpha)
 
 
 def _quantize(values: npt.NDArray[np.float64], bits: int) -> npt.NDArray[np.int8]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.library.entry import ArrayTypes, FloatMatrix, LibraryEntry, Shape, norm_scale
 
@@ -49,6 +50,20 @@ class ShuffledTiles(LibraryEntry):
         """Return all signs, 1 and -1, `(n_signs,)` float32."""
         bits = np.unpackbits(self.arrays["signs"], count=self.sizes(self.shape)[1])
         return np.asarray(1.0 - 2.0 * bits.astype(np.float32), dtype=np.float32)
+
+    def _lines(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the line of each number in each tile, `(tiles n,)`, and what the last tile lacks.
+
+        Numbers that the last tile does not have get line 0; their places come second.
+        """
+        order = self.sizes(self.shape)[0]
+        numbers = self.arrays[self.array_types[0][0]].astype(np.int64)
+        lines = np.arange(len(numbers))
+        line_of = np.full(-(-len(numbers) // order) * order, -1)
+        line_of[lines // order * order + numbers] = lines
+        missing = np.flatnonzero(line_of < 0)
+        line_of[missing] = 0
+        return line_of, missing
 
     def defect(self) -> str:
         """See the base class."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 
-from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape
+from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work
+from clso.library.linear_map import LinearMap
 
 __all__ = ["Zero"]
 
@@ -50,3 +52,19 @@ class Zero(LibraryEntry):
     def flops(self) -> int:
         """Return 0."""
         return 0
+
+    @property
+    def work(self) -> Work:
+        """Nothing: a branch with it is not run."""
+        return Work(0, 0)
+
+    def structured(self, device: torch.device | str = "cpu") -> LinearMap:
+        """See the base class."""
+        return _ZeroMap(self.shape)
+
+
+class _ZeroMap(LinearMap):
+    is_zero = True
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(len(x), self.shape[1])

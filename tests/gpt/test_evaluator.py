@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from drawn_families import family_settings
 from moved import moved
 
 from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import ConfigError, DataError, GenomeError
 from clso.gpt import GptFrame, GptProblem, GptShape
-from clso.library import SLOTS, BasisLibrary, BlockSparse
+from clso.library import FAMILIES, SLOTS, BasisLibrary, BlockSparse
 
 Batches = tuple[np.ndarray, np.ndarray]
 Make = Callable[..., GptProblem]
@@ -267,6 +268,30 @@ def test_fingerprint_names_what_a_loss_depends_on(
     assert len({problem.fingerprint for problem in problems}) == 4
     more_workers = GptProblem(library, frame, inputs, targets, share_layers=True, workers=2)
     assert more_workers.fingerprint == problems[0].fingerprint
+
+
+def test_structured_forms_give_the_losses_of_dense_matrices_under_another_fingerprint(
+    shape: GptShape, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"kronecker": {"block": 3}, "monarch": {"blocks": 3}, "quantized_low_rank": {"rank": 2}}
+    families = [family_settings(name, 1.0, few.get(name)) for name in FAMILIES.names()]
+    library = BasisLibrary.generate(shape.n_embd, 2 * len(families), families, gain=1.0, seed=1)
+    frame = GptFrame(shape, seed=0)
+
+    def scored(workers: int = 1) -> tuple[GptProblem, list]:
+        problem = GptProblem(library, frame, *batches, share_layers=False, workers=workers)
+        rng = np.random.default_rng(3)
+        genomes = [tuple(rng.integers(0, len(families) * 2, 8).tolist()) for _ in range(16)]
+        return problem, losses(problem, genomes)
+
+    plain, dense = scored()
+    monkeypatch.setattr("clso.library.weight._LEAST_SIDE", 1)
+    monkeypatch.setattr("clso.library.weight._LEAST_GAIN", 0.0)
+    problem, structured = scored()
+    np.testing.assert_allclose(structured, dense, atol=1e-5)
+    assert structured != dense  # other forms have other rounding
+    assert problem.fingerprint != plain.fingerprint
+    assert scored(workers=2)[1] == structured
 
 
 @pytest.mark.parametrize(

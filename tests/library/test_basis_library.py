@@ -8,6 +8,7 @@ import pytest
 import torch
 from drawn_families import family_settings
 from elsewhere import Elsewhere
+from moved import moved
 
 from clso.errors import ArtifactError, ConfigError
 from clso.library import SLOTS, BasisLibrary, MatrixCache, Weight
@@ -157,6 +158,15 @@ def test_cache_hands_out_the_entry_itself() -> None:
         assert torch.equal(cache.matrix(slot, 1), torch.from_numpy(library[slot][1].dense()))
         assert torch.equal(dense(cache.weight(slot, 2)), expected)
         assert cache.weight(slot, 2) is cache.weight(slot, 2)
+
+
+def test_cache_keeps_the_rows_of_an_embedding_that_are_asked_for() -> None:
+    library, tokens = make(), np.array([1, 4, 7])
+    cache = MatrixCache(library, tokens=tokens)
+    rows = cache.matrix("attn_out", 1)
+    assert torch.equal(rows, torch.from_numpy(library["attn_out"][1].dense()[tokens]))
+    assert cache.size_bytes == rows.nbytes
+    assert np.array_equal(moved(cache).tokens, tokens)
 
 
 def test_cache_stays_within_its_bound_and_forgets_the_least_recently_used() -> None:

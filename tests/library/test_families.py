@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from drawn_families import family_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from clso.library import (
     LibraryEntry,
     QuantizedLowRank,
 )
+from clso.library.entry import Work
 
 PARAMETERS: dict[str, dict[str, float]] = {
     "block_sparse": {"block": 5, "density": 0.3},
@@ -34,6 +36,7 @@ PARAMETERS: dict[str, dict[str, float]] = {
 # block sizes must divide the last shape too; nothing divides 7 and 11, and no family minds
 SHAPES = [(12, 36), (12, 12), (48, 12), (15, 21)]
 COPRIME = (7, 11)
+ODD_SHAPES = [COPRIME, (11, 7), (33, 70), (300, 33), (5, 5)]
 TYPICAL: dict[str, dict[str, float]] = {
     **PARAMETERS,
     "kronecker": {"block": 4},
@@ -152,6 +155,50 @@ def test_every_shape_has_matrices(any_shape: str) -> None:
     assert entry.rank == np.linalg.matrix_rank(dense, tol=1e-5 * values[0])
     assert entry.flops <= 2 * dense.size
     assert FAMILIES.entry_from_record(entry.to_record()).to_record() == entry.to_record()
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *ODD_SHAPES])
+@pytest.mark.parametrize("n", [1, 7, 600])  # of several chunks too
+def test_the_structured_form_gives_the_product_of_the_dense_matrix(
+    family: str, shape: tuple[int, int], n: int
+) -> None:
+    if family in DIVIDING and shape in ODD_SHAPES:
+        shape = (3 * shape[0], 3 * shape[1])
+    entry = draw(family, shape)
+    form = entry.structured()
+    rng = np.random.default_rng(n)
+    x = torch.from_numpy(rng.standard_normal((n, shape[0]), dtype=np.float32))
+    residual = torch.from_numpy(rng.standard_normal((n, shape[1]), dtype=np.float32))
+    expected = x.double() @ torch.from_numpy(entry.dense()).double()
+    product = form.product(x)
+    assert product.is_contiguous()
+    torch.testing.assert_close(product.double(), expected, atol=1e-5, rtol=1e-5)
+    added = form.added(residual, x, 0.5).double()
+    torch.testing.assert_close(added, residual.double() + 0.5 * expected, atol=1e-5, rtol=1e-5)
+    assert form.shape == shape
+    assert form.is_zero == (family == "zero")
+
+
+def test_a_row_gives_the_same_bits_in_any_chunk(loud: str) -> None:
+    form = draw(loud, (48, 12)).structured()
+    x = torch.randn(512, 48, generator=torch.Generator().manual_seed(0))
+    whole = form.product(x)
+    assert torch.equal(whole[256:], form.product(x[256:]))
+    assert torch.equal(whole, form.product(x))
+
+
+@pytest.mark.parametrize("width", [64, 256])
+def test_the_structured_form_reads_less_and_computes_less_than_the_dense_one(
+    family: str, width: int
+) -> None:
+    for shape in [(width, 3 * width), (width, width), (4 * width, width)]:
+        rng = np.random.default_rng(0)
+        entry = FAMILIES.get(family).generate(rng, shape, gain=1.0, **TYPICAL[family])
+        assert entry.work is not None
+        assert entry.work.flops < Work.of_dense(shape).flops
+        assert entry.structured().nbytes < 0.75 * 4 * shape[0] * shape[1]
+        # y is written, and whatever is read of x
+        assert entry.work.moved_bytes >= (4 * shape[1] if family != "zero" else 0)
 
 
 @pytest.mark.parametrize("width", [24, 40, 128])
