@@ -31,13 +31,23 @@ class TiledHead:
         weight: its rows, `(V, d)` float32; or its distinct rows, `(m, d)`.
         row_of_token: the row of each token, `(V,)` int64; `None`: each token has its own. A row of
             n tokens is computed once, and its exponential counts n times.
+        columns: the columns of W that `weight` has, `(c,)` int64; the others are zero. `None`: all.
+        width: d, where `columns` are given.
     """
 
-    def __init__(self, weight: torch.Tensor, row_of_token: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        row_of_token: torch.Tensor | None = None,
+        columns: torch.Tensor | None = None,
+        width: int | None = None,
+    ) -> None:
         if weight.ndim != 2 or weight.dtype != torch.float32:
             raise ValueError(f"weight is {weight.dtype} {tuple(weight.shape)}, expected (V, d)")
         self._rows = weight.contiguous()
         self._row_of_token = row_of_token
+        self._columns = columns
+        self._width = weight.shape[1] if width is None else width
         self._counts: torch.Tensor | None = None
         if row_of_token is not None:
             self._counts = torch.bincount(row_of_token, minlength=len(weight)).float()
@@ -45,7 +55,10 @@ class TiledHead:
     @property
     def weight(self) -> torch.Tensor:
         """W, `(V, d)` float32."""
-        return self._rows if self._row_of_token is None else self._rows[self._row_of_token]
+        rows = self._rows if self._row_of_token is None else self._rows[self._row_of_token]
+        if self._columns is None:
+            return rows
+        return rows.new_zeros(len(rows), self._width).index_copy_(1, self._columns, rows)
 
     def scratch(self) -> torch.Tensor:
         """Return memory for one tile, which calls of `nll` on one thread can share."""
@@ -63,6 +76,8 @@ class TiledHead:
         V - 1; `scratch` comes from `scratch()`.
         """
         scratch = self.scratch() if scratch is None else scratch
+        if self._columns is not None:
+            hidden = hidden.index_select(1, self._columns)
         parts = []
         for start in range(0, hidden.shape[0], ROWS):
             rows = hidden[start : start + ROWS]

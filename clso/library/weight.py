@@ -35,6 +35,7 @@ _LEAST_SIDE = 256
 
 # A block of a larger share of the matrix is not worth the copies that it takes.
 _LARGEST_SHARE = 0.5
+_LARGEST_SHARE_OF_READOUT = 0.75
 
 
 def counted_gain(entry: LibraryEntry) -> float | None:
@@ -102,26 +103,37 @@ class RowsOfTokens(NamedTuple):
     """A readout, each distinct row once.
 
     Attributes:
-        rows: `(m, d)` float32.
+        rows: `(m, c)` float32.
         row_of_token: `(V,)` int64; `None`: row and token have the same number.
+        columns: those that are not zero, `(c,)` int64; `None`: the rows have all d.
+        width: d.
     """
 
     rows: torch.Tensor
     row_of_token: torch.Tensor | None
+    columns: torch.Tensor | None
+    width: int
 
     @classmethod
     def of(cls, entry: LibraryEntry, device: torch.device | str = "cpu") -> Self:
         """Return the rows of an entry of the slot `readout`."""
         distinct = entry.distinct_rows()
-        if distinct is None:
-            return cls(aligned(entry.dense(), device), None)
-        rows, row_of_token = distinct
-        return cls(aligned(rows, device), torch.from_numpy(row_of_token).to(device))
+        rows, row_of_token = (entry.dense(), None) if distinct is None else distinct
+        width = rows.shape[1]
+        used = np.flatnonzero(rows.any(0))
+        columns = None
+        # a wide model has coordinates that no readout reads
+        if len(used) <= _LARGEST_SHARE_OF_READOUT * width:
+            rows = rows[:, used]
+            columns = torch.from_numpy(used).to(device)
+        if row_of_token is None:
+            return cls(aligned(rows, device), None, columns, width)
+        return cls(aligned(rows, device), torch.from_numpy(row_of_token).to(device), columns, width)
 
     @property
     def nbytes(self) -> int:
-        """Size of both."""
-        return sum(part.nbytes for part in self if part is not None)
+        """Size of the tensors."""
+        return sum(part.nbytes for part in self if isinstance(part, torch.Tensor))
 
 
 def aligned(dense: FloatMatrix, device: torch.device | str = "cpu") -> torch.Tensor:

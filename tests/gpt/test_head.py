@@ -49,6 +49,19 @@ def test_equal_rows_are_computed_once_and_count_as_often_as_they_are(scale: floa
     torch.testing.assert_close(nll, exact(hidden, head.weight, targets), rtol=1e-5, atol=1e-3)
 
 
+def test_columns_of_zeros_may_be_left_out() -> None:
+    hidden, rows, _ = example(30, 50, 4)
+    hidden = torch.cat([hidden, hidden.flip(0)], 1)
+    row_of_token = torch.arange(300) % 50
+    targets = torch.randint(300, (30,))
+    head = TiledHead(rows, row_of_token, torch.tensor([1, 2, 5, 6]), 8)
+    assert head.weight.shape == (300, 8)
+    assert torch.equal(head.weight[:, [1, 2, 5, 6]], rows[row_of_token])
+    assert not head.weight[:, [0, 3, 4, 7]].any()
+    nll = head.nll(hidden, targets)
+    torch.testing.assert_close(nll, exact(hidden, head.weight, targets), rtol=1e-5, atol=1e-5)
+
+
 def test_logits_far_below_zero_are_safe() -> None:
     hidden = torch.ones(3, 2)
     weight = torch.full((COLUMNS + 4, 2), -200.0)
