@@ -53,6 +53,7 @@ _REPEATS = 7
 _LEAST_S = 0.03  # of one side of a pair, far above what a meter resolves
 _VOCABULARY, _OCCURRING = 50257, 8192  # tokens of GPT-2, and those of a text of a million tokens
 _BLOCK_SIZE = 128
+_WIDEST_POPULATION = 512  # a wider one takes minutes
 
 Product = Callable[[torch.Tensor], object]
 
@@ -147,7 +148,7 @@ def evaluations(widths: Sequence[int] = WIDTHS) -> Iterator[Scored]:
     tokens = rng.integers(8192, size=(2, 4, _BLOCK_SIZE + 1))
     batches = tokens[..., :-1].copy(), tokens[..., 1:].copy()
     with EnergySettings().open() as monitor:
-        for width in widths:
+        for width in (width for width in widths if width <= _WIDEST_POPULATION):
             library = BasisLibrary.generate(width, 16, families, 1.0, 0)
             frame = GptFrame(GptShape(2, width // 64, width, _BLOCK_SIZE, 8192), seed=0)
             problem = GptProblem(library, frame, *batches, share_layers=False)
