@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.studies.pareto import pareto
     from pipelines.studies.rivals import rivals
     from pipelines.studies.savings import savings
+    from pipelines.studies.transfer import transfer
     from pipelines.studies.tune import tune
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "run",
     "savings",
     "search",
+    "transfer",
     "tune",
 ]
 

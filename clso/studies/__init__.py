@@ -9,6 +9,7 @@ from clso.studies.ablations import Ablation
 from clso.studies.pareto import Front
 from clso.studies.rivals import Rivals
 from clso.studies.savings import Savings
+from clso.studies.transfer import Transfer
 
 __all__ = ["study_sections"]
 
@@ -17,6 +18,7 @@ _SECTIONS: Final[Mapping[str, Callable[[Run, str, Mapping[str, Any]], ReportSect
     "ablations": Ablation.section,
     "savings": Savings.section,
     "pareto": Front.section,
+    "transfer": Transfer.section,
 }
 
 
