@@ -22,6 +22,8 @@ from pipelines.studies import STUDIES
 if TYPE_CHECKING:
     from pipelines.commands import analyze, baseline, library, prepare, run, search
     from pipelines.studies.ablate import ablate
+    from pipelines.studies.continual import continual
+    from pipelines.studies.multitask import multitask
     from pipelines.studies.pareto import pareto
     from pipelines.studies.rivals import rivals
     from pipelines.studies.savings import savings
@@ -32,7 +34,9 @@ __all__ = [
     "ablate",
     "analyze",
     "baseline",
+    "continual",
     "library",
+    "multitask",
     "pareto",
     "prepare",
     "rivals",

@@ -90,7 +90,9 @@ class Transfer:
         parts = []
         for arm in ("library", "genome", "model"):
             if (one := moved.get(arm)) is not None:
-                saved = "" if one.saved is None else f" and saves {SHARE.text(one.saved)} of the joules"
+                saved = (
+                    "" if one.saved is None else f" and saves {SHARE.text(one.saved)} of the joules"
+                )
                 verb = "loses" if one.against.mean > 0 else "gains"
                 parts.append(f"{ARMS[arm]} {verb} {LOSS.text(abs(one.against.mean))} nats{saved}")
         return f"From {source} to {target}: {'; '.join(parts)}."
@@ -138,7 +140,9 @@ class Transfer:
         if not drawn:
             return None
         means = [one.against.mean for _, one in drawn]
-        lows = [one.against.mean if one.against.low is None else one.against.low for _, one in drawn]
+        lows = [
+            one.against.mean if one.against.low is None else one.against.low for _, one in drawn
+        ]
         highs = [
             one.against.mean if one.against.high is None else one.against.high for _, one in drawn
         ]
@@ -180,9 +184,7 @@ class Transfer:
 _ORDER: Final = (*ARMS, _FLOOR)
 
 
-def _moved(
-    key: tuple[str | None, str, str], rows: Sequence[Row], scratch: Sequence[Row]
-) -> Moved:
+def _moved(key: tuple[str | None, str, str], rows: Sequence[Row], scratch: Sequence[Row]) -> Moved:
     base = {row["seed"]: row for row in scratch}
     pairs = [(row, base[row["seed"]]) for row in rows if row["seed"] in base]
     own_j, base_j = mean_energy([row for row, _ in pairs]), mean_energy([row for _, row in pairs])

@@ -266,7 +266,7 @@ class ModelFamily(Protocol[P]):
         raise self._keeps_its_library()
 
     def joined(self, libraries: Sequence[Any], share: float) -> Any:  # noqa: ANN401 - its own
-        """Return one library with a share of the entries of several."""
+        """Return one library with entries of several, in a share of their bytes."""
         raise self._keeps_its_library()
 
     def halves_on(self, experiment: Experiment, library: Any) -> Halves[P]:  # noqa: ANN401 - its own
@@ -281,6 +281,14 @@ class ModelFamily(Protocol[P]):
         genomes: Sequence[Genome],
     ) -> Iterator[LanguageModel]:
         """Yield `models` of a problem that `halves_on` made with a library."""
+        raise self._keeps_its_library()
+
+    def shared_bytes(
+        self,
+        libraries: Sequence[Any],
+        models: Sequence[Any],
+    ) -> tuple[int, int]:
+        """Return the bytes of libraries, and of what models use of them, each array once."""
         raise self._keeps_its_library()
 
     def check_texts(self, config: RunConfig, *, shares: bool = False) -> None:

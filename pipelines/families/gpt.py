@@ -16,7 +16,7 @@ from clso.gpt import CrystallineGpt, GptFrame, GptProblem
 from clso.gpt.export import save_checkpoint, to_gpt2
 from clso.library import BasisLibrary
 from clso.library import similarity as cosines
-from clso.library.joined import joined
+from clso.library.joined import distinct_bytes, joined
 from clso.problem import CostedProblem
 from clso.scoring import Int64Array, LanguageModel
 from clso.statistics.picks import Genes, Similarity, mean_similarity
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["GPT"]
 
 _SHARE = "gpt.library."
+_GENE_BYTES = 4
 
 
 class _GptFamily(ModelFamily[GptProblem]):
@@ -92,7 +93,8 @@ class _GptFamily(ModelFamily[GptProblem]):
         return GptLibrary(experiments[0]).generate(others=experiments[1:])
 
     def joined(self, libraries: Sequence[BasisLibrary], share: float) -> BasisLibrary:
-        return joined(libraries, share)
+        held, _ = self.shared_bytes(libraries, [])
+        return joined(libraries, round(share * held))
 
     def halves_on(self, experiment: Experiment, library: BasisLibrary) -> Halves[GptProblem]:
         return self._halves(experiment, library)
@@ -106,6 +108,15 @@ class _GptFamily(ModelFamily[GptProblem]):
     ) -> Iterator[LanguageModel]:
         del library  # the problem has it
         return self.models(experiment, problem, genomes)
+
+    def shared_bytes(
+        self, libraries: Sequence[BasisLibrary], models: Sequence[CrystallineGpt]
+    ) -> tuple[int, int]:
+        held = (entry for library in libraries for slot in library.values() for entry in slot)
+        used = [model.library[slot][index] for model in models for slot, index in model.entries]
+        frames = {model.frame.fingerprint: model.frame.stored_bytes for model in models}
+        genomes = sum(_GENE_BYTES * len(model.genome) for model in models)
+        return distinct_bytes(held), distinct_bytes(used) + sum(frames.values()) + genomes
 
     def check_texts(self, config: RunConfig, *, shares: bool = False) -> None:
         del shares

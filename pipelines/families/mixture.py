@@ -140,9 +140,7 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
     def library_of(self, experiment: Experiment) -> FunctionLibrary:
         return FunctionLibrary(experiment)
 
-    def halves_on(
-        self, experiment: Experiment, library: FunctionLibrary
-    ) -> Halves[MixtureProblem]:
+    def halves_on(self, experiment: Experiment, library: FunctionLibrary) -> Halves[MixtureProblem]:
         """Return the halves with the library's functions; their weights are fitted on this text."""
         if library.home == FunctionLibrary(experiment).home:
             return self.halves(experiment)

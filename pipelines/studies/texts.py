@@ -44,6 +44,7 @@ __all__ = [
 # Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
 
+
 def chosen_family(config: RunConfig, name: str | None, *, shares: bool = False) -> AnyFamily:
     """Return the family with a name, or the first of the run, if it lends its library.
 
@@ -232,11 +233,11 @@ class TextStudy:
             judged.spent,
         )
 
-    def row(self, text: Text, **columns: Any) -> Row:  # noqa: ANN401 - values of columns
+    def row(self, of: Text, **columns: Any) -> Row:  # noqa: ANN401 - values of columns
         """Return columns of a row, with those that name run, seed and family."""
         return {
             "run_id": self.run.run_id,
-            "seed": text.seed,
+            "seed": of.seed,
             "family": self.family.name,
             **columns,
         }

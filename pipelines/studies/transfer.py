@@ -83,7 +83,8 @@ def transfer(
         study = TextStudy(run, "transfer", searched, configs)
         study.prepare(numbers)
         tables = [table for seed in numbers for table in _of_seed(study, seed, pairs)]
-        run.note(transfer={searched.name: {"seeds": seeds, "pairs": [list(pair) for pair in pairs]}})
+        note = {"seeds": seeds, "pairs": [list(pair) for pair in pairs]}
+        run.note(transfer={searched.name: note})
         run.folder.replace_family("transfer", searched.name, pa.concat_tables(tables))
         return with_figures(run, "transfer", searched.name)
 
@@ -118,9 +119,7 @@ def check(
     return chosen_family(config, family), kept, pairs
 
 
-def _of_seed(
-    study: TextStudy, seed: int, pairs: Sequence[tuple[str, str]]
-) -> list[pa.Table]:
+def _of_seed(study: TextStudy, seed: int, pairs: Sequence[tuple[str, str]]) -> list[pa.Table]:
     """Return the rows of all pairs with one seed; each text's own search comes first."""
     texts = study.texts(seed)
     own = study.own(texts)
@@ -162,7 +161,7 @@ def _random_row(study: TextStudy, text: Text) -> list[Row]:
     rng = np.random.default_rng([text.seed, _RANDOM_STREAM])
     genome = space.canonical([int(rng.integers(slot.cardinality)) for slot in space.slots])
     model = text.model(text.library, text.halves.searched, genome)
-    names = {"source": None, "target": text.name, "arm": "random", "genome": list(genome)}
+    names: Row = {"source": None, "target": text.name, "arm": "random", "genome": list(genome)}
     spent = spent_columns(text.library_cost, None)
     return [study.row(text, **names, **_UNSEARCHED, **spent, **tested(text, model))]
 
@@ -173,6 +172,6 @@ def _bigram_row(study: TextStudy, text: Text) -> list[Row]:
     splits = [experiment.budget[name] for name in ("train", "tune")]
     with study.run.monitor.window() as window:
         model = Bigram.fit(splits, experiment.dataset.vocab_size)
-    names = {"source": None, "target": text.name, "arm": "bigram", "genome": []}
+    names: Row = {"source": None, "target": text.name, "arm": "bigram", "genome": []}
     spent = spent_columns(window.measurement, None)
     return [study.row(text, **names, **_UNSEARCHED, **spent, **tested(text, model))]
