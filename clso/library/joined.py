@@ -46,37 +46,36 @@ def joined(libraries: Sequence[BasisLibrary], most_bytes: int) -> BasisLibrary:
                 remedy="join libraries of one shape and vocabulary",
             )
     matrices = [
-        {slot: {b"".join(e.content()): e for e in library[slot]} for slot in first}
+        {slot: {b"".join(entry.content()): entry for entry in library[slot]} for slot in first}
         for library in libraries
     ]
-    common = {slot: set.intersection(*(set(own[slot]) for own in matrices)) for slot in first}
-    kept = {slot: {content: None for content in common[slot]} for slot in first}
-    held = {
-        digest: size
-        for slot in first
-        for content in common[slot]
-        for digest, size in _arrays(matrices[0][slot][content])
-    }
-    places = [
+    kept = {slot: set.intersection(*(set(own[slot]) for own in matrices)) for slot in first}
+    held = dict(
+        array
+        for slot, contents in kept.items()
+        for content in contents
+        for array in _arrays(matrices[0][slot][content])
+    )
+    # per slot and library, what only some libraries hold, the last entry first
+    queues = [
         (slot, own[slot], [content for content in reversed(own[slot]) if content not in kept[slot]])
         for slot in first
         for own in matrices
     ]
-    lacking = {(slot, id(own)) for slot, own, contents in places if contents}
-    for turn in zip_longest(*(contents for _, _, contents in places)):
-        for (slot, own, _), content in zip(places, turn, strict=True):
+    for turn in zip_longest(*(contents for _, _, contents in queues)):
+        for (slot, entries_of, _), content in zip(queues, turn, strict=True):
             if content is None:
                 continue
-            arrays = held | dict(_arrays(own[content]))
+            arrays = held | dict(_arrays(entries_of[content]))
             if sum(arrays.values()) <= most_bytes:
                 held = arrays
-                kept[slot][content] = None
-                lacking.discard((slot, id(own)))
-    if lacking or sum(held.values()) > most_bytes:
-        total = distinct_bytes(_all_entries(libraries))
+                kept[slot].add(content)
+    lacks = any(contents and not kept[slot] & {*contents} for slot, _, contents in queues)
+    if lacks or sum(held.values()) > most_bytes:
+        everything = (entry for own in matrices for slot in own.values() for entry in slot.values())
         raise ConfigError(
             f"{most_bytes:,} bytes do not hold one entry of each slot and library; all of them "
-            f"take {total:,}",
+            f"take {distinct_bytes(everything):,}",
             remedy="raise the share of the bytes",
         )
     entries = {
@@ -94,10 +93,6 @@ def joined(libraries: Sequence[BasisLibrary], most_bytes: int) -> BasisLibrary:
     for slot in SLOTS:
         entries[slot] += [Zero.of(first[slot][0].shape)] * (size - len(entries[slot]))
     return BasisLibrary(first.n_embd, entries)
-
-
-def _all_entries(libraries: Iterable[BasisLibrary]) -> Iterator[LibraryEntry]:
-    return (entry for library in libraries for entries in library.values() for entry in entries)
 
 
 def _arrays(entry: LibraryEntry) -> Iterator[tuple[bytes, int]]:

@@ -166,8 +166,8 @@ class Transfer:
         return ReportSection(
             f"The {title} between texts",
             [
-                f"{counted(note['seeds'], 'seed')}. A library is computed from a text, and a genome "
-                "picks from it. Each arm takes one or both from another text.",
+                f"{counted(note['seeds'], 'seed')}. A library is computed from a text, and a "
+                "genome picks from it. Each arm takes one or both from another text.",
                 *(own.sentence(source, target) for source, target in own.pairs),
                 Picture(
                     f"transfer-{family}",

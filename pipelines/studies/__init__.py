@@ -1,4 +1,4 @@
-"""The studies of searches and of several texts: one module per study, with the function of its name.
+"""The studies of searches and of several texts: a module each, with the function of its name.
 
 Each also has `check`, which takes the study's options and raises what is wrong with them for a
 configuration, before any work.

@@ -154,7 +154,7 @@ def _searched_rows(
     study: TextStudy,
     kind: str,
     texts: Sequence[Text],
-    library: Any,
+    library: Any,  # noqa: ANN401 - the family's own
     costs: Sequence[Measurement],
 ) -> list[Row]:
     """Return the rows of one library in which each text searches its genome."""
