@@ -207,9 +207,18 @@ class TextStudy:
         settings = self.family.search_settings(config)
         return [settings.model_dump(mode="json"), config.analysis.model_dump(mode="json")]
 
-    def searched(self, text: Text, library: Any) -> Searched:  # noqa: ANN401 - the family's own
-        """Search a text's genome in a library, as a run with this seed does."""
-        halves = text.halves if library is text.library else text.on(library)
+    def searched(
+        self,
+        text: Text,
+        library: Any,  # noqa: ANN401 - the family's own
+        halves: Halves | None = None,
+    ) -> Searched:
+        """Search a text's genome in a library, as a run with this seed does.
+
+        `halves` are the text's problem with the library, if it is open.
+        """
+        if halves is None:
+            halves = text.halves if library is text.library else text.on(library)
         settings = self.family.search_settings(text.run.config)
         judged = JudgedSearch.run(
             self.run.run_id,

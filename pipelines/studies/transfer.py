@@ -9,7 +9,8 @@ Arms, for a source and a target text:
     random    library of the target, a genome drawn at random
     bigram    the floor, counted on the target
 
-An arm is charged for the work on the target alone: the source's library and genome are there.
+An arm is charged for the work on the target alone: the source's library and genome are there. For
+the arm `library` this begins with the preparation of the library for the target's text.
 """
 
 from __future__ import annotations
@@ -145,8 +146,11 @@ def _row(
     """Return the row of an arm in which something of the source is used on the target."""
     names: Row = {"source": source.name, "target": target.name, "arm": arm}
     if arm == "library":
-        found = study.searched(target, source.library)
-        spent = spent_columns(None, found.spent)
+        library = source.library
+        with study.run.monitor.window() as window:
+            halves = target.on(library)  # a mixture's functions are scored on the target
+        found = study.searched(target, library, halves)
+        spent = spent_columns(window.measurement, found.spent)
         return [study.row(target, **names, **found.columns, **spent, **tested(target, found.model))]
     own = target if arm == "genome" else source
     model = own.model(own.library, own.halves.searched, tuple(genome))
