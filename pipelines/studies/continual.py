@@ -44,7 +44,7 @@ from pipelines.studies.texts import Text, TextPart, TextStudy, chosen_family
 __all__ = ["averaged_loss", "check", "continual", "inferred"]
 
 # Test targets that every model scores, spread evenly; all, if there are fewer.
-_SCORED_TOKENS = 32_768
+_SCORED_TOKENS = 16_384
 _NOT_INFERRED: Row = {"inferred_loss": None, "inferred_share": None, "averaged_loss": None}
 _COSTS = tuple(Measurement(0.0).columns)
 

@@ -300,7 +300,6 @@ def test_the_report_and_the_terminal_show_all_three(studied: Run, invoke: Invoke
         assert f"clso {command}" in page
 
 
-@pytest.mark.slow
 def test_a_mixture_moves_too(texts_yaml: str, tmp_path: Path) -> None:
     run = pipelines.transfer(texts_yaml, {"families": ["mixture"]}, out=tmp_path, seeds=1)
     losses = {(row["target"], row["arm"]): row["test_loss"] for row in run.transfer.to_pylist()}
