@@ -147,7 +147,7 @@ class Multitask:
             label="test",
         )
         axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-        axes.set_xlabel("minus own library, nats per token (further left is better)")
+        axes.set_xlabel("one library minus own ones, nats per token")
         return figure
 
     @classmethod

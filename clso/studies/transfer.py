@@ -37,7 +37,8 @@ ARMS: Final = {
 }
 """The arms by name, with their titles; *other* is the source's."""
 _FLOOR: Final = "bigram"
-_ALONE: Final = ("scratch", "random", _FLOOR)  # have nothing of a source
+_RANDOM: Final = "random"
+_ALONE: Final = ("scratch", _RANDOM, _FLOOR)  # have nothing of a source
 
 Row = Mapping[str, Any]
 
@@ -47,6 +48,7 @@ class Moved:
     """One arm on one target, losses in nats per token of its test split.
 
     Attributes:
+        losses: one for each seed.
         loss: mean over seeds.
         against: arm minus scratch, over the seeds that both have.
         evaluations: mean over seeds.
@@ -58,6 +60,7 @@ class Moved:
     source: str | None
     target: str
     arm: str
+    losses: tuple[float, ...]
     loss: Difference
     against: Difference
     evaluations: float
@@ -110,21 +113,25 @@ class Transfer:
                 "the text, the libraries and the searches.",
                 "Evaluations and energy: of the work on the target alone; other libraries and "
                 "genomes are there already. Saved: share of scratch's joules. The random genome is "
-                "one draw per seed. The bigram counts the target's tokens.",
+                "one draw per seed: the median, and the lowest and highest loss. The bigram counts "
+                "the target's tokens.",
             ],
         )
         for source, target in self.pairs:
             table.add(f"{source} to {target}", emphasis="group")
             for one in self.moved(source, target):
-                interval = LOSS.interval(one.loss.low, one.loss.high)
-                is_base = one.arm == "scratch"
+                loss = LOSS.text(one.loss.mean), LOSS.interval(one.loss.low, one.loss.high)
+                if one.arm == _RANDOM:  # some draws make a model overflow, and mean nothing
+                    ends = LOSS.interval(min(one.losses), max(one.losses))
+                    loss = LOSS.text(float(np.median(one.losses))), ends
+                uncompared = one.arm in ("scratch", _RANDOM)
                 table.add(
                     ARMS.get(one.arm, one.arm),
-                    (LOSS.text(one.loss.mean), interval),
-                    NOT_MEASURED if is_base else LOSS.difference(one.against),
+                    loss,
+                    NOT_MEASURED if uncompared else LOSS.difference(one.against),
                     COUNT.text(one.evaluations),
                     ENERGY.text(one.energy_j),
-                    NOT_MEASURED if is_base else SHARE.text(one.saved),
+                    NOT_MEASURED if one.arm == "scratch" else SHARE.text(one.saved),
                 )
         return table
 
@@ -135,7 +142,7 @@ class Transfer:
             (f"{source} to {target}", one)
             for source, target in self.pairs
             for one in self.moved(source, target)
-            if one.arm != "scratch"
+            if one.arm not in ("scratch", _RANDOM)
         ]
         if not drawn:
             return None
@@ -154,7 +161,7 @@ class Transfer:
             label="test",
         )
         axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-        axes.set_xlabel("arm minus scratch, nats per token (further left is better)")
+        axes.set_xlabel("arm minus scratch, nats per token")
         return figure
 
     @classmethod
@@ -196,6 +203,7 @@ def _moved(key: tuple[str | None, str, str], rows: Sequence[Row], scratch: Seque
         source=source,
         target=target,
         arm=arm,
+        losses=tuple(row["test_loss"] for row in rows),
         loss=Difference.of(np.array([row["test_loss"] for row in rows])),
         against=Difference.of(
             np.array([row["test_loss"] - other["test_loss"] for row, other in pairs])
