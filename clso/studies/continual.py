@@ -224,4 +224,6 @@ def _cell(value: Difference | None) -> str | tuple[str, str]:
 def _interval(value: Difference | None, *, signed: bool = False) -> str:
     if value is None:
         return NOT_MEASURED
+    if value.low is None:
+        return LOSS.text(value.mean)
     return f"{LOSS.text(value.mean)} ({LOSS.interval(value.low, value.high, signed=signed)})"
