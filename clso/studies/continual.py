@@ -83,7 +83,7 @@ class Continual:
             how = (
                 "forgets nothing, being told which text it is"
                 if method != "adamw"
-                else f"has a loss {_interval(forgotten, signed=True)} nats higher on the earlier "
+                else f"has a loss {_interval(forgotten)} nats higher on the earlier "
                 "texts, after the last stage, than after their own stage"
             )
             said.append(
@@ -221,9 +221,9 @@ def _cell(value: Difference | None) -> str | tuple[str, str]:
     return LOSS.text(value.mean), LOSS.interval(value.low, value.high)
 
 
-def _interval(value: Difference | None, *, signed: bool = False) -> str:
+def _interval(value: Difference | None) -> str:
     if value is None:
         return NOT_MEASURED
     if value.low is None:
         return LOSS.text(value.mean)
-    return f"{LOSS.text(value.mean)} ({LOSS.interval(value.low, value.high, signed=signed)})"
+    return f"{LOSS.text(value.mean)} ({LOSS.interval(value.low, value.high, signed=True)})"
