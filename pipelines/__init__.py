@@ -22,22 +22,28 @@ from pipelines.studies import STUDIES
 if TYPE_CHECKING:
     from pipelines.commands import analyze, baseline, library, prepare, run, search
     from pipelines.studies.ablate import ablate
+    from pipelines.studies.continual import continual
+    from pipelines.studies.multitask import multitask
     from pipelines.studies.pareto import pareto
     from pipelines.studies.rivals import rivals
     from pipelines.studies.savings import savings
+    from pipelines.studies.transfer import transfer
     from pipelines.studies.tune import tune
 
 __all__ = [
     "ablate",
     "analyze",
     "baseline",
+    "continual",
     "library",
+    "multitask",
     "pareto",
     "prepare",
     "rivals",
     "run",
     "savings",
     "search",
+    "transfer",
     "tune",
 ]
 

@@ -49,7 +49,13 @@ _PACKAGES = (
 _LOCK_S = 0.5
 
 # Entries of the manifest that hold a value per model family.
-_BY_FAMILY = frozenset({"ablations", "best", "genes", "pareto", "savings", "search"})
+_BY_FAMILY = frozenset(
+    {
+        *("best", "genes", "search"),
+        *("ablations", "pareto", "savings"),
+        *("transfer", "multitask", "continual"),
+    }
+)
 
 
 @dataclass

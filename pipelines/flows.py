@@ -92,6 +92,10 @@ _DESCRIPTIONS = {
     "begins with ~, because a worker starts them in a temporary folder.",
     "fresh": "Delete this run's earlier results and start anew; data sets and libraries stay.",
     "family": "The model family, such as mixture. By default the study chooses one.",
+    "sources": "Texts whose libraries and genomes are used on others. By default all.",
+    "targets": "Texts that they are used on. By default all.",
+    "texts": "Texts of the configuration's section `texts`. By default all.",
+    "share": "Share of the bytes of all libraries that the joined library may take.",
     "families": "The model families to search. By default all of the configuration.",
     "seeds": "Searches of each arm, in place of the configuration's.",
     "evaluations": "Budget of each search, in place of the configuration's.",
@@ -289,6 +293,59 @@ def tune(
     return _studied("tune", config, overrides, out, **options)
 
 
+@_flow(
+    "Use the library and the genome of one text on another: what is lost, what is saved.",
+    seeds="Repetitions of everything, each with its own seed.",
+)
+def transfer(
+    config: _Config,
+    overrides: _Overrides = None,
+    *,
+    out: _Out = "artifacts",
+    family: str | None = None,
+    sources: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    seeds: _Count = 5,
+) -> Run:
+    options = {"family": family, "sources": sources, "targets": targets, "seeds": seeds}
+    return _studied("transfer", config, overrides, out, **options)
+
+
+@_flow(
+    "Give several texts one library and a genome each: what is lost, and the bytes it saves.",
+    seeds="Repetitions of everything, each with its own seed.",
+)
+def multitask(
+    config: _Config,
+    overrides: _Overrides = None,
+    *,
+    out: _Out = "artifacts",
+    family: str | None = None,
+    texts: Sequence[str] = (),
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6,
+    seeds: _Count = 5,
+) -> Run:
+    options = {"family": family, "texts": texts, "share": share, "seeds": seeds}
+    return _studied("multitask", config, overrides, out, **options)
+
+
+@_flow(
+    "Learn the texts in turn: switch genomes, or train one AdamW GPT-2 further, which forgets.",
+    seeds="Repetitions of everything, each with its own seed.",
+)
+def continual(
+    config: _Config,
+    overrides: _Overrides = None,
+    *,
+    out: _Out = "artifacts",
+    family: str | None = None,
+    texts: Sequence[str] = (),
+    seeds: _Count = 3,
+) -> Run:
+    options = {"family": family, "texts": texts, "seeds": seeds}
+    return _studied("continual", config, overrides, out, **options)
+
+
 # Deployments name a flow as an attribute of this module.
 run, prepare, library, search, baseline, analyze = map(_stage_flow, STAGE_COMMANDS)
 
@@ -297,6 +354,7 @@ FLOWS = {
     for made in (
         *(run, prepare, library, search, baseline, analyze),
         *(rivals, tune, ablate, savings, pareto),
+        *(transfer, multitask, continual),
     )
 }
 """A flow for each command that does work, by the command's name."""

@@ -1,4 +1,4 @@
-"""The commands that study the search: each runs many searches and prints the outcome."""
+"""The commands of studies: each runs many searches and prints the outcome."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def add_commands(app: typer.Typer) -> None:
     for study, text in _ARMS_HELP.items():
         app.command(study, help=text)(_arms_command(study))
     app.command("pareto")(_pareto)
+    app.command("transfer")(_transfer)
+    app.command("multitask")(_multitask)
+    app.command("continual")(_continual)
 
 
 _ARMS_HELP = {
@@ -157,6 +160,106 @@ def _pareto(
     options["family"] = family
     run = run_command("pareto", config, overrides, out=out, no_prefect=no_prefect, **options)
     _show(run, "pareto", family)
+
+
+_TextFamily = Annotated[
+    str | None,
+    typer.Option(
+        "--family", metavar="FAMILY", help="The model family; by default the first of the run."
+    ),
+]
+_TextSeeds = Annotated[
+    int, typer.Option("--seeds", min=1, help="Repetitions of everything, each with its own seed.")
+]
+
+
+def _transfer(
+    config: Config,
+    overrides: Overrides = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="TEXT",
+            help="A text whose library and genome are used on others; may be given again. By "
+            "default all of the section `texts`.",
+        ),
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="TEXT",
+            help="A text that they are used on; may be given again. By default all.",
+        ),
+    ] = None,
+    family: _TextFamily = None,
+    seeds: _TextSeeds = 5,
+    out: Out = DEFAULT_OUT,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Use the library and the genome of one text on another: what is lost, what is saved.
+
+    The section `texts` names the texts. The same command again resumes and reuses what is
+    finished.
+    """
+    options = {"family": family, "sources": sources or (), "targets": targets or (), "seeds": seeds}
+    run = run_command("transfer", config, overrides, out=out, no_prefect=no_prefect, **options)
+    _show(run, "transfer", family)
+
+
+_TextNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="TEXT",
+        help="A text of the section `texts`; may be given again. By default all, in its order.",
+    ),
+]
+
+
+def _multitask(
+    config: Config,
+    overrides: Overrides = None,
+    texts: _TextNames = None,
+    family: _TextFamily = None,
+    share: Annotated[
+        float,
+        typer.Option(
+            "--share",
+            metavar="S",
+            help="Share of the bytes of all libraries that the joined library may take.",
+        ),
+    ] = 0.6,
+    seeds: _TextSeeds = 5,
+    out: Out = DEFAULT_OUT,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Give several texts one library and a genome each: what is lost, and the bytes it saves.
+
+    The same command again resumes and reuses what is finished.
+    """
+    options = {"family": family, "texts": texts or (), "share": share, "seeds": seeds}
+    run = run_command("multitask", config, overrides, out=out, no_prefect=no_prefect, **options)
+    _show(run, "multitask", family)
+
+
+def _continual(
+    config: Config,
+    overrides: Overrides = None,
+    texts: _TextNames = None,
+    family: _TextFamily = None,
+    seeds: _TextSeeds = 3,
+    out: Out = DEFAULT_OUT,
+    no_prefect: NoPrefect = False,
+) -> None:
+    """Learn the texts in turn: switch genomes, or train one AdamW GPT-2 further, which forgets.
+
+    The same command again resumes and reuses what is finished.
+    """
+    options = {"family": family, "texts": texts or (), "seeds": seeds}
+    run = run_command("continual", config, overrides, out=out, no_prefect=no_prefect, **options)
+    _show(run, "continual", family)
 
 
 def _tune(

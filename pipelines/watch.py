@@ -34,6 +34,9 @@ _CURVES = {
     "rivals": ("loss", "evaluation"),
     "ablations": ("loss", ""),
     "savings": ("loss", ""),
+    "transfer": ("test_loss", ""),
+    "multitask": ("test_loss", ""),
+    "continual": ("test_loss", ""),
     "trial": ("loss", ""),
     "check": ("loss", ""),
 }

@@ -70,6 +70,24 @@ _SEARCHED = [
     pa.field("surrogate_energy_j", pa.float64()),
 ]
 
+# a model of a text in a study of several texts: genome, search, costs and test
+_OF_TEXT = [
+    _always("genome", pa.list_(pa.int32())),
+    pa.field("loss", pa.float64()),
+    pa.field("held_back_loss", pa.float64()),
+    _always("evaluations", pa.int64()),
+    pa.field("library_energy_j", pa.float64()),
+    pa.field("search_energy_j", pa.float64()),
+    *_DURATION,
+    *_ENERGY,
+    _always("test_loss", pa.float64()),
+    *_INTERVAL,
+    pa.field("block_ci_low", pa.float64()),
+    pa.field("block_ci_high", pa.float64()),
+    _always("test_tokens", pa.int64()),
+    _always("stored_bytes", pa.int64()),
+]
+
 _FIELDS: dict[str, list[pa.Field]] = {
     # one row per individual and generation
     "evaluations": [
@@ -327,6 +345,47 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("n_front", pa.int32()),
         pa.field("hypervolume", pa.float64()),
         pa.field("best_loss", pa.float64()),
+        *_DURATION,
+        *_ENERGY,
+    ],
+    # one row per seed, target text and arm of a transfer; source null: nothing of another text;
+    # loss, held_back_loss: null where no genome was searched; energy_j: work on the target alone
+    "transfer": [
+        *_RUN,
+        _always("family", pa.string()),
+        pa.field("source", pa.string()),
+        _always("target", pa.string()),
+        _always("arm", pa.string()),
+        *_OF_TEXT,
+    ],
+    # one row per seed, text and kind of library; library_bytes and used_bytes: of all texts
+    # together, each distinct array once
+    "multitask": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("library", pa.string()),
+        _always("text", pa.string()),
+        *_OF_TEXT,
+        _always("library_bytes", pa.int64()),
+        _always("used_bytes", pa.int64()),
+    ],
+    # one row per seed, method, stage and text of a stream; forgetting: test_loss minus that right
+    # after the text's own stage; columns of energy: of the stage
+    "continual": [
+        *_RUN,
+        _always("family", pa.string()),
+        _always("method", pa.string()),
+        _always("stage", pa.int32()),
+        _always("learned", pa.string()),
+        _always("text", pa.string()),
+        pa.field("test_loss", pa.float64()),
+        pa.field("forgetting", pa.float64()),
+        pa.field("second_half_loss", pa.float64()),
+        pa.field("inferred_loss", pa.float64()),
+        pa.field("inferred_share", pa.float64()),
+        pa.field("averaged_loss", pa.float64()),
+        _always("test_tokens", pa.int64()),
+        _always("stored_bytes", pa.int64()),
         *_DURATION,
         *_ENERGY,
     ],

@@ -105,13 +105,20 @@ class AdamwGpt2:
         model = load_gpt2(path, remedy="run `clso search CONFIG` to find it")
         if model.config.tie_word_embeddings:
             raise ValueError("the head is tied to the embedding, expected a head of its own")
-        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
-            setattr(model.config, name, dropout)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = dropout
+        _set_dropout(model, dropout)
         _wake(model, np.random.default_rng([seed, _STREAM]))
         return cls(torch.nn.Module.to(model, device))
+
+    @classmethod
+    def further(cls, path: Path, *, dropout: float, device: str | torch.device = "cpu") -> Self:
+        """Open a trained GPT-2 with another dropout, to train it further.
+
+        Raises:
+            ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
+        """
+        trained = cls.load(path, device=device)
+        _set_dropout(trained.model, dropout)
+        return trained
 
     @property
     def stored_bytes(self) -> int:
@@ -188,6 +195,14 @@ class AdamwGpt2:
         logits = self._readout @ self._hidden(history[None])[-1]
         distribution: npt.NDArray[np.float64] = logits.double().softmax(-1).cpu().numpy()
         return distribution
+
+
+def _set_dropout(model: GPT2LMHeadModel, dropout: float) -> None:
+    for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
+        setattr(model.config, name, dropout)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
 
 
 @torch.no_grad()

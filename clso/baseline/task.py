@@ -32,6 +32,7 @@ from clso.progress import SILENT, Reporter
 __all__ = [
     "FromCheckpoint",
     "FromScratch",
+    "FromTrained",
     "Start",
     "TrainedTrial",
     "TrainingInputs",
@@ -131,6 +132,19 @@ class FromCheckpoint:
             for name, content in self.files:
                 (Path(temporary) / name).write_bytes(content)
             yield Path(temporary)
+
+
+class FromTrained(FromCheckpoint):
+    """A GPT-2 that AdamW has trained, to train it further on another text."""
+
+    def model(self, dropout: float) -> AdamwGpt2:
+        """Return the model of the checkpoint.
+
+        Raises:
+            ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
+        """
+        with self._folder() as found:
+            return AdamwGpt2.further(found, dropout=dropout, device=self.device)
 
 
 @dataclass(frozen=True)

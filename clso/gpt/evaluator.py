@@ -256,7 +256,7 @@ class GptProblem:
             matrices, tokens = self._genomes.matrices(genome), self._genomes.token_entries(genome)
             if tokens:
                 head = TiledHead(*self._cache.rows(*tokens[1]))
-            scratch = head.scratch() if scratch is None else scratch
+            scratch = head.scratch(scratch)  # readouts may differ in their distinct rows
             path = (tokens[0] if tokens else None, *matrices)
             del stack[_common_prefix(last_path, path) :]
             if not stack:

@@ -60,10 +60,15 @@ class TiledHead:
             return rows
         return rows.new_zeros(len(rows), self._width).index_copy_(1, self._columns, rows)
 
-    def scratch(self) -> torch.Tensor:
-        """Return memory for one tile, which calls of `nll` on one thread can share."""
-        columns = min(COLUMNS, self._rows.shape[0])
-        return torch.empty(ROWS * columns, device=self._rows.device)
+    def scratch(self, earlier: torch.Tensor | None = None) -> torch.Tensor:
+        """Return memory for one tile, which calls of `nll` on one thread can share.
+
+        It is that of an earlier head, if that suffices.
+        """
+        size = ROWS * min(COLUMNS, self._rows.shape[0])
+        if earlier is not None and earlier.numel() >= size:
+            return earlier
+        return torch.empty(size, device=self._rows.device)
 
     def nll(
         self, hidden: torch.Tensor, targets: torch.Tensor, scratch: torch.Tensor | None = None

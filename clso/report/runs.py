@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RunSet"]
 
 # Sections of a configuration that change no loss of a run, and the seed.
-_NAMELESS = ("name", "seed", "runtime", "ablate", "savings", "tune")
+_NAMELESS = ("name", "seed", "runtime", "ablate", "savings", "texts", "tune")
 _MARKERS = ("o", "s", "^", "D", "v")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,19 @@ def _study_commands(manifest: Mapping[str, Any]) -> Iterator[list[str]]:
         objectives, search = ",".join(note["objectives"]), note["search"]
         sizes = {name: search[name] for name in ("generations", "population")}
         yield ["pareto", *_options(family=family, objectives=objectives, **sizes)]
+    for family, note in manifest.get("transfer", {}).items():
+        ends = zip(("from", "to"), zip(*note["pairs"], strict=True), strict=True)
+        texts = [word for end, names in ends for word in _repeated(end, names)]
+        yield ["transfer", *texts, *_options(family=family, seeds=note["seeds"])]
+    for word in ("multitask", "continual"):
+        for family, note in manifest.get(word, {}).items():
+            own = {name: note[name] for name in ("share", "seeds") if name in note}
+            yield [word, *_repeated("text", note["texts"]), *_options(family=family, **own)]
+
+
+def _repeated(option: str, values: Iterable[str]) -> list[str]:
+    """Return an option once for each distinct value."""
+    return [word for value in dict.fromkeys(values) for word in _options(**{option: value})]
 
 
 def _budgets(note: Mapping[str, Any], asked: str = "evaluations") -> list[str]:

@@ -6,9 +6,12 @@ from typing import Any, Final
 from clso.artifacts import Run
 from clso.report.html import ReportSection
 from clso.studies.ablations import Ablation
+from clso.studies.continual import Continual
+from clso.studies.multitask import Multitask
 from clso.studies.pareto import Front
 from clso.studies.rivals import Rivals
 from clso.studies.savings import Savings
+from clso.studies.transfer import Transfer
 
 __all__ = ["study_sections"]
 
@@ -17,6 +20,9 @@ _SECTIONS: Final[Mapping[str, Callable[[Run, str, Mapping[str, Any]], ReportSect
     "ablations": Ablation.section,
     "savings": Savings.section,
     "pareto": Front.section,
+    "transfer": Transfer.section,
+    "multitask": Multitask.section,
+    "continual": Continual.section,
 }
 
 

@@ -90,6 +90,24 @@ _SOURCES = {
         None,
         ("family", "arm", "seed"),
     ),
+    "transfer": _Source(
+        lambda row: (
+            f"transfer {row['family']} {row['source']} to {row['target']} {row['arm']} "
+            f"seed={row['seed']}"
+        ),
+        None,
+        ("family", "source", "target", "arm", "seed"),
+    ),
+    "multitask": _Source(
+        lambda row: f"multitask {row['family']} {row['library']} {row['text']} seed={row['seed']}",
+        None,
+        ("family", "library", "text", "seed"),
+    ),
+    "continual": _Source(
+        lambda row: f"continual {row['family']} {row['method']} {row['text']} seed={row['seed']}",
+        "stage",
+        ("family", "method", "learned", "text", "seed"),
+    ),
     "trials": _Source(lambda row: f"trial {row['number']}", None, ("state", "params")),
     "checks": _Source(lambda row: f"check {row['arm']} seed={row['seed']}", None, ("arm", "seed")),
 }

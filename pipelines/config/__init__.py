@@ -3,6 +3,7 @@
 from pipelines.config.arms import Arm, ablation_arms, savings_arms
 from pipelines.config.load import ConfigSource, load_config, parse_override, read_config
 from pipelines.config.run import STUDY_SECTIONS, RunConfig
+from pipelines.config.texts import text_configs
 
 __all__ = [
     "STUDY_SECTIONS",
@@ -14,4 +15,5 @@ __all__ = [
     "parse_override",
     "read_config",
     "savings_arms",
+    "text_configs",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "SavingsSettings",
     "ablation_arms",
     "savings_arms",
+    "without_studies",
 ]
 
 Seeds = Annotated[int, Field(ge=2, le=10_000)]
@@ -202,7 +203,7 @@ def ablation_arms(config: RunConfig, family: str) -> list[Arm]:
     arms = []
     for levels in [base, *(levels for levels in chosen if levels != base)]:
         changed = [name for name in factors if levels[name] != base[name]]
-        arm = _without_studies(config)
+        arm = without_studies(config)
         for name, level in levels.items():
             where = f"ablate.factors.{name}.levels.{level}"
             arm = arm.with_overrides(factors[name].levels[level], where=where)
@@ -229,7 +230,7 @@ def savings_arms(config: RunConfig, family: str) -> list[Arm]:
     return [
         Arm(
             name,
-            _without_studies(config).with_overrides(
+            without_studies(config).with_overrides(
                 {f"{section}.{path}": value for path, value in arm.items() if path != "family"},
                 where=f"savings.arms.{name}",
             ),
@@ -239,5 +240,6 @@ def savings_arms(config: RunConfig, family: str) -> list[Arm]:
     ]
 
 
-def _without_studies(config: RunConfig) -> RunConfig:
-    return config.model_copy(update={"ablate": None, "savings": None})
+def without_studies(config: RunConfig) -> RunConfig:
+    """Return a configuration without the sections of studies of arms and texts."""
+    return config.model_copy(update={"ablate": None, "savings": None, "texts": None})

@@ -25,13 +25,14 @@ from clso.section import Section, Threads, mistakes
 from clso.statistics.bootstrap import BootstrapSettings
 from clso.watch import TrackingSettings
 from pipelines.config.arms import AblateSettings, SavingsSettings
+from pipelines.config.texts import TextsSettings
 from pipelines.config.tune import SectionSpace, TuneSettings, TuneSpace
 from pipelines.families import FAMILIES, AnyFamily, FamilyName, FamilySettings
 from search.settings import SearchSettings
 
 __all__ = ["STUDY_SECTIONS", "RunConfig", "assign"]
 
-STUDY_SECTIONS = ("ablate", "savings", "tune")
+STUDY_SECTIONS = ("ablate", "savings", "texts", "tune")
 """The sections of studies, which change nothing of a run itself."""
 
 
@@ -111,6 +112,7 @@ class RunConfig(Section):
     runtime: _RuntimeSettings = _RuntimeSettings()
     ablate: AblateSettings | None = None
     savings: SavingsSettings | None = None
+    texts: TextsSettings | None = None
     tune: TuneSettings | None = None
 
     def __new__(cls, **values: Any) -> RunConfig:  # noqa: ANN401 - values of any field

@@ -253,6 +253,62 @@ class ModelFamily(Protocol[P]):
             f"the models of the family {self.name} do not count", remedy="count a mixture's"
         )
 
+    # ----- libraries of other texts
+
+    def library_of(self, experiment: Experiment) -> Any:  # noqa: ANN401 - the family's own
+        """Return the library of a text, which `halves_on` may use on another text.
+
+        `prepare` and the foundations are finished.
+        """
+        raise self._keeps_its_library()
+
+    def pooled(self, experiments: Sequence[Experiment]) -> Any:  # noqa: ANN401 - the family's own
+        """Return one library that is made from the budgets of several texts."""
+        raise self._keeps_its_library()
+
+    def joined(self, libraries: Sequence[Any], share: float) -> Any:  # noqa: ANN401 - its own
+        """Return one library with entries of several, in a share of their bytes."""
+        raise self._keeps_its_library()
+
+    def halves_on(self, experiment: Experiment, library: Any) -> Halves[P]:  # noqa: ANN401 - its own
+        """Return `halves` of a text with a library that may be of another text."""
+        raise self._keeps_its_library()
+
+    def models_on(
+        self,
+        experiment: Experiment,
+        library: Any,  # noqa: ANN401 - the family's own
+        problem: P,
+        genomes: Sequence[Genome],
+    ) -> Iterator[LanguageModel]:
+        """Yield `models` of a problem that `halves_on` made with a library."""
+        raise self._keeps_its_library()
+
+    def shared_bytes(
+        self,
+        libraries: Sequence[Any],
+        models: Sequence[Any],
+    ) -> tuple[int, int]:
+        """Return the bytes of libraries, and of what models use of them, each array once."""
+        raise self._keeps_its_library()
+
+    def check_texts(self, config: RunConfig, *, shares: bool = False) -> None:
+        """Check that libraries follow from the text, so that it matters which text they are of.
+
+        Args:
+            shares: whether one library is made for several texts.
+
+        Raises:
+            ConfigError: they do not, or the family gives no library to other texts.
+        """
+        raise self._keeps_its_library()
+
+    def _keeps_its_library(self) -> ConfigError:
+        return ConfigError(
+            f"the family {self.name} has no library that another text could use",
+            remedy="name another with --family",
+        )
+
     # ----- studies
 
     def costed(self, experiment: Experiment, problem: P) -> CostedProblem:

@@ -16,6 +16,7 @@ from clso.gpt import CrystallineGpt, GptFrame, GptProblem
 from clso.gpt.export import save_checkpoint, to_gpt2
 from clso.library import BasisLibrary
 from clso.library import similarity as cosines
+from clso.library.joined import distinct_bytes, joined
 from clso.problem import CostedProblem
 from clso.scoring import Int64Array, LanguageModel
 from clso.statistics.picks import Genes, Similarity, mean_similarity
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["GPT"]
 
 _SHARE = "gpt.library."
+_GENE_BYTES = 4
 
 
 class _GptFamily(ModelFamily[GptProblem]):
@@ -83,6 +85,47 @@ class _GptFamily(ModelFamily[GptProblem]):
     def found(self, run: RunContext) -> CrystallineGpt:
         """Return the model of the genome that the search found, rebuilt from the library."""
         return self._built(run, GptLibrary(run.experiment).load(), ("train", "tune"))
+
+    def library_of(self, experiment: Experiment) -> BasisLibrary:
+        return GptLibrary(experiment).load()
+
+    def pooled(self, experiments: Sequence[Experiment]) -> BasisLibrary:
+        return GptLibrary(experiments[0]).generate(others=experiments[1:])
+
+    def joined(self, libraries: Sequence[BasisLibrary], share: float) -> BasisLibrary:
+        held, _ = self.shared_bytes(libraries, [])
+        return joined(libraries, round(share * held))
+
+    def halves_on(self, experiment: Experiment, library: BasisLibrary) -> Halves[GptProblem]:
+        return self._halves(experiment, library)
+
+    def models_on(
+        self,
+        experiment: Experiment,
+        library: BasisLibrary,
+        problem: GptProblem,
+        genomes: Sequence[Genome],
+    ) -> Iterator[LanguageModel]:
+        del library  # the problem has it
+        return self.models(experiment, problem, genomes)
+
+    def shared_bytes(
+        self, libraries: Sequence[BasisLibrary], models: Sequence[CrystallineGpt]
+    ) -> tuple[int, int]:
+        held = (entry for library in libraries for slot in library.values() for entry in slot)
+        used = [model.library[slot][index] for model in models for slot, index in model.entries]
+        frames = {model.frame.fingerprint: model.frame.stored_bytes for model in models}
+        genomes = sum(_GENE_BYTES * len(model.genome) for model in models)
+        return distinct_bytes(held), distinct_bytes(used) + sum(frames.values()) + genomes
+
+    def check_texts(self, config: RunConfig, *, shares: bool = False) -> None:
+        del shares
+        if not config.gpt.spectral.enabled:
+            raise ConfigError(
+                "gpt.spectral.enabled is false, so the library is drawn from the seed alone and "
+                "is the same for all texts: there is none to transfer or to share",
+                remedy="--set gpt.spectral.enabled=true",
+            )
 
     def costed(self, experiment: Experiment, problem: GptProblem) -> CostedProblem:
         del experiment

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from clso.digest import digest_of
+from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.mixture.costed import CostedMixtures
 from clso.mixture.evaluator import MixtureProblem, SplitColumns
@@ -135,6 +136,34 @@ class _MixtureFamily(ModelFamily[MixtureProblem]):
             history,
             model.vocab_size,
         )
+
+    def library_of(self, experiment: Experiment) -> FunctionLibrary:
+        return FunctionLibrary(experiment)
+
+    def halves_on(self, experiment: Experiment, library: FunctionLibrary) -> Halves[MixtureProblem]:
+        """Return the halves with the library's functions; their weights are fitted on this text."""
+        if library.home == FunctionLibrary(experiment).home:
+            return self.halves(experiment)
+        return _halves(experiment, library.scored_on(experiment))
+
+    def models_on(
+        self,
+        experiment: Experiment,
+        library: FunctionLibrary,
+        problem: MixtureProblem,
+        genomes: Sequence[Genome],
+    ) -> Iterator[LanguageModel]:
+        return MixtureModels(self.name, experiment, problem, library).searched(genomes)
+
+    def check_texts(self, config: RunConfig, *, shares: bool = False) -> None:
+        """Check that functions are not to be counted on several texts, which is not done here."""
+        del config
+        if shares:
+            raise ConfigError(
+                "the mixture's functions are counted on one text, so texts share no library of "
+                "functions",
+                remedy="--family gpt",
+            )
 
     def costed(self, experiment: Experiment, problem: MixtureProblem) -> CostedMixtures:
         library = FunctionLibrary(experiment)

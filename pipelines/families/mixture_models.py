@@ -23,13 +23,22 @@ __all__ = ["MixtureModels"]
 
 
 class MixtureModels:
-    """Builds mixtures from the genomes of a searched problem."""
+    """Builds mixtures from the genomes of a searched problem.
 
-    def __init__(self, name: str, experiment: Experiment, problem: MixtureProblem) -> None:
+    `library` has the functions; `None`: the experiment's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        experiment: Experiment,
+        problem: MixtureProblem,
+        library: FunctionLibrary | None = None,
+    ) -> None:
         self._name = name
         self._experiment = experiment
         self._problem = problem
-        self._library = FunctionLibrary(experiment)
+        self._library = library or FunctionLibrary(experiment)
 
     def searched(self, genomes: Sequence[Genome]) -> Iterator[CrystallineMixture]:
         """Yield the mixtures as the search scores them.

@@ -99,8 +99,13 @@ class GptLibrary:
         """Load the stored library."""
         return BasisLibrary.load(self.path)
 
-    def generate(self, counted: Sequence[str] = ("train", "tune")) -> BasisLibrary:
-        """Return the library, its spectral entries computed from some splits of the budget."""
+    def generate(
+        self, counted: Sequence[str] = ("train", "tune"), others: Sequence[Experiment] = ()
+    ) -> BasisLibrary:
+        """Return the library, its spectral entries computed from some splits of the budget.
+
+        `others` are texts with the same vocabulary whose splits are counted too.
+        """
         config = self._experiment.config
         # matrices this small take a second thread's joules and none of the time
         with threadpool_limits(1):
@@ -114,7 +119,9 @@ class GptLibrary:
             spectral = config.gpt.spectral
             if not spectral.enabled:
                 return library
-            splits = [self._experiment.budget[split] for split in counted]
+            texts = (self._experiment, *others)
+            splits = [text.budget[split] for text in texts for split in counted]
+            source = " ".join(text.data_fingerprint for text in texts)
             vocab_size = self._experiment.dataset.vocab_size
             factors = SpectralFactors.fit(
                 splits,
@@ -123,7 +130,7 @@ class GptLibrary:
                 recent_reach=spectral.recent_reach,
                 topic_reach=spectral.topic_reach,
                 seed=config.seed,
-                source=self._experiment.data_fingerprint,
+                source=source,
             )
             reweighted = memories = None
             if spectral.reweighted.rounds:
@@ -134,7 +141,7 @@ class GptLibrary:
                     spectral.reweighted,
                     rates=typical_rates(spectral),
                     seed=config.seed,
-                    source=self._experiment.data_fingerprint,
+                    source=source,
                 )
             if reweighted is not None and spectral.memory.sets:
                 memories = PairVectors.fit(

@@ -143,6 +143,20 @@ class FunctionLibrary:
             for name in _SPLITS
         }
 
+    def scored_on(self, other: Experiment) -> dict[str, SplitColumns]:
+        """Return columns of another text with the same vocabulary, as `scored` does of its own.
+
+        The functions stay as they were fitted on this text's train.
+        """
+        reporter = other.reporter
+        functions, history = self.fit(self.names, ("train",), reporter=reporter)
+        scored = {}
+        for name in _SPLITS:
+            blocks = FunctionLibrary(other).searched_blocks(name)
+            columns = self.columns(functions.values(), blocks, name, reporter)
+            scored[name] = SplitColumns(columns, history.of(blocks[0]))
+        return scored
+
     def costs(self) -> tuple[FunctionCost, ...]:
         """Load the costs of the functions as fitted on train, in the order of the columns."""
         return FunctionCost.load(self.home / _COSTS)

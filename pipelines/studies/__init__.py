@@ -1,4 +1,4 @@
-"""The studies of a search: one module per study, with the function of its name.
+"""The studies of searches and of several texts: a module each, with the function of its name.
 
 Each also has `check`, which takes the study's options and raises what is wrong with them for a
 configuration, before any work.
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["STUDIES", "check_study"]
 
-STUDIES = ("ablate", "pareto", "rivals", "savings", "tune")
+STUDIES = (
+    *("ablate", "pareto", "rivals", "savings", "tune"),
+    *("transfer", "multitask", "continual"),
+)
 
 
 def check_study(name: str, config: RunConfig, **options: Any) -> None:  # noqa: ANN401 - its own

@@ -7,7 +7,7 @@ A search ends when its budget is spent. It may end before for two reasons: the a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +25,7 @@ from search.evolution import SEARCH_VERSION
 from search.settings import SearchSettings
 from search.validated import Halves
 
-__all__ = ["ArmSearches"]
+__all__ = ["ArmSearches", "note_arms", "prepared_arm"]
 
 # Raised whenever a change of code changes the rows of a part.
 _VERSION = 2
@@ -110,9 +110,8 @@ class ArmSearches:
 
     def note_arms(self, arms: Sequence[Arm]) -> None:
         """Note the arms of the study, so that the remains of earlier arms can be told apart."""
-        names = sorted({_arm_folder(self._family, arm.config) for arm in arms})
-        run, key = self._study.run, f"{self._study.table}/{self._family.name}"
-        run.note(arms={**run.manifest.get("arms", {}), key: names})
+        configs = [arm.config for arm in arms]
+        note_arms(self._study.run, self._study.table, self._family, configs)
 
     def _tables(
         self, arms: Sequence[Arm], seeds: Sequence[int], floor: float | None
@@ -188,15 +187,26 @@ def _arm_folder(family: AnyFamily, config: RunConfig) -> str:
     return family.key(config)[:16]
 
 
-def _open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> Halves:
-    """Return an arm's problem, after running the stages that it is built on.
+def note_arms(run: RunContext, study: str, family: AnyFamily, configs: Iterable[RunConfig]) -> None:
+    """Note the arms of a study, so that the remains of earlier arms can be told apart."""
+    names = sorted({_arm_folder(family, config) for config in configs})
+    run.note(arms={**run.manifest.get("arms", {}), f"{study}/{family.name}": names})
 
-    Raises:
-        DataError: too little validation text for two halves.
-    """
+
+def prepared_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> RunContext:
+    """Return an arm, after running the stages that its problem is built on."""
     # the arm's stages have a manifest of their own
     folder = RunFolder(run.folder.state / "arms" / _arm_folder(family, config))
     manifest = {"run_id": run.run_id, "uid": run.uid}
     arm = RunContext(run.experiment.varied(config), run.run_id, folder, manifest)
     family.prepare(arm)
-    return Halves(*family.halves(arm.experiment))
+    return arm
+
+
+def _open_arm(run: RunContext, config: RunConfig, family: AnyFamily) -> Halves:
+    """Return an arm's problem.
+
+    Raises:
+        DataError: too little validation text for two halves.
+    """
+    return Halves(*family.halves(prepared_arm(run, config, family).experiment))

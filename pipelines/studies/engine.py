@@ -26,6 +26,7 @@ from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
 from clso.engine import Shared
 from clso.errors import WorkError
+from clso.genome import Genome
 from clso.studies import study_sections
 from pipelines.context import RunContext
 from search.records import MemorySink
@@ -66,11 +67,13 @@ class Study:
     Attributes:
         table: of the rows, which names their schema.
         version: raised whenever a change of code changes the rows of a part.
+        shown: the column of losses that the progress shows.
     """
 
     run: RunContext
     table: str
     version: int | Sequence[int]
+    shown: str = "loss"
 
     def key(self, **values: Any) -> str:  # noqa: ANN401 - any JSON value
         """Return 16 hexadecimal digits of all values that the rows follow from."""
@@ -88,8 +91,6 @@ class Study:
     ) -> list[pa.Table]:
         """Return the rows of each part, computing the missing ones; `title` names them together.
 
-        The progress shows the column `loss`, which their table must have.
-
         Args:
             shared: the value that the parts share.
             here: compute them in this process, one after the other.
@@ -99,7 +100,7 @@ class Study:
 
             def add(number: int) -> None:
                 tables[number] = read_table(self.path(parts[number]), self.table)
-                loss = tables[number]["loss"][-1].as_py()
+                loss = tables[number][self.shown][-1].as_py()
                 shown = "no finite loss" if loss is None else f"{loss:.4f}"
                 task.update(len(tables), f"{parts[number].label}: {shown}")
 
@@ -164,10 +165,12 @@ class JudgedSearch:
         family: str,
         monitor: EnergyMonitor,
         floor: float | None = None,
+        start: Sequence[Genome] = (),
     ) -> JudgedSearch:
         """Search on one half of the validation blocks, and judge the best genome on the other.
 
-        The search ends after the first generation whose best loss is not above `floor`.
+        The search begins with the genomes `start`. It ends after the first generation whose best
+        loss is not above `floor`.
 
         Raises:
             WorkError: the best genome has no finite loss on the half that was held back.
@@ -186,6 +189,7 @@ class JudgedSearch:
         result = run_search(
             watched,
             settings,
+            start=start,
             seed=seed,
             family=family,
             run_id=run_id,
@@ -211,17 +215,22 @@ class JudgedSearch:
         return math.fsum(measured) if len(measured) == len(joules) else None
 
     @property
+    def spent(self) -> Measurement:
+        """The cost of all evaluations and of the surrogate."""
+        surrogate = self.result.surrogate_cost or Measurement(0.0)
+        return Measurement.total((self.watched.measurement, surrogate))
+
+    @property
     def columns(self) -> Row:
         """Columns of losses and costs; energy is `None` where a part of it was not measured."""
         surrogate = self.result.surrogate_cost or Measurement(0.0)
-        total = Measurement.total((self.watched.measurement, surrogate))
         return {
             "loss": self.result.best.loss,
             "held_back_loss": self.held_back_loss,
             "evaluations": self.watched.spent,
             "predictions": self.result.n_predictions,
             "tokens": self.watched.tokens,
-            **total.columns,
+            **self.spent.columns,
             "surrogate_energy_j": surrogate.energy_j,
         }
 

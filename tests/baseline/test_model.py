@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from clso.baseline import AdamwGpt2
 from clso.baseline import model as model_module
+from clso.baseline.task import FromTrained
 from clso.checkpoint import load_gpt2, save_gpt2
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
@@ -149,3 +151,21 @@ class TestCheckpoint:
         (tmp_path / "file").write_text("")
         with pytest.raises(ArtifactError, match="cannot be written"):
             save_gpt2(scorer.model, None, tmp_path / "file" / "m")
+
+
+def test_training_goes_on_from_the_trained_network_also_elsewhere(
+    tmp_path: Path, shape: GptShape, tokenizer: Tokenizer
+) -> None:
+    trained = AdamwGpt2.new(shape, end_token_id=tokenizer.end_token_id, seed=3)
+    trained.save(tmp_path / "trained", tokenizer)
+    inputs = np.arange(12)[None] % shape.vocab_size
+    expected = trained.token_nll(inputs, inputs)
+    start = FromTrained(tmp_path / "trained", 0, "cpu")
+    copy = pickle.loads(pickle.dumps(start))
+    assert copy.fingerprint == start.fingerprint
+    for own in (start, copy):
+        further = own.model(dropout=0.25)
+        np.testing.assert_array_equal(further.token_nll(inputs, inputs), expected)
+        dropouts = [m.p for m in further.model.modules() if isinstance(m, torch.nn.Dropout)]
+        assert dropouts
+        assert set(dropouts) == {0.25}

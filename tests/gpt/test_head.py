@@ -92,3 +92,17 @@ def test_no_positions_give_no_losses() -> None:
 def test_a_readout_of_another_type_is_refused() -> None:
     with pytest.raises(ValueError, match=r"weight is torch.float64 \(5, 3\)"):
         TiledHead(torch.zeros(5, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("vocabularies", [(5, 7), (7, 5), (3, 2 * COLUMNS), (2 * COLUMNS, 3)])
+def test_heads_of_any_sizes_share_one_scratch(vocabularies: tuple[int, int]) -> None:
+    scratch = None
+    for vocabulary in vocabularies:
+        hidden, weight, targets = example(ROWS, vocabulary, 6)
+        head = TiledHead(weight)
+        scratch = head.scratch(scratch)
+        assert torch.equal(head.nll(hidden, targets, scratch), head.nll(hidden, targets))
+    first, second = (TiledHead(example(1, size, 6)[1]) for size in vocabularies)
+    if vocabularies[0] > vocabularies[1]:
+        held = first.scratch()
+        assert second.scratch(held) is held

@@ -15,6 +15,7 @@ from clso.artifacts import Run
 from clso.errors import ConfigError
 from pipelines import ablate, prepare, run, savings, tune
 from pipelines.config import load_config, read_config
+from pipelines.studies import STUDIES
 
 
 def test_a_function_reuses_what_the_command_has_made(
@@ -91,7 +92,7 @@ def test_a_study_takes_a_mapping_and_returns_the_run_with_its_table(
     assert {row["evaluations"] for row in rows} == {8}
 
 
-@pytest.mark.parametrize("name", ["tune", "ablate", "savings", "rivals", "pareto"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_study_tells_mistakes_before_any_work(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="sed: unknown key; did you mean 'seed'"):
         getattr(pipelines, name)({}, {"sed": 1}, out=tmp_path)

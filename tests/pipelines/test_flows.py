@@ -184,6 +184,9 @@ STUDY_OPTIONS: dict[str, dict[str, Any]] = {
     "savings": {"families": ["gpt"], "seeds": 3, "evaluations": 8},
     "rivals": {"family": "gpt", "seeds": 3, "evaluations": [8, 9]},
     "pareto": {"family": "gpt", "objectives": ["loss"], "population": 4, "generations": 2},
+    "transfer": {"family": "gpt", "sources": ["a"], "targets": ["b"], "seeds": 2},
+    "multitask": {"family": "gpt", "texts": ["a", "b"], "share": 0.5, "seeds": 2},
+    "continual": {"family": "gpt", "texts": ["a", "b"], "seeds": 2},
     "tune": {"trials": 2, "storage": "sqlite://", "fresh": True},
 }
 

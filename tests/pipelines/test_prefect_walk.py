@@ -213,6 +213,7 @@ def every_flow_can_be_started_from_a_form_that_says_what_it_takes(walk: Walk) ->
     found = walk.ask("deployments", limit=50)
     names = {"run", "prepare", "library", "search", "baseline", "analyze"}
     names |= {"rivals", "tune", "ablate", "savings", "pareto"}
+    names |= {"transfer", "multitask", "continual"}
     for name in ("served", "pool"):
         entrypoints = {one["entrypoint"] for one in found if one["name"] == name}
         assert entrypoints == {f"pipelines.flows.{command}" for command in names}
