@@ -131,15 +131,20 @@ class RunFolder:
         if self.table(name).exists():
             write_table(self.table(name), self._without(name, family), name)
 
-    def replace_family(self, name: str, family: str, rows: pa.Table) -> None:
-        """Replace one family's rows of a table; they come after the rows of other families."""
-        table = pa.concat_tables([self._without(name, family), rows])
+    def replace_family(
+        self, name: str, family: str, rows: pa.Table, *, column: str = "family"
+    ) -> None:
+        """Replace one family's rows of a table; they come after the rows of other families.
+
+        `column` has the families; or it has other names, such as tasks.
+        """
+        table = pa.concat_tables([self._without(name, family, column), rows])
         write_table(self.table(name), table, name)
 
-    def _without(self, name: str, family: str) -> pa.Table:
+    def _without(self, name: str, family: str, column: str = "family") -> pa.Table:
         if not self.table(name).exists():
             return schema(name).empty_table()
-        return read_table(self.table(name), name).filter(pc.field("family") != family)
+        return read_table(self.table(name), name).filter(pc.field(column) != family)
 
 
 class _Table(cached_property[pa.Table]):
@@ -249,6 +254,7 @@ class Run:
     savings = _Table("clso savings", "One row per search, with and without a surrogate.")
     pareto = _Table("clso pareto", "One row per genome that a search for loss and costs evaluated.")
     pareto_generations = _Table("clso pareto", "One row per generation of the search of `pareto`.")
+    finetunings = _Table("clso finetune", "One row per fit of a classifier, and per floor.")
     trials = _Table("clso tune", "One row per trial of a tuning study.")
     importances = _Table("clso tune", "One row per objective, method and tuned dimension.")
     checks = _Table("clso tune", "One row per search that checks the tuned settings.")

@@ -32,6 +32,7 @@ from clso.progress import SILENT, Reporter
 __all__ = [
     "FromCheckpoint",
     "FromScratch",
+    "FromTrained",
     "Start",
     "TrainedTrial",
     "TrainingInputs",
@@ -131,6 +132,20 @@ class FromCheckpoint:
             for name, content in self.files:
                 (Path(temporary) / name).write_bytes(content)
             yield Path(temporary)
+
+
+@dataclass(frozen=True)
+class FromTrained(FromCheckpoint):
+    """A GPT-2 that gradients have trained, with its weights as they are."""
+
+    def model(self, dropout: float) -> AdamwGpt2:
+        """Return the model of the checkpoint, with the dropout that it was trained with.
+
+        Raises:
+            ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
+        """
+        with self._folder() as found:
+            return AdamwGpt2.load(found, device=self.device)
 
 
 @dataclass(frozen=True)
