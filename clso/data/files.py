@@ -228,9 +228,7 @@ def _parquet_rows(stream: IO[bytes], where: str, columns: Sequence[str]) -> Iter
         for column in columns:
             if column not in names:
                 raise _no_field(where, column, names)
-        batches = file.iter_batches(
-            _PARQUET_ROWS, columns=list(columns) or None, use_threads=False
-        )
+        batches = file.iter_batches(_PARQUET_ROWS, columns=list(columns) or None, use_threads=False)
         rows = chain.from_iterable(batch.to_pylist() for batch in batches)
         for row_number, row in enumerate(rows, 1):
             yield Row(row, f"{where}, row {row_number}")

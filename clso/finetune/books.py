@@ -3,13 +3,14 @@
 A passage is some consecutive verses of one chapter. A chapter is a document of the run, so it lies
 in one split. Passages to learn from come from chapters of train and tune within the run's budget:
 text that every model of the run may have read, without the labels. A share of these chapters is
-held out while the rate is chosen. Passages to report on come from chapters of the test split, which no model has read and by which
-nothing was chosen.
+held out while the rate is chosen. Passages to report on come from chapters of the test split, which
+no model has read and by which nothing was chosen. The text repeats a few of its passages in other
+chapters; these are counted and told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from clso.data import Dataset, TokenSplit
+from clso.data import SPLITS, Dataset, TokenSplit
 from clso.data.corpus import PackageCorpus, file_sha256, package_file
 from clso.data.files import read_rows
 from clso.errors import ConfigError, DataError
@@ -82,7 +83,9 @@ def book_task(
             remedy="ask for fewer, or take a run with a larger data.train_tokens",
         )
     # in the order of the text
-    books = [book for book in dict.fromkeys(chapter.book for chapter in chapters) if book in largest]
+    books = [
+        book for book in dict.fromkeys(chapter.book for chapter in chapters) if book in largest
+    ]
 
     def passages(documents: Int64Array) -> Examples:
         found = [
@@ -106,9 +109,24 @@ def book_task(
         f"Passages to learn from are of {n_learned} chapters within the run's budget, whose text "
         "its language models have read, without labels. Those to report on are of "
         f"{n_reported} chapters of the test split, which no model has read and by which nothing "
-        "was chosen.",
+        f"was chosen.{_repeated(reported, chapters, dataset)}",
     )
     return Task(BOOKS, tuple(books), "accuracy", train, apart, reported, about)
+
+
+def _repeated(reported: Examples, chapters: Sequence[_Chapter], dataset: Dataset) -> str:
+    """Say how many passages stand in other splits too: the text repeats some of its own."""
+    others = [dataset.splits[name].document_ids for name in SPLITS if name != "test"]
+    # a character that no text has keeps chapters apart
+    read = "\0".join("\n".join(chapters[d].verses) for d in np.concatenate(others).tolist())
+    count = sum(text in read for (text,) in reported.texts)
+    stand = "stands" if count == 1 else "stand"
+    return (
+        f" The text repeats itself: {count} of these {len(reported)} passages {stand} word for "
+        "word in a chapter of another split too."
+        if count
+        else ""
+    )
 
 
 @dataclass(frozen=True)

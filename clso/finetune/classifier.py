@@ -99,8 +99,9 @@ def _kept(lengths: Sequence[int], room: int) -> list[int]:
 class Classifier:
     """A `GPT2ForSequenceClassification`: the last token's hidden state, times a K x d matrix."""
 
-    def __init__(self, model: GPT2ForSequenceClassification) -> None:
+    def __init__(self, model: GPT2ForSequenceClassification, end_token_id: int) -> None:
         self.model = model
+        self._end_token_id = end_token_id
 
     @classmethod
     def of(
@@ -138,7 +139,7 @@ class Classifier:
             torch.default_generator.manual_seed(seed)
             model = GPT2ForSequenceClassification(config)
         model.transformer.load_state_dict(start.transformer.state_dict())
-        return cls(torch.nn.Module.to(model, start.device))
+        return cls(torch.nn.Module.to(model, start.device), end_token_id)
 
     @property
     def device(self) -> torch.device:
@@ -180,12 +181,10 @@ class Classifier:
         norm.weight.copy_(norm.weight.double() / scale)
 
     @torch.inference_mode()
-    def log_probabilities(
-        self, texts: EncodedTexts, index: Int64Array
-    ) -> npt.NDArray[np.float64]:
+    def log_probabilities(self, texts: EncodedTexts, index: Int64Array) -> npt.NDArray[np.float64]:
         """Return the log-probabilities of all labels for some of the texts, `(n, K)`."""
         self.model.eval()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-        found = np.empty((len(index), self.model.num_labels))
+        found = np.empty((len(index), self.model.score.out_features))
         # texts of a length together: little padding
         order = np.argsort(texts.lengths[index], kind="stable")
         for start in range(0, len(order), _CHUNK_TEXTS):
@@ -195,11 +194,9 @@ class Classifier:
             found[places] = logits.double().log_softmax(-1).cpu().numpy()
         return found
 
-    def _called(
-        self, module: torch.nn.Module, tokens: torch.Tensor, **others: torch.Tensor
-    ) -> Any:  # noqa: ANN401 - an output class of transformers
+    def _called(self, module: torch.nn.Module, tokens: torch.Tensor, **others: torch.Tensor) -> Any:  # noqa: ANN401 - an output class of transformers
         """Call a module on texts `(B, T)`, padding masked: what is behind the last other token."""
-        is_text = tokens != self.model.config.pad_token_id
+        is_text = tokens.ne(self._end_token_id)
         mask = is_text.flip(1).cumsum(1).flip(1) > 0
         mask[:, 0] = True  # an empty text
         return module(input_ids=tokens, attention_mask=mask, use_cache=False, **others)

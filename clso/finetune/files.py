@@ -24,9 +24,11 @@ from clso.finetune.task import Label, Task
 
 __all__ = ["GLUE", "file_task", "folder_task", "glue_task"]
 
+_SENTENCES: Final = FileTaskSettings(train="train", dev="validation", text=("sentence",))
+
 GLUE: Final[Mapping[str, FileTaskSettings]] = {
-    name: FileTaskSettings(train="train", dev="validation", text=("sentence",), metric=metric)
-    for name, metric in (("cola", "matthews"), ("sst2", "accuracy"))
+    "cola": _SENTENCES.replaced(metric="matthews"),
+    "sst2": _SENTENCES,
 }
 """Tasks of the hub's data set `nyu-mll/glue`, by name."""
 
@@ -45,12 +47,15 @@ _DEV_NAMES: Final = ("dev", "validation")
 
 _FRACTION: Final = re.compile(r"[-+]?(\d+\.\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
+
+class _Unquoted(csv.excel_tab):
+    quoting = csv.QUOTE_NONE
+
+
 _Example = tuple[tuple[str, ...], Label]
 
 
-def file_task(
-    name: str, files: FileTaskSettings, settings: FinetuneSettings, *, seed: int
-) -> Task:
+def file_task(name: str, files: FileTaskSettings, settings: FinetuneSettings, *, seed: int) -> Task:
     """Return the task in two files; `seed` draws the part of train that chooses the rate.
 
     Raises:
@@ -106,9 +111,7 @@ def glue_task(name: str, settings: FinetuneSettings, cache_dir: Path, *, seed: i
     )
     about = f"The task is {name} of GLUE, and what is reported is over its validation split."
     share = settings.held_out
-    return Task.of_labels(
-        name, files.metric, train, dev, held_out=share, seed=seed, about=(about,)
-    )
+    return Task.of_labels(name, files.metric, train, dev, held_out=share, seed=seed, about=(about,))
 
 
 def _file_in(folder: Path, names: tuple[str, ...]) -> Path:
@@ -117,8 +120,7 @@ def _file_in(folder: Path, names: tuple[str, ...]) -> Path:
             if (path := folder / f"{name}{suffix}").is_file():
                 return path
     raise DataError(
-        f"{folder} has no file {' or '.join(names)} with one of the endings "
-        f"{', '.join(_SUFFIXES)}",
+        f"{folder} has no file {' or '.join(names)} with one of the endings {', '.join(_SUFFIXES)}",
         remedy="name the files in the configuration: --set "
         "'finetune.tasks={mine: {train: PATH, dev: PATH}}'",
     )
@@ -137,13 +139,13 @@ def _file_rows(path: Path) -> Iterator[Row]:
 def _separated_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a tsv or csv file, every field as text."""
     delimiter = _DELIMITERS[path.suffix.lower()]
-    is_quoted = path.suffix.lower() == ".csv"
     with damage_told(path, "name another file"):
         if not path.stat().st_size:
             return
-        quoting = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+        is_quoted = path.suffix.lower() == ".csv"
         with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-            first = next(csv.reader(file, delimiter=delimiter, quoting=quoting), [])
+            dialect = csv.excel if is_quoted else _Unquoted
+            first = next(csv.reader(file, dialect), [])
         is_cola = len(first) == len(_COLA) and first[1] in ("0", "1")
         names = list(_COLA) if is_cola else None
         parse = pv.ParseOptions(delimiter=delimiter, quote_char='"' if is_quoted else False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import GPT2LMHeadModel
 
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.settings import BaselineSettings
@@ -104,9 +105,10 @@ class FitInputs:
         settings, held_out = self.settings, self.task.held_out
         learned = np.flatnonzero(~held_out) if fit.chooses else np.arange(len(self.train))
         plan = self._plan(fit, len(learned))
-        body = self.starts[fit.start, fit.seed].model(settings.dropout)
+        body = self.starts[fit.start, fit.seed].model(settings.dropout).model
+        assert isinstance(body, GPT2LMHeadModel)
         classifier = Classifier.of(
-            body.model,
+            body,
             self.task.labels,
             end_token_id=self.train.end_token_id,
             dropout=settings.dropout,
@@ -144,7 +146,7 @@ class FitInputs:
     def _trained(
         self, classifier: Classifier, plan: TrainingPlan, learned: Int64Array
     ) -> float | None:
-        """Take all steps; return the mean loss of the last epoch, `None` if a loss is not finite."""
+        """Take all steps; return the mean loss of the last epoch, `None` if it is not finite."""
         step = TrainingStep(
             classifier, weight_decay=plan.weight_decay, grad_clip=plan.settings.grad_clip
         )

@@ -25,9 +25,7 @@ def _majority(train: Examples, scored: Examples, n_labels: int) -> FloatArray:
     return np.tile(np.log(counts / counts.sum()), (len(scored), 1))
 
 
-def _bag_of_words(
-    train: Examples, scored: Examples, n_labels: int, strength: float
-) -> FloatArray:
+def _bag_of_words(train: Examples, scored: Examples, n_labels: int, strength: float) -> FloatArray:
     """Return log-probabilities `(n, K)` of a logistic regression on weighted counts of words."""
     # late: takes a second
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -38,7 +38,9 @@ def score(metric: Metric, counts: FloatArray) -> FloatArray:
     covariance = correct * total - (expected * predicted).sum(-1)
     spreads = (total**2 - (each**2).sum(-1) for each in (expected, predicted))
     scale = np.sqrt(np.prod(np.stack([*spreads]), axis=0))
-    return np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
+    found: FloatArray = np.zeros_like(covariance)
+    np.divide(covariance, scale, out=found, where=scale > 0)
+    return found
 
 
 def document_counts(

@@ -62,7 +62,7 @@ class FinetuneSettings(Section):
         verses: of the bundled task: consecutive verses of a passage.
     """
 
-    tasks: dict[_TaskName, FileTaskSettings] = {}
+    tasks: dict[_TaskName, FileTaskSettings] = Field(default_factory=dict)
     starts: Annotated[tuple[StartName, ...], Field(min_length=1)] = STARTS
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3e-4, 1e-3, 3e-3, 1e-2)
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 6

@@ -125,7 +125,7 @@ class Task:
                 f"task {name}: some labels are whole numbers and some are names",
                 remedy="write all of them in one way",
             )
-        known = sorted({label for _, label in (*train, *reported)})  # type: ignore[type-var]  # of one kind
+        known = sorted({label for _, label in (*train, *reported)})
         number = {label: place for place, label in enumerate(known)}
 
         def examples(rows: Sequence[tuple[tuple[str, ...], Label]]) -> Examples:

@@ -137,7 +137,9 @@ class Finetuning:
         for start in self.starts:
             each = [
                 document_counts(
-                    *(np.array(row[name]) for name in ("expected", "predicted", "documents")),
+                    np.array(row["expected"]),
+                    np.array(row["predicted"]),
+                    np.array(row["documents"]),
                     n_labels,
                 )
                 for row in self._fits[start]

@@ -1,4 +1,4 @@
-"""The study `clso finetune`: classifiers from the models of a finished run, and from random weights.
+"""The study `clso finetune`: classifiers from a finished run's models and from random weights.
 
 Every start has the same schedule, and for a seed the same new weights, order of examples and
 dropout. Each start takes the rate that is the best for it on a part of train. What is reported is
@@ -187,7 +187,7 @@ class _Models:
                 f"have {shape.block_size} positions",
                 remedy=f"give {shape.block_size} at most, or leave it out",
             )
-        paths = {
+        paths: dict[str, Path] = {
             name: path
             for name in settings.starts
             if (path := run.folder.model(name)) and (path / "model.safetensors").exists()
@@ -221,15 +221,15 @@ class _TaskStudy:
         cls, run: RunContext, models: _Models, task: Task, settings: FinetuneSettings
     ) -> _TaskStudy:
         length = settings.max_length or models.shape.block_size
-        encoded = [
+        train, reported = (
             EncodedTexts.of(examples, models.tokenizer, length)
             for examples in (task.train, task.reported)
-        ]
+        )
         count = max(settings.seeds, settings.choice_seeds)
         seeds = range(run.config.seed, run.config.seed + count)
         device = run.experiment.device
         starts = {(n, seed): models.start(n, seed, device) for n in models.names for seed in seeds}
-        inputs = FitInputs(task, settings, starts, *encoded, run.monitor)
+        inputs = FitInputs(task, settings, starts, train, reported, run.monitor)
         inputs.check()
         return cls(Study(run, _TABLE, _VERSION), models, inputs, seeds)
 
