@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clso.artifacts import RunFolder, atomic_write_bytes, load_run, remove, write_error
+from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_error
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
@@ -27,7 +27,7 @@ from pipelines.experiment import Experiment
 from pipelines.folders import output_folder
 from pipelines.ledger import StageRecord
 
-__all__ = ["RunContext", "processor", "versions"]
+__all__ = ["RunContext", "processor", "run_lock", "versions"]
 
 _PACKAGES = (
     "clso",
@@ -48,11 +48,11 @@ _PACKAGES = (
 # `clso watch` holds the lock for a moment when it asks whether a process works.
 _LOCK_S = 0.5
 
-# Entries of the manifest that hold a value per model family.
+# Entries of the manifest that hold a value per model family, and one that has them per task.
 _BY_FAMILY = frozenset(
     {
         *("best", "genes", "search"),
-        *("ablations", "pareto", "savings"),
+        *("ablations", "finetunings", "pareto", "savings"),
         *("transfer", "multitask", "continual"),
     }
 )
@@ -96,32 +96,33 @@ class RunContext:
         fingerprint = config.recipe.fingerprint
         run_id = config.run_id(fingerprint)
         path = out / "runs" / run_id
-        locks = out / ".locks"
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{run_id}.lock")
-            lock.acquire(timeout=_LOCK_S)
-        except Timeout:
-            raise ArtifactError(
-                f"another process works in {path}",
-                remedy="wait for it to end, or write elsewhere with --out DIR",
-            ) from None
-        except OSError as error:
-            raise write_error(locks, error) from error
-        try:
-            with Experiment.open(config, out, reporter) as experiment:
-                trackers = config.runtime.tracking.open(run_id, out)
-                # now that nothing is amiss
-                _sweep(path, fresh=fresh)
-                with following(path, trackers):
-                    run = cls(experiment, run_id, RunFolder(path))
-                    if run.folder.manifest_path.exists():
-                        run.manifest = load_run(path).manifest
-                    if "uid" not in run.manifest:
-                        run.begin()
-                    yield run
-        finally:
-            lock.release()
+        with run_lock(out, run_id), Experiment.open(config, out, reporter) as experiment:
+            trackers = config.runtime.tracking.open(run_id, out)
+            # now that nothing is amiss
+            _sweep(path, fresh=fresh)
+            with following(path, trackers):
+                run = cls(experiment, run_id, RunFolder(path))
+                if run.folder.manifest_path.exists():
+                    run.manifest = load_run(path).manifest
+                if "uid" not in run.manifest:
+                    run.begin()
+                yield run
+
+    @classmethod
+    @contextmanager
+    def reopen(cls, stored: Run, config: RunConfig, reporter: Reporter) -> Iterator[RunContext]:
+        """Open a stored run to add to it; the text that its data set was made of is not read.
+
+        Raises:
+            ArtifactError: another process works in the run.
+            EngineError, MeterError: as for `open`.
+        """
+        out, fingerprint = stored.path.resolve().parents[1], stored.manifest["data_fingerprint"]
+        with (
+            run_lock(out, stored.run_id),
+            Experiment.open(config, out, reporter, fingerprint=fingerprint) as experiment,
+        ):
+            yield cls(experiment, stored.run_id, stored.folder, load_run(stored.path).manifest)
 
     def begin(self) -> None:
         """Write the manifest of a new folder, and the configuration as a file that starts it."""
@@ -207,6 +208,31 @@ class RunContext:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self.note(stages=stages)
+
+
+@contextmanager
+def run_lock(out: Path, run_id: str) -> Iterator[None]:
+    """Keep other processes out of a run's folder in the output folder `out`.
+
+    Raises:
+        ArtifactError: another process works in it, or the lock cannot be written.
+    """
+    locks = out / ".locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{run_id}.lock")
+        lock.acquire(timeout=_LOCK_S)
+    except Timeout:
+        raise ArtifactError(
+            f"another process works in {out / 'runs' / run_id}",
+            remedy="wait for it to end, or write elsewhere with --out DIR",
+        ) from None
+    except OSError as error:
+        raise write_error(locks, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sweep(path: Path, *, fresh: bool) -> None:

@@ -8,23 +8,21 @@ take turns, so that what else happens on the machine meets all of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
-from clso.artifacts import Run, RunFolder, write_error
+from clso.artifacts import Run, RunFolder
 from clso.energy import Measurement
 from clso.errors import ArtifactError, ConfigError
 from clso.progress import SILENT, Reporter
 from clso.report.models import Models
 from clso.watch import TrackingSettings
 from pipelines.config import RunConfig, load_config
-from pipelines.context import RunContext
+from pipelines.context import RunContext, run_lock
 from pipelines.experiment import Experiment
 from pipelines.inspect import find_run
 from pipelines.stage import Stage
@@ -32,7 +30,6 @@ from pipelines.stage import Stage
 __all__ = ["repeat", "repeated_run"]
 
 _TABLE = "energy_repeats"
-_LOCK_S = 0.5
 
 
 def repeated_run(name: str, out: Path) -> Run:
@@ -87,7 +84,7 @@ def repeat(
             f"the data set of {run.run_id} is missing",
             remedy="the run's own command makes it again",
         )
-    with _locked(out, run.run_id):
+    with run_lock(out, run.run_id):
         if fresh:
             run.folder.remove_table(_TABLE)
         stored = _Stored.unpacked(run)
@@ -149,25 +146,6 @@ def _chosen(run: Run, stages: Collection[str], asked: Sequence[str]) -> list[str
             remedy="name others with --model, or run with a baseline",
         )
     return chosen
-
-
-@contextmanager
-def _locked(out: Path, run_id: str) -> Iterator[None]:
-    path = out / ".locks" / f"{run_id}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        lock.acquire(timeout=_LOCK_S)
-    except Timeout:
-        raise ArtifactError(
-            f"another process works in {run_id}", remedy="wait for it to end"
-        ) from None
-    except OSError as error:
-        raise write_error(path, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True)

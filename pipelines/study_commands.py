@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.flow_command import run_command
-from pipelines.options import DEFAULT_OUT, Config, Fresh, NoPrefect, Out, Overrides
+from pipelines.options import (
+    DEFAULT_OUT,
+    Config,
+    Fresh,
+    NoPrefect,
+    Out,
+    Overrides,
+    interruptible,
+)
 
 if TYPE_CHECKING:
     from clso.artifacts import Run
@@ -27,6 +35,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("transfer")(_transfer)
     app.command("multitask")(_multitask)
     app.command("continual")(_continual)
+    app.command("finetune")(_finetune)
 
 
 _ARMS_HELP = {
@@ -297,3 +306,50 @@ def _tune(
     show_sections(TuningReport(run).sections())
     console.print(f"report: {run.folder.report_path}", soft_wrap=True)
     console.print(f"tuned configuration: {run.path / 'best.yaml'}", soft_wrap=True)
+
+
+def _finetune(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|CONFIG",
+            help="A finished run, as for `clso show`, or the configuration that made it.",
+        ),
+    ],
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TASK]...",
+            help="kjv_books, sst2, cola, a name in finetune.tasks, or a folder with the files "
+            "train and dev (tsv, csv, jsonl, parquet). By default those of finetune.tasks, or "
+            "else kjv_books.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=C",
+            help="Override a value of the sections finetune and runtime, such as "
+            "finetune.epochs=3.",
+        ),
+    ] = None,
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Fine-tune a run's GPT-2 models to classify texts, and random weights beside them.
+
+    AdamW trains classifiers from the crystalline GPT, from AdamW's GPT-2, from AdamW's that began
+    with the crystalline GPT, and from random weights, with several seeds. The same command again
+    resumes and reuses what is finished.
+    """
+    from pipelines.config.load import parse_override
+    from pipelines.console import RichReporter
+    from pipelines.repeats import repeated_run
+
+    changed = dict(map(parse_override, overrides or ()))
+    found = repeated_run(run, out)
+    with interruptible():
+        from pipelines.studies.finetune import finetune
+
+        studied = finetune(found, tasks or (), changed, reporter=RichReporter())
+    _show(studied, "finetunings")

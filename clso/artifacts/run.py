@@ -131,15 +131,20 @@ class RunFolder:
         if self.table(name).exists():
             write_table(self.table(name), self._without(name, family), name)
 
-    def replace_family(self, name: str, family: str, rows: pa.Table) -> None:
-        """Replace one family's rows of a table; they come after the rows of other families."""
-        table = pa.concat_tables([self._without(name, family), rows])
+    def replace_family(
+        self, name: str, family: str, rows: pa.Table, *, column: str = "family"
+    ) -> None:
+        """Replace one family's rows of a table; they come after the rows of other families.
+
+        `column` has the families; or it has other names, such as tasks.
+        """
+        table = pa.concat_tables([self._without(name, family, column), rows])
         write_table(self.table(name), table, name)
 
-    def _without(self, name: str, family: str) -> pa.Table:
+    def _without(self, name: str, family: str, column: str = "family") -> pa.Table:
         if not self.table(name).exists():
             return schema(name).empty_table()
-        return read_table(self.table(name), name).filter(pc.field("family") != family)
+        return read_table(self.table(name), name).filter(pc.field(column) != family)
 
 
 class _Table(cached_property[pa.Table]):
@@ -252,6 +257,7 @@ class Run:
     transfer = _Table("clso transfer", "One row per seed, target text and arm.")
     multitask = _Table("clso multitask", "One row per seed, text and kind of library.")
     continual = _Table("clso continual", "One row per seed, method, stage and text of a stream.")
+    finetunings = _Table("clso finetune", "One row per fit of a classifier, and per floor.")
     trials = _Table("clso tune", "One row per trial of a tuning study.")
     importances = _Table("clso tune", "One row per objective, method and tuned dimension.")
     checks = _Table("clso tune", "One row per search that checks the tuned settings.")

@@ -389,6 +389,25 @@ _FIELDS: dict[str, list[pa.Field]] = {
         *_DURATION,
         *_ENERGY,
     ],
+    # one row per fit of a classifier, and per floor; the lists are of the examples it was scored on
+    "finetunings": [
+        *_RUN,
+        _always("task", pa.string()),
+        _always("start", pa.string()),
+        _always("chooses", pa.bool_()),
+        pa.field("lr", pa.float64()),
+        pa.field("train_loss", pa.float64()),
+        pa.field("loss", pa.float64()),
+        pa.field("accuracy", pa.float64()),
+        pa.field("matthews", pa.float64()),
+        _always("train_examples", pa.int32()),
+        pa.field("tokens", pa.int64()),
+        _always("expected", pa.list_(pa.int32())),
+        _always("predicted", pa.list_(pa.int32())),
+        _always("documents", pa.list_(pa.int64())),
+        *_DURATION,
+        *_ENERGY,
+    ],
     # one row per trial of a tuning study
     "trials": [
         *_RUN,

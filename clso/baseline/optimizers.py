@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from clso.baseline.trainable import Trainable
+from clso.baseline.trainable import GradientModel
 from clso.errors import ConfigError
 
 __all__ = ["OptimizerKind", "check_optimizer", "make_optimizers"]
@@ -35,7 +35,7 @@ def check_optimizer(kind: OptimizerKind) -> None:
 
 
 def make_optimizers(
-    network: Trainable,
+    network: GradientModel,
     kind: OptimizerKind,
     *,
     weight_decay: float,

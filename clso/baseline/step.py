@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from clso.baseline.optimizers import OptimizerKind, make_optimizers
-from clso.baseline.trainable import Trainable
+from clso.baseline.trainable import GradientModel
 
 __all__ = ["TrainingStep"]
 
@@ -24,7 +24,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        network: Trainable,
+        network: GradientModel,
         *,
         weight_decay: float,
         grad_clip: float,
@@ -39,7 +39,7 @@ class TrainingStep:
         self._grad_clip = grad_clip
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor, lr: float) -> float:
-        """Take one step at rate `lr`; return the loss before it, nats per token."""
+        """Take one step at rate `lr`; return the mean loss before it, nats."""
         loss = self.network.gradients(inputs, targets)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)

@@ -135,7 +135,7 @@ class FromCheckpoint:
 
 
 class FromTrained(FromCheckpoint):
-    """A GPT-2 that AdamW has trained, to train it further on another text."""
+    """A GPT-2 that gradients have trained, to train it further on another text or task."""
 
     def model(self, dropout: float) -> AdamwGpt2:
         """Return the model of the checkpoint.

@@ -14,7 +14,7 @@ from clso.data.tokenizer import Tokenizer
 from clso.errors import DataError
 from clso.scoring import GenerativeModel, Int64Array, LanguageModel
 
-__all__ = ["Blocks", "Trainable", "check_length", "mean_nll"]
+__all__ = ["Blocks", "GradientModel", "Trainable", "check_length", "mean_nll"]
 
 _CHUNK_BLOCKS = 64
 
@@ -41,8 +41,8 @@ class Blocks(Protocol):
         """Return inputs and targets of blocks spread evenly, with at least `tokens` targets."""
 
 
-class Trainable(GenerativeModel, Protocol):
-    """A language model whose parameters are trained by gradients."""
+class GradientModel(Protocol):
+    """A model whose parameters are trained by gradients: all that a step needs of it."""
 
     @property
     def model(self) -> torch.nn.Module:
@@ -56,7 +56,14 @@ class Trainable(GenerativeModel, Protocol):
         """Return the matrices inside the network: neither embeddings nor readout."""
 
     def gradients(self, inputs: torch.Tensor, targets: torch.Tensor) -> float:
-        """Set every parameter's `grad` from blocks `(B, T)`; return the mean loss in nats."""
+        """Set every parameter's `grad` from inputs `(B, T)`; return the mean loss in nats.
+
+        Targets of a language model are `(B, T)` tokens, those of a classifier `(B,)` labels.
+        """
+
+
+class Trainable(GradientModel, GenerativeModel, Protocol):
+    """A language model whose parameters are trained by gradients."""
 
     def save(
         self,

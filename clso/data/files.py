@@ -14,7 +14,7 @@ import json
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -26,11 +26,13 @@ import pyarrow.parquet as pq
 from clso.data.text import END_OF_DOCUMENT, Piece, articles, is_heading
 from clso.errors import DataError
 
-__all__ = ["FileReader", "Row"]
+__all__ = ["ROW_SUFFIXES", "FileReader", "Row", "damage_told", "read_rows"]
 
 _CHUNK_BYTES = 1 << 20
 _PARQUET_ROWS = 256
-_ROW_SUFFIXES = {".jsonl", ".ndjson", ".json"}
+_JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
+ROW_SUFFIXES = frozenset({*_JSON_SUFFIXES, ".parquet"})
+"""The endings of files that hold rows, whatever they are packed in."""
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _COMPRESSED_SUFFIXES = {*_OPENERS, ".zst"}
 _DAMAGE = (
@@ -66,28 +68,15 @@ class FileReader:
             DataError: the file cannot be read or unpacked, is no UTF-8 text, has a broken line,
                 or lacks the field; the message names the place.
         """
-        try:
+        with damage_told(path, "leave it out of the glob"):
             for stream, name, where in _streams(path):
                 yield from self._pieces(stream, name, where)
-        except _DAMAGE as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise DataError(
-                f"{path} cannot be read: {reason}",
-                remedy="check that the file is whole and readable, or leave it out of the glob",
-            ) from error
 
     def _pieces(self, stream: IO[bytes], name: str, where: str) -> Iterator[Piece]:
-        inner = Path(name.lower())
-        suffix = Path(inner.stem).suffix if inner.suffix in _COMPRESSED_SUFFIXES else inner.suffix
-        if suffix in _ROW_SUFFIXES:
-            return self._row_pieces(_json_rows(stream, where))
-        if suffix == ".parquet":
-            if inner.suffix != suffix:
-                raise DataError(
-                    f"{where}: a Parquet file packed once more", remedy="unpack it first"
-                )
-            columns = [self.text_field, *self.document_fields]
-            return self._row_pieces(_parquet_rows(stream, where, columns))
+        columns = [self.text_field, *self.document_fields]
+        rows = _rows(stream, name, where, columns)
+        if rows is not None:
+            return self._row_pieces(rows)
         return _text_pieces(stream, where, self.find_articles)
 
     def _row_pieces(self, rows: Iterable[Row]) -> Iterator[Piece]:
@@ -97,6 +86,35 @@ class FileReader:
             return
         for _, document in groupby(rows, lambda row: list(map(row.field, self.document_fields))):
             yield Piece("\n".join(row.text(self.text_field) for row in document), True)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Stream the rows of a file that ends with one of `ROW_SUFFIXES`, compressed or not.
+
+    Raises:
+        DataError: the file cannot be read or unpacked, has a broken line, or holds no rows.
+    """
+    with damage_told(path, "name another file"):
+        for stream, name, where in _streams(path):
+            rows = _rows(stream, name, where)
+            if rows is None:
+                raise DataError(
+                    f"{where} holds no rows", remedy=f"expected {', '.join(sorted(ROW_SUFFIXES))}"
+                )
+            yield from rows
+
+
+@contextlib.contextmanager
+def damage_told(path: Path, instead: str) -> Iterator[None]:
+    """Turn what a reader of files raises into a `DataError`; `instead` says what else to do."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(
+            f"{path} cannot be read: {reason}",
+            remedy=f"check that the file is whole and readable, or {instead}",
+        ) from error
 
 
 class Row(NamedTuple):
@@ -166,6 +184,21 @@ def _unpacked(file: IO[bytes], name: str) -> contextlib.AbstractContextManager[I
     return contextlib.nullcontext(file)
 
 
+def _rows(
+    stream: IO[bytes], name: str, where: str, columns: Sequence[str] = ()
+) -> Iterator[Row] | None:
+    """Return the rows of an open file with some columns, or all; `None`: it holds plain text."""
+    inner = Path(name.lower())
+    suffix = Path(inner.stem).suffix if inner.suffix in _COMPRESSED_SUFFIXES else inner.suffix
+    if suffix in _JSON_SUFFIXES:
+        return _json_rows(stream, where)
+    if suffix == ".parquet":
+        if inner.suffix != suffix:
+            raise DataError(f"{where}: a Parquet file packed once more", remedy="unpack it first")
+        return _parquet_rows(stream, where, columns)
+    return None
+
+
 def _json_rows(stream: IO[bytes], where: str) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
         place = f"{where}:{number}"
@@ -189,13 +222,13 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[Row]:
             ) from error
 
 
-def _parquet_rows(stream: IO[bytes], where: str, columns: list[str]) -> Iterator[Row]:
+def _parquet_rows(stream: IO[bytes], where: str, columns: Sequence[str]) -> Iterator[Row]:
     with pq.ParquetFile(stream) as file:
         names = file.schema_arrow.names
         for column in columns:
             if column not in names:
                 raise _no_field(where, column, names)
-        batches = file.iter_batches(_PARQUET_ROWS, columns=columns, use_threads=False)
+        batches = file.iter_batches(_PARQUET_ROWS, columns=list(columns) or None, use_threads=False)
         rows = chain.from_iterable(batch.to_pylist() for batch in batches)
         for row_number, row in enumerate(rows, 1):
             yield Row(row, f"{where}, row {row_number}")

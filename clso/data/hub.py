@@ -64,6 +64,10 @@ class HubCorpus:
     """A dataset of the Hugging Face hub; lines of a WikiText are joined to articles.
 
     `HF_DATASETS_CACHE` and `HF_HOME` take precedence over `cache_dir`, the client's folder.
+
+    Args:
+        check: what to correct if the hub refuses.
+        offline: what to do without the network.
     """
 
     class Settings(Section):
@@ -92,7 +96,15 @@ class HubCorpus:
                 raise ValueError("give both validation_split and test_split, or neither")
             return self
 
-    def __init__(self, settings: Settings, cache_dir: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cache_dir: Path,
+        *,
+        check: str = "check data.hub (name, config, revision, splits) and try again",
+        offline: str = _OFFLINE_REMEDY,
+    ) -> None:
+        self._remedies = {"check": check, "offline": offline}
         name, config = settings.name, settings.config
         self.name = name if config is None else f"{name} ({config})"
         self._settings = settings
@@ -122,7 +134,8 @@ class HubCorpus:
             DataError: neither hub nor cache has the dataset, or it has no such split or column.
             DownloadError: the connection broke after the first rows.
         """
-        texts = self._texts(split)
+        field = self._settings.text_field
+        texts = (row.text(field) for row in self.rows(split))
         if "wikitext" in self._settings.name.lower():
             # blank lines are empty rows; other rows include their line end
             pieces = articles(text if text.endswith("\n") else f"{text}\n" for text in texts)
@@ -134,31 +147,32 @@ class HubCorpus:
     def _reachable(self) -> bool:
         return hub_is_reachable()
 
-    def _texts(self, split: str) -> Iterator[str]:
+    def rows(self, split: str) -> Iterator[Row]:
+        """Stream a split's rows with all their fields.
+
+        Raises:
+            DataError, DownloadError: as for `read`.
+        """
         n_rows = 0
         reachable = self._reachable
         with _client(offline=not reachable):
             try:
                 for values in self._open(split, reachable):
-                    row = Row(values, f"{self.name}, row {n_rows + 1}")
-                    yield row.text(self._settings.text_field)
+                    yield Row(values, f"{self.name}, row {n_rows + 1}")
                     n_rows += 1
-            except DataError:
-                raise
             # the client's errors have no common base: httpx, fsspec, its own ValueErrors
             except Exception as error:
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 if not reachable:
                     raise DataError(
                         f"the hub cannot be reached and {self.name} is not in the cache",
-                        remedy=_OFFLINE_REMEDY,
+                        remedy=self._remedies["offline"],
                     ) from error
                 kind = DownloadError if n_rows else DataError
                 raise kind(
                     f"{self.name}, split {self._split_names[split]!r}: the hub failed after "
                     f"{n_rows} rows: {reason}",
-                    remedy="check data.hub (name, config, revision, splits) and try again; "
-                    + _OFFLINE_REMEDY,
+                    remedy="; ".join(self._remedies.values()),
                 ) from error
 
     def _open(self, split: str, reachable: bool) -> Iterable[dict[str, Any]]:

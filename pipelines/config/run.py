@@ -19,6 +19,7 @@ from clso.digest import digest_of
 from clso.energy.settings import EnergySettings
 from clso.engine import EngineKind
 from clso.errors import ConfigError
+from clso.finetune import FinetuneSettings
 from clso.gpt.settings import GptSettings, ModelSettings
 from clso.mixture.settings import MixtureSettings
 from clso.section import Section, Threads, mistakes
@@ -32,7 +33,7 @@ from search.settings import SearchSettings
 
 __all__ = ["STUDY_SECTIONS", "RunConfig", "assign"]
 
-STUDY_SECTIONS = ("ablate", "savings", "texts", "tune")
+STUDY_SECTIONS = ("ablate", "finetune", "savings", "texts", "tune")
 """The sections of studies, which change nothing of a run itself."""
 
 
@@ -111,6 +112,7 @@ class RunConfig(Section):
     analysis: BootstrapSettings = BootstrapSettings()
     runtime: _RuntimeSettings = _RuntimeSettings()
     ablate: AblateSettings | None = None
+    finetune: FinetuneSettings | None = None
     savings: SavingsSettings | None = None
     texts: TextsSettings | None = None
     tune: TuneSettings | None = None
