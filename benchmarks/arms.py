@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from deap import algorithms, base, creator, tools
+from deap import algorithms, base, tools
 
 from clso.errors import ConfigError
 from clso.genome import GenomeSpace
@@ -269,6 +269,13 @@ ARMS: dict[str, Arm] = {
             "gaussian_process",
             crossover_rate=0.0,
         ),
+        _ours(
+            "expected_improvement",
+            "Gaussian process, expected improvement",
+            "gaussian_process",
+            acquisition="expected_improvement",
+        ),
+        _ours("optimism_2", "Gaussian process, optimism 2", "gaussian_process", optimism=2.0),
         Arm(
             "predicted_best",
             "half at random, then the best of a Gaussian process",

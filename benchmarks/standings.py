@@ -11,40 +11,26 @@ changed. `--print` makes the table of what is there.
 from __future__ import annotations
 
 import argparse
-import io
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from benchmarks.arms import ARMS, Arm
 from benchmarks.problems import PROBLEMS, DiscreteProblem
-from clso.artifacts import atomic_write_bytes
+from clso.artifacts import read_table, table_from_rows, write_table
 from clso.digest import digest_of
 from clso.errors import ClsoError, ConfigError
 from clso.report.markdown import table_markdown
-from clso.report.table import Column, Table
+from clso.report.table import Table
 from clso.report.terminal import TerminalTable
 
 __all__ = ["Outcome", "Standings", "searched", "standings_table"]
 
 _VERSION = 1  # raised when a change of a problem or of an arm's code changes outcomes
-_SCHEMA = pa.schema(
-    [
-        pa.field("problem", pa.string(), nullable=False),
-        pa.field("arm", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("identity", pa.string(), nullable=False),
-        pa.field("losses", pa.list_(pa.float64()), nullable=False),
-        pa.field("cpu_s", pa.float64(), nullable=False),
-        pa.field("evaluation_cpu_s", pa.float64(), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -108,26 +94,26 @@ class Standings:
         return self.folder / problem / arm / f"seed-{seed:03d}.parquet"
 
     def outcome(self, arm: Arm, problem: str, seed: int, evaluations: int) -> Outcome | None:
-        """Return a stored outcome; `None`: there is none, or the arm has changed since."""
+        """Return a stored outcome; `None`: there is none, or the arm has changed since.
+
+        Raises:
+            ArtifactError: the file is torn, or of another version.
+        """
         path = self._path(problem, arm.name, seed)
         if not path.exists():
             return None
-        try:
-            (row,) = pq.read_table(path, schema=_SCHEMA).to_pylist()
-        except (pa.ArrowException, ValueError):  # torn, or of other columns
-            return None
+        (row,) = read_table(path, "standings").to_pylist()
         outcome = Outcome(**row)
         return outcome if outcome.identity == _identity(arm, evaluations) else None
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome."""
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([asdict(outcome)], schema=_SCHEMA), buffer)
+        table = table_from_rows([asdict(outcome)], "standings")
         path = self._path(outcome.problem, outcome.arm, outcome.seed)
-        atomic_write_bytes(path, buffer.getbuffer())
+        write_table(path, table, "standings")
 
     def outcomes(
-        self, arms: Iterable[Arm], problems: Iterable[str], seeds: int, evaluations: int
+        self, arms: Iterable[Arm], problems: Iterable[str], seeds: Sequence[int], evaluations: int
     ) -> list[Outcome]:
         """Return what is stored."""
         problems = list(problems)
@@ -135,7 +121,7 @@ class Standings:
             self.outcome(arm, problem, seed, evaluations)
             for arm in arms
             for problem in problems
-            for seed in range(seeds)
+            for seed in seeds
         )
         return [outcome for outcome in stored if outcome is not None]
 
@@ -145,15 +131,14 @@ def run(
     arms: Sequence[Arm],
     problems: Sequence[str],
     *,
-    seeds: int,
+    seeds: Sequence[int],
     slow_seeds: int,
     evaluations: int,
     report: Callable[[str], None],
 ) -> None:
-    """Search what is not stored: seed by seed, so that an interruption leaves whole seeds."""
-    # what takes minutes comes last
+    """Search what is not stored, the arms that take minutes last and with `slow_seeds` seeds."""
     for arm in sorted(arms, key=lambda arm: arm.slow):
-        for seed in range(slow_seeds if arm.slow else seeds):
+        for seed in seeds[:slow_seeds] if arm.slow else seeds:
             for problem in problems:
                 if standings.outcome(arm, problem, seed, evaluations) is None:
                     report(f"{arm.name}, {problem}, seed {seed}")
@@ -181,8 +166,8 @@ def standings_table(outcomes: Sequence[Outcome], evaluations: int) -> Table:
         f"Mean loss after {evaluations} evaluations",
         ["search", *problems, "CPU s a search", "seeds"],
         [
-            "± is the standard error over seeds of what a loss is above the lowest of its instance.",
-            "CPU seconds are those of a search of the last evaluation, without its evaluations.",
+            "± is the standard error over seeds of the excess over the instance's lowest loss.",
+            "CPU seconds are those of a whole search without its evaluations.",
         ],
     )
     table.add("lowest of all", *(_figure(level[problem]) for problem in problems), "", "")
@@ -231,6 +216,7 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), metavar="NAME")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--slow-seeds", type=int, default=2, help="of arms that take minutes")
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--at", type=int, help="show the losses after fewer evaluations")
@@ -243,18 +229,19 @@ def main() -> None:
         problems = _known("problem", arguments.problems, PROBLEMS)
         arms = [ARMS[name] for name in _known("arm", arguments.arms, ARMS)]
         standings = Standings(arguments.out)
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
         if not arguments.print:
             with console.status("") as status:
                 run(
                     standings,
                     arms,
                     problems,
-                    seeds=arguments.seeds,
+                    seeds=seeds,
                     slow_seeds=arguments.slow_seeds,
                     evaluations=arguments.evaluations,
                     report=status.update,
                 )
-        outcomes = standings.outcomes(arms, problems, arguments.seeds, arguments.evaluations)
+        outcomes = standings.outcomes(arms, problems, seeds, arguments.evaluations)
         table = standings_table(outcomes, arguments.at or arguments.evaluations)
     except ClsoError as error:
         parser.exit(error.exit_status, f"{error}\n")

@@ -22,7 +22,7 @@ _HEAVIEST = 10
 
 
 class MaxSat:
-    """The share of the clauses' weight that the values 0 or 1 of the variables leave unsatisfied."""
+    """The share of the clauses' weight that values 0 or 1 of the variables do not satisfy."""
 
     def __init__(self, instance: int = 0, *, variables: int = 60, clauses: int = 600) -> None:
         rng = np.random.default_rng(instance)

@@ -9,12 +9,12 @@ less the more often it was used. With :math:`z_i` the share of pests before stat
 
 where :math:`c_i` has Beta(1, b_p), b_p grows with every use, and :math:`s_i` has Beta(1, 17/3). The
 loss is the sum of prices paid and, over stations, of the share of simulations with
-:math:`z_i > 0.1`. The random numbers are those of the published code with a seed: the same generator
-begins anew at every station.
+:math:`z_i > 0.1`. The random numbers are those of the published code with a seed: the same
+generator begins anew at every station.
 
-The best genomes have one pesticide at all stations but the last ones. The cheapest at first, 4, has
-no discount. Pesticide 3 costs less only where nearly all stations have it, so that a search that has
-settled for 4 would have to change 24 genes at once.
+The best genomes have one pesticide at all stations but the last ones. Pesticide 4 is the cheapest
+at first and has no discount. Pesticide 3 costs less only where nearly all stations have it, so a
+search that has settled for 4 would have to change 24 genes at once.
 
 Source: Oh et al. 2019 (COMBO), section 4.2 and the supplement; the seed as in Papenmeier et al.
 2023 (Bounce).
@@ -56,7 +56,7 @@ class PestControl:
     def _draws(self, b: float) -> npt.NDArray[np.float64]:
         """Return numbers of Beta(1, b) from a generator that begins anew."""
         # the published losses depend on this generator
-        return np.random.RandomState(self._instance).beta(1.0, b, size=_SIMULATIONS)  # noqa: NPY002
+        return np.random.RandomState(self._instance).beta(1.0, b, size=_SIMULATIONS)
 
     def __call__(self, genome: Sequence[int]) -> float:
         """Return the price paid and the stations with too many pests."""

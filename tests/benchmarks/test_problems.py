@@ -124,9 +124,9 @@ def test_a_prevention_never_contaminates_later_stages() -> None:
 def ising_loss(problem: IsingSparsification, side: int, kept: Sequence[int]) -> float:
     """Return the loss from the two distributions over all states."""
     places = list(product(range(side), range(side)))
-    edges = [
-        ((row, column), (row, column + 1)) for row, column in places if column + 1 < side
-    ] + [((row, column), (row + 1, column)) for row, column in places if row + 1 < side]
+    edges = [((row, column), (row, column + 1)) for row, column in places if column + 1 < side] + [
+        ((row, column), (row + 1, column)) for row, column in places if row + 1 < side
+    ]
     weights = []
     for couplings in (problem._couplings, problem._couplings * np.array(kept)):
         energies = []
@@ -188,7 +188,9 @@ def test_without_others_each_gene_of_an_nk_landscape_is_on_its_own() -> None:
 
 def test_a_gene_of_an_nk_landscape_matters_to_the_genes_that_meet_it() -> None:
     problem = NkLandscape(0, genes=20, others=2)
-    assert all(len(set(met)) == 3 and met[0] == gene for gene, met in enumerate(problem._met.tolist()))
+    assert all(
+        len(set(met)) == 3 and met[0] == gene for gene, met in enumerate(problem._met.tolist())
+    )
     genome = list(genomes(problem, 1)[0])
     for gene in range(20):
         changed = genome.copy()

@@ -12,7 +12,7 @@ from benchmarks import standings
 from benchmarks.arms import ARMS, Arm, Loss
 from benchmarks.problems import NkLandscape
 from benchmarks.standings import Outcome, Standings, run, searched, standings_table
-from clso.errors import ConfigError
+from clso.errors import ArtifactError, ConfigError
 
 PROBLEM = "nk_20_2"
 QUICK = sorted(name for name, arm in ARMS.items() if not arm.slow)
@@ -80,26 +80,27 @@ def test_evaluations_beyond_the_budget_do_not_count() -> None:
 def test_what_was_searched_is_not_searched_again_unless_the_arm_has_changed(tmp_path: Path) -> None:
     kept = Standings(tmp_path)
     calls: list[str] = []
-    options = {"seeds": 2, "slow_seeds": 1, "evaluations": 10, "report": calls.append}
+    options = {"seeds": range(2), "slow_seeds": 1, "evaluations": 10, "report": calls.append}
     arms = [Arm("a", "A", first_options), Arm("b", "B", first_options, slow=True)]
     run(kept, arms, [PROBLEM], **options)
     assert calls == [f"a, {PROBLEM}, seed 0", f"a, {PROBLEM}, seed 1", f"b, {PROBLEM}, seed 0"]
-    stored = kept.outcomes(arms, [PROBLEM], 2, 10)
+    stored = kept.outcomes(arms, [PROBLEM], range(2), 10)
     run(kept, arms, [PROBLEM], **options)
     assert len(calls) == 3
-    assert kept.outcomes(arms, [PROBLEM], 2, 10) == stored
+    assert kept.outcomes(arms, [PROBLEM], range(2), 10) == stored
     changed = Arm("a", "A", first_options, {"settings": "others"})
     run(kept, [changed], [PROBLEM], **options)
     assert len(calls) == 5
     assert kept.outcome(changed, PROBLEM, 0, 11) is None
 
 
-def test_a_torn_file_is_searched_again(tmp_path: Path) -> None:
+def test_a_torn_file_is_named(tmp_path: Path) -> None:
     kept, arm = Standings(tmp_path), Arm("a", "A", first_options)
     kept.keep(searched(arm, PROBLEM, 0, 5))
     (path,) = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-20])
-    assert kept.outcome(arm, PROBLEM, 0, 5) is None
+    with pytest.raises(ArtifactError, match=r"seed-000\.parquet is torn.*\n.*delete it"):
+        kept.outcome(arm, PROBLEM, 0, 5)
 
 
 def outcome(arm: str, seed: int, losses: list[float]) -> Outcome:

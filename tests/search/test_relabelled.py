@@ -26,9 +26,7 @@ def drawn(count: int, seed: int = 0) -> list[tuple[int, ...]]:
 def balanced(count: int, seed: int) -> list[tuple[int, ...]]:
     """Return genomes in which every option occurs: those that never did are all alike."""
     rng = np.random.default_rng(seed)
-    columns = [
-        rng.permutation(np.arange(count) % options) for options in PROBLEM.cardinalities
-    ]
+    columns = [rng.permutation(np.arange(count) % options) for options in PROBLEM.cardinalities]
     return [tuple(genome) for genome in np.stack(columns, axis=1).tolist()]
 
 
@@ -56,9 +54,9 @@ def test_a_surrogate_predicts_the_same_of_genomes_whose_options_have_other_numbe
 def test_a_search_evaluates_the_same_genomes_whatever_their_options_are_called(
     kind: str, seed: int
 ) -> None:
-    # Only drawing an option depends on its number, and the order of several neighbours: the start
-    # is given, nothing mutates, a surrogate chooses one neighbour at a time, and the search ends before
-    # breeding repeats itself and draws anew.
+    # Only drawing an option depends on its number, and the order of several neighbours. So the
+    # start is given, nothing mutates, a surrogate chooses one neighbour at a time, and the search
+    # ends before breeding repeats itself and draws anew.
     settings = SearchSettings(
         population=20,
         mutation_rate=0.0,
