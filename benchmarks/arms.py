@@ -11,6 +11,7 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +36,7 @@ _Search = Callable[[Loss, Sequence[int], int, int], None]
 
 _POPULATION = 20
 _CHANGED_GENES = 1.5  # of a child, on average
+_MORE = 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Arm:
         identity: what the outcome depends on besides; stored outcomes of another identity are not
             taken.
         slow: takes minutes a search, so that the tables have fewer seeds of it.
+        times: how many times the evaluations of the others it may spend.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Arm:
     search: _Search
     identity: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
+    times: int = 1
 
 
 # -- our search
@@ -135,6 +139,66 @@ def _drawn(loss: Loss, cardinalities: Sequence[int], evaluations: int, seed: int
         loss(rng.integers(cardinalities).tolist())
 
 
+class _Spent(Exception):
+    """The budget is used up."""
+
+
+def _limited(loss: Loss, evaluations: int) -> Loss:
+    left = iter(range(evaluations))
+
+    def limited(genome: Sequence[int]) -> float:
+        if next(left, None) is None:
+            raise _Spent
+        return loss(genome)
+
+    return limited
+
+
+def _iterated(loss: Loss, cardinalities: Sequence[int], evaluations: int, seed: int) -> None:
+    """Descend to a local optimum, change some genes of the best one so far, descend again.
+
+    Every tenth descent begins at a random genome. No genome is evaluated twice.
+    """
+    rng = np.random.default_rng(seed)
+    counted, known = _limited(loss, evaluations), dict[tuple[int, ...], float]()
+
+    def value(genome: tuple[int, ...]) -> float:
+        if genome not in known:
+            known[genome] = counted(genome)
+        return known[genome]
+
+    def random_genome() -> tuple[int, ...]:
+        return tuple(rng.integers(cardinalities).tolist())
+
+    best = random_genome()
+    with suppress(_Spent):
+        for descent in range(evaluations):  # the space may have fewer genomes
+            genes = list(best)
+            for gene in rng.choice(len(genes), size=min(int(rng.integers(2, 6)), len(genes))):
+                genes[gene] = int(rng.integers(cardinalities[gene]))
+            start = random_genome() if descent % 10 == 0 else tuple(genes)
+            found = _descended(start, value, rng, cardinalities)
+            best = min(best, found, key=value)
+
+
+def _descended(
+    genome: tuple[int, ...],
+    value: Callable[[tuple[int, ...]], float],
+    rng: np.random.Generator,
+    cardinalities: Sequence[int],
+) -> tuple[int, ...]:
+    """Return a genome that no change of one gene betters."""
+    better = True
+    while better:
+        better = False
+        for gene in rng.permutation(len(genome)).tolist():
+            for option in range(cardinalities[gene]):
+                changed = (*genome[:gene], option, *genome[gene + 1 :])
+                if value(changed) < value(genome):
+                    genome, better = changed, True
+    return genome
+
+
 class _Fitness(base.Fitness):  # type: ignore[misc]  # DEAP has no types
     weights = (-1.0,)
 
@@ -145,22 +209,12 @@ class _Individual(list[int]):
         self.fitness = _Fitness()
 
 
-class _Spent(Exception):
-    """The budget is used up."""
-
-
 def _deap(loss: Loss, cardinalities: Sequence[int], evaluations: int, seed: int) -> None:
     """DEAP's `eaSimple`: tournaments, uniform crossover, uniform mutation, no elite."""
     random.seed(seed)  # the generator of all of DEAP's operators
-    left = iter(range(evaluations))
-
-    def evaluate(individual: Sequence[int]) -> tuple[float]:
-        if next(left, None) is None:
-            raise _Spent
-        return (loss(list(individual)),)
-
+    counted = _limited(loss, evaluations)
     toolbox = base.Toolbox()
-    toolbox.register("evaluate", evaluate)
+    toolbox.register("evaluate", lambda individual: (counted(list(individual)),))
     toolbox.register("mate", tools.cxUniform, indpb=0.5)
     toolbox.register(
         "mutate",
@@ -174,12 +228,10 @@ def _deap(loss: Loss, cardinalities: Sequence[int], evaluations: int, seed: int)
         _Individual([random.randrange(count) for count in cardinalities])
         for _ in range(_POPULATION)
     ]
-    try:
+    with suppress(_Spent):
         algorithms.eaSimple(
             population, toolbox, cxpb=0.75, mutpb=1.0, ngen=evaluations, verbose=False
         )
-    except _Spent:
-        return
 
 
 def _optuna(
@@ -289,6 +341,12 @@ ARMS: dict[str, Arm] = {
         Arm("smac", "SMAC3, random forest", _smac, {"smac": _smac_version()}, slow=True),
         Arm("deap", "DEAP, eaSimple", _deap, {"deap": version("deap")}),
         Arm("random", "random", _drawn),
+        Arm(
+            "iterated",
+            f"iterated local search, {_MORE} times the evaluations",
+            _iterated,
+            times=_MORE,
+        ),
     )
 }
 """All ways to search by name, ours first."""

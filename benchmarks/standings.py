@@ -55,8 +55,8 @@ class Outcome:
     evaluation_cpu_s: float
 
     def best(self, evaluations: int) -> float:
-        """Return the lowest loss after so many evaluations."""
-        return min(self.losses[:evaluations])
+        """Return the lowest loss after so many evaluations, times those of the arm."""
+        return min(self.losses[: evaluations * ARMS[self.arm].times])
 
 
 def _identity(arm: Arm, evaluations: int) -> str:
@@ -78,10 +78,12 @@ def searched(arm: Arm, problem: str, seed: int, evaluations: int) -> Outcome:
         return value
 
     begun_s = time.process_time()
-    arm.search(loss, evaluate.cardinalities, evaluations, seed)
+    arm.search(loss, evaluate.cardinalities, evaluations * arm.times, seed)
     cpu_s = time.process_time() - begun_s - spent_s
     identity = _identity(arm, evaluations)
-    return Outcome(problem, arm.name, seed, identity, losses[:evaluations], cpu_s, spent_s)
+    return Outcome(
+        problem, arm.name, seed, identity, losses[: evaluations * arm.times], cpu_s, spent_s
+    )
 
 
 @dataclass(frozen=True)

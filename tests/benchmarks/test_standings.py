@@ -43,6 +43,7 @@ def test_an_arm_spends_its_budget_within_the_space_and_repeats_by_its_seed(name:
         asked.append(genomes)
     assert asked[0] == asked[1]
     assert len(asked[0]) == 30
+    assert name != "iterated" or len(set(asked[0])) == 30
     assert all(gene in (0, 1, 2) for genome in asked[0] for gene in genome)
     assert len(set(asked[0])) > 5
 
@@ -142,3 +143,10 @@ def test_an_unknown_name_is_answered_with_the_known_ones(
         standings.main()
     assert stopped.value.code == 2
     assert "expected some of pest_control, contamination" in capsys.readouterr().err
+
+
+def test_an_arm_of_more_evaluations_counts_all_of_them() -> None:
+    more = ARMS["iterated"]
+    outcome = searched(more, PROBLEM, 0, 10)
+    assert len(outcome.losses) == 10 * more.times
+    assert outcome.best(10) == min(outcome.losses) < min(outcome.losses[:10])
