@@ -13,7 +13,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto
 PIP     := PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results headline bench peers clean
+.PHONY: help install install-dev run test test-slow wheel-smoke check reproduce results headline bench standings peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-slow: $(VENV)/.installed-dev
 	@echo "Installing what the slow tests need besides"
 	@$(PIP) --constraint constraints.txt --editable '.[test,check,test-slow]'
+	@touch $@
+
+$(VENV)/.installed-samplers: $(VENV)/.installed-dev
+	@echo "Installing the other samplers"
+	@$(PIP) --constraint constraints.txt --editable '.[samplers]'
 	@touch $@
 
 $(VENV)/.installed-peers: $(VENV)/.installed
@@ -92,6 +97,9 @@ headline: $(VENV)/.installed  ## quick with five seeds: means, differences and e
 
 bench: $(VENV)/.installed-dev  ## the speed ratios that docs/method.md quotes
 	@$(BIN)/python -m benchmarks
+
+standings: $(VENV)/.installed-samplers  ## the search beside the field's samplers on published problems (SET="--seeds 3")
+	@$(BIN)/python -m benchmarks.standings $(SET)
 
 RUN     ?= latest
 peers: $(VENV)/.installed-peers  ## bits per byte of compressors beside a run's models (RUN=latest, several are allowed)

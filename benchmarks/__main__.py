@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import baseline, command_line, evaluation, pest_control, reload, search, structured
+from benchmarks import baseline, command_line, evaluation, reload, search, structured
 from benchmarks.timing import Comparison
 from clso.energy import Measurement
 from pipelines.context import processor
@@ -22,18 +22,13 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "reload": reload.run,
 }
 GROWTH = "search"
-SAMPLERS = "samplers"
 STRUCTURED = "structured"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    known = [*BENCHMARKS, GROWTH, SAMPLERS, STRUCTURED]
+    known = [*BENCHMARKS, GROWTH, STRUCTURED]
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
-    parser.add_argument("--seeds", type=int, default=5, help="of each search in samplers")
-    parser.add_argument(
-        "--gp-seeds", type=int, default=1, help="of Optuna's GPSampler, which takes minutes each"
-    )
     parser.add_argument("--tokens", type=int, default=2048, help="of each product in structured")
     parser.add_argument(
         "--widths", type=int, nargs="+", default=structured.WIDTHS, help="of models in structured"
@@ -48,8 +43,6 @@ def main() -> None:
         _print_comparisons(console, compared)
     if GROWTH in names:
         _print_growth(console)
-    if SAMPLERS in names:
-        _print_samplers(console, arguments.seeds, arguments.gp_seeds)
     if STRUCTURED in names:
         _print_structured(console, arguments.tokens, arguments.widths)
 
@@ -81,28 +74,6 @@ def _print_growth(console: Console) -> None:
     for column in (f"first {search.SHARE}, s", f"last {search.SHARE}, s", "last over first"):
         table.add_column(column, justify="right")
     table.add_row(search.WORK, f"{first_s:.2f}", f"{last_s:.2f}", f"{last_s / first_s:.2f}")
-    console.print(table)
-
-
-def _print_samplers(console: Console, seeds: int, gp_seeds: int) -> None:
-    table = Table(title="pest control: the lowest loss, mean over seeds", title_justify="left")
-    table.add_column("search")
-    for column in (*map(str, pest_control.BUDGETS), "± of the last", "CPU s a search", "seeds"):
-        table.add_column(column, justify="right")
-    for name in (*pest_control.SEARCHES, *pest_control.SAMPLERS):
-        n_seeds = gp_seeds if name == pest_control.SLOWEST else seeds
-        if n_seeds < 1:
-            continue
-        with console.status(name):
-            standing = pest_control.run(name, n_seeds)
-        error = standing.standard_error
-        table.add_row(
-            name,
-            *(f"{mean:.2f}" for mean in standing.means),
-            "" if error is None else f"{error:.2f}",
-            f"{standing.cpu_s:.1f}",
-            str(n_seeds),
-        )
     console.print(table)
 
 

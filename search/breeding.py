@@ -64,7 +64,7 @@ def breed(
     bred = islice(operators.offspring(parents), tries) if parents else ()
     drawn = (Child(operators.random_genome(), "random") for _ in range(tries))
     for genome, origin in chain(bred, drawn):
-        canonical = operators.space.canonical(genome)
+        canonical = operators.space.canonicalize(genome)  # every gene is within its range
         if canonical not in present and canonical not in children:
             scored = archive.get(canonical)
             if not archive.knows(canonical):

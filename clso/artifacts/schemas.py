@@ -280,6 +280,17 @@ _FIELDS: dict[str, list[pa.Field]] = {
         _always("loss", pa.float64()),
         _always("held_back_loss", pa.float64()),
     ],
+    # one row per search of a benchmark; losses: of its evaluations, in their order;
+    # identity: a digest of what the outcome depends on besides; cpu_s: without the evaluations
+    "standings": [
+        _always("problem", pa.string()),
+        _always("arm", pa.string()),
+        _always("seed", pa.int64()),
+        _always("identity", pa.string()),
+        _always("losses", pa.list_(pa.float64())),
+        _always("cpu_s", pa.float64()),
+        _always("evaluation_cpu_s", pa.float64()),
+    ],
     # one row per search of an ablation; the base has no factor and no level;
     # finalists: n_finalists genomes, concatenated, best first
     "ablations": [

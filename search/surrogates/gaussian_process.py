@@ -18,13 +18,14 @@ Hutter, Hoos and Leyton-Brown 2011 (SMAC).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
@@ -37,6 +38,7 @@ _LINEAR_SHARES = (0.0, 0.3, 0.6, 0.9, 1.0)
 _LENGTHS = (2.0, 4.0, 8.0)
 _NOISES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 _ROUNDING = 1e-9
+_WORKSPACE = 4096  # numbers that LAPACK may use while it applies reflections to one column
 
 
 class _Prior(NamedTuple):
@@ -115,15 +117,37 @@ class GaussianProcessSurrogate:
             if share == 1.0 and length != _LENGTHS[0]:
                 continue  # without the second part its length has no effect
             # one decomposition serves all noises
-            values, vectors = np.linalg.eigh(_mixed(*parts, _Prior(share, length, 0.0)))
-            projected = np.square(vectors.T @ standard)
+            covariance = _Tridiagonal(_mixed(*parts, _Prior(share, length, 0.0)), standard)
             for noise in _NOISES:
-                spread = np.maximum(values, 0.0) + noise
-                scale = max(float((projected / spread).mean()), _ROUNDING)
-                likelihood = -len(rows) * np.log(scale) - float(np.log(spread).sum())
+                quadratic, log_determinant = covariance.with_noise(noise)
+                scale = max(quadratic / len(rows), _ROUNDING)
+                likelihood = -len(rows) * np.log(scale) - log_determinant
                 if likelihood > best:
                     best, best_prior = likelihood, _Prior(share, length, noise)
         return best_prior
+
+
+class _Tridiagonal:
+    r"""A covariance K and losses y as :math:`K = Q T Q^T` with T tridiagonal, and :math:`Q^T y`.
+
+    Both figures of the likelihood follow from T and take n steps for each noise. The reduction
+    takes a third of the time of all eigenvectors.
+    """
+
+    def __init__(self, covariance: FloatArray, losses: FloatArray) -> None:
+        reduced, self._diagonal, self._beside, scales, _ = lapack.dsytrd(covariance, lower=1)
+        self._losses = losses[:, None].copy()
+        # reflections of all entries but the first, in the form of a QR decomposition's
+        self._losses[1:], _, _ = lapack.dormqr(
+            "L", "T", reduced[1:, :-1], scales, self._losses[1:], _WORKSPACE
+        )
+
+    def with_noise(self, noise: float) -> tuple[float, float]:
+        r"""Return :math:`y^T (K + r I)^{-1} y` and :math:`\log \det (K + r I)`."""
+        pivots, _, solved, info = lapack.dptsv(self._diagonal + noise, self._beside, self._losses)
+        if info != 0:  # rounding has made it indefinite
+            return math.inf, math.inf
+        return float(self._losses[:, 0] @ solved[:, 0]), float(np.log(pivots).sum())
 
 
 def _mixed(linear: FloatArray, differing: FloatArray, prior: _Prior) -> FloatArray:

@@ -14,6 +14,8 @@ from search.surrogates.interface import FloatArray
 
 __all__ = ["RidgeSurrogate"]
 
+_SHIFT = 1e-9
+
 
 class RidgeSurrogate:
     """Linear regression on one-hot genes; the penalty has the highest evidence.
@@ -38,8 +40,15 @@ class RidgeSurrogate:
         observed = np.asarray(losses, dtype=np.float64)
         # the priors on the two variances assume losses of order 1
         self._scale = float(observed.std()) or 1.0
+        rows = self._encode(genomes).astype(np.float64)
         with one_thread():
-            self._ridge.fit(self._encode(genomes).astype(np.float64), observed / self._scale)
+            try:
+                self._ridge.fit(rows, observed / self._scale)
+            except np.linalg.LinAlgError:
+                # LAPACK's fast decomposition gives up on some rows whose singular values are zero
+                # many times, as those of one-hot genes are; a shift of no account separates them
+                shift = np.random.default_rng(0).normal(scale=_SHIFT, size=rows.shape)
+                self._ridge.fit(rows + shift, observed / self._scale)
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         """Predict losses; see `Surrogate.predict`."""

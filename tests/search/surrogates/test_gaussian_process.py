@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from clso.genome import Genome, GenomeSpace, Slot
 from search.surrogates.encoding import MultiHot
-from search.surrogates.gaussian_process import GaussianProcessSurrogate
+from search.surrogates.gaussian_process import GaussianProcessSurrogate, _Tridiagonal
 from search.surrogates.ridge import RidgeSurrogate
 
 Sampler = Callable[..., tuple[list[Genome], list[float]]]
@@ -62,3 +62,17 @@ def test_the_parts_of_the_covariance_are_those_of_its_formula() -> None:
     power = np.square(centred).sum(axis=1).mean()
     assert np.allclose(linear, centred[:12] @ centred[12:].T / power, atol=1e-12)
     assert np.allclose(apart, np.square(left[:, None] - right[None]).sum(axis=2), atol=1e-12)
+
+
+def test_the_tridiagonal_form_gives_the_figures_of_the_whole_covariance() -> None:
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 50):
+        rows = rng.integers(2, size=(count, 30)).astype(np.float64)
+        differing = (rows[:, None] != rows).sum(axis=2)
+        covariance, losses = np.exp(-differing / 8.0), rng.normal(size=count)
+        reduced = _Tridiagonal(covariance.copy(), losses)
+        for noise in (1e-4, 0.1, 1.0):
+            whole = covariance + noise * np.eye(count)
+            quadratic, log_determinant = reduced.with_noise(noise)
+            assert np.isclose(quadratic, losses @ np.linalg.solve(whole, losses))
+            assert np.isclose(log_determinant, np.linalg.slogdet(whole)[1])
