@@ -209,8 +209,7 @@ def _transfer(
 ) -> None:
     """Use the library and the genome of one text on another: what is lost, what is saved.
 
-    The section `texts` names the texts. The same command again resumes and reuses what is
-    finished.
+    The section `texts` names the texts. The same command again resumes.
     """
     options = {"family": family, "sources": sources or (), "targets": targets or (), "seeds": seeds}
     run = run_command("transfer", config, overrides, out=out, no_prefect=no_prefect, **options)
@@ -319,7 +318,7 @@ def _finetune(
     tasks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TASK]...",
+            metavar="TASK",
             help="kjv_books, sst2, cola, a name in finetune.tasks, or a folder with the files "
             "train and dev (tsv, csv, jsonl, parquet). By default those of finetune.tasks, or "
             "else kjv_books.",
@@ -338,9 +337,8 @@ def _finetune(
 ) -> None:
     """Fine-tune a run's GPT-2 models to classify texts, and random weights beside them.
 
-    AdamW trains classifiers from the crystalline GPT, from AdamW's GPT-2, from AdamW's that began
-    with the crystalline GPT, and from random weights, with several seeds. The same command again
-    resumes and reuses what is finished.
+    AdamW trains classifiers from each GPT-2 of the run, with several seeds.
+    The same command again resumes and reuses what is finished.
     """
     from pipelines.config.load import parse_override
     from pipelines.console import RichReporter

@@ -33,12 +33,12 @@ from clso.gpt.frame import GptFrame
 from clso.library import SLOTS, TOKEN_SLOTS, BasisLibrary
 from clso.problem import GenomeCost
 
-__all__ = ["Entry", "GptGenomes"]
+__all__ = ["GENE_BYTES", "Entry", "GptGenomes"]
 
 Entry = tuple[str, int]
 """A library entry: slot and index."""
 
-_GENE_BYTES = 4
+GENE_BYTES = 4
 _RECENCY = ("recency_attention", "head_merge")
 
 
@@ -115,7 +115,7 @@ class GptGenomes:
         """Return the compact size of the distinct entries in use, the frame and the genome."""
         entries = {*self.matrices(genome), *self.token_entries(genome)}
         in_use = sum(self._library[slot][index].stored_bytes for slot, index in entries)
-        return in_use + self._frame.stored_bytes + _GENE_BYTES * len(genome)
+        return in_use + self._frame.stored_bytes + GENE_BYTES * len(genome)
 
     def cost(self, genome: Genome) -> GenomeCost:
         """Return the cost of a validated genome's model."""

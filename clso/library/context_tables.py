@@ -77,13 +77,16 @@ def reweighted_factors(
                 table, start, rounds=settings.rounds, rare=settings.rare
             )
         else:
-            contexts, table, outcome_of = pairs.beyond(
-                splits, *places[part - 1], rare=settings.rare
-            )
             with one_thread():
-                begun = start(table)
-            embedding, small, _ = fit_factors(table, *begun, rounds=settings.rounds)
-            readout = small[outcome_of]
+                contexts, table, outcome_of = pairs.beyond(
+                    splits, *places[part - 1], rare=settings.rare
+                )
+                if len(contexts):  # a short text may have none that is frequent enough
+                    embedding, small, _ = fit_factors(table, *start(table), rounds=settings.rounds)
+                    readout = small[outcome_of]
+                else:
+                    embedding = np.zeros((0, rank), dtype=np.float32)
+                    readout = np.zeros((len(outcome_of), rank), dtype=np.float32)
         left = np.zeros((vocab_size, rank), dtype=np.float32)
         right = np.zeros((vocab_size, rank), dtype=np.float32)
         left[contexts] = embedding

@@ -294,6 +294,6 @@ def _check_code(layout: ResidualLayout, n_head: int) -> None:
         raise ConfigError(
             f"{n_head} heads of {width} coordinates cannot carry the code of a token, "
             f"{layout.code} coordinates, beside recent and topic",
-            remedy="use three heads or more, and raise model.n_embd, or turn "
-            "gpt.spectral.memory off",
+            remedy="use three heads or more, and raise model.n_embd, or set "
+            "gpt.spectral.memory.sets to 0",
         )

@@ -70,6 +70,8 @@ class PairVectors:
         rows = trigrams.best(Bigram.fit(splits, factors.vocab_size), n_pairs)
         pairs = trigrams.pairs[rows]
         near = slice(0, factors.layout.near)
+        if not len(rows):
+            return cls(pairs, np.zeros((0, factors.layout.near), dtype=np.float32), ())
         recent = slice(factors.layout.near, factors.layout.near + factors.layout.recent)
         outcomes = trigrams.outcomes
         readout = factors.readout[outcomes]
@@ -134,7 +136,8 @@ class _Trigrams:
         targets = self._model.levels[0].rows.symbols.astype(np.int64)
         others = np.setdiff1d(np.arange(vocab_size), targets)
         self.n_others = len(others)
-        self.outcomes = np.concatenate([targets, others[-1:]])
+        # the first of them has the row that all share, see `SpectralFactors.unseen`
+        self.outcomes = np.concatenate([targets, others[:1]])
         self._column = np.full(vocab_size, len(targets))
         self._column[targets] = np.arange(len(targets))
 

@@ -154,7 +154,7 @@ def fit_factors(
     Args:
         embedding: E to start from, `(n, k)` float32, as a decomposition gives it.
         readout: U to start from, `(m, k)` float32.
-        rounds: steps of E, each but the last followed by one of U. The last step of E is besides.
+        rounds: of a step of E and one of U. After them E takes one more.
     """
     e, u = torch.tensor(embedding), torch.tensor(readout)
     losses = []

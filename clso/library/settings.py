@@ -159,6 +159,16 @@ class SpectralSettings(_Ranges):
     memory: MemorySettings = MemorySettings()
 
     @model_validator(mode="after")
+    def _zeros_fit(self) -> SpectralSettings:
+        if self.reweighted.rounds and self.size < 2:
+            raise ValueError(
+                "reweighted.rounds asks for genomes whose other layers add nothing, and with size "
+                f"{self.size} there is no zero matrix for them; raise size to 2, or set "
+                "reweighted.rounds to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _memories_fit(self) -> SpectralSettings:
         memory = self.memory
         if memory.sets and not self.reweighted.rounds:

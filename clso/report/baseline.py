@@ -165,7 +165,10 @@ def _strongest_sentence(run: Run) -> str:
     if spent is None or not whole:
         return f"{sentence}."
     share = SHARE.text(spent / whole)
-    return f"{sentence}, for {share} of the joules of its training, validations included."
+    return (
+        f"{sentence}. Its steps and validations until then take {share} of the joules of that "
+        "model's training steps; what it starts from is not counted."
+    )
 
 
 def _settings(trial: Row) -> str:

@@ -14,6 +14,7 @@ from clso.floors import Unigram
 from clso.genome import Genome
 from clso.gpt import CrystallineGpt, GptFrame, GptProblem
 from clso.gpt.export import save_checkpoint, to_gpt2
+from clso.gpt.genome import GENE_BYTES
 from clso.library import BasisLibrary
 from clso.library import similarity as cosines
 from clso.library.joined import distinct_bytes, joined
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["GPT"]
 
 _SHARE = "gpt.library."
-_GENE_BYTES = 4
 
 
 class _GptFamily(ModelFamily[GptProblem]):
@@ -115,7 +115,7 @@ class _GptFamily(ModelFamily[GptProblem]):
         held = (entry for library in libraries for slot in library.values() for entry in slot)
         used = [model.library[slot][index] for model in models for slot, index in model.entries]
         frames = {model.frame.fingerprint: model.frame.stored_bytes for model in models}
-        genomes = sum(_GENE_BYTES * len(model.genome) for model in models)
+        genomes = sum(GENE_BYTES * len(model.genome) for model in models)
         return distinct_bytes(held), distinct_bytes(used) + sum(frames.values()) + genomes
 
     def check_texts(self, config: RunConfig, *, shares: bool = False) -> None:

@@ -23,7 +23,7 @@ from pipelines.stage import Stage
 __all__ = ["LIBRARY", "GptLibrary"]
 
 # Increased when a change of code changes the matrices of a configuration.
-_VERSION = 1
+_VERSION = 2
 
 
 def _work(run: RunContext) -> StageOutcome:

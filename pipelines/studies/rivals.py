@@ -140,7 +140,7 @@ class _Methods:
     def compared(self, seeds: Sequence[int]) -> tuple[pa.Table, int]:
         """Return the rows of all methods, and the evaluations that the greedy one needs."""
         name = "greedy" if self.family.picks_sets else "one_pass"
-        greedy = self._table("greedy selection", {name: seeds})
+        greedy = self._table("greedy selection", {name: seeds}, self._folder)
         completion = max(greedy["evaluations"].to_pylist())
         if self.limit is None:
             self.limit = completion
@@ -148,7 +148,9 @@ class _Methods:
         others = dict.fromkeys(self.own.methods, seeds[:1]) | {"search": seeds, "random": seeds}
         if not self.family.picks_sets:
             others["descent"] = seeds
-        return pa.concat_tables([greedy, self._table("the other methods", others)]), completion
+        # the limit may follow from the seeds that are asked for
+        found = self._table("the other methods", others, f"{self._folder}/{self.limit}")
+        return pa.concat_tables([greedy, found]), completion
 
     def description(self) -> dict[str, Any]:
         """Return the entries of the manifest about the problem and the search."""
@@ -164,14 +166,14 @@ class _Methods:
             "search": self.settings.model_dump(mode="json"),
         }
 
-    def _table(self, title: str, methods: Mapping[str, Sequence[int]]) -> pa.Table:
+    def _table(self, title: str, methods: Mapping[str, Sequence[int]], folder: str) -> pa.Table:
         """Return the rows of methods with their seeds, running those whose rows are not stored."""
         method = _Method(
             self.study.run.run_id, self.family.name, self.settings, self.limit, self.start
         )
         parts = [
             Part(
-                f"{self._folder}/{name}",
+                f"{folder}/{name}",
                 seed,
                 partial(_rows, method=method, name=name, seed=seed),
                 f"{METHODS.get(name, name)}, seed {seed}",

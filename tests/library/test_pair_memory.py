@@ -159,6 +159,24 @@ def test_pairs_that_gain_most_come_first_and_steps_lower_the_loss(
     assert vectors.losses[-1] < vectors.losses[0] - 0.2
 
 
+def test_all_tokens_that_never_occur_have_the_row_that_the_readout_gives_them(
+    splits: list[Stream],
+) -> None:
+    more = VOCAB_SIZE + 5
+    found = reweighted_factors(
+        splits, more, LAYOUT, SPEC.reweighted, rates=(0.5, 0.1), seed=0, source="walk"
+    )
+    assert _Trigrams(splits, more).outcomes[-1] == found.unseen
+
+
+def test_a_memory_does_not_say_again_what_the_recent_tokens_say(
+    splits: list[Stream], factors: SpectralFactors, vectors: PairVectors
+) -> None:
+    alone = PairVectors.fit(splits, factors, 400, recent_weight=0.0)
+    np.testing.assert_array_equal(alone.pairs, vectors.pairs)
+    assert not np.allclose(alone.vectors, vectors.vectors, atol=1e-3)
+
+
 def test_a_gpt2_with_memories_is_better_and_the_same_in_transformers(
     library: BasisLibrary, frame: GptFrame
 ) -> None:
@@ -207,6 +225,7 @@ def test_assembled_genomes_pair_each_set_with_its_detector(
     [
         ({"memory": {"sets": 1}}, "reweighted.rounds to 3"),
         ({"reweighted": {"rounds": 1}, "memory": {"sets": 4}}, "raise size to 9 or more"),
+        ({"reweighted": {"rounds": 1}, "size": 1}, "raise size to 2"),
     ],
 )
 def test_settings_that_do_not_fit_are_a_sentence(values: dict[str, object], sentence: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from clso.library import rare_rows
 from clso.library.rare_rows import CoarseTable, fit_frequent_and_rare
 from clso.library.reweighted import ContextTable, DenseRows, EqualRows, fit_factors
 
@@ -108,6 +109,77 @@ def test_a_context_with_nothing_of_its_own_stays_near_the_shared_row(table: Cont
     divergence = (log_base.exp() * (log_base - log_q)).sum(1)
     others = np.setdiff1d(np.flatnonzero(table.mass < RARE), [silent])
     assert divergence[silent] < divergence[others].mean() / 2
+
+
+def observed_everywhere(table: ContextTable) -> ContextTable:
+    """The same table with something observed of every pair: nothing is left to moments."""
+    observed = 0.9 * table.observed.toarray() + 0.05 * table.base.p.numpy()
+    backoff = (1.0 - observed.sum(1)).astype(np.float32)
+    assert (backoff > 0.01).all()
+    sparse_observed = sparse.csr_array(observed.astype(np.float32))
+    return ContextTable(sparse_observed, backoff, table.base, table.mass, table.outcome_mass)
+
+
+def test_what_a_rare_context_maximises_is_its_likelihood(table: ContextTable) -> None:
+    whole = observed_everywhere(table)
+    rng = np.random.default_rng(3)
+    e, u = start(whole)
+    rare, shared = np.array([40, 50]), e[0]
+    d = 0.2 * rng.standard_normal((2, RANK)).astype(np.float32)
+    members = rare_rows._rare_contexts(whole, rare, shared, u)
+    gained = members._value(d) - members._value(np.zeros_like(d))
+    log_q = [np.log(np.exp(u @ row) * whole.base.p.numpy()) for row in (shared, *(shared + d))]
+    log_q = [row - np.log(np.exp(row).sum()) for row in log_q]
+    p = probabilities(whole)[rare]
+    c = u.T @ (u * (whole.outcome_mass / whole.outcome_mass.sum())[:, None])
+    for i in range(2):
+        expected = whole.mass[rare[i]] * (p[i] * (log_q[i + 1] - log_q[0])).sum()
+        expected -= rare_rows._DAMPING / 2 * d[i] @ c @ d[i]
+        assert gained[i] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_what_a_rare_outcome_maximises_is_the_likelihood_of_its_counts(table: ContextTable) -> None:
+    whole = observed_everywhere(table)
+    coarse = CoarseTable.of(whole, RARE)
+    rng = np.random.default_rng(3)
+    e, u = start(coarse.table)
+    d = 0.2 * rng.standard_normal((len(coarse.rare_outcomes), RANK)).astype(np.float32)
+    members = rare_rows._rare_outcomes(whole, coarse, e, u)
+    gained = members._value(d) - members._value(np.zeros_like(d))
+    small = coarse.table
+    logits = e @ u.T + np.log(small.base.p.numpy())
+    q = np.exp(logits - np.log(np.exp(logits).sum(1, keepdims=True)))[:, -1]
+    base = whole.base.p.numpy()[coarse.rare_outcomes]
+    counts = np.zeros((len(small.mass), M))
+    np.add.at(counts, coarse.context_of, whole.mass[:, None] * probabilities(whole))
+    c = e.T @ (e * (small.mass / small.mass.sum())[:, None])
+    for i, y in enumerate(coarse.rare_outcomes):
+        change = e @ d[i]
+        mean = small.mass * q * base[i] / base.sum()
+        expected = (counts[:, y] * change).sum() - (mean * np.expm1(change)).sum()
+        expected -= rare_rows._DAMPING / 2 * d[i] @ c @ d[i]
+        assert gained[i] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_steps_end_where_the_value_is_flat(table: ContextTable, normalised: bool) -> None:
+    coarse = CoarseTable.of(table, RARE)
+    e, u, _ = fit_factors(coarse.table, *start(coarse.table), rounds=2)
+    if normalised:
+        readout = u[coarse.outcome_of]
+        members = rare_rows._rare_contexts(table, coarse.rare_contexts, e[-1], readout)
+    else:
+        members = rare_rows._rare_outcomes(table, coarse, e, u)
+    d = members.steps()
+    first = members._value(np.zeros_like(d))
+    reached = members._value(d)
+    assert (reached >= first).all()
+    assert (reached - first).mean() > 0.1
+    for axis in range(RANK):
+        step = np.zeros(RANK, dtype=np.float32)
+        step[axis] = 0.05
+        better = np.maximum(members._value(d + step), members._value(d - step)) - reached
+        assert np.median(better) < 0.05 * np.median(reached - first)
 
 
 def test_a_base_of_each_context_is_refused(table: ContextTable) -> None:

@@ -129,6 +129,25 @@ def test_beyond_compares_with_what_the_bigram_says_in_the_same_places(stream: St
     np.testing.assert_allclose(p.sum(1), 1.0, atol=1e-5)
 
 
+def test_beyond_puts_rare_outcomes_together_and_leaves_rare_contexts_out(stream: Stream) -> None:
+    pairs = _Pairs([stream], VOCAB_SIZE)
+    rare = float(np.quantile(pairs.mass[pairs.contexts], 0.3)) + 1
+    whole_contexts, whole, _ = pairs.beyond([stream], 3, 0.4, rare=1)
+    contexts, table, outcome_of = pairs.beyond([stream], 3, 0.4, rare=rare)
+    frequent = pairs.mass[whole_contexts] >= rare
+    assert 0 < frequent.sum() < len(frequent)
+    np.testing.assert_array_equal(contexts, whole_contexts[frequent])
+    counted = np.bincount(stream.tokens(1, stream.n_tokens + 1).astype(np.int64))
+    together = np.append(counted[pairs.targets] < rare, True)  # the last: all that never occur
+    assert len(set(outcome_of[together])) == 1
+    assert len(set(outcome_of)) == 1 + np.count_nonzero(~together)
+    ((_, p, log_base),) = table.row_tiles()
+    ((_, _, whole_base),) = whole.row_tiles()
+    expected = whole_base.exp()[frequent][:, together].sum(1)
+    np.testing.assert_allclose(log_base.exp()[:, outcome_of[-1]], expected, atol=1e-5)
+    np.testing.assert_allclose(p.sum(1), 1.0, atol=1e-5)
+
+
 def factors_of(stream: Stream, rounds: int = 3, vocab_size: int = VOCAB_SIZE) -> SpectralFactors:
     settings = ReweightedSettings(rounds=rounds, recent_reach=3, topic_reach=5)
     return reweighted_factors(
@@ -140,6 +159,52 @@ def test_factors_follow_from_tokens_and_seed(stream: Stream) -> None:
     first, second = factors_of(stream), factors_of(stream)
     np.testing.assert_array_equal(first.embedding, second.embedding)
     np.testing.assert_array_equal(first.readout, second.readout)
+
+
+def test_threads_change_nothing(stream: Stream) -> None:
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(factors_of(stream))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(found[0].embedding, found[1].embedding)
+    np.testing.assert_array_equal(found[0].readout, found[1].readout)
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_recent_and_topic_say_more_than_the_bigram_says_there(stream: Stream, part: int) -> None:
+    factors = factors_of(stream)
+    reach, rate = ((3, 0.5), (5, 0.1))[part - 1]
+    pairs = _Pairs([stream], VOCAB_SIZE)
+    contexts, table, _ = pairs.beyond([stream], reach, rate, rare=1)
+    start = sum(LAYOUT.widths[:part])
+    columns = slice(start, start + LAYOUT.widths[part])
+    outcomes = np.append(
+        pairs.targets, pairs.unseen[:1] if len(pairs.unseen) else pairs.targets[:1]
+    )
+    e, u = factors.embedding[contexts, columns], factors.readout[outcomes, columns]
+    zero = np.zeros_like(e)
+    assert cross_entropy(table, e, u) < cross_entropy(table, zero, u) - 0.01
+
+
+@pytest.mark.parametrize("rare", [1, 4, 1_000_000])
+@pytest.mark.parametrize("tokens", [[1, 2], [1, 2, 3], list(range(20)), [1] * 50])
+def test_short_and_poor_texts_have_factors_too(tokens: list[int], rare: int) -> None:
+    settings = ReweightedSettings(rounds=2, rare=rare, recent_reach=3, topic_reach=5)
+    factors = reweighted_factors(
+        [Stream(np.array(tokens, dtype=np.uint16))],
+        VOCAB_SIZE,
+        LAYOUT,
+        settings,
+        rates=(0.5, 0.1),
+        seed=0,
+        source="short",
+    )
+    assert np.isfinite(factors.embedding).all()
+    assert np.isfinite(factors.readout).all()
 
 
 def test_low_rank_is_nearer_to_the_bigram_than_the_decomposition(stream: Stream) -> None:

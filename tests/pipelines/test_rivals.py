@@ -86,7 +86,8 @@ def test_finished_parts_are_reused_and_missing_ones_made_again_alike(
     assert _reported(study) == ["--family", "mixture", "--seeds", "3"]
     (parts,) = study.folder.state.glob("rivals-*")
     kept = Parts(parts / "greedy", "rivals").path(1)
-    lost = Parts(parts / "search", "rivals").path(2)
+    (limit,) = study.manifest["rivals"]["evaluations"]
+    lost = Parts(parts / str(limit) / "search", "rivals").path(2)
     before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
     out = study.path.parents[1]
