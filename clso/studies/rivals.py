@@ -54,6 +54,8 @@ _COLORS: Final = {
     "all_at_once": MUTED,
 }
 
+_SHOWN_FROM = 20  # the figure has all losses from this part of the evaluations on
+
 # evaluations, loss and held-back loss at each step, ascending
 Curve = list[tuple[int, float, float]]
 
@@ -174,10 +176,12 @@ class Rivals:
             axes.fill_between(grid, low, high, step="post", **band)
             axes.step(grid, median, where="post", linewidth=1.6, **look)
             if method != "greedy":
-                shown += [float(median.max()), float(low.min())]
+                late = grid >= last / _SHOWN_FROM
+                shown += [float(median[late].max()), float(low.min())]
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        # greedy selection begins without any function: its first losses lie far above all others
+        # greedy selection begins without any function, and other methods with genomes that may not
+        # even be language models: their first losses lie far above all others
         margin = 0.08 * (max(shown) - min(shown)) + 1e-4
         axes.set_ylim(min(shown) - margin, max(shown) + margin)
         axes.set_xlabel("evaluations")
