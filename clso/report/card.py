@@ -24,8 +24,8 @@ _ABOUT: Final = {
     "gradient has trained it. It is an ordinary checkpoint: `transformers` needs nothing else.",
     "adamw": "It is a GPT-2 that AdamW trained, the baseline of its run. It is an ordinary "
     "checkpoint: `transformers` needs nothing else.",
-    "warm_start": "It is a GPT-2 that AdamW trained from the crystalline GPT of its run. It is an "
-    "ordinary checkpoint: `transformers` needs nothing else.",
+    "warm_start": "It is a GPT-2 that gradients trained from the crystalline GPT of its run. It is "
+    "an ordinary checkpoint: `transformers` needs nothing else.",
     "mixture": "It is a weighted sum of count-based and pointer predictors, which a search picked. "
     "No gradient has trained it. It needs the package `clso`.",
     "hybrid": "It is a weighted sum of count-based and pointer predictors, which a search picked, "

@@ -47,12 +47,14 @@ class Models:
         self.hybrid_network = "adamw"
         self.network_share: float | None = None
         self._opponent = ""
+        self._further = "adamw"  # trains the crystalline GPT further
         families: dict[str, None] = {}
         for manifest in manifests:
             families |= dict.fromkeys(manifest.get("config", {}).get("families", ()))
             self._described |= manifest.get("models", {})
             winner = manifest.get("opponents", {}).get("winner", {})
             self._opponent = winner.get("kind", self._opponent)
+            self._further = manifest.get("warm_start", {}).get("optimizer", self._further)
             hybrid = manifest.get("hybrid", {})
             self.hybrid_family = hybrid.get("family", self.hybrid_family)
             self.hybrid_network = hybrid.get("network", self.hybrid_network)
@@ -78,6 +80,8 @@ class Models:
 
     def title(self, name: str) -> str:
         """Return the title of a model or family: the manifest's, the built-in one or the name."""
+        if name == "warm_start" and self._further == "muon":
+            return "Muon, warm start"
         described = self._described.get(name, {}).get("title")
         return str(described or _BUILT_IN.get(name, (name, ""))[0])
 
@@ -88,7 +92,7 @@ class Models:
     def subject(self, name: str) -> str:
         """Return the title with its article, as in a sentence."""
         title = self.title(name)
-        return title if title.startswith("AdamW") else f"the {title}"
+        return title if title.startswith(("AdamW", "Muon")) else f"the {title}"
 
     def color(self, name: str) -> str:
         """Return the color of a model or family in every figure."""

@@ -92,7 +92,8 @@ def test_muon_goes_on_from_the_found_model_too(
     assert note["validation_loss"] < note["start_loss"]
     assert note["validation_loss"] != other["validation_loss"]
     page = (path / "report.html").read_text()
-    assert "Muon" in page
+    assert "Muon, warm start" in page
+    assert "AdamW, warm start" not in page
     assert "of the strongest gradient model" in page
 
 
