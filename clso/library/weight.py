@@ -126,9 +126,8 @@ class RowsOfTokens(NamedTuple):
         if len(used) <= _LARGEST_SHARE_OF_READOUT * width:
             rows = rows[:, used]
             columns = torch.from_numpy(used).to(device)
-        if row_of_token is None:
-            return cls(aligned(rows, device), None, columns, width)
-        return cls(aligned(rows, device), torch.from_numpy(row_of_token).to(device), columns, width)
+        places = None if row_of_token is None else torch.from_numpy(row_of_token).to(device)
+        return cls(aligned(rows, device), places, columns, width)
 
     @property
     def nbytes(self) -> int:

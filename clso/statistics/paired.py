@@ -50,6 +50,14 @@ class Difference:
         return cls(mean, mean - margin, mean + margin, p_value)
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the interval as they are drawn: the mean where there is none."""
+        return (
+            self.mean if self.low is None else self.low,
+            self.mean if self.high is None else self.high,
+        )
+
+    @property
     def sign(self) -> int:
         """-1 if the interval lies below zero, 1 if it lies above, 0 if neither is sure."""
         if self.low is None or self.high is None:

@@ -21,7 +21,7 @@ from clso.report.models import Models
 from clso.report.style import PALETTE, new_figure, styled
 from clso.report.table import Table
 from clso.statistics.paired import CONFIDENCE, Difference
-from clso.studies.transfer import mean_energy
+from clso.studies.texts import mean_energy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

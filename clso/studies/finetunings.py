@@ -310,15 +310,12 @@ class Finetuning:
         groups = (("fine-tuned", self._trained), ("floors", self._untrained))
         lines = [(group, start) for group, starts in groups for start in starts]
         scores = [Difference.of(self.scores(start)) for _, start in lines]
-        ends = (
-            [found.mean if found.low is None else found.low for found in scores],
-            [found.mean if found.high is None else found.high for found in scores],
-        )
+        lows, highs = zip(*(found.ends for found in scores), strict=True)
         metric = _METRICS[self._note["metric"]]
         figure, axes, heights = interval_figure(
             [(group, self.title(start, models)) for group, start in lines],
             [found.mean for found in scores],
-            ends,
+            (lows, highs),
             color=models.color(_CRYSTAL),
             label="mean and interval over seeds",
         )

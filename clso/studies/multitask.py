@@ -19,10 +19,10 @@ from clso.artifacts import Run
 from clso.report.formats import BYTES, ENERGY, LOSS, NOT_MEASURED, SHARE, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
-from clso.report.style import MUTED, interval_figure, styled
+from clso.report.style import styled
 from clso.report.table import Table
 from clso.statistics.paired import CONFIDENCE, Difference
-from clso.studies.transfer import mean_energy
+from clso.studies.texts import difference_figure, mean_energy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,26 +129,12 @@ class Multitask:
     def figure(self, color: str) -> Figure | None:
         """Draw the differences to own libraries with their intervals, a line per text."""
         drawn = [one for kind in self.kinds if kind != "own" for one in self.shared(kind)]
-        if not drawn:
-            return None
-        means = [one.against.mean for one in drawn]
-        lows, highs = (
-            [
-                one.against.mean if (end := getattr(one.against, name)) is None else end
-                for one in drawn
-            ]
-            for name in ("low", "high")
-        )
-        figure, axes, _ = interval_figure(
+        return difference_figure(
             [(KINDS[one.kind], one.text) for one in drawn],
-            means,
-            (lows, highs),
+            [one.against for one in drawn],
             color=color,
-            label="test",
+            label="one library minus own ones, nats per token",
         )
-        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-        axes.set_xlabel("one library minus own ones, nats per token")
-        return figure
 
     @classmethod
     def section(cls, run: Run, family: str, note: Row) -> ReportSection:

@@ -19,14 +19,15 @@ from clso.artifacts import Run
 from clso.report.formats import COUNT, ENERGY, LOSS, NOT_MEASURED, SHARE, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
-from clso.report.style import MUTED, interval_figure, styled
+from clso.report.style import styled
 from clso.report.table import Table
 from clso.statistics.paired import CONFIDENCE, Difference
+from clso.studies.texts import difference_figure, mean_energy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ARMS", "Moved", "Transfer", "mean_energy"]
+__all__ = ["ARMS", "Moved", "Transfer"]
 
 ARMS: Final = {
     "scratch": "own library, own genome",
@@ -144,25 +145,12 @@ class Transfer:
             for one in self.moved(source, target)
             if one.arm not in ("scratch", _RANDOM)
         ]
-        if not drawn:
-            return None
-        means = [one.against.mean for _, one in drawn]
-        lows = [
-            one.against.mean if one.against.low is None else one.against.low for _, one in drawn
-        ]
-        highs = [
-            one.against.mean if one.against.high is None else one.against.high for _, one in drawn
-        ]
-        figure, axes, _ = interval_figure(
+        return difference_figure(
             [(pair, ARMS.get(one.arm, one.arm)) for pair, one in drawn],
-            means,
-            (lows, highs),
+            [one.against for _, one in drawn],
             color=color,
-            label="test",
+            label="arm minus scratch, nats per token",
         )
-        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-        axes.set_xlabel("arm minus scratch, nats per token")
-        return figure
 
     @classmethod
     def section(cls, run: Run, family: str, note: Row) -> ReportSection:
@@ -213,10 +201,3 @@ def _moved(key: tuple[str | None, str, str], rows: Sequence[Row], scratch: Seque
         saved=1 - own_j / base_j if comparable and own_j is not None and base_j else None,
         n_seeds=len(pairs),
     )
-
-
-def mean_energy(rows: Sequence[Row]) -> float | None:
-    """Return the mean joules of rows; `None`: one of them was not measured."""
-    joules = [row["energy_j"] for row in rows]
-    measured = [value for value in joules if value is not None]
-    return float(np.mean(measured)) if measured and len(measured) == len(joules) else None

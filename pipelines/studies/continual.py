@@ -31,15 +31,20 @@ from clso.artifacts import Run, remove
 from clso.baseline import AdamwGpt2
 from clso.baseline.task import FromTrained
 from clso.energy import Measurement
-from clso.errors import ConfigError
 from clso.progress import SILENT, Reporter
 from clso.scoring import LanguageModel, NllArray
-from pipelines.config import ConfigSource, RunConfig, read_config, text_configs
-from pipelines.context import RunContext
+from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.families import AnyFamily
 from pipelines.stages.baseline import sweep_of
-from pipelines.studies.engine import Row, with_figures
-from pipelines.studies.texts import Text, TextPart, TextStudy, chosen_family
+from pipelines.studies.engine import Row
+from pipelines.studies.texts import (
+    Text,
+    TextPart,
+    TextStudy,
+    chosen_family,
+    several_texts,
+    study_texts,
+)
 
 __all__ = ["averaged_loss", "check", "continual", "inferred"]
 
@@ -75,15 +80,17 @@ def continual(
     """
     config = read_config(config, overrides)
     searched, configs = check(config, family, texts)
-    numbers = range(config.seed, config.seed + seeds)
-    with RunContext.open(config, out, reporter) as run:
-        run.note_work()  # a finished run knows nothing of this study's section
-        study = TextStudy(run, "continual", searched, configs)
-        study.prepare(numbers)
-        tables = [table for seed in numbers for table in _of_seed(study, seed)]
-        run.note(continual={searched.name: {"seeds": seeds, "texts": list(configs)}})
-        run.folder.replace_family("continual", searched.name, pa.concat_tables(tables))
-        return with_figures(run, "continual", searched.name)
+    return study_texts(
+        "continual",
+        searched,
+        config,
+        configs,
+        _of_seed,
+        seeds=seeds,
+        note={"texts": list(configs)},
+        out=out,
+        reporter=reporter,
+    )
 
 
 def check(
@@ -97,12 +104,7 @@ def check(
     Raises:
         ConfigError: as for `continual`.
     """
-    configs = text_configs(config, texts)
-    if len(configs) < 2:
-        raise ConfigError(
-            f"--text names one text, {', '.join(configs)}, and a stream has several",
-            remedy="name another text too",
-        )
+    configs = several_texts(config, texts, "a stream has several")
     return chosen_family(config, family), configs
 
 

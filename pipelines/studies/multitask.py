@@ -24,16 +24,17 @@ from clso.artifacts import Run
 from clso.energy import Measurement
 from clso.errors import ConfigError
 from clso.progress import SILENT, Reporter
-from pipelines.config import ConfigSource, RunConfig, read_config, text_configs
-from pipelines.context import RunContext
+from pipelines.config import ConfigSource, RunConfig, read_config
 from pipelines.families import AnyFamily
-from pipelines.studies.engine import Row, with_figures
+from pipelines.studies.engine import Row
 from pipelines.studies.texts import (
     Text,
     TextPart,
     TextStudy,
     chosen_family,
+    several_texts,
     spent_columns,
+    study_texts,
     tested,
 )
 
@@ -71,16 +72,17 @@ def multitask(
     """
     config = read_config(config, overrides)
     searched, configs = check(config, family, texts, share)
-    numbers = range(config.seed, config.seed + seeds)
-    with RunContext.open(config, out, reporter) as run:
-        run.note_work()  # a finished run knows nothing of this study's section
-        study = TextStudy(run, "multitask", searched, configs)
-        study.prepare(numbers)
-        tables = [table for seed in numbers for table in _of_seed(study, seed, share)]
-        note = {"seeds": seeds, "texts": list(configs), "share": share}
-        run.note(multitask={searched.name: note})
-        run.folder.replace_family("multitask", searched.name, pa.concat_tables(tables))
-        return with_figures(run, "multitask", searched.name)
+    return study_texts(
+        "multitask",
+        searched,
+        config,
+        configs,
+        partial(_of_seed, share=share),
+        seeds=seeds,
+        note={"texts": list(configs), "share": share},
+        out=out,
+        reporter=reporter,
+    )
 
 
 def check(
@@ -95,12 +97,7 @@ def check(
     Raises:
         ConfigError: as for `multitask`.
     """
-    configs = text_configs(config, texts)
-    if len(configs) < 2:
-        raise ConfigError(
-            f"--text names one text, {', '.join(configs)}, and a library is shared by several",
-            remedy="name another text too",
-        )
+    configs = several_texts(config, texts, "a library is shared by several")
     if not 0.0 < share <= 1.0:
         raise ConfigError(
             f"--share is {share:g}, expected above 0 and at most 1",

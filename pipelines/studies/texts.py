@@ -13,21 +13,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from clso.artifacts import Run
 from clso.energy import Measurement
 from clso.engine import Shared
+from clso.errors import ConfigError
 from clso.genome import Genome
 from clso.problem import Problem
+from clso.progress import Reporter
 from clso.scoring import LanguageModel
 from clso.statistics.scores import score_split
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, text_configs
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
 from pipelines.studies.arms import note_arms, prepared_arm
-from pipelines.studies.engine import JudgedSearch, Part, Row, Study
+from pipelines.studies.engine import JudgedSearch, Part, Row, Study, with_figures
 from search.evolution import SEARCH_VERSION
 from search.validated import Halves
 
@@ -37,12 +41,62 @@ __all__ = [
     "TextPart",
     "TextStudy",
     "chosen_family",
+    "several_texts",
     "spent_columns",
+    "study_texts",
     "tested",
 ]
 
 # Raised whenever a change of code changes the rows of a part.
 _VERSION = 1
+
+
+def several_texts(config: RunConfig, names: Sequence[str], needed: str) -> dict[str, RunConfig]:
+    """Return the configurations of the texts with some names; none: of all.
+
+    `needed` ends the sentence that one text is too few.
+
+    Raises:
+        ConfigError: as for `text_configs`, or there is one text only.
+    """
+    configs = text_configs(config, names)
+    if len(configs) < 2:
+        raise ConfigError(
+            f"--text names one text, {', '.join(configs)}, and {needed}",
+            remedy="name another text too",
+        )
+    return configs
+
+
+def study_texts(
+    table: str,
+    family: AnyFamily,
+    config: RunConfig,
+    configs: Mapping[str, RunConfig],
+    of_seed: Callable[[TextStudy, int], list[pa.Table]],
+    *,
+    seeds: int,
+    note: Mapping[str, Any],
+    out: str | Path,
+    reporter: Reporter,
+) -> Run:
+    """Prepare the texts, compute the rows of every seed, and write the table and its figures.
+
+    Args:
+        table: the name of the study and of its table.
+        configs: of the texts, as `text_configs` returns them.
+        of_seed: the tables of one seed, finished parts from their stored rows.
+        note: what the manifest says besides the number of seeds.
+    """
+    numbers = range(config.seed, config.seed + seeds)
+    with RunContext.open(config, out, reporter) as run:
+        run.note_work()  # a finished run knows nothing of this study's section
+        study = TextStudy(run, table, family, configs)
+        study.prepare(numbers)
+        tables = [part for seed in numbers for part in of_seed(study, seed)]
+        run.note(**{table: {family.name: {"seeds": seeds, **note}}})
+        run.folder.replace_family(table, family.name, pa.concat_tables(tables))
+        return with_figures(run, table, family.name)
 
 
 def chosen_family(config: RunConfig, name: str | None, *, shares: bool = False) -> AnyFamily:

@@ -29,15 +29,15 @@ from clso.errors import ConfigError
 from clso.floors import Bigram
 from clso.progress import SILENT, Reporter
 from pipelines.config import ConfigSource, RunConfig, read_config, text_configs
-from pipelines.context import RunContext
 from pipelines.families import AnyFamily
-from pipelines.studies.engine import Row, with_figures
+from pipelines.studies.engine import Row
 from pipelines.studies.texts import (
     Text,
     TextPart,
     TextStudy,
     chosen_family,
     spent_columns,
+    study_texts,
     tested,
 )
 
@@ -78,16 +78,17 @@ def transfer(
     """
     config = read_config(config, overrides)
     searched, configs, pairs = check(config, family, sources, targets)
-    numbers = range(config.seed, config.seed + seeds)
-    with RunContext.open(config, out, reporter) as run:
-        run.note_work()  # a finished run knows nothing of this study's section
-        study = TextStudy(run, "transfer", searched, configs)
-        study.prepare(numbers)
-        tables = [table for seed in numbers for table in _of_seed(study, seed, pairs)]
-        note = {"seeds": seeds, "pairs": [list(pair) for pair in pairs]}
-        run.note(transfer={searched.name: note})
-        run.folder.replace_family("transfer", searched.name, pa.concat_tables(tables))
-        return with_figures(run, "transfer", searched.name)
+    return study_texts(
+        "transfer",
+        searched,
+        config,
+        configs,
+        partial(_of_seed, pairs=pairs),
+        seeds=seeds,
+        note={"pairs": [list(pair) for pair in pairs]},
+        out=out,
+        reporter=reporter,
+    )
 
 
 def check(
