@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from itertools import chain, islice
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.genome import Genome, GenomeSpace
 from search.archive import Archive
@@ -82,20 +83,21 @@ def neighbours(
     genome: Genome,
     known: Callable[[Genome], bool],
     *,
-    most: int | None,
-    rng: np.random.Generator,
+    most: int | None = None,
+    order: npt.NDArray[np.int64] | None = None,
 ) -> list[Individual]:
     """Return one-gene changes of a genome whose canonical forms are not `known`, one for each form.
 
-    At most `most` are drawn, in random order; `None`: all of them, in the order of slot and option.
+    The changes of all slots have one numbering, by slot and option. `order` has the numbers in the
+    order of the result; `None`: ascending. At most `most` are returned; `None`: all.
     """
     seen = {space.canonical(genome)}
     repeated = _repeating(space, genome)
     picked = {genome[slot] for slot in space.exchangeable} - {0}
     steps: list[Individual] = []
-    # the changes of all slots are numbered: slot i has the numbers from ends[i - 1] to ends[i] - 1
+    # slot i has the numbers from ends[i - 1] to ends[i] - 1
     ends = np.cumsum(space.cardinalities)
-    changes = np.arange(ends[-1]) if most is None else rng.permutation(ends[-1])
+    changes = np.arange(ends[-1]) if order is None else order
     slots = np.searchsorted(ends, changes, side="right")
     options = changes - (ends - space.cardinalities)[slots]
     shared = set(space.exchangeable)

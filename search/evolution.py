@@ -31,7 +31,7 @@ from (seed, generation, purpose), so a resumed search repeats an unbroken one bi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -48,13 +48,18 @@ from search.ladder import SPENT_ROUNDING, Batch, Ladder
 from search.screening import Screener, Screening, precedence
 from search.settings import SearchSettings
 from search.state import SearchState
-from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
+from search.surrogates.interface import (
+    FloatArray,
+    Surrogate,
+    SurrogateFactory,
+    neighbour_means,
+)
 from search.toolbox import Operators
 
 __all__ = ["SEARCH_VERSION", "Evolution"]
 
 # Raised when a change of the code changes a search; older states and parts of studies are refused.
-SEARCH_VERSION = 4
+SEARCH_VERSION = 5
 _MIN_TRAINING = 2
 _SURROGATE, _CONTROL, _LOCAL, _NEIGHBOURS = range(4)  # purposes of a generation's own random draws
 
@@ -260,8 +265,13 @@ class Evolution:
         predictions: tuple[FloatArray, FloatArray],
         screener: Screener,
         purpose: int,
+        *,
+        n_drawn: int | None = None,
     ) -> Screening:
-        """Let predictions, means and spreads `(n,)`, and the random control choose; count both."""
+        """Let predictions, means and spreads `(n,)`, and the random control choose; count both.
+
+        The control is drawn among the first `n_drawn` candidates; `None`: among all.
+        """
         state, settings = self.state, self._settings.surrogate
         incumbent = self.archive.incumbent_loss
         assert incumbent is not None  # a surrogate learned from finite losses
@@ -275,6 +285,7 @@ class Evolution:
             self._rng(purpose),
             limit=self._allowed(screener.n_wanted(len(candidates)) + screener.pending),
             alike=steps if steps and settings.distinct_steps else None,
+            n_drawn=n_drawn,
         )
         if candidates:
             state.count_screened(len(chosen.best), len(chosen.random))
@@ -313,28 +324,64 @@ class Evolution:
         if incumbent is None or self._allowed(1) == 0:
             return []
         present = {individual.canonical for individual in individuals}
-        most = None if surrogate is None else self._settings.surrogate.neighbour_pool
-        steps = neighbours(
-            self._space,
-            incumbent.genome,
-            lambda canonical: archive.knows(canonical) or canonical in present,
-            most=most,
-            rng=self._rng(_NEIGHBOURS),
-        )
+        steps, n_drawn = self._steps(incumbent.genome, present, surrogate)
         if not steps:
             return []
         predictions = None if surrogate is None else self._predict(surrogate, steps)
         if predictions is None:
+            steps = steps[:n_drawn]
             count = min(len(steps), count)
             left = self._allowed(count)
             count = count if left is None else min(count, left)
             drawn = self._rng(_LOCAL).choice(len(steps), size=count, replace=False)
             tried = [steps[index] for index in sorted(drawn)]
         else:
-            chosen = self._choose(steps, predictions, self._screener(count, 1.0), _LOCAL)
+            chosen = self._choose(
+                steps, predictions, self._screener(count, 1.0), _LOCAL, n_drawn=n_drawn
+            )
             tried = [steps[index] for index in chosen.evaluated]
         yield from self._evaluate(tried)
         return tried
+
+    def _steps(
+        self, genome: Genome, present: Container[Genome], surrogate: Surrogate | None
+    ) -> tuple[list[Individual], int]:
+        """Return the neighbours to choose from, and how many of the first are uniformly drawn.
+
+        With `neighbour_pool` and a surrogate that ranks all changes at once, the pool are those of
+        the lowest means. Those drawn, for the control, come before them.
+        """
+        archive, settings = self.archive, self._settings
+
+        def known(canonical: Genome) -> bool:
+            return archive.knows(canonical) or canonical in present
+
+        most = settings.surrogate.neighbour_pool
+        if surrogate is None or most is None:
+            steps = neighbours(self._space, genome, known)
+            return steps, len(steps)
+        drawn = self._rng(_NEIGHBOURS).permutation(sum(self._space.cardinalities))
+        means = self._neighbour_means(surrogate, genome)
+        if means is None:
+            steps = neighbours(self._space, genome, known, most=most, order=drawn)
+            return steps, len(steps)
+        # as many as local search may evaluate remain if all evaluated ones are among those drawn
+        control = 2 * settings.local_search.neighbours
+        steps = neighbours(self._space, genome, known, most=control, order=drawn)
+        taken = {step.canonical for step in steps}
+        ranked = np.argsort(means, kind="stable")
+        best = neighbours(self._space, genome, known, most=most, order=ranked)
+        return steps + [step for step in best if step.canonical not in taken], len(steps)
+
+    def _neighbour_means(self, surrogate: Surrogate, genome: Genome) -> FloatArray | None:
+        """Return the means of all changes, by slot and option; `None` if there are none to use."""
+        with self._monitor.window() as window:
+            means = neighbour_means(surrogate, genome)
+        if means is None:
+            return None
+        joined: FloatArray = np.concatenate(means)
+        self.state.charge_surrogate(window.measurement, n_predictions=len(joined))
+        return joined if np.isfinite(joined).all() else None
 
     def _evaluate(self, individuals: Sequence[Individual]) -> _Asking:
         state, archive = self.state, self.archive

@@ -140,6 +140,7 @@ class Screener:
         *,
         limit: int | None = None,
         alike: Sequence[Hashable] | None = None,
+        n_drawn: int | None = None,
     ) -> Screening:
         """Choose among candidates.
 
@@ -148,6 +149,8 @@ class Screener:
             limit: evaluations that may still be spent; `None`: any number.
             alike: a value per candidate, `(n,)`; of candidates with the same value only the first
                 can be among the best, so fewer may be evaluated. `None`: all differ.
+            n_drawn: the control is drawn among the first so many candidates, of which there are
+                enough; `None`: among all.
         """
         kept = min(len(order), self.places)
         if kept == 0:
@@ -164,7 +167,8 @@ class Screener:
         eligible = ranked if alike is None else _first_of_alike(ranked, alike)
         best = eligible[: n_evaluated - n_random]
         others = ranked[~np.isin(ranked, best)]
-        drawn = rng.choice(others, size=n_random, replace=False)
+        uniform = others if n_drawn is None else others[others < n_drawn]
+        drawn = rng.choice(uniform, size=n_random, replace=False)
         predicted = others[~np.isin(others, drawn)][: kept - len(best) - n_random]
         return Screening(_ascending(best), _ascending(drawn), _ascending(predicted))
 

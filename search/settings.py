@@ -74,8 +74,12 @@ class SurrogateSettings(Section):
             the generation in full. Used by `auto` only.
         features: whether the surrogate sees the features of options (`GenomeSpace.describe`), such
             as the similarity of a mixture's functions. Not used by `mlp`.
-        neighbour_pool: maximum number of neighbours of the incumbent, drawn uniformly, that are
-            ranked in a local search; `None`: all, which may cost more than it saves.
+        normal_scores: whether the surrogate learns the order of the losses instead of the losses
+            (`search.surrogates.normal_scores`).
+        neighbour_pool: maximum number of neighbours of the incumbent that are predicted with their
+            spreads in a local search: those of the lowest means, if the surrogate ranks all
+            changes at once (`gaussian_process`), otherwise uniformly drawn ones. `None`: all,
+            which may cost more than it saves.
         distinct_steps: whether each step of a local search tries an option that the other steps do
             not, so that more is learned from them.
     """
@@ -89,6 +93,7 @@ class SurrogateSettings(Section):
     optimism: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
     min_correlation: Probability = 0.2
     features: bool = False
+    normal_scores: bool = False
     neighbour_pool: Count | None = None
     distinct_steps: bool = False
 

@@ -1,8 +1,9 @@
 """The searches of `clso ablate` and `clso savings`: one for each arm and seed.
 
-Arms of the same problem share its evaluations, but each arm pays for all evaluations that it used.
-A search ends when its budget is spent. It may end before for two reasons: the arm's
-`search.patience`, if the study allows it, or a loss at the study's floor.
+A search begins with the genomes that a run's search begins with. Arms of the same problem share
+its evaluations, but each arm pays for all evaluations that it used. A search ends when its budget
+is spent. It may end before for two reasons: the arm's `search.patience`, if the study allows it, or
+a loss at the study's floor.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from clso.artifacts import RunFolder
 from clso.digest import digest_of
 from clso.energy import EnergyMonitor
 from clso.errors import ConfigError
+from clso.genome import Genome
 from pipelines.config import Arm, RunConfig
 from pipelines.context import RunContext
 from pipelines.families import AnyFamily
@@ -122,15 +124,25 @@ class ArmSearches:
         for arm in arms:
             self.genes[arm.name] = self._family.genes(halves.searched)
             settings = self.settings(arm)
+            start = self._family.first_genomes(halves.searched, settings)
+            begun = {"start": [list(genome) for genome in start]} if start else {}
             key = self._study.key(
                 searched=halves.searched.fingerprint,
                 held_back=halves.held_back.fingerprint,
                 search=settings.model_dump(mode="json"),
                 floor=floor,
                 arm=[arm.name, arm.factor, arm.level],
+                **begun,
             )
             search = _ArmSearch(
-                arm, settings, floor, run.run_id, self._family.name, run.monitor, self._columns
+                arm,
+                settings,
+                start,
+                floor,
+                run.run_id,
+                self._family.name,
+                run.monitor,
+                self._columns,
             )
             parts += [
                 Part(
@@ -156,6 +168,7 @@ class _ArmSearch:
 
     arm: Arm
     settings: SearchSettings
+    start: tuple[Genome, ...]
     floor: float | None
     run_id: str
     family: str
@@ -173,6 +186,7 @@ def _searched(halves: Halves, *, search: _ArmSearch, seed: int) -> list[Row]:
         family=search.family,
         monitor=search.monitor,
         floor=search.floor,
+        start=search.start,
     )
     names = {
         "run_id": search.run_id,

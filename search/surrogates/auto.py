@@ -26,7 +26,7 @@ from clso.genome import Genome, GenomeSpace
 from search.screening import rank_correlation
 from search.surrogates.gaussian_process import GaussianProcessSurrogate
 from search.surrogates.gradient_boosting import GradientBoostingSurrogate
-from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
+from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory, neighbour_means
 from search.surrogates.ridge import RidgeSurrogate
 
 __all__ = ["AutoSurrogate"]
@@ -79,6 +79,10 @@ class AutoSurrogate:
             return self._chosen.predict(genomes)
         mean, std = self._all_losses
         return np.full(len(genomes), mean), np.full(len(genomes), std)
+
+    def neighbour_means(self, genome: Genome) -> list[FloatArray] | None:
+        """Predict one-gene changes; see `neighbour_means`."""
+        return None if self._chosen is None else neighbour_means(self._chosen, genome)
 
     def _score(
         self, factory: SurrogateFactory, genomes: Sequence[Genome], losses: Sequence[float]

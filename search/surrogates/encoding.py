@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ class MultiHot:
 
     def __init__(self, space: GenomeSpace) -> None:
         cardinalities, exchangeable = space.cardinalities, space.exchangeable
+        self._cardinalities = cardinalities
         self._shared = list(exchangeable)
         self._own = [slot for slot in range(len(cardinalities)) if slot not in set(exchangeable)]
         widths = [cardinalities[slot] for slot in self._own]
@@ -46,6 +48,36 @@ class MultiHot:
         """Number of columns."""
         known = 0 if self._features is None else self._features.shape[1]
         return int(self._starts[-1]) + self._set_size - 1 + known
+
+    def products(self, rows: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+        """Return the inner products of what each option adds to a row with rows `(n, width)`.
+
+        The result has an array `(c_i, n)` for each slot i, one array for all exchangeable slots.
+        """
+        products = [self._picks @ rows.T] * len(self._cardinalities)
+        for slot, start in zip(self._own, self._starts.tolist(), strict=False):
+            products[slot] = rows[:, start : start + self._cardinalities[slot]].T
+        return products
+
+    def distances(self, slot: int, option: int) -> npt.NDArray[np.float64]:
+        """Return the squared distances of what a slot's options add from what one adds, `(c,)`."""
+        if slot in self._own:
+            apart = np.full(self._cardinalities[slot], 2.0)
+            apart[option] = 0.0
+            return apart
+        return np.asarray(np.square(self._picks - self._picks[option]).sum(axis=1))
+
+    @cached_property
+    def _picks(self) -> npt.NDArray[np.float64]:
+        """What each option of the exchangeable slots adds to a row, `(c, width)`."""
+        picks = np.zeros((self._set_size, self.width))
+        start, end = self._starts[-1], self._starts[-1] + self._set_size - 1
+        own = 1.0
+        if self._features is not None:
+            own = math.sqrt(_OWN_SHARE)
+            picks[1:, end:] = self._features
+        picks[1:, start:end] = own * np.eye(self._set_size - 1)
+        return picks
 
     def __call__(self, genomes: Sequence[Genome]) -> npt.NDArray[np.float32]:
         """Return `(n, width)`."""

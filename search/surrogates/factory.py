@@ -13,7 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clso.plugins import Registry
-from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory
+from search.surrogates.interface import (
+    FloatArray,
+    Surrogate,
+    SurrogateFactory,
+    neighbour_means,
+)
+from search.surrogates.normal_scores import NormalScoresSurrogate
 
 if TYPE_CHECKING:
     from clso.energy import EnergyMonitor, Measurement
@@ -58,8 +64,8 @@ def surrogate_factory(settings: SurrogateSettings) -> SurrogateFactory | None:
         return None
     factory: Callable[..., Surrogate] = SURROGATES.get(settings.kind)
     if settings.kind == "auto":
-        return partial(factory, min_correlation=settings.min_correlation)
-    return factory
+        factory = partial(factory, min_correlation=settings.min_correlation)
+    return partial(NormalScoresSurrogate, factory) if settings.normal_scores else factory
 
 
 def metered(
@@ -97,6 +103,10 @@ class _Metered:
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         with self._charged():
             return self._surrogate.predict(genomes)
+
+    def neighbour_means(self, genome: Genome) -> list[FloatArray] | None:
+        with self._charged():
+            return neighbour_means(self._surrogate, genome)
 
     @contextmanager
     def _charged(self) -> Iterator[None]:

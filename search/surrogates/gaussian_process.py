@@ -101,6 +101,38 @@ class GaussianProcessSurrogate:
         variance = np.maximum(share * power + 1.0 - share - known, 0.0) * self._variance
         return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
 
+    def neighbour_means(self, genome: Genome) -> list[FloatArray]:
+        r"""Predict the means of all one-gene changes; see `neighbour_means`.
+
+        A change from option a to o moves the row by :math:`r_o - r_a`, so with t a row of the
+        training set the kernel of distance is a product of one factor for each of t, (t, a), (t, o)
+        and (a, o): all options of a slot take one product of a matrix and a vector.
+        """
+        row = self._encode([genome]).astype(np.float64)
+        prior, lengths = self._prior, self._prior.length**2
+        centred = (self._rows - self._center).T @ self._weights
+        effect = (prior.linear_share / self._power) * centred
+        base = float((row - self._center)[0] @ effect)
+        effects = self._encode.products(effect[None])
+        weights, toward = np.empty(0), list[FloatArray]()
+        with one_thread():
+            if prior.linear_share < 1.0:
+                _, differing = self._parts(row, self._rows)
+                near = np.exp(differing[0] / (-2.0 * lengths))
+                weights = (1.0 - prior.linear_share) * near * self._weights
+                shift = self._encode.products(self._rows - row)
+                # exchangeable slots share one array, of which the exponential is taken once
+                known = {id(part): np.exp(part / lengths) for part in shift}
+                toward = [known[id(part)] for part in shift]
+            means = []
+            for slot, option in enumerate(genome):
+                mean = base + effects[slot][:, 0] - effects[slot][option, 0]
+                if toward:
+                    apart = np.exp(self._encode.distances(slot, option) / (-2.0 * lengths))
+                    mean = mean + apart * (toward[slot] @ (weights / toward[slot][option]))
+                means.append(mean * self._scale + self._mean)
+        return means
+
     def _parts(self, left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the linear part of k / s and the squared distances, `(n_left, n_right)` each."""
         # the products of the uncentred rows take most of the time; both results follow from them

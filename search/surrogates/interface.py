@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["FloatArray", "Surrogate", "SurrogateFactory"]
+__all__ = ["FloatArray", "Surrogate", "SurrogateFactory", "neighbour_means"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -37,6 +37,17 @@ class Surrogate(Protocol):
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         """Return the mean and the spread (standard deviation, >= 0) of each loss, `(n,)` each."""
+
+
+def neighbour_means(surrogate: Surrogate, genome: Genome) -> list[FloatArray] | None:
+    """Return the mean of each one-gene change of a genome, an array `(c_i,)` for each slot.
+
+    Entry o of slot i's array is that of the genome with option o there. Where that repeats a pick
+    of a set, the entry means nothing. `None`: the surrogate cannot rank all changes at once, as it
+    has no method `neighbour_means`.
+    """
+    ranks = getattr(surrogate, "neighbour_means", None)
+    return None if ranks is None else ranks(genome)
 
 
 SurrogateFactory = Callable[[GenomeSpace, int], Surrogate]

@@ -14,6 +14,7 @@ from search.records import MemorySink
 from search.run import run_search
 from search.settings import LocalSearchSettings, SearchSettings, SurrogateSettings
 from search.surrogates import FloatArray
+from search.surrogates.gaussian_process import GaussianProcessSurrogate
 from search.surrogates.ridge import RidgeSurrogate
 from search.watched import WatchedProblem
 
@@ -105,6 +106,46 @@ def test_no_more_neighbours_are_ranked_than_the_pool_has_room_for() -> None:
         Described(), settings, seed=0, family="set", run_id="r", sink=MemorySink(), surrogate=Asked
     )
     assert asked[1::2] == [20] * (settings.generations - 1)
+
+
+def test_the_pool_has_the_neighbours_of_the_lowest_means_and_some_drawn_ones() -> None:
+    pools: list[tuple[set[Genome], Genome, list[FloatArray]]] = []
+
+    class Asked(GaussianProcessSurrogate):
+        ranked: tuple[Genome, list[FloatArray]] | None = None
+
+        def neighbour_means(self, genome: Genome) -> list[FloatArray]:
+            means = super().neighbour_means(genome)
+            self.ranked = (genome, means)
+            return means
+
+        def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+            if self.ranked is not None:
+                pools.append((set(genomes), *self.ranked))
+            return super().predict(genomes)
+
+    settings = with_surrogate(neighbour_pool=20)
+    sink = MemorySink()
+    problem = Described()
+    run_search(problem, settings, seed=0, family="set", run_id="r", sink=sink, surrogate=Asked)
+    count = settings.local_search.neighbours
+    assert len(pools) == settings.generations - 1
+    for pool, genome, means in pools:
+        assert 20 <= len(pool) <= 20 + 2 * count
+        best = min(
+            (means[slot][option], slot, option)
+            for slot, options in enumerate(means)
+            for option in range(len(options))
+            if option == 0 or option not in genome
+        )
+        changed = (*genome[: best[1]], best[2], *genome[best[1] + 1 :])
+        assert problem.space.canonical(changed) in pool | {
+            tuple(row["genome"]) for row in sink.rows("evaluations")
+        }
+    rows = sink.rows("generations")
+    control = sum(row["n_random"] for row in rows)
+    chosen = sum(row["n_evaluated"] for row in rows if row["generation"] > 0)
+    assert control >= 0.1 * chosen
 
 
 def test_a_surrogate_that_sees_what_is_known_gets_there_sooner() -> None:

@@ -21,9 +21,11 @@ Sampler = Callable[..., tuple[list[Genome], list[float]]]
 KINDS = SURROGATES.names()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*((kind, False) for kind in KINDS), ("gaussian_process", True)])
 def make(request: pytest.FixtureRequest) -> SurrogateFactory:
-    factory = surrogate_factory(SurrogateSettings(kind=request.param))
+    kind, normal_scores = request.param
+    settings = SurrogateSettings(kind=kind, normal_scores=normal_scores)
+    factory = surrogate_factory(settings)
     assert factory is not None
     return factory
 

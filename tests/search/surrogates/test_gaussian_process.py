@@ -1,12 +1,17 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
+import pytest
 from scipy.stats import spearmanr
 
 from clso.genome import Genome, GenomeSpace, Slot
+from search.settings import SurrogateSettings
+from search.surrogates import surrogate_factory
 from search.surrogates.encoding import MultiHot
 from search.surrogates.gaussian_process import GaussianProcessSurrogate, _Tridiagonal
+from search.surrogates.interface import FloatArray, neighbour_means
+from search.surrogates.normal_scores import NormalScoresSurrogate
 from search.surrogates.ridge import RidgeSurrogate
 
 Sampler = Callable[..., tuple[list[Genome], list[float]]]
@@ -76,3 +81,82 @@ def test_the_tridiagonal_form_gives_the_figures_of_the_whole_covariance() -> Non
             quadratic, log_determinant = reduced.with_noise(noise)
             assert np.isclose(quadratic, losses @ np.linalg.solve(whole, losses))
             assert np.isclose(log_determinant, np.linalg.slogdet(whole)[1])
+
+
+@pytest.mark.parametrize("normal_scores", [False, True])
+@pytest.mark.parametrize("described", [False, True])
+@pytest.mark.parametrize("picks", [0, 3])
+def test_all_changes_of_one_gene_are_ranked_as_each_alone(
+    picks: int, described: bool, normal_scores: bool
+) -> None:
+    rng = np.random.default_rng(picks)
+    known = np.concatenate([np.zeros((1, 3)), rng.normal(size=(11, 3))])
+    slots = (*(Slot(f"pick{i}", 12) for i in range(3)), Slot("b", 4), Slot("c", 4))
+    space = GenomeSpace(
+        slots,
+        exchangeable=tuple(range(picks)),
+        describe=(lambda: known) if described and picks else None,
+    )
+
+    def drawn() -> Genome:
+        chosen = rng.choice(np.arange(1, 12), size=3, replace=False)
+        return tuple(int(gene) for gene in (*chosen, rng.integers(4), rng.integers(4)))
+
+    genomes = [drawn() for _ in range(60)]
+    losses = [float(np.sin(np.array(one)).sum() + 3 * (one[3] == one[4])) for one in genomes]
+    factory = surrogate_factory(
+        SurrogateSettings(kind="gaussian_process", normal_scores=normal_scores)
+    )
+    assert factory is not None
+    process = factory(space, 0)
+    process.fit(genomes, losses)
+    genome = drawn()
+    means = neighbour_means(process, genome)
+    assert means is not None
+    assert [len(mean) for mean in means] == list(space.cardinalities)
+    compared = 0
+    for slot, mean in enumerate(means):
+        for option in range(space.cardinalities[slot]):
+            if slot < picks and option in genome[:picks] and option != genome[slot]:
+                continue
+            (alone,), _ = process.predict([(*genome[:slot], option, *genome[slot + 1 :])])
+            assert mean[option] == pytest.approx(alone, abs=1e-6)
+            compared += 1
+    assert compared >= 38
+
+
+def test_normal_scores_see_the_order_of_losses_alone(space: GenomeSpace, sample: Sampler) -> None:
+    genomes, losses = sample(80)
+    orders = []
+    for bent in (lambda loss: loss, lambda loss: float(np.exp(5 * loss))):
+        surrogate = NormalScoresSurrogate(GaussianProcessSurrogate, space, 0)
+        surrogate.fit(genomes[:60], [bent(loss) for loss in losses[:60]])
+        mean, std = surrogate.predict(genomes[60:])
+        orders += [np.argsort(mean).tolist(), np.argsort(mean - std).tolist()]
+    assert orders[:2] == orders[2:]
+
+
+def test_normal_scores_give_back_the_losses_that_are_known(
+    space: GenomeSpace, sample: Sampler
+) -> None:
+    genomes, losses = sample(40)
+    surrogate = NormalScoresSurrogate(Remembering, space, 0)
+    surrogate.fit(genomes, losses)
+    mean, std = surrogate.predict(genomes)
+    assert np.allclose(mean, losses)
+    assert (std > 0).all()
+
+
+class Remembering:
+    """Predicts what it was told, with a spread of 0.1."""
+
+    kind = "remembering"
+
+    def __init__(self, space: GenomeSpace, seed: int) -> None:
+        self._known: dict[Genome, float] = {}
+
+    def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
+        self._known = dict(zip(genomes, losses, strict=True))
+
+    def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
+        return np.array([self._known[genome] for genome in genomes]), np.full(len(genomes), 0.1)
