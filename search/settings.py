@@ -76,6 +76,8 @@ class SurrogateSettings(Section):
             as the similarity of a mixture's functions. Not used by `mlp`.
         normal_scores: whether the surrogate learns the order of the losses instead of the losses
             (`search.surrogates.normal_scores`).
+        tuned_on: genomes that the prior of `gaussian_process` is chosen on; with fewer it learns
+            sooner, and from less. Used by that kind only.
         neighbour_pool: maximum number of neighbours of the incumbent that are predicted with their
             spreads in a local search: those of the lowest means, if the surrogate ranks all
             changes at once (`gaussian_process`), otherwise uniformly drawn ones. `None`: all,
@@ -94,6 +96,7 @@ class SurrogateSettings(Section):
     min_correlation: Probability = 0.2
     features: bool = False
     normal_scores: bool = False
+    tuned_on: Annotated[int, Field(ge=16, le=4096)] = 192
     neighbour_pool: Count | None = None
     distinct_steps: bool = False
 

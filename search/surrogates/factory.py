@@ -65,6 +65,8 @@ def surrogate_factory(settings: SurrogateSettings) -> SurrogateFactory | None:
     factory: Callable[..., Surrogate] = SURROGATES.get(settings.kind)
     if settings.kind == "auto":
         factory = partial(factory, min_correlation=settings.min_correlation)
+    if settings.kind == "gaussian_process":
+        factory = partial(factory, tuned_on=settings.tuned_on)
     return partial(NormalScoresSurrogate, factory) if settings.normal_scores else factory
 
 
