@@ -126,13 +126,12 @@ def _searched(
     watched, work = WatchedProblem(problem), OwnWork() if work is None else work
     archive = watched.archive
     with ExitStack() as stack:
-        with work.after(0):
-            sampler = make(stack)
         first = dict.fromkeys(map(problem.space.canonical, start))
         for genome in list(first)[:limit]:
             watched.evaluate([genome])
             yield watched.standings[-1]
         with work.after(len(archive)):
+            sampler = make(stack)
             for scored in archive:
                 sampler.add(scored.canonical, _loss(archive, scored.canonical))
         proposal = None
@@ -204,7 +203,8 @@ class _Tpe:
 
 
 def _parameter(slot: int) -> str:
-    return f"gene{slot:03d}"
+    # SMAC3's first design depends on these names: others change its searches
+    return f"gene{slot:02d}"
 
 
 def _by_distance(
