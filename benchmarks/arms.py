@@ -24,7 +24,7 @@ from clso.genome import GenomeSpace
 from search import SearchSettings, minimize
 from search.evolution import SEARCH_VERSION
 from search.function import Function
-from search.rivals import predicted_best
+from search.rivals import N_DRAWN, predicted_best
 from search.samplers import smac
 from search.settings import LocalSearchSettings, SurrogateSettings
 from search.tuning import CrystallineSampler
@@ -290,7 +290,7 @@ ARMS: dict[str, Arm] = {
             "predicted_best",
             "half at random, then the best of a Gaussian process",
             partial(_predicted_best, "gaussian_process"),
-            {"drawn": 20_000},
+            {"drawn": N_DRAWN},
         ),
         _sampled("optuna_crystalline", CrystallineSampler),
         _sampled("optuna_gp", optuna.samplers.GPSampler, slow=True),

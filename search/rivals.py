@@ -26,9 +26,18 @@ from search.surrogates import SurrogateFactory, surrogate_factory
 from search.toolbox import Operators
 from search.watched import Standing, WatchedProblem
 
-__all__ = ["coordinate_descent", "greedy_forward", "predicted_best", "predictor", "random_search"]
+__all__ = [
+    "N_DRAWN",
+    "coordinate_descent",
+    "greedy_forward",
+    "predicted_best",
+    "predictor",
+    "random_search",
+]
 
-_PREDICTED = 20_000  # genomes drawn by `predicted_best`
+N_DRAWN = 20_000
+"""Genomes drawn by `predicted_best`."""
+
 _MIN_TRAINING = 2
 _TRIES = 20  # draws of a genome that was not evaluated
 _BATCH = 32  # genomes evaluated at once, by all workers of a problem
@@ -113,7 +122,7 @@ def predictor(surrogate: SurrogateSettings) -> SurrogateFactory:
 def _uniform(space: GenomeSpace, seed: int, start: Sequence[Genome]) -> list[Genome]:
     """Return the canonical forms of `start` and of genomes drawn uniformly, each once."""
     rng = np.random.default_rng(seed)
-    rows = rng.integers(space.cardinalities, size=(_PREDICTED, len(space))).tolist()
+    rows = rng.integers(space.cardinalities, size=(N_DRAWN, len(space))).tolist()
     first = (space.canonical(genome) for genome in start)
     # every drawn gene is within its range
     return list(dict.fromkeys(chain(first, (space.canonicalize(tuple(row)) for row in rows))))

@@ -35,7 +35,7 @@ from search.records import MemorySink
 from search.result import SearchResult
 from search.run import run_search
 from search.settings import SearchSettings
-from search.surrogates import metered, surrogate_factory
+from search.surrogates import SurrogateFactory, metered, surrogate_factory
 from search.validated import Halves
 from search.watched import Standing, WatchedProblem
 
@@ -187,11 +187,6 @@ class JudgedSearch:
             return floor is not None and loss is not None and loss <= floor
 
         if method is None:
-            factory = surrogate_factory(settings.surrogate)
-
-            def note_cost(cost: Measurement) -> None:
-                work.costs.append((watched.spent, cost))
-
             result = run_search(
                 watched,
                 settings,
@@ -202,7 +197,7 @@ class JudgedSearch:
                 sink=MemorySink(),
                 monitor=monitor,
                 should_stop=at_floor,
-                surrogate=None if factory is None else metered(factory, monitor, note_cost),
+                surrogate=_metered(settings, monitor, watched, work),
             )
         else:
             result = run_method(
@@ -243,6 +238,16 @@ class JudgedSearch:
             **self.spent.columns,
             "surrogate_energy_j": surrogate.energy_j,
         }
+
+
+def _metered(
+    settings: SearchSettings, monitor: EnergyMonitor, watched: WatchedProblem, work: OwnWork
+) -> SurrogateFactory | None:
+    """Return what makes the settings' surrogates, whose costs go to `work`; `None`: none."""
+    factory = surrogate_factory(settings.surrogate)
+    if factory is None:
+        return None
+    return metered(factory, monitor, lambda cost: work.costs.append((watched.spent, cost)))
 
 
 def with_figures(run: RunContext, study: str, family: str | None = None) -> Run:
