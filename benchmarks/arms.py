@@ -8,9 +8,8 @@ one setting for all problems. Settings that an arm does not name are the package
 from __future__ import annotations
 
 import random
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,13 +20,15 @@ import numpy as np
 import optuna
 from deap import algorithms, base, tools
 
-from clso.errors import ConfigError
 from clso.genome import GenomeSpace
 from search import SearchSettings, minimize
 from search.evolution import SEARCH_VERSION
+from search.function import Function
+from search.rivals import N_DRAWN, predicted_best
+from search.samplers import smac
 from search.settings import LocalSearchSettings, SurrogateSettings
-from search.surrogates import surrogate_factory
 from search.tuning import CrystallineSampler
+from search.watched import Standing
 
 __all__ = ["ARMS", "Arm", "Loss"]
 
@@ -104,30 +105,20 @@ def _ours(
 def _predicted_best(
     kind: str, loss: Loss, cardinalities: Sequence[int], evaluations: int, seed: int
 ) -> None:
-    """Evaluate genomes drawn at random, then those that a surrogate predicts to be best.
-
-    Half of the budget is drawn. The other half are the best by predicted mean of many more.
-
-    Source: Wen et al. 2020 (Neural predictor for neural architecture search).
-    """
-    factory = surrogate_factory(SurrogateSettings(kind=kind))
-    assert factory is not None
-    rng = np.random.default_rng(seed)
-    drawn = list(
-        dict.fromkeys(
-            tuple(map(int, genome))
-            for genome in rng.integers(cardinalities, size=(_DRAWN, len(cardinalities)))
+    _spend(
+        predicted_best(
+            Function(GenomeSpace.of(list(cardinalities)), "", loss),
+            SurrogateSettings(kind=kind),
+            seed=seed,
+            limit=evaluations,
         )
     )
-    first, others = drawn[: evaluations // 2], drawn[evaluations // 2 :]
-    surrogate = factory(GenomeSpace.of(list(cardinalities)), seed)
-    surrogate.fit(first, [loss(genome) for genome in first])
-    ranked = np.argsort(surrogate.predict(others)[0], kind="stable")
-    for place in ranked[: evaluations - len(first)].tolist():
-        loss(others[place])
 
 
-_DRAWN = 20_000
+def _spend(standings: Iterator[Standing]) -> None:
+    """Run a search to its end."""
+    for _ in standings:
+        pass
 
 
 # -- others
@@ -263,41 +254,8 @@ def _sampled(
 
 
 def _smac(loss: Loss, cardinalities: Sequence[int], evaluations: int, seed: int) -> None:
-    """SMAC3's facade for hyperparameters: a random forest and expected improvement.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
-    try:
-        import smac
-        from ConfigSpace import Categorical, ConfigurationSpace
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed, which SMAC3 needs",
-            remedy="pip install 'clso[samplers]'",
-        ) from error
-    names = [f"gene{gene:02d}" for gene in range(len(cardinalities))]
-    space = ConfigurationSpace(seed=seed)
-    space.add(
-        [
-            Categorical(name, list(range(count)))
-            for name, count in zip(names, cardinalities, strict=True)
-        ]
-    )
-
-    def evaluate(config: Mapping[str, int], seed: int = 0) -> float:
-        del seed  # the losses are not random
-        return loss([int(config[name]) for name in names])
-
-    with tempfile.TemporaryDirectory() as folder:
-        scenario = smac.Scenario(
-            space,
-            deterministic=True,
-            n_trials=evaluations,
-            seed=seed,
-            output_directory=folder,
-        )
-        smac.HyperparameterOptimizationFacade(scenario, evaluate, logging_level=40).optimize()
+    problem = Function(GenomeSpace.of(list(cardinalities)), "", loss)
+    _spend(smac(problem, seed=seed, limit=evaluations))
 
 
 def _smac_version() -> str | None:
@@ -332,7 +290,7 @@ ARMS: dict[str, Arm] = {
             "predicted_best",
             "half at random, then the best of a Gaussian process",
             partial(_predicted_best, "gaussian_process"),
-            {"drawn": _DRAWN},
+            {"drawn": N_DRAWN},
         ),
         _sampled("optuna_crystalline", CrystallineSampler),
         _sampled("optuna_gp", optuna.samplers.GPSampler, slow=True),

@@ -3,25 +3,42 @@
 Each search evaluates no canonical form twice, depends on its seed alone, and yields its standing
 after every evaluation.
 
-Source: Duh and Kirchhoff 2004 (the protocol, for searches of backoff graphs).
+Sources: Duh and Kirchhoff 2004 (the protocol, for searches of backoff graphs); Wen et al. 2020
+(Neural predictor for neural architecture search: `predicted_best`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 
 import numpy as np
 
-from clso.errors import GenomeError
-from clso.genome import Genome
+from clso.errors import ConfigError, GenomeError
+from clso.genome import Genome, GenomeSpace
 from clso.problem import Problem
+from search.archive import Archive
 from search.breeding import draw
+from search.own_work import OwnWork
+from search.settings import SurrogateSettings
+from search.surrogates import SurrogateFactory, surrogate_factory
 from search.toolbox import Operators
 from search.watched import Standing, WatchedProblem
 
-__all__ = ["coordinate_descent", "greedy_forward", "random_search"]
+__all__ = [
+    "N_DRAWN",
+    "coordinate_descent",
+    "greedy_forward",
+    "predicted_best",
+    "predictor",
+    "random_search",
+]
 
+N_DRAWN = 20_000
+"""Genomes drawn by `predicted_best`."""
+
+_MIN_TRAINING = 2
 _TRIES = 20  # draws of a genome that was not evaluated
 _BATCH = 32  # genomes evaluated at once, by all workers of a problem
 
@@ -46,6 +63,92 @@ def random_search(problem: Problem, *, seed: int, limit: int | None = None) -> I
         if not drawn:
             return
         yield from _evaluated(watched, [individual.genome for individual in drawn], limit)
+
+
+def predicted_best(
+    problem: Problem,
+    surrogate: SurrogateSettings,
+    *,
+    seed: int,
+    limit: int,
+    start: Sequence[Genome] = (),
+    work: OwnWork | None = None,
+) -> Generator[Standing, None, None]:
+    """Evaluate genomes drawn at random, then those that a surrogate predicts to be best.
+
+    Of 20,000 genomes drawn uniformly, the first that are distinct get half of the evaluations. The
+    surrogate learns from them once. The other half are the lowest predicted means of the remaining
+    genomes, the lowest first. Where nothing can be predicted, they come as they were drawn.
+
+    Args:
+        surrogate: its kind, and what it sees; the rest is the genetic algorithm's.
+        seed: of the draws, and of the surrogate.
+        limit: evaluations at most; fewer where the draws have fewer distinct genomes.
+        start: genomes to evaluate first, as a part of the first half.
+        work: notes the costs of drawing, fitting and predicting, and counts predictions.
+
+    Raises:
+        ConfigError: see `predictor`.
+    """
+    factory = predictor(surrogate)
+    work = OwnWork() if work is None else work
+    watched, space = WatchedProblem(problem), problem.space
+    with work.after(0):
+        drawn = _uniform(space, seed, start)
+    first, others = drawn[: limit // 2], drawn[limit // 2 :]
+    yield from _evaluated(watched, first, limit)
+    if not surrogate.features:
+        space = replace(space, describe=None)
+    with work.after(len(watched.archive)):
+        others = _by_prediction(factory, space, seed, watched.archive, others, work)
+    yield from _evaluated(watched, others, limit)
+
+
+def predictor(surrogate: SurrogateSettings) -> SurrogateFactory:
+    """Return what makes the surrogate of `predicted_best`.
+
+    Raises:
+        ConfigError: there is no surrogate, or its kind is unknown.
+    """
+    factory = surrogate_factory(surrogate)
+    if factory is None:
+        raise ConfigError(
+            "the method predicted_best needs a surrogate, and surrogate.kind is none",
+            remedy="set surrogate.kind, for example to gaussian_process",
+        )
+    return factory
+
+
+def _uniform(space: GenomeSpace, seed: int, start: Sequence[Genome]) -> list[Genome]:
+    """Return the canonical forms of `start` and of genomes drawn uniformly, each once."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(space.cardinalities, size=(N_DRAWN, len(space))).tolist()
+    first = (space.canonical(genome) for genome in start)
+    # every drawn gene is within its range
+    return list(dict.fromkeys(chain(first, (space.canonicalize(tuple(row)) for row in rows))))
+
+
+def _by_prediction(
+    factory: SurrogateFactory,
+    space: GenomeSpace,
+    seed: int,
+    archive: Archive,
+    genomes: list[Genome],
+    work: OwnWork,
+) -> list[Genome]:
+    """Return genomes by ascending predicted mean; unchanged where nothing can be predicted."""
+    known, losses = archive.training_set()
+    if len(known) < _MIN_TRAINING or not genomes:
+        return genomes
+    surrogate = factory(space, seed)
+    surrogate.fit(known, losses)
+    if surrogate.kind is None:
+        return genomes
+    mean, _ = surrogate.predict(genomes)
+    work.n_predictions += len(genomes)
+    if not np.isfinite(mean).all():
+        return genomes
+    return [genomes[place] for place in np.argsort(mean, kind="stable").tolist()]
 
 
 def greedy_forward(problem: Problem, *, seed: int, limit: int | None = None) -> Iterator[Standing]:

@@ -346,8 +346,7 @@ class Savings:
             [
                 savings.sentence(),
                 f"{counted(note['seeds'], 'seed')}, up to {counted(budget, 'evaluation')} each. "
-                "All arms have the same operators and the same de-duplication: a "
-                "genome is evaluated whole at most once. "
+                f"{_alike(note)} A genome is evaluated whole at most once. "
                 f"The target is the median loss of {reference} at the end of its budget. A search "
                 f"that does not reach the target is censored at its end.{ended * (not beyond)}",
                 Picture(
@@ -370,6 +369,21 @@ class Savings:
 def _evaluations(arm: Saving) -> tuple[float, float]:
     """Return what arms are ranked by; arms with equal values tie."""
     return arm.share.ratio, arm.restricted_mean
+
+
+def _alike(note: Mapping[str, Any]) -> str:
+    """Say what the arms of a study have in common, from its note in the manifest."""
+    arms = note.get("arms", {})
+    methods = [name for name, arm in arms.items() if "method" in arm]
+    rates = {arm.get("crossover_rate") for arm in arms.values() if "method" not in arm}
+    same = "the same operators but for crossover" if len(rates) > 1 else "the same operators"
+    if not methods:
+        return f"All arms have {same} and the same de-duplication."
+    others = ", ".join(name.replace("_", " ") for name in methods)
+    return (
+        f"All arms have the same de-duplication, and {same}, except those without a genetic "
+        f"algorithm: {others}."
+    )
 
 
 def _count(evaluations: float) -> str:

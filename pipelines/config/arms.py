@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from clso.errors import ConfigError
 from clso.section import Count, Section
 from pipelines.families import FAMILIES, FamilyName
+from search.methods import METHODS
 
 if TYPE_CHECKING:
     from pipelines.config.run import RunConfig
@@ -96,6 +97,10 @@ class AblateSettings(Section):
 # Sections that decide on the number and fidelity of evaluations. Operators are not among them, so
 # that a better mutation rate does not count as the merit of a surrogate.
 _SPARING = ("surrogate", "fidelity", "adaptive_population")
+# The one exception: mutation alone, a rate of 0, is a way to search of its own, which the
+# literature compares with others (Real et al. 2019, Regularized evolution).
+_OPERATOR = "crossover_rate"
+_NOT_OVERRIDES = ("family", "method")
 _COMPARED = ("gaussian_process", "ridge", "random_forest", "mlp")
 
 
@@ -110,7 +115,8 @@ class SavingsSettings(Section):
             loss of the reference's searches, which is enough for the count. With it, the final
             losses are compared too.
         arms: by name; paths begin at the search's section, `surrogate.kind`. Only the family that
-            an arm names as `family` has the arm.
+            an arm names as `family` has the arm. An arm with a `method` (`search.methods`) is
+            searched by it; the others by the genetic algorithm.
     """
 
     evaluations: Count = 300
@@ -140,13 +146,36 @@ class SavingsSettings(Section):
                     f"arm {arm!r} is the reference, of every family; drop its `family`"
                 )
             for path in overrides:
-                if path != "family" and path.split(".")[0] not in _SPARING:
+                allowed = path in _NOT_OVERRIDES or path == _OPERATOR
+                if not allowed and path.split(".")[0] not in _SPARING:
                     raise ValueError(
                         f"arm {arm!r} sets {path!r}, but only "
-                        f"{', '.join(f'{section}.*' for section in _SPARING)} may differ here; "
-                        "`ablate` compares the rest"
+                        f"{', '.join(f'{section}.*' for section in _SPARING)} and {_OPERATOR} may "
+                        "differ here; `ablate` compares the rest"
                     )
+            self._check_method(arm, overrides)
         return self
+
+    def _check_method(self, arm: str, overrides: Overrides) -> None:
+        if "method" not in overrides:
+            return
+        if overrides["method"] not in METHODS:
+            known = " or ".join(METHODS)
+            raise ValueError(
+                f"arm {arm!r} has method {overrides['method']!r}, expected {known}; without "
+                "`method` the genetic algorithm searches"
+            )
+        if arm == self.reference:
+            raise ValueError(
+                f"arm {arm!r} is the reference, which the genetic algorithm searches; drop its "
+                "`method`"
+            )
+        for path in overrides:
+            if path not in _NOT_OVERRIDES and path.split(".")[0] != "surrogate":
+                raise ValueError(
+                    f"arm {arm!r} sets {path!r}, but its method {overrides['method']} ignores the "
+                    "settings of the genetic algorithm; only surrogate.* may stand beside `method`"
+                )
 
 
 _JOINT = " + "
@@ -161,12 +190,14 @@ class Arm:
         config: the run's, with the arm's overrides and without the sections of the studies.
         factor: names of the factors that differ from the base, joined by `+`; `None`: no factor.
         level: the levels of these factors, joined by `+`.
+        method: what searches in place of the genetic algorithm, of `search.methods`.
     """
 
     name: str
     config: RunConfig
     factor: str | None = None
     level: str | None = None
+    method: str | None = None
 
 
 def ablation_arms(config: RunConfig, family: str) -> list[Arm]:
@@ -231,9 +262,14 @@ def savings_arms(config: RunConfig, family: str) -> list[Arm]:
         Arm(
             name,
             without_studies(config).with_overrides(
-                {f"{section}.{path}": value for path, value in arm.items() if path != "family"},
+                {
+                    f"{section}.{path}": value
+                    for path, value in arm.items()
+                    if path not in _NOT_OVERRIDES
+                },
                 where=f"savings.arms.{name}",
             ),
+            method=arm.get("method"),
         )
         for name, arm in arms.items()
         if arm.get("family") in (None, family)

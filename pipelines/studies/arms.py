@@ -1,9 +1,10 @@
 """The searches of `clso ablate` and `clso savings`: one for each arm and seed.
 
-A search begins with the genomes that a run's search begins with. Arms of the same problem share
-its evaluations, but each arm pays for all evaluations that it used. A search ends when its budget
-is spent. It may end before for two reasons: the arm's `search.patience`, if the study allows it, or
-a loss at the study's floor.
+A search, by whatever method, begins with the genomes that a run's search begins with. Arms of the
+same problem share its evaluations, but each arm pays for all evaluations that it used. A search
+ends when its budget is spent. It may end before for two reasons: the arm's `search.patience`, if
+the study allows it, or a loss at the study's floor. A method also ends where it finds no new
+genome.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,6 +26,7 @@ from pipelines.context import RunContext
 from pipelines.families import AnyFamily
 from pipelines.studies.engine import JudgedSearch, Part, Row, Study
 from search.evolution import SEARCH_VERSION
+from search.methods import method_identity
 from search.settings import SearchSettings
 from search.validated import Halves
 
@@ -91,6 +94,13 @@ class ArmSearches:
         patience = settings.patience if self._patient else None
         return settings.lasting(self._evaluations, patience=patience)
 
+    def search(self, arm: Arm) -> dict[str, Any]:
+        """Return JSON values of what an arm's evaluations follow from, besides problem and seed."""
+        settings = self.settings(arm)
+        if arm.method is None:
+            return settings.model_dump(mode="json")
+        return method_identity(arm.method, settings)
+
     def check_different(self, arms: Sequence[Arm]) -> None:
         """Check that no two arms are the same search.
 
@@ -99,8 +109,7 @@ class ArmSearches:
         """
         seen: dict[tuple[str, str], str] = {}
         for arm in arms:
-            settings = self.settings(arm).model_dump(mode="json")
-            search = self._family.key(arm.config), digest_of(settings)
+            search = self._family.key(arm.config), digest_of(self.search(arm))
             if search in seen:
                 raise ConfigError(
                     f"the arms {seen[search]!r} and {arm.name!r} are the same search of the "
@@ -129,7 +138,7 @@ class ArmSearches:
             key = self._study.key(
                 searched=halves.searched.fingerprint,
                 held_back=halves.held_back.fingerprint,
-                search=settings.model_dump(mode="json"),
+                search=self.search(arm),
                 floor=floor,
                 arm=[arm.name, arm.factor, arm.level],
                 **begun,
@@ -187,6 +196,7 @@ def _searched(halves: Halves, *, search: _ArmSearch, seed: int) -> list[Row]:
         monitor=search.monitor,
         floor=search.floor,
         start=search.start,
+        method=search.arm.method,
     )
     names = {
         "run_id": search.run_id,

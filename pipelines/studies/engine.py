@@ -29,11 +29,13 @@ from clso.errors import WorkError
 from clso.genome import Genome
 from clso.studies import study_sections
 from pipelines.context import RunContext
+from search.methods import run_method
+from search.own_work import OwnWork
 from search.records import MemorySink
 from search.result import SearchResult
 from search.run import run_search
 from search.settings import SearchSettings
-from search.surrogates import metered, surrogate_factory
+from search.surrogates import SurrogateFactory, metered, surrogate_factory
 from search.validated import Halves
 from search.watched import Standing, WatchedProblem
 
@@ -145,7 +147,7 @@ class JudgedSearch:
     Attributes:
         watched: the problem, with the evaluations of the search.
         surrogate_costs: the cost of each fit and prediction of the surrogate, with the number of
-            evaluations before it.
+            evaluations before it; of another method, all that it did besides evaluations.
         held_back_loss: the best genome's loss on the half that the search did not read.
     """
 
@@ -166,38 +168,41 @@ class JudgedSearch:
         monitor: EnergyMonitor,
         floor: float | None = None,
         start: Sequence[Genome] = (),
+        method: str | None = None,
     ) -> JudgedSearch:
         """Search on one half of the validation blocks, and judge the best genome on the other.
 
         The search begins with the genomes `start`. It ends after the first generation whose best
-        loss is not above `floor`.
+        loss is not above `floor`. `method` is one of `search.methods`; `None`: the genetic
+        algorithm.
 
         Raises:
             WorkError: the best genome has no finite loss on the half that was held back.
         """
         watched = WatchedProblem(halves.searched, halves.known_of(halves.searched))
-        surrogate_costs: list[tuple[int, Measurement]] = []
-        factory = surrogate_factory(settings.surrogate)
-
-        def note_cost(cost: Measurement) -> None:
-            surrogate_costs.append((watched.spent, cost))
+        work = OwnWork(monitor)
 
         def at_floor() -> bool:
             loss = watched.standings[-1].loss if watched.standings else None
             return floor is not None and loss is not None and loss <= floor
 
-        result = run_search(
-            watched,
-            settings,
-            start=start,
-            seed=seed,
-            family=family,
-            run_id=run_id,
-            sink=MemorySink(),
-            monitor=monitor,
-            should_stop=at_floor,
-            surrogate=None if factory is None else metered(factory, monitor, note_cost),
-        )
+        if method is None:
+            result = run_search(
+                watched,
+                settings,
+                start=start,
+                seed=seed,
+                family=family,
+                run_id=run_id,
+                sink=MemorySink(),
+                monitor=monitor,
+                should_stop=at_floor,
+                surrogate=_metered(settings, monitor, watched, work),
+            )
+        else:
+            result = run_method(
+                method, watched, settings, seed=seed, start=start, work=work, should_stop=at_floor
+            )
         held_back_loss = halves.judged(result.best.canonical)
         if held_back_loss is None:
             raise WorkError(
@@ -205,7 +210,7 @@ class JudgedSearch:
                 "validation blocks, but none on the second",
                 remedy="the library makes models overflow: lower gpt.library.gain",
             )
-        return cls(result, watched, surrogate_costs, held_back_loss)
+        return cls(result, watched, work.costs, held_back_loss)
 
     def energy_j_at(self, standing: Standing) -> float | None:
         """Return the joules up to a standing, the surrogate's included; `None`: not measured."""
@@ -233,6 +238,16 @@ class JudgedSearch:
             **self.spent.columns,
             "surrogate_energy_j": surrogate.energy_j,
         }
+
+
+def _metered(
+    settings: SearchSettings, monitor: EnergyMonitor, watched: WatchedProblem, work: OwnWork
+) -> SurrogateFactory | None:
+    """Return what makes the settings' surrogates, whose costs go to `work`; `None`: none."""
+    factory = surrogate_factory(settings.surrogate)
+    if factory is None:
+        return None
+    return metered(factory, monitor, lambda cost: work.costs.append((watched.spent, cost)))
 
 
 def with_figures(run: RunContext, study: str, family: str | None = None) -> Run:

@@ -18,6 +18,7 @@ from pipelines.families import AnyFamily
 from pipelines.stages.data import PREPARE
 from pipelines.studies.arms import ArmSearches
 from pipelines.studies.engine import JudgedSearch, Row, with_figures
+from search.methods import check_method
 from search.watched import improvements
 
 __all__ = ["check", "savings"]
@@ -33,7 +34,7 @@ def savings(
     evaluations: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Run:
-    """Count the evaluations and joules that a surrogate saves a search for the same loss.
+    """Count the evaluations and joules that a way to search saves for the same loss.
 
     Args:
         config, overrides, out, families, seeds, evaluations, reporter: as for `ablate`; the
@@ -43,7 +44,8 @@ def savings(
         The run, with the table `savings`.
 
     Raises:
-        ConfigError: an arm's override is wrong, or two arms are the same search.
+        ConfigError: an arm's override is wrong, its method cannot search, or two arms are the same
+            search.
         ClsoError: the work cannot be done.
     """
     config = read_config(config, overrides)
@@ -78,7 +80,7 @@ def savings(
                 "reference": settings.reference,
                 "target": bounds.target,
                 "beyond_target": settings.beyond_target,
-                "arms": {arm.name: searches.settings(arm).model_dump(mode="json") for arm in own},
+                "arms": {arm.name: searches.search(arm) for arm in own},
             }
             run.note(savings={family.name: note})
         return with_figures(run, "savings")
@@ -90,11 +92,17 @@ def check(
     """Return the families and their arms.
 
     Raises:
-        ConfigError: an arm's override is wrong, or the run does not have one of the families.
+        ConfigError: an arm's override is wrong, its method cannot search, or the run does not have
+            one of the families.
     """
-    return [
-        (family, savings_arms(config, family.name)) for family in config.searched_families(families)
-    ]
+    checked = []
+    for family in config.searched_families(families):
+        arms = savings_arms(config, family.name)
+        for arm in arms:
+            if arm.method is not None:
+                check_method(arm.method, family.search_settings(arm.config))
+        checked.append((family, arms))
+    return checked
 
 
 def _columns(arm: Arm, search: JudgedSearch) -> Row:

@@ -1,4 +1,4 @@
-"""Optuna tunes the settings of a search; no module outside this package imports Optuna.
+"""Optuna tunes the settings of a search; only `search.samplers` imports Optuna besides.
 
 A problem of your own can use any Optuna study:
 

@@ -90,6 +90,25 @@ savings:
     assert savings_arms(config, "mixture")[1].config.search.surrogate.features
 
 
+def test_an_arm_may_have_a_method_or_mutate_alone(tmp_path: Path) -> None:
+    text = """
+families: [gpt, mixture]
+savings:
+  reference: plain
+  arms:
+    plain: {surrogate.kind: none}
+    predicted: {method: predicted_best, surrogate.kind: ridge, surrogate.normal_scores: true}
+    tpe: {family: mixture, method: tpe}
+    mutation: {crossover_rate: 0.0}
+"""
+    config = load(tmp_path, text)
+    arms = by_name(savings_arms(config, "mixture"))
+    assert [arm.method for arm in arms.values()] == [None, "predicted_best", "tpe", None]
+    assert arms["predicted"].config.search.surrogate.normal_scores
+    assert arms["mutation"].config.search.crossover_rate == 0.0
+    assert "tpe" not in by_name(savings_arms(config, "gpt"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -123,6 +142,21 @@ def test_a_grid_that_is_wrong_is_refused_by_name(
         ("{arms: {a: {}, b: {family: bert}}, reference: a}", "arm 'b' has family 'bert', expected"),
         ("{arms: {a: {family: gpt}, b: {}}, reference: a}", "arm 'a' is the reference, of every"),
         ("{arms: {a: {surrogate.knd: mlp}, b: {}}, reference: a}", "did you mean 'kind'"),
+        ("{arms: {a: {mutation_rate: 0.1}, b: {}}, reference: a}", "and crossover_rate may differ"),
+        (
+            "{arms: {a: {}, b: {method: annealing}}, reference: a}",
+            "arm 'b' has method 'annealing', expected predicted_best or tpe or smac",
+        ),
+        ("{arms: {a: {}, b: {method: [tpe]}}, reference: a}", r"arm 'b' has method \['tpe'\]"),
+        ("{arms: {a: {method: tpe}, b: {}}, reference: a}", "drop its `method`"),
+        (
+            "{arms: {a: {}, b: {method: tpe, fidelity.kind: racing}}, reference: a}",
+            "'fidelity.kind', but its method tpe ignores the settings of the genetic algorithm",
+        ),
+        (
+            "{arms: {a: {}, b: {method: tpe, crossover_rate: 0.0}}, reference: a}",
+            r"only surrogate\.\* may stand beside `method`",
+        ),
     ],
 )
 def test_a_comparison_of_what_spares_that_is_wrong_is_refused(

@@ -1,16 +1,22 @@
 """The studies of arms: `clso ablate` and `clso savings`, on libraries of a few entries."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pytest
 from data_columns import data_columns
+from table_problem import TableProblem
 from tiny_studies import TINY
 
 from clso.artifacts import Run, load_run
+from clso.energy import CpuModelMeter, DeviceEnergy, EnergyMonitor, Measurement
+from clso.genome import Genome
+from clso.problem import Evaluation
 from clso.progress import SILENT
 from clso.report.run import report_page
 from pipelines.cli import main
@@ -20,8 +26,10 @@ from pipelines.disposal import Leftovers
 from pipelines.families import FAMILIES
 from pipelines.studies import engine
 from pipelines.studies.arms import ArmSearches
+from pipelines.studies.engine import JudgedSearch
 from search.records import MemorySink
 from search.run import run_search
+from search.settings import SearchSettings, SurrogateSettings
 from search.validated import Halves
 from search.watched import WatchedProblem
 
@@ -239,6 +247,93 @@ def test_ladders_and_populations_can_be_what_spares(study: Run, tiny: str, invok
     shutil.rmtree(path)
 
 
+def test_other_methods_are_arms_of_the_same_comparison(
+    study: Run, tiny: str, invoke: Invoke
+) -> None:
+    out = study.path.parents[1]
+    arms = (
+        "{unfiltered: {surrogate.kind: none}, "
+        "predicted: {method: predicted_best, surrogate.kind: ridge}, "
+        "tpe: {method: tpe}, mutation: {crossover_rate: 0.0}}"
+    )
+    invoke(
+        "savings", tiny, "--no-prefect",
+        "--family", "mixture", "--out", str(out), "--seeds", "2",
+        "--set", "name=methods", "--set", f"savings.arms={arms}",
+    )  # fmt: skip
+    (path,) = (out / "runs").glob("methods-*")
+    run = load_run(path)
+    for row in run.savings.to_pylist():
+        own = row["surrogate_energy_j"]
+        assert row["evaluations"] == 14
+        assert (row["predictions"] > 0) == (row["arm"] == "predicted")
+        assert (own is not None) == (row["arm"] in ("predicted", "tpe"))
+        assert row["step_energy_j"] == sorted(row["step_energy_j"])
+        assert (own or 0.0) < row["step_energy_j"][-1] <= row["energy_j"]
+    # what an arm without a method does, and where it is stored, is as before
+    for seed in range(2):
+        (plain,) = rows_of(study, "savings", arm="unfiltered", seed=seed)
+        (again,) = rows_of(run, "savings", arm="unfiltered", seed=seed)
+        assert (again["steps"], again["step_losses"]) == (plain["steps"], plain["step_losses"])
+    stored = [
+        {part.parent.name for part in one.path.glob("state/savings/*/*")} for one in (study, run)
+    ]
+    assert stored[0] & stored[1]
+    noted = run.manifest["savings"]["mixture"]["arms"]
+    assert noted["tpe"]["method"] == "tpe"
+    assert noted["mutation"]["crossover_rate"] == 0.0
+    page = report_page(run).html()
+    assert "the same operators but for crossover, except those without a genetic" in page
+    assert "algorithm: predicted, tpe." in page
+    shutil.rmtree(path)
+
+
+def test_a_method_pays_for_its_own_work_once_and_for_what_it_reuses() -> None:
+    halves = Halves(*(_Costly([5] * 5, interaction=0.5, seed=seed) for seed in (1, 2)))
+    settings = SearchSettings(surrogate=SurrogateSettings(kind="ridge")).lasting(20)
+    monitor = EnergyMonitor([CpuModelMeter(10.0)])
+    for method in ("predicted_best", "tpe"):
+        for _ in range(2):  # the second search reuses all evaluations of the first
+            judged = JudgedSearch.run(
+                "run", halves, settings, seed=3, family="t", monitor=monitor, method=method
+            )
+            assert judged.watched.measurement.energy_j == pytest.approx(20 * 7.0)
+            own = judged.columns["surrogate_energy_j"]
+            assert 0 < own < 7.0
+            assert judged.spent.energy_j == pytest.approx(20 * 7.0 + own)
+            joules = [judged.energy_j_at(standing) or 0.0 for standing in judged.watched.standings]
+            assert all(later - earlier >= 7.0 - 1e-9 for earlier, later in pairwise(joules))
+            assert joules[-1] <= 20 * 7.0 + own + 1e-9
+        assert len(judged.watched.reused) == 20
+
+
+def test_a_method_ends_at_the_floor() -> None:
+    halves = Halves(*(_Costly([5] * 5, interaction=0.5, seed=seed) for seed in (1, 2)))
+    settings = SearchSettings().lasting(60)
+    whole, ended = (
+        JudgedSearch.run(
+            "run", halves, settings, seed=0, family="t", monitor=EnergyMonitor(), method="tpe",
+            floor=floor,
+        )
+        for floor in (None, 9.0)
+    )  # fmt: skip
+    losses = [standing.loss or 0.0 for standing in ended.watched.standings]
+    assert losses[-1] <= 9.0 < losses[-2]
+    assert len(losses) < 60
+    assert ended.watched.standings == whole.watched.standings[: len(losses)]
+
+
+class _Costly(TableProblem):
+    """Evaluations that take 7 J each."""
+
+    def evaluate(self, genomes: Sequence[Genome], fidelity: float = 1.0) -> list[Evaluation]:
+        cost = Measurement(1.0, (DeviceEnergy("cpu", 7.0, "cpu_model", True),))
+        return [
+            replace(evaluation, measurement=cost)
+            for evaluation in super().evaluate(genomes, fidelity)
+        ]
+
+
 def test_searches_may_end_where_there_is_nothing_left_to_count(
     study: Run, tiny: str, invoke: Invoke
 ) -> None:
@@ -312,6 +407,20 @@ def test_the_searches_of_arms_are_no_runs_of_their_own(study: Run) -> None:
         ("ablate", ["mixture.search={population: 6}"], "stands in for search"),
         ("savings", ["savings.arms={unfiltered: {}, a: {}}"], "are the same search"),
         ("savings", ["savings.arms={unfiltered: {}, a: {elites: 1}}"], "`ablate` compares"),
+        ("savings", ["savings.arms={unfiltered: {}, a: {method: bo}}"], "has method 'bo'"),
+        (
+            "savings",
+            ["savings.arms={unfiltered: {}, a: {method: predicted_best}}"],
+            "needs a surrogate",
+        ),
+        (
+            "savings",
+            [
+                "savings.arms={unfiltered: {}, a: {method: tpe}, "
+                "b: {method: tpe, surrogate.kind: ridge}}"
+            ],
+            "'a' and 'b' are the same search",
+        ),
     ],
 )
 def test_mistakes_end_with_status_2_before_any_search(
