@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,9 +33,9 @@ def outcome(path: Path, values: Iterator[T]) -> list[T] | str:
     return sentence
 
 
-def read(path: Path, **options: Any) -> str:
+def read(path: Path, fields: tuple[str, ...] = (), articles: bool = True) -> str:
     """Return the sentence that refuses a file, if one does."""
-    pieces = outcome(path, FileReader("text", **options).read(path))
+    pieces = outcome(path, FileReader("text", fields, articles).read(path))
     if isinstance(pieces, str):
         return pieces
     for piece in pieces:
@@ -152,8 +152,8 @@ def dumped(rows: list[object]) -> bytes:
 CONTENTS = st.binary(max_size=40) | ROWS.map(dumped)
 READERS: list[Callable[[Path], object]] = [
     read,
-    lambda path: read(path, document_fields=("id",)),
-    lambda path: read(path, find_articles=False),
+    lambda path: read(path, ("id",)),
+    lambda path: read(path, (), False),
 ]
 
 
