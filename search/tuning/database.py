@@ -33,6 +33,7 @@ __all__ = ["DatabaseStorage", "open_database", "sqlite_url"]
 
 _SQLITE_WAIT_S = 60
 _SQLITE_HEADER = 100  # bytes
+_SQLITE_MAGIC = b"SQLite format 3\0"
 # the key of the advisory lock: "clso" in bytes
 _LOCK_KEY = int.from_bytes(b"clso", "big")
 # a trial of this study that runs, and of which nobody has written a heartbeat
@@ -170,9 +171,10 @@ def _check_whole(file: Path) -> None:
     """
     size = file.stat().st_size
     with file.open("rb") as opened:
-        # as the format has it: at byte 16, and 1 stands for 65,536
-        page = int.from_bytes(opened.read(_SQLITE_HEADER)[16:18], "big")
-    if 0 < size < _SQLITE_HEADER or (page > 1 and size % page):
+        header = opened.read(_SQLITE_HEADER)
+    page = int.from_bytes(header[16:18], "big")  # as the format has it; 1 stands for 65,536
+    is_one = size > 0 and _SQLITE_MAGIC.startswith(header[:16])
+    if is_one and (size < _SQLITE_HEADER or (page > 1 and size % page)):
         raise ValueError("it is no whole SQLite database: its end is cut off")
     with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
         try:
