@@ -19,7 +19,7 @@ from clso.report.table import Column, Row, Table
 
 __all__ = ["TerminalTable", "print_section"]
 
-_MIN_TEXT = 14
+_MIN_TEXT, _MOST_WORD = 14, 30
 _STYLES = {"": "", "best": "bold", "muted": "dim", "group": "bold"}
 
 
@@ -95,12 +95,15 @@ def _fitted(table: Table, width: int) -> list[int]:
         max((len(word) for line in lines for word in line.split(" ")), default=0)
         for lines in _column_lines(table)
     ]
-    # a long name may be broken, a number may not
-    least = [
-        min(longest, _MIN_TEXT) if column.text else longest
-        for column, longest in zip(table.columns, words, strict=True)
+    # a long name may be broken, and a path before others wrap; a number may not
+    limits_of_text = [
+        [
+            min(longest, most) if column.text else longest
+            for column, longest in zip(table.columns, words, strict=True)
+        ]
+        for most in (_MOST_WORD, _MIN_TEXT)
     ]
-    for limits in (words, least):
+    for limits in limits_of_text:
         while sum(widths) > width:
             shrinkable = [place for place, at in enumerate(widths) if at > limits[place]]
             if not shrinkable:
