@@ -10,8 +10,9 @@ from pipelines.config import RunConfig, load_config
 from pipelines.extent import Extent, check_extent, usable_memory
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-# gigabytes at the peak of all processes together, and minutes on 2 cores, as measured
+# gigabytes at the peak of all processes: smoke and quick measured, the other as its file says
 MEMORY_GB = {"smoke": 0.58, "quick": 1.15, "gpt2_medium": 6.0}
+# on 2 cores, as the files say, smoke measured; the constants of the estimate were fitted to these
 MINUTES = {
     "budgets": 8,
     "characters": 15,
