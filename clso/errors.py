@@ -14,7 +14,10 @@ __all__ = [
     "SearchError",
     "WorkError",
     "first_line",
+    "shown",
 ]
+
+_MOST_SHOWN = 160
 
 
 class ClsoError(Exception):
@@ -78,3 +81,14 @@ class MeterError(ClsoError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what a library's error says, or the name of its class."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: of a long one, its beginning."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
+        return f"a value of type {type(value).__name__}"
+    return (
+        text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text):,} characters)"
+    )

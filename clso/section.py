@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from clso.errors import ConfigError
+from clso.errors import ConfigError, shown
 
 __all__ = [
     "Count",
@@ -165,8 +165,8 @@ def _describe(detail: ErrorDetails, section: type[BaseModel]) -> str:
     else:
         message = detail["msg"].removeprefix("Value error, ")
     value = detail["input"]
-    shown = "" if isinstance(value, dict | BaseModel) else f" (given {value!r})"
-    return f"{where}{message[0].lower()}{message[1:]}{shown}"
+    given = "" if isinstance(value, dict | BaseModel) else f" (given {shown(value)})"
+    return f"{where}{message[0].lower()}{message[1:]}{given}"
 
 
 def _fields_at(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from clso.progress import ProgressTask
 
@@ -27,6 +29,8 @@ error_console = Console(stderr=True, highlight=False, markup=False)
 
 # Seconds between two lines without a terminal, such as in a log file.
 _LINE_EVERY_S = 15.0
+# Columns of a terminal from which bars and times have room.
+_WIDE, _MIDDLE = 100, 60
 
 
 class _Bar:
@@ -53,6 +57,18 @@ class _Lines:
             console.print(f"  {self._description}{share}  {note}", soft_wrap=True)
 
 
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return what a bar shows; on a narrow terminal words wrap, and what says less is left out."""
+    name = "{task.description:<30}" if width >= _WIDE else "{task.description}"
+    words = [
+        TextColumn(text, markup=False, table_column=Column(overflow="fold"))
+        for text in (name, "{task.fields[note]}")
+    ]
+    times = [TimeElapsedColumn(), TimeRemainingColumn()] if width >= _MIDDLE else []
+    bar = [BarColumn(bar_width=16)] if width >= _WIDE else []
+    return [SpinnerColumn(finished_text="[green]✓"), words[0], *bar, *times, words[1]]
+
+
 class RichReporter:
     """Shows each piece of work as a bar with its last note."""
 
@@ -73,15 +89,7 @@ class RichReporter:
             return
         outermost = self._live is None
         if self._live is None:
-            self._live = Progress(
-                SpinnerColumn(finished_text="[green]✓"),
-                TextColumn("{task.description:<30}", markup=False),
-                BarColumn(bar_width=16),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                console=console,
-            )
+            self._live = Progress(*_columns(console.width), console=console)
             self._live.start()
         task_id = self._live.add_task(description, total=total, note="")
         try:

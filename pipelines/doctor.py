@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.table import Table
-
 from clso.addresses import without_password
 from clso.data.hub import hub_is_reachable
 from clso.energy import MeterStatus
 from clso.engine import installed_engines
+from clso.report.table import Column, Table
+from clso.report.terminal import TerminalTable
 from pipelines.console import console
 from pipelines.context import versions
 from pipelines.prefect_env import PrefectError, prepare_environment, read_settings
@@ -23,12 +23,10 @@ __all__ = ["diagnose"]
 
 def diagnose(out: Path) -> None:
     """Print versions, processors, energy meters, text sources and free space."""
-    table = Table(title="This machine", title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = Table("This machine", [Column("what", text=True), Column("found", text=True)])
     for name, value in _findings(out):
-        table.add_row(name, value)
-    console.print(table)
+        table.add(name, value)
+    console.print(TerminalTable(table))
 
 
 def _findings(out: Path) -> list[tuple[str, str]]:

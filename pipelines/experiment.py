@@ -23,6 +23,7 @@ from clso.engine import Engine, open_engine
 from clso.errors import ConfigError
 from clso.progress import Reporter
 from pipelines.config import RunConfig
+from pipelines.extent import check_extent
 
 if TYPE_CHECKING:  # loads torch
     from clso.gpt import GptShape
@@ -61,10 +62,12 @@ class Experiment:
         configuration's text.
 
         Raises:
+            ConfigError: the work would take more memory or time than it may.
             DataError: the text cannot be found.
             EngineError: the configured engine cannot be used.
             MeterError: the configured meter does not exist here.
         """
+        check_extent(config)
         fingerprint, runtime = fingerprint or config.recipe.fingerprint, config.runtime
         with (
             config.energy.open() as monitor,

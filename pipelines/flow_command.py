@@ -46,8 +46,10 @@ def run_command(
     """
     from pipelines.config import load_config
     from pipelines.console import RichReporter
+    from pipelines.extent import check_extent
 
     loaded = load_config(config, overrides or ())
+    check_extent(loaded)
     with interruptible():
         if no_prefect:
             import pipelines

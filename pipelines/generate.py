@@ -37,7 +37,7 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
         n_positions=stored.n_positions,
         end_token_id=stored.tokenizer.end_token_id,
     )
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a terminal of another encoding shows replacements
         sys.stdout.reconfigure(errors="replace")
     for text in chain([prompt], decoded(tokens, stored.tokenizer.token_texts), ["\n"]):

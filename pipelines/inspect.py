@@ -108,13 +108,20 @@ def runs_table(out: Path) -> Table:
         cells = ("", "", "")
         if losses:
             best = min(losses, key=losses.__getitem__)
-            title = Models(load_run(run["path"]).manifest).title(best)
+            title = _title(run["path"], best)
             cells = (title, LOSS.text(losses[best]), ENERGY.text(run[f"{best}.energy_j"]))
         stages = run["stages"] if run["error"] is None else run["error"]
         table.add(run["run_id"], stages or "", *cells)
     for path in others:
         table.add(path.name, _NO_MANIFEST, "", "", "")
     return table
+
+
+def _title(path: str, model: str) -> str:
+    try:
+        return Models(load_run(path).manifest).title(model)
+    except (ArtifactError, AttributeError, LookupError, TypeError, ValueError):  # changed meanwhile
+        return model
 
 
 def show_run(run: Run) -> None:

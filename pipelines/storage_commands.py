@@ -117,4 +117,4 @@ def _prune(
 
 
 def _has_terminal() -> bool:
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()

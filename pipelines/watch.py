@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from clso.artifacts import Run, read_json
 from clso.energy import Measurement
 from clso.errors import ArtifactError
 from clso.report.formats import DURATION, ENERGY, LOSS
+from clso.report.table import Column, Emphasis, Table
+from clso.report.terminal import TerminalTable
 from clso.watch import RunReader
 from pipelines.disposal import in_use
 
@@ -23,7 +24,6 @@ _EVERY_S = 1.0
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 16
 _MOST = 6  # curves of a kind, besides the best
-_STYLES = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow"}
 # the curve of a part and how its step is called, by the first word of the part's name
 _CURVES = {
     "search": ("best_loss", "generation"),
@@ -79,14 +79,14 @@ class RunView:
             if curve is not None and curve[0] in points.values:
                 self._curves.setdefault(points.part, {})[points.step] = points.values[curve[0]]
 
-    def __rich__(self) -> RenderableType:
+    def __rich__(self) -> Group:
         """Return the view, at most 80 columns wide."""
-        parts: list[RenderableType] = [Text(self._run.run_id, style="bold"), self._stage_table()]
+        tables = [self._stage_table()]
         if self._curves:
-            parts.append(self._curve_table())
+            tables.append(self._curve_table())
         if self._run.has("results"):
-            parts.append(self._result_table())
-        return Group(*parts)
+            tables.append(self._result_table())
+        return Group(Text(self._run.run_id, style="bold"), *map(TerminalTable, tables))
 
     @property
     def _stages(self) -> dict[str, dict[str, str]]:
@@ -119,22 +119,22 @@ class RunView:
         return None
 
     def _stage_table(self) -> Table:
-        table = _grid("stage", "status", "time", "energy")
+        table = Table("", ["stage", Column("status", text=True), "time", "energy"])
         costs = {name: self._cost(name) for name in self._stages}
         for name, stage in self._stages.items():
             status, cost = stage["status"], costs[name]
             if status == "running" and not self.working:
                 status = "stopped"  # its process was killed; the same command continues
-            table.add_row(
-                name, Text(status, style=_STYLES.get(status, "yellow")), *_cost_texts(cost)
-            )
+            emphasis: Emphasis = "" if status == "done" else "best"
+            table.add(name, status, *_cost_texts(cost), emphasis=emphasis)
         known = [cost for cost in costs.values() if cost is not None]
         if len(known) > 1:
-            table.add_row("all of these", "", *_cost_texts(Measurement.total(known)))
+            table.add("all of these", "", *_cost_texts(Measurement.total(known)))
         return table
 
     def _curve_table(self) -> Table:
-        table = _grid("curve", "", "last", "lowest", "")
+        words = [Column("curve", text=True), Column("step", text=True)]
+        table = Table("", [*words, "last", "lowest", Column("shape", text=True)])
         kinds: dict[str, list[str]] = {}
         for part in self._curves:
             kinds.setdefault(part.partition(" ")[0], []).append(part)
@@ -145,26 +145,18 @@ class RunView:
                 values = list(self._curves[part].values())
                 unit = _CURVES[kind][1]
                 step = f"{unit} {max(self._curves[part])}" if unit else ""
-                table.add_row(
+                table.add(
                     part, step, LOSS.text(values[-1]), LOSS.text(min(values)), sparkline(values)
                 )
             if len(shown) < len(parts):
-                table.add_row(f"{len(parts) - len(shown)} earlier of {kind}", "", "", "", "")
+                table.add(f"{len(parts) - len(shown)} earlier of {kind}", "", "", "", "")
         return table
 
     def _result_table(self) -> Table:
-        table = _grid("model", "test loss")
+        table = Table("", ["model", "test loss"])
         for row in self._run.results.to_pylist():
-            table.add_row(row["model"], LOSS.text(row["test_loss"]))
+            table.add(row["model"], LOSS.text(row["test_loss"]))
         return table
-
-
-def _grid(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for index, name in enumerate(names):
-        # a long name takes two lines: its end, such as the seed, tells it from others
-        table.add_column(name, no_wrap=index > 0, max_width=28 if index == 0 else 20)
-    return table
 
 
 def _cost_texts(cost: Measurement | None) -> tuple[str, str]:

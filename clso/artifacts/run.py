@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from clso.artifacts.schemas import SCHEMA_VERSION, schema
 from clso.artifacts.store import atomic_write_json, read_json, remove
 from clso.artifacts.tables import Parts, read_table, table_from_rows, write_table
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, shown
 
 if TYPE_CHECKING:  # optional packages that only `to_pandas` and `to_polars` need
     import pandas
@@ -180,6 +180,11 @@ class Run:
                 f"{manifest_path} is not the manifest of a run",
                 remedy="delete it; the command that made the run makes it again",
             )
+        if misshapen := _misshapen(manifest):
+            raise ArtifactError(
+                f"{manifest_path} is damaged: {misshapen}",
+                remedy="delete it; the command that made the run makes it again",
+            )
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise ArtifactError(
                 f"{manifest_path} has schema version {manifest['schema_version']}, "
@@ -289,6 +294,38 @@ class Run:
 def _require(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise ArtifactError(f"{package} is not installed", remedy=f"pip install {package}")
+
+
+# entries of a manifest that are read without a further look, and their types
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("run_id", "uid", "data_fingerprint"), str),
+    "seed": int,
+    **dict.fromkeys(("config", "versions", "host", "shared", "stages", "models", "arms"), dict),
+    **dict.fromkeys(("dataset", "genes", "best", "search", "optimism"), dict),
+    **dict.fromkeys(("baseline", "opponents", "warm_start", "hybrid", "tune", "rivals"), dict),
+    **dict.fromkeys(("ablations", "savings", "pareto", "transfer", "multitask"), dict),
+    **dict.fromkeys(("continual", "finetunings"), dict),
+}
+
+
+def _misshapen(manifest: Mapping[str, Any]) -> str:
+    """Return what is wrong with the types of a manifest's entries; empty: nothing."""
+    for name, kind in _TYPES.items():
+        if name in manifest and not isinstance(manifest[name], kind):
+            return f"{name} is {shown(manifest[name])}, expected {_KINDS[kind]}"
+    for name, stage in manifest.get("stages", {}).items():
+        if not (isinstance(stage, dict) and isinstance(stage.get("status"), str)):
+            return f"the stage {name} is {shown(stage)}, expected its status"
+    for name, model in manifest.get("models", {}).items():
+        if not isinstance(model, dict):
+            return f"the model {name} is {shown(model)}, expected its title and family"
+    families = manifest.get("config", {}).get("families", [])
+    if not (isinstance(families, list) and all(isinstance(name, str) for name in families)):
+        return f"config.families is {shown(families)}, expected a list of names"
+    return ""
+
+
+_KINDS = {str: "a text", int: "a whole number", dict: "named values"}
 
 
 def load_run(path: str | Path) -> Run:

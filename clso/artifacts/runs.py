@@ -64,7 +64,7 @@ def _row(path: Path) -> dict[str, Any]:
                 row["status"] = "finished"
     except ArtifactError as error:
         row |= {"status": "damaged", "error": error.message}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"{path / 'manifest.json'} is not the manifest of a run: {error!r}"
         row |= {"status": "damaged", "error": reason}
     return row
@@ -90,8 +90,15 @@ def _array(values: Sequence[Any]) -> pa.Array:
     if kinds == {int, float}:
         return pa.array(values, pa.float64())
     if len(kinds) > 1:
-        values = [
-            value if value is None or isinstance(value, str) else json.dumps(value)
-            for value in values
-        ]
-    return pa.array(values)
+        values = [_as_text(value) for value in values]
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, ValueError):  # a number of 100 digits
+        return pa.array([_as_text(value) for value in values])
+
+
+def _as_text(value: object) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode(errors="replace").decode()

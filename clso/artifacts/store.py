@@ -114,7 +114,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         ) from None
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path} is damaged: {error}", remedy="delete it and run the stage again"
         ) from error

@@ -105,7 +105,7 @@ def read_table(path: Path, schema_name: str) -> pa.Table:
         raise ArtifactError(
             f"{path} does not exist", remedy="the command that makes it makes it again"
         ) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ArtifactError(
             f"{path} is torn or no Parquet file: {error}",
             remedy="delete it and run the stage again",

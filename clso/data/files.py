@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, product
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clso.data.text import END_OF_DOCUMENT, Piece, articles, is_heading
-from clso.errors import DataError
+from clso.errors import DataError, first_line
 
 __all__ = ["ROW_SUFFIXES", "FileReader", "Row", "damage_told", "read_rows"]
 
@@ -43,6 +43,7 @@ _DAMAGE = (
     lzma.LZMAError,
     zipfile.BadZipFile,
     pa.ArrowException,
+    UnicodeDecodeError,  # of pyarrow, for a damaged footer
 )
 
 
@@ -209,7 +210,11 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            yield Row(json.loads(text), place)
+            values = json.loads(text)
+            if "\\ud" in text.lower():  # half of a pair is no character, and no file can hold it
+                json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise _not_text(place, "an escape stands for half a character") from error
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{place} is no JSON: {error.msg} at column {error.colno}",
@@ -220,6 +225,7 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[Row]:
                 f"{place} holds a value that cannot be read: {error}",
                 remedy="mend or remove the line",
             ) from error
+        yield Row(values, place)
 
 
 def _parquet_rows(stream: IO[bytes], where: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -229,9 +235,32 @@ def _parquet_rows(stream: IO[bytes], where: str, columns: Sequence[str]) -> Iter
             if column not in names:
                 raise _no_field(where, column, names)
         batches = file.iter_batches(_PARQUET_ROWS, columns=list(columns) or None, use_threads=False)
-        rows = chain.from_iterable(batch.to_pylist() for batch in batches)
-        for row_number, row in enumerate(rows, 1):
-            yield Row(row, f"{where}, row {row_number}")
+        n_before = 0
+        for batch in batches:
+            for number, row in enumerate(_values(batch, where, n_before), n_before + 1):
+                yield Row(row, f"{where}, row {number}")
+            n_before += batch.num_rows
+
+
+def _values(batch: pa.RecordBatch, where: str, n_before: int) -> list[dict[str, object]]:
+    """Return the rows of a batch as plain values; `n_before` rows of the file are before it."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        for number, (column, name) in product(range(batch.num_rows), enumerate(batch.schema.names)):
+            try:
+                batch.column(column)[number].as_py()
+            except UnicodeDecodeError as error:
+                place = f"{where}, row {n_before + number + 1}"
+                raise _not_text(place, f"field {name!r} has bytes that are no UTF-8") from error
+        raise
+    # a date that Python has not, an unknown time zone, two equal names
+    except (ValueError, LookupError, OverflowError) as error:
+        place = f"{where}, rows {n_before + 1} to {n_before + batch.num_rows}"
+        raise DataError(
+            f"{place} hold a value that cannot be read: {first_line(error)}",
+            remedy="write the file again without it",
+        ) from error
 
 
 def _text_pieces(stream: IO[bytes], where: str, find_articles: bool) -> Iterator[Piece]:

@@ -249,7 +249,7 @@ def _load_function(path: Path, store: Arrays, stored: Mapping[str, Any]) -> Basi
     spec = stored["spec"]
     if "checkpoint" in spec:
         folder = str(spec["checkpoint"])
-        if Path(folder).name != folder:
+        if (path / folder).resolve().parent != path.resolve():  # "..", a path, or a link
             raise ArtifactError(f"the network's folder is named {folder!r}")
         return Neural(load_network(path / folder, name=folder.removeprefix("neural-")))
     return FunctionSpec.load(spec, _get(store, stored["arrays"]))

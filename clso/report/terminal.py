@@ -1,7 +1,7 @@
 """Tables and sections on a terminal, as wide as it is.
 
 A number is never cut. A table that is too wide first leaves out its optional columns, then wraps
-its widest cells between words.
+its widest cells between words. Where even that is too wide, each row is a list of its values.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from clso.report.html import Block, ReportSection
-from clso.report.table import Row, Table
+from clso.report.table import Column, Row, Table
 
 __all__ = ["TerminalTable", "print_section"]
 
-_MIN_TEXT = 10
+_MIN_TEXT, _MOST_WORD = 14, 30
 _STYLES = {"": "", "best": "bold", "muted": "dim", "group": "bold"}
 
 
@@ -35,7 +35,12 @@ class TerminalTable:
         table, padding = _without_optional(self._table, width)
         if table.title:
             yield Text("\n".join(_wrapped(table.title, width)), style="bold", no_wrap=True)
-        yield _rich(table, _fitted(table, width - _gaps(table, padding)), padding)
+        widths = _fitted(table, width - _gaps(table, padding))
+        if sum(widths) + _gaps(table, padding) <= width:
+            yield _rich(table, widths, padding)
+        else:
+            for row in self._table.rows:
+                yield _listed(self._table.columns, row, width)
         for note in table.notes:
             yield Text("\n".join(_wrapped(note, width)), style="dim", no_wrap=True)
 
@@ -90,18 +95,49 @@ def _fitted(table: Table, width: int) -> list[int]:
         max((len(word) for line in lines for word in line.split(" ")), default=0)
         for lines in _column_lines(table)
     ]
-    # a long name may be broken, a number may not
-    least = [
-        min(longest, _MIN_TEXT) if column.text else longest
-        for column, longest in zip(table.columns, words, strict=True)
+    # a long name may be broken, and a path before others wrap; a number may not
+    limits_of_text = [
+        [
+            min(longest, most) if column.text else longest
+            for column, longest in zip(table.columns, words, strict=True)
+        ]
+        for most in (_MOST_WORD, _MIN_TEXT)
     ]
-    for limits in (words, least):
+    for limits in limits_of_text:
         while sum(widths) > width:
             shrinkable = [place for place, at in enumerate(widths) if at > limits[place]]
             if not shrinkable:
                 break
             widths[max(shrinkable, key=lambda place: widths[place])] -= 1
     return widths
+
+
+def _listed(columns: Sequence[Column], row: Row, width: int) -> Text:
+    """Return a row as lines: its name, then a value per line, with the name of its column."""
+    lines = Text(overflow="ignore", no_wrap=True, end="")
+    for place, ((text, note), column) in enumerate(zip(row.texts(), columns, strict=False)):
+        label = f"{column.header}: " if place and column.header else ""
+        indent = "  " if place else ""
+        if text:
+            style = "bold" if not place or row.emphasis == "best" else ""
+            _add_lines(lines, f"{label}{text}", width, indent, column, style)
+        for part in note.split("\n"):
+            if part:
+                _add_lines(lines, part, width, f"{indent}  ", column, "dim")
+    return lines
+
+
+def _add_lines(lines: Text, text: str, width: int, indent: str, column: Column, style: str) -> None:
+    wrapped = wrap(
+        text,
+        max(width, len(indent) + 5),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=column.text,
+        break_on_hyphens=False,
+    )
+    for line in wrapped:
+        lines.append(f"{line}\n", style=style)
 
 
 def _rich(table: Table, widths: Sequence[int], padding: int) -> RichTable:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from clso.errors import ConfigError
+from clso.errors import ConfigError, shown
+from pipelines.config.plain_yaml import YamlMistake, read_yaml
 from pipelines.config.run import RunConfig, assign
 from pipelines.config.shipped import config_path
 
@@ -16,65 +15,6 @@ __all__ = ["ConfigSource", "load_config", "parse_override", "read_config"]
 
 ConfigSource = str | Path | Mapping[str, Any] | RunConfig
 """A YAML file, the name of a shipped one, sections as a mapping, or the configuration itself."""
-
-
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a repeated key; plain YAML would take the last value.
-
-    It also refuses `{key:value}`, which plain YAML takes for one long key without a value.
-    """
-
-
-class _OverrideLoader(_Loader):
-    """Reads `{key:value}` as it is meant: in a shell, a space would end the argument."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    if isinstance(loader, _OverrideLoader):
-        node.value = [_spaced(loader, *pair) for pair in node.value]
-    seen: set[Any] = set()
-    for key_node, value_node in node.value:
-        if _is_unspaced(key_node, value_node):
-            key, _, value = key_node.value.partition(":")
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                f"{key_node.value!r} needs a space after the colon, {key}: {value}",
-                key_node.start_mark,
-            )
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-def _is_unspaced(key: yaml.Node, value: yaml.Node) -> bool:
-    """Return whether a key without a value is `key:value` in one word."""
-    if not (isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)):
-        return False
-    is_bare = key.style is None and value.style is None and not value.value
-    return is_bare and 0 < key.value.find(":") < len(key.value) - 1
-
-
-def _spaced(loader: _Loader, key: yaml.Node, value: yaml.Node) -> tuple[yaml.Node, yaml.Node]:
-    """Return key and value of `key:value`; other pairs as they are."""
-    if not _is_unspaced(key, value):
-        return key, value
-    resolve: Any = loader.resolve  # without types in PyYAML
-    parts = key.value.partition(":")
-    first, last = (
-        yaml.ScalarNode(
-            resolve(yaml.ScalarNode, part, (True, False)), part, key.start_mark, key.end_mark
-        )
-        for part in (parts[0], parts[2])
-    )
-    return first, last
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -94,7 +34,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     values = _read_yaml(path)
     for override in overrides:
         dotted, value = parse_override(override)
-        assign(values, dotted.split("."), value, f"--set {override!r}")
+        assign(values, dotted.split("."), value, f"--set {shown(override)}")
     return RunConfig.parsed(values, str(path), "correct the file, or the --set that gave the value")
 
 
@@ -113,7 +53,7 @@ def read_config(source: ConfigSource, overrides: Mapping[str, Any] | None = None
         isinstance(overrides, Mapping) and all(isinstance(path, str) for path in overrides)
     ):
         raise ConfigError(
-            f"overrides is {overrides!r}, expected a mapping of dotted paths to values",
+            f"overrides is {shown(overrides)}, expected a mapping of dotted paths to values",
             remedy='write {"seed": 1, "data.train_tokens": 16000}',
         )
     if isinstance(source, RunConfig):
@@ -153,13 +93,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as text: {error}", remedy="save it as UTF-8"
         ) from error
     try:
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
+        values = read_yaml(text)
+    except YamlMistake as error:
+        where = f"{path}:{error.place}" if error.place else str(path)
         raise ConfigError(
-            f"{where} is not valid YAML: {problem}", remedy="correct the file there"
+            f"{where} is not valid YAML: {error.problem}", remedy="correct the file there"
         ) from error
     if values is None:
         values = {}
@@ -183,14 +121,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     path, separator, raw = text.partition("=")
     if not separator or not all(path.strip().split(".")):
         raise ConfigError(
-            f"--set {text!r} is not of the form section.key=value",
+            f"--set {shown(text)} is not of the form section.key=value",
             remedy="write such as --set data.train_tokens=5000",
         )
     try:
-        return path.strip(), yaml.load(raw, Loader=_OverrideLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error)
+        return path.strip(), read_yaml(raw, spaced=False)
+    except YamlMistake as error:
         raise ConfigError(
-            f"--set {text!r}: the value is not valid YAML: {problem}",
+            f"--set {shown(text)}: the value is not valid YAML: {error.problem}",
             remedy="close its brackets, or quote it",
         ) from error

@@ -22,7 +22,7 @@ from clso.errors import ConfigError
 from clso.finetune import FinetuneSettings
 from clso.gpt.settings import GptSettings, ModelSettings
 from clso.mixture.settings import MixtureSettings
-from clso.section import Section, Threads, mistakes
+from clso.section import Positive, Section, Threads, mistakes
 from clso.statistics.bootstrap import BootstrapSettings
 from clso.watch import TrackingSettings
 from pipelines.config.arms import AblateSettings, SavingsSettings
@@ -45,6 +45,9 @@ class _RuntimeSettings(Section):
         address: of a Dask scheduler or a Ray cluster; `None`: `workers` processes of this machine.
         workers: genomes evaluated at once on this machine; `None`: one per core.
         threads: cores that AdamW uses; `None`: all.
+        memory_gb: a run that is estimated to take more is refused before it begins; `None`: what
+            this process may use, of its control group or of the machine.
+        hours: the same for the time that searches and trainings take; `None`: 720.
         tracking: programs that the run's curves go to while it works.
     """
 
@@ -53,6 +56,8 @@ class _RuntimeSettings(Section):
     workers: Threads | None = None
     threads: Threads | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_gb: Positive | None = None
+    hours: Positive | None = None
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")

@@ -8,8 +8,9 @@ be made, and the study begun, by one process before others join.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from clso.addresses import lacks_password, without_password
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, first_line
 from search.tuning.storage import FAULTS, StudyStorage, quiet_optuna
 
 __all__ = ["DatabaseStorage", "open_database", "sqlite_url"]
 
 _SQLITE_WAIT_S = 60
+_SQLITE_HEADER = 100  # bytes
+_SQLITE_MAGIC = b"SQLite format 3\0"
 # the key of the advisory lock: "clso" in bytes
 _LOCK_KEY = int.from_bytes(b"clso", "big")
 # a trial of this study that runs, and of which nobody has written a heartbeat
@@ -106,6 +109,8 @@ class DatabaseStorage(StudyStorage):
         # connections of its own, because a turn spans several transactions of the storage
         self._turns = sqlalchemy.create_engine(url, **options) if kind == "postgresql" else None
         with self.turn(), quiet_optuna():
+            if file is not None and file.exists():
+                _check_whole(file)
             self.backend: RDBStorage = RDBStorage(
                 url,
                 engine_kwargs=options,
@@ -156,6 +161,30 @@ class DatabaseStorage(StudyStorage):
             self.backend.record_heartbeat(trial_id)
         stale = self.backend._get_stale_trial_ids(study._study_id)
         return [self.backend.get_trial(trial_id) for trial_id in stale]
+
+
+def _check_whole(file: Path) -> None:
+    """Refuse an SQLite file that is cut or damaged.
+
+    Raises:
+        ValueError: with the first damage.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        header = opened.read(_SQLITE_HEADER)
+    page = int.from_bytes(header[16:18], "big")  # as the format has it; 1 stands for 65,536
+    is_one = size > 0 and _SQLITE_MAGIC.startswith(header[:16])
+    if is_one and (size < _SQLITE_HEADER or (page > 1 and size % page)):
+        raise ValueError("it is no whole SQLite database: its end is cut off")
+    with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError:  # locked by another process, which has opened it
+            return
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"it is no whole SQLite database: {error}") from error
+    if found != "ok":
+        raise ValueError(f"it is no whole SQLite database: {first_line(ValueError(found))}")
 
 
 def _shown(url: str | URL) -> str:

@@ -33,7 +33,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clso.energy import EnergyMonitor
 from clso.engine import Engine, FatalTaskError
-from clso.errors import WorkError
+from clso.errors import ArtifactError, WorkError
 from clso.progress import SILENT, Reporter
 from search.tuning.batch import JudgedTrial, asked_trials, expected_s, judged_trial, judged_trials
 from search.tuning.identity import check_identity, check_origin, claim, identity_of
@@ -97,7 +97,7 @@ def open_tuning(
     with open_storage(url, retries=settings.retries, heartbeat_s=heartbeat_s) as storage:
         try:
             identity = identity_of(space, settings, problems({}))
-            with storage.turn():
+            with storage.turn(), _readable(storage):
                 study = _begun(storage, name, settings, fresh=fresh)
                 study.pruner = settings.new_pruner(space)
                 claim(study, identity, storage.shown)
@@ -106,11 +106,28 @@ def open_tuning(
             judge = Judge(space, settings, problems, monitor or EnergyMonitor())
             yield Tuning(study, storage, judge, engine)
         except FAULTS as error:
-            reason = str(error.__cause__ or error).partition("\n")[0]
-            raise WorkError(
-                f"the storage {storage.shown} failed: {reason}",
-                remedy="the same command continues the study when the storage is there again",
-            ) from error
+            raise _failed(storage, error) from error
+
+
+def _failed(storage: StudyStorage, error: Exception) -> WorkError:
+    reason = str(error.__cause__ or error).partition("\n")[0]
+    return WorkError(
+        f"the storage {storage.shown} failed: {reason}",
+        remedy="the same command continues the study when the storage is there again",
+    )
+
+
+@contextmanager
+def _readable(storage: StudyStorage) -> Iterator[None]:
+    """Say it if the storage holds what Optuna has not written."""
+    try:
+        yield
+    # what Optuna raises for rows that are missing, cut or changed
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"the storage {storage.shown} is damaged: {error!r}",
+            remedy="bring back a copy of it, move it away, or give another --storage",
+        ) from error
 
 
 def _begun(
@@ -139,13 +156,17 @@ def check_storage(
         ArtifactError: the storage cannot be opened, or holds another study of this name.
     """
     with open_storage(url, retries=settings.retries) as storage:
-        if name not in optuna.get_all_study_names(storage.backend):
-            return
-        study = optuna.load_study(study_name=name, storage=storage.backend)
-        if fresh:
-            check_origin(study, storage.shown)
-        else:
-            check_identity(study, identity_of(space, settings), storage.shown)
+        try:
+            with _readable(storage):
+                if name not in optuna.get_all_study_names(storage.backend):
+                    return
+                study = optuna.load_study(study_name=name, storage=storage.backend)
+                if fresh:
+                    check_origin(study, storage.shown)
+                else:
+                    check_identity(study, identity_of(space, settings), storage.shown)
+        except FAULTS as error:
+            raise _failed(storage, error) from error
 
 
 class Tuning:

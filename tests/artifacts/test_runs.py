@@ -1,8 +1,12 @@
 """All runs as one table: what is flattened, and what becomes of folders that are no whole run."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clso.artifacts import RunFolder, load_runs, schema
 
@@ -104,3 +108,60 @@ def test_it_becomes_a_pandas_frame(tmp_path: Path) -> None:
     frame = load_runs(tmp_path).to_pandas()
     assert frame.loc[0, "gpt.test_loss"] == 6.0
     assert frame.loc[0, "path"].endswith("a")
+
+
+WRONG = st.sampled_from(
+    [None, 1, "x", "", [], {}, [1], {"a": 1}, True, 10**30, "\ud800", [[[]]], "-"]
+)
+MANIFEST = {
+    "run_id": "bad-1",
+    "seed": 0,
+    "uid": "0",
+    "data_fingerprint": "0",
+    "schema_version": 1,
+    "shared": {"prepare": "datasets/0"},
+    "stages": {"search": {"status": "done", "at": "2026-01-01"}},
+    "config": {"name": "bad", "seed": 0, "families": ["gpt"], "search": {"population": 8}},
+    "models": {"gpt": {"title": "crystalline GPT", "family": "gpt"}},
+}
+PLACES = [
+    (name, *inner)
+    for name, value in MANIFEST.items()
+    for inner in ([()] + [(key,) for key in value] if isinstance(value, dict) else [()])
+]
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a good run."""
+    out = tmp_path_factory.mktemp("out")
+    store(out, "good-1", {"name": "good", "seed": 3, "families": ["gpt"]}, {"gpt": 5.0})
+    return out
+
+
+@given(st.sampled_from(PLACES), WRONG)
+def test_a_run_is_listed_beside_one_with_any_manifest(
+    beside: Path, place: tuple[str, ...], wrong: object
+) -> None:
+    manifest: dict[str, Any] = json.loads(json.dumps(MANIFEST))
+    section = manifest
+    for name in place[:-1]:
+        section = section[name]
+    section[place[-1]] = wrong
+    check_listed(beside, json.dumps(manifest).encode())
+
+
+@given(st.binary(max_size=30) | st.sampled_from([b"[" * 100_000, b"9" * 5000, b"null", b"{}"]))
+def test_a_run_is_listed_beside_one_whose_manifest_is_none(beside: Path, content: bytes) -> None:
+    check_listed(beside, content)
+
+
+def check_listed(out: Path, content: bytes) -> None:
+    path = out / "runs" / "bad-1" / "manifest.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    rows = {Path(row["path"]).name: row for row in load_runs(out).to_pylist()}
+    assert rows["good-1"]["status"] == "finished"
+    assert rows["bad-1"]["status"] in ("damaged", "unfinished")
+    if rows["bad-1"]["status"] == "damaged":
+        assert str(path) in rows["bad-1"]["error"]

@@ -171,7 +171,6 @@ def test_a_missing_array_is_named(damaged: Path) -> None:
         lambda config: config["functions"][1]["spec"].update(name="kn(1;2)"),
         lambda config: config["functions"][1]["spec"].update(name="weather"),
         lambda config: config["functions"][1]["arrays"].popitem(),
-        lambda config: config["functions"][0].update(spec={"checkpoint": "../mixture"}),
         lambda config: config["functions"][0].update(spec={"checkpoint": "neural-adamw"}),
     ],
 )
@@ -181,3 +180,19 @@ def test_a_config_that_does_not_fit_is_damage(
     edit_config(damaged, edit)
     with pytest.raises(ArtifactError, match=r"the mixture .* is damaged"):
         CrystallineMixture.load(damaged)
+
+
+@pytest.mark.parametrize(
+    "folder", ["..", ".", "", "../mixture", "/", "neural-adamw/..", "link", "link/inside", "a\0b"]
+)
+def test_a_network_outside_of_the_folder_is_not_opened(damaged: Path, folder: str) -> None:
+    (damaged.parent / "elsewhere").mkdir()
+    (damaged / "link").symlink_to(damaged.parent / "elsewhere")
+    absolute = str(damaged.parent / "elsewhere")
+    for name in (folder, absolute):
+        edit_config(
+            damaged, lambda config, at=name: config["functions"][0].update(spec={"checkpoint": at})
+        )
+        with pytest.raises(ArtifactError, match=r"the mixture .* is damaged") as told:
+            CrystallineMixture.load(damaged)
+        assert "folder is named" in str(told.value) or "null" in str(told.value)

@@ -50,7 +50,7 @@ def test_a_narrow_terminal_leaves_out_optional_columns_and_wraps_the_rest() -> N
         st.text("abc de", min_size=1, max_size=30).filter(str.strip), min_size=1, max_size=4
     ),
     numbers=st.lists(st.integers(0, 10**9), min_size=4, max_size=4),
-    width=st.integers(44, 120),
+    width=st.integers(16, 120),
 )
 def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(
     names: list[str], numbers: list[int], width: int

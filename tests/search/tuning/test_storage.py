@@ -109,6 +109,37 @@ def foreign(url: str, *, trials: int, direction: str) -> None:
             study.add_trial(optuna.create_trial(value=1.0))
 
 
+@pytest.mark.slow  # as above
+def test_a_database_that_is_cut_or_changed_is_refused_and_kept(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    with open_tuning(sqlite_url(whole), "mine", SPACE, settings(2), halves) as tuning:
+        tuning.run()
+    content = whole.read_bytes()
+    page = 4096
+    cuts = [content[:size] for size in (1, 99, 1000, page, 5 * page, len(content) - 1)]
+    trial = content.replace(b'"version"', b'"\xff\xfe\x00sion"')
+    dates = content.replace(b"-0", b"@@").replace(b"-1", b"@@")
+    assert content not in (trial, dates)
+    for number, damaged in enumerate([*cuts, trial, dates]):
+        path = tmp_path / str(number)
+        path.write_bytes(damaged)
+        url = sqlite_url(path)
+        for opened in (lambda url=url: opened_once(url), lambda url=url: checked(url)):
+            with pytest.raises((ArtifactError, WorkError), match=str(path)):
+                opened()
+        assert path.read_bytes() == damaged
+
+
+def opened_once(url: str) -> None:
+    with open_tuning(url, "mine", SPACE, settings(2), halves) as tuning:
+        tuning.trial_rows()
+
+
+def checked(url: str) -> None:
+    check_storage(url, "mine", SPACE, settings(2))
+    opened_once(url)
+
+
 @KINDS
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_study_of_other_software_is_refused_and_never_deleted(
