@@ -269,7 +269,7 @@ def _open_split(
             f"{manifest['source']['name']}: the {name} split has {len(stream):,} tokens, "
             f"one block of {block_size} needs {block_size + 1:,}",
             remedy="add text, lower data.block_size, or give the split a larger share in "
-            "data.fractions; a single document is cut where it has spaces or line ends",
+            "data.fractions; a single document is cut at the ends of its words",
         )
     rows = table.filter(pc.equal(table["split"], name))
     ids, starts = rows["document"].to_numpy(), rows["token_offset"].to_numpy()

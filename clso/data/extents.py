@@ -67,7 +67,8 @@ class Extents:
         for target in targets:
             position = start + int(target)
             index = int(np.searchsorted(document_ends, position, side="right"))
-            cuts.append(snap(position, int(document_ends[index])))
+            # a place far behind one target may lie behind the next one's place
+            cuts.append(max(snap(position, int(document_ends[index])), cuts[-1]))
         cuts.append(int(document_ends[-1]))
         pieces = []
         for low, high in pairwise(cuts):

@@ -22,6 +22,7 @@ from clso.data import (
     recipe,
 )
 from clso.data.corpus import file_sha256
+from clso.data.text import LONGEST_WORD
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -145,6 +146,61 @@ def test_a_long_document_tokenizes_as_in_one_go(
     for name in SPLITS:
         file = f"tokens-{name}.arrow"
         assert (whole.path / file).read_bytes() == (runs.path / file).read_bytes()
+
+
+WORDS = {
+    "arabic": "كتاب بيت شمس قمر ماء نار طريق مدينة",
+    "russian": "дом река поле город небо вода дорога лес",
+    "hindi": "घर नदी खेत शहर आकाश पानी सड़क जंगल",
+    "korean": "집 강 들판 도시 하늘 물 길 숲",
+}
+
+
+@pytest.mark.parametrize("script", [*WORDS, "chinese", "thai", "digits"])
+@pytest.mark.parametrize("n_words", [1500, 30_000])
+def test_one_document_of_any_script_is_divided_by_the_shares(
+    tmp_path: Path, files_config: Make, script: str, n_words: int
+) -> None:
+    rng = np.random.default_rng(0)
+    if script in WORDS:
+        text = " ".join(rng.choice(WORDS[script].split(), n_words))
+    else:
+        chinese = "天地玄黄宇宙洪荒日月，。"  # noqa: RUF001 - its own marks
+        signs = {"chinese": chinese, "thai": "กขคงจฉช", "digits": "0123456789"}
+        text = "".join(rng.choice(list(signs[script]), n_words))
+    (tmp_path / "a.txt").write_text(text)
+    shares = {"train": 0.6, "tune": 0.15, "validation": 0.1, "test": 0.15}
+    config = files_config(tmp_path / "a.txt", fractions=shares)
+    dataset = DatasetRecipe(config, BPE, 0).prepare(tmp_path / "datasets")
+    parts = [texts(dataset, name)[0] for name in SPLITS]
+    assert "".join(parts) == text
+    for name, part in zip(SPLITS, parts, strict=True):
+        assert abs(len(part) / len(text) - shares[name]) < 0.02, name
+    if script in WORDS:
+        assert {word for part in parts for word in part.split()} <= set(WORDS[script].split())
+
+
+def test_a_text_without_spaces_gives_learner_and_encoder_bounded_words(
+    tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, encode = Tokenizer.train, Tokenizer.encode_many
+    learned, encoded = [0], [0]
+
+    def train(given: Any, vocab_size: int) -> Tokenizer:  # noqa: ANN401
+        seen = list(given)
+        learned.extend(len(text.encode()) for text in seen)
+        return learn(seen, vocab_size)
+
+    def encode_many(self: Tokenizer, given: Any) -> list[list[int]]:  # noqa: ANN401
+        encoded.extend(len(text.encode()) for text in given)
+        return encode(self, given)
+
+    monkeypatch.setattr(Tokenizer, "train", train)
+    monkeypatch.setattr(Tokenizer, "encode_many", encode_many)
+    (tmp_path / "a.txt").write_text("ab" * 200_000)
+    DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "datasets")
+    assert max(learned) <= 2 * LONGEST_WORD
+    assert max(encoded) <= encoder._RUN_BYTES + 1  # a line end before it
 
 
 @pytest.fixture
