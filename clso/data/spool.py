@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from clso.data.duplicates import PlainTexts
 from clso.data.extents import Extents
 from clso.data.text import LONGEST_WORD, Piece, first_cut, last_cut
 from clso.errors import DataError
@@ -38,6 +39,7 @@ class Spool:
     Attributes:
         size_bytes: UTF-8 bytes of all documents.
         n_skipped: documents of whitespace alone.
+        texts: says which documents are equal or near.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,6 +48,7 @@ class Spool:
         self._reader = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._sizes = array("q")
         self._hash = hashlib.sha256()
+        self.texts = PlainTexts()
         self.size_bytes = 0
         self.n_skipped = 0
 
@@ -81,10 +84,12 @@ class Spool:
                 ) from error
             self._file.write(data)
             self._hash.update(data)
+            self.texts.add(text)
             position += len(data)
             any_text |= len(data)
             blank = blank and (not text or text.isspace())
             if ends_document:
+                self.texts.end()
                 if blank:
                     self._file.seek(self.size_bytes)
                     self._file.truncate()

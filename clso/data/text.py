@@ -130,7 +130,8 @@ def boundary_mask(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 
 def _between(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    return (before != after) & (before != 0) & (after != 0)
+    bounded: npt.NDArray[np.bool_] = (before != after) & (before != 0) & (after != 0)
+    return bounded
 
 
 def last_cut(text: bytes, limit: int) -> int:

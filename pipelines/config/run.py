@@ -190,9 +190,11 @@ class RunConfig(Section):
 
         `runtime` is left out: workers and threads change how long a run takes. So are the
         studies: they add tables to a run or compare other runs, and change none of its own.
+        `data.duplicates` is left out: it says whether there is a run.
         """
-        apart = {"runtime", "name", *STUDY_SECTIONS}
-        return digest_of(self.model_dump(mode="json", exclude=apart))
+        apart = dict.fromkeys(("runtime", "name", *STUDY_SECTIONS), True)
+        exclude = {**apart, "data": {"duplicates"}}
+        return digest_of(self.model_dump(mode="json", exclude=exclude))
 
     def run_id(self, data_fingerprint: str) -> str:
         """Return the run's id on a data set: its name and a hash of configuration and data."""

@@ -46,6 +46,7 @@ def _conclude(run: RunContext) -> None:
             },
         }
     )
+    run.config.data.check_duplicates(run.experiment.dataset.duplicates, run.experiment.dataset.name)
     _check_trainings(run)
 
 
