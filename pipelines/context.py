@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_error
+from clso.cores import available_cores
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
@@ -260,7 +261,7 @@ def _host() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
     }
 
 

@@ -6,7 +6,6 @@ experiments, one per configuration that they compare (`Experiment.varied`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from clso.artifacts import write_error
+from clso.cores import available_cores
 from clso.data import Dataset, TokenSplit
 from clso.energy import EnergyMonitor
 from clso.engine import Engine, open_engine
@@ -111,12 +111,12 @@ class Experiment:
     @property
     def workers(self) -> int:
         """Number of genomes that are evaluated at once."""
-        return self.config.runtime.workers or os.cpu_count() or 1
+        return self.config.runtime.workers or available_cores()
 
     @property
     def threads(self) -> int:
         """Number of cores that AdamW uses."""
-        return self.config.runtime.threads or os.cpu_count() or 1
+        return self.config.runtime.threads or available_cores()
 
     @property
     def device(self) -> str:

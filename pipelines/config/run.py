@@ -43,7 +43,8 @@ class _RuntimeSettings(Section):
     Attributes:
         engine: where tasks run: processes of this machine, or the workers of a cluster.
         address: of a Dask scheduler or a Ray cluster; `None`: `workers` processes of this machine.
-        workers: genomes evaluated at once on this machine; `None`: one per core.
+        workers: genomes evaluated at once on this machine; `None`: one per core that the command
+            may use (`clso.cores`).
         threads: cores that AdamW uses; `None`: all.
         tracking: programs that the run's curves go to while it works.
     """
