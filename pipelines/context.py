@@ -97,7 +97,10 @@ class RunContext:
         fingerprint = config.recipe.fingerprint
         run_id = config.run_id(fingerprint)
         path = out / "runs" / run_id
-        with run_lock(out, run_id), Experiment.open(config, out, reporter) as experiment:
+        with (
+            run_lock(out, run_id),
+            Experiment.open(config, out, reporter, fingerprint=fingerprint) as experiment,
+        ):
             trackers = config.runtime.tracking.open(run_id, out)
             # now that nothing is amiss
             _sweep(path, fresh=fresh)

@@ -86,8 +86,12 @@ class Experiment:
             ArtifactError: the data set is missing or damaged.
             DataError: a split has less than one block.
         """
-        path = self.datasets / self.data_fingerprint
-        return Dataset.load(path, block_size=self.config.data.block_size)
+        return Dataset.load(self.dataset_path, block_size=self.config.data.block_size)
+
+    @property
+    def dataset_path(self) -> Path:
+        """The folder of the data set."""
+        return self.datasets / self.data_fingerprint
 
     @cached_property
     def budget(self) -> Mapping[str, TokenSplit]:
@@ -152,8 +156,13 @@ class Experiment:
         """Return the experiment of another configuration with the same folders and meters.
 
         The text is read again only if data, tokenizer or seed differ.
+
+        Raises:
+            DataError: the same text is to be read again, and has changed.
         """
         if config.recipe != self.config.recipe:
+            if config.data.text == self.config.data.text and self.dataset_path.exists():
+                config.data.check_unchanged(self.dataset.manifest["source"])
             return replace(self, config=config, data_fingerprint=config.recipe.fingerprint)
         other = replace(self, config=config)
         for name in ("dataset", "budget"):

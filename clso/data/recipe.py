@@ -63,18 +63,29 @@ class DatasetRecipe:
         """
         return _Build(self, self.data.corpus(Path()), SILENT).fingerprint
 
-    def prepare(self, root: Path, reporter: Reporter = SILENT) -> Dataset:
+    def prepare(
+        self, root: Path, reporter: Reporter = SILENT, *, fingerprint: str | None = None
+    ) -> Dataset:
         """Open the data set `root / fingerprint`, building it first if it does not exist.
 
+        Args:
+            fingerprint: known before; then a data set that exists is opened without its text, and
+                text that has changed since is refused. `None`: that of the text as it is now.
+
         Raises:
-            DataError: the text cannot be read, a split has less than one block, or equal documents
-                stand in two splits and `data.duplicates` does not allow it.
+            DataError: the text cannot be read or changes meanwhile, a split has less than one
+                block, or equal documents stand in two splits and `data.duplicates` does not allow
+                it.
             ArtifactError: the folder cannot be written, or is damaged.
         """
-        build = _Build(self, self.data.corpus(root.parent / "hub-cache"), reporter)
-        path = root / build.fingerprint
-        if not path.exists():
-            build.run_once(path)
+        path = None if fingerprint is None else root / fingerprint
+        if path is None or not path.exists():
+            build = _Build(self, self.data.corpus(root.parent / "hub-cache"), reporter)
+            if path is not None and build.fingerprint != path.name:
+                raise self.data.changed_text()
+            path = root / build.fingerprint
+            if not path.exists():
+                build.run_once(path)
         dataset = Dataset.load(path, block_size=self.data.block_size)
         self.data.check_duplicates(dataset.duplicates, dataset.name)
         return dataset
@@ -90,7 +101,7 @@ class _Build:
 
     @cached_property
     def source(self) -> dict[str, Any]:
-        """The identity of the text; cached, because it reads every byte of a file."""
+        """The identity of the text before it is read."""
         return self.corpus.identity()
 
     @property
@@ -145,7 +156,11 @@ class _Build:
     def _run(self, folder: Path) -> None:
         spool_path = folder / "text.spool"
         with Spool(spool_path) as spool:
+            source = self.source
             extents = {split: self._read_text(split, spool) for split in self.corpus.splits}
+            # files that changed since they were hashed, or while they were read
+            if self.corpus.identity() != source:
+                raise self.recipe.data.changed_text()
             extents |= self._divided(extents["train"], spool)
             duplicates = spool.texts.duplicates({name: extents[name].document for name in SPLITS})
             self.recipe.data.check_duplicates(duplicates, self.corpus.name)

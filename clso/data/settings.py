@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -81,6 +82,29 @@ class DataSettings(Section):
             "counted from 0 in the order of reading",
             remedy=f"take them out of one of the splits, or {ALLOW_DUPLICATES}",
         )
+
+    def check_unchanged(self, source: Mapping[str, Any]) -> None:
+        """Check that the text is still what `source` of a data set's manifest names.
+
+        Raises:
+            DataError: it is not, or cannot be read.
+        """
+        identity = self.corpus(Path()).identity()
+        if any(source.get(key) != value for key, value in identity.items()):
+            raise self.changed_text()
+
+    def changed_text(self) -> DataError:
+        """Return the error that the text is no longer what it was."""
+        return DataError(
+            f"{self.corpus(Path()).name}: the text has changed since the command began",
+            remedy="start the command again when nothing writes to the text; other text makes "
+            "another run",
+        )
+
+    @property
+    def text(self) -> tuple[str, Section | None]:
+        """The settings that name the text."""
+        return self.source, getattr(self, self.source)
 
     def corpus(self, hub_cache: Path) -> Corpus:
         """Return the source of the text; the hub's client keeps its files in `hub_cache`.

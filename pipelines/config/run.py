@@ -193,8 +193,9 @@ class RunConfig(Section):
         studies: they add tables to a run or compare other runs, and change none of its own.
         `data.duplicates` is left out: it says whether there is a run.
         """
-        apart = dict.fromkeys(("runtime", "name", *STUDY_SECTIONS), True)
-        exclude = {**apart, "data": {"duplicates"}}
+        exclude: dict[str, bool | set[str]] = {"runtime": True, "name": True}
+        exclude |= dict.fromkeys(STUDY_SECTIONS, True)
+        exclude["data"] = {"duplicates"}
         return digest_of(self.model_dump(mode="json", exclude=exclude))
 
     def run_id(self, data_fingerprint: str) -> str:

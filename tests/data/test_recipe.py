@@ -2,11 +2,12 @@ import errno
 import gzip
 import json
 import lzma
+import os
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from clso.data import (
     recipe,
 )
 from clso.data.corpus import file_sha256
-from clso.data.text import LONGEST_WORD
+from clso.data.files import FileReader
+from clso.data.text import LONGEST_WORD, Piece
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -580,3 +582,106 @@ def test_memory_does_not_grow_with_the_corpus(
         assert output[0] == "True"
         peaks_kb.append(int(output[1]))
     assert peaks_kb[1] - peaks_kb[0] < 25_000
+
+
+def appended(path: Path) -> None:
+    path.write_text(path.read_text() + "one more line\n")
+
+
+def rewritten_in_its_time(path: Path) -> None:
+    stat = path.stat()
+    path.write_text(path.read_text()[::-1])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    other = path.with_suffix(".new")
+    other.write_text(path.read_text()[::-1])
+    os.replace(other, path)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "appended": appended,
+    "truncated": lambda path: path.write_text(path.read_text()[:50]),
+    "emptied": lambda path: path.write_text(""),
+    "rewritten in its time": rewritten_in_its_time,
+    "replaced": replaced,
+    "deleted": Path.unlink,
+}
+
+
+class TestTextThatChanges:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, documents: list[str]) -> Path:
+        folder = tmp_path / "text"
+        folder.mkdir()
+        for number, text in enumerate(documents):
+            (folder / f"{number:02}.txt").write_text(text)
+        return folder
+
+    @pytest.mark.parametrize("change", [*CHANGES, "added", "all but five deleted"])
+    def test_a_change_after_the_name_is_refused_before_and_ignored_after_the_building(
+        self, tmp_path: Path, files_config: Make, folder: Path, change: str
+    ) -> None:
+        recipe_ = DatasetRecipe(files_config(folder / "*.txt"), BPE, 0)
+        name, built = recipe_.fingerprint, tmp_path / "built"
+        before = recipe_.prepare(built, fingerprint=name)
+        if change == "added":
+            (folder / "99.txt").write_text("an added document")
+        elif change == "all but five deleted":
+            for path in sorted(folder.iterdir())[:-5]:
+                path.unlink()
+        else:
+            CHANGES[change](folder / "07.txt")
+        late = tmp_path / "late"
+        with pytest.raises(DataError, match="the text has changed since the command began"):
+            recipe_.prepare(late, fingerprint=name)
+        assert not late.exists()
+        again = recipe_.prepare(built, fingerprint=name)
+        assert again.manifest == before.manifest
+
+    def test_a_built_data_set_needs_no_text(
+        self, tmp_path: Path, files_config: Make, folder: Path
+    ) -> None:
+        recipe_ = DatasetRecipe(files_config(folder / "*.txt"), BPE, 0)
+        name = recipe_.prepare(tmp_path / "datasets").fingerprint
+        for path in folder.iterdir():
+            path.unlink()
+        assert recipe_.prepare(tmp_path / "datasets", fingerprint=name).fingerprint == name
+
+    @pytest.mark.parametrize("place", ["03.txt", "37.txt"])  # read before, or not yet
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_a_change_while_it_is_read_is_refused_and_nothing_stays(
+        self,
+        tmp_path: Path,
+        files_config: Make,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        change: str,
+        place: str,
+    ) -> None:
+        read = FileReader.read
+
+        def changing(self: FileReader, path: Path) -> Iterator[Piece]:
+            if path.name == "20.txt":
+                CHANGES[change](folder / place)
+            yield from read(self, path)
+
+        monkeypatch.setattr(FileReader, "read", changing)
+        root = tmp_path / "datasets"
+        with pytest.raises(DataError, match=r"changed since the command began|cannot be read"):
+            DatasetRecipe(files_config(folder / "*.txt"), BPE, 0).prepare(root)
+        assert [path for path in root.iterdir() if path.is_dir()] == []
+
+    def test_a_file_that_is_only_touched_has_not_changed(
+        self, tmp_path: Path, files_config: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = FileReader.read
+
+        def touching(self: FileReader, path: Path) -> Iterator[Piece]:
+            path.touch()
+            yield from read(self, path)
+
+        monkeypatch.setattr(FileReader, "read", touching)
+        recipe_ = DatasetRecipe(files_config(folder / "*.txt"), BPE, 0)
+        assert recipe_.prepare(tmp_path / "datasets").fingerprint == recipe_.fingerprint
