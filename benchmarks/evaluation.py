@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import torch
 from torch.nn import functional
 
 from benchmarks.timing import Comparison, in_turn
+from clso.cores import available_cores
 from clso.gpt import GptFrame, GptProblem, GptShape
 from clso.gpt.export import to_gpt2
 from clso.library import BasisLibrary, BlockSparse
@@ -27,7 +26,7 @@ def _compare(vocab_size: int) -> Comparison:
     tokens = rng.integers(vocab_size, size=(_BATCHES, _BATCH_SIZE, _LENGTH + 1))
     inputs, targets = tokens[..., :-1].copy(), tokens[..., 1:].copy()
     problem = GptProblem(
-        library, frame, inputs, targets, share_layers=False, workers=os.cpu_count() or 1
+        library, frame, inputs, targets, share_layers=False, workers=available_cores()
     )
     cardinalities = problem.space.cardinalities
     genomes = [tuple(map(int, rng.integers(cardinalities))) for _ in range(_POPULATION)]

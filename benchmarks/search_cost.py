@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from clso.cores import available_cores
 from clso.energy import EnergyMonitor, EnergySettings
 from clso.engine import Engine, Shared, open_engine, shared_out
 from clso.engine.open import EngineKind
@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=["dask", "ray"], default="dask")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     arguments = parser.parse_args()
-    console, cores = Console(width=120), os.cpu_count() or 1
+    console, cores = Console(width=120), available_cores()
     problem = gpt_problem()
     costs = measured_costs(arguments.engine, problem)
     with _table(

@@ -142,7 +142,8 @@ def read_config(path: Path, what: str, model_type: str, format_version: int) -> 
 def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
     """Write a tokenizer for `transformers`, for models of `block_size` positions.
 
-    The end token also pads, on the left, where a text's continuation does not see it.
+    The end token also pads, on the left, where a text's continuation does not see it. Its
+    characters typed in a text are characters, as in training.
     """
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
         tokenizer_object=tokenizer.backend,
@@ -151,6 +152,7 @@ def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
         pad_token=END_TOKEN,
         padding_side="left",
         model_max_length=block_size,
+        split_special_tokens=True,
     )
     with _no_progress_bar():
         wrapped.save_pretrained(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from contextlib import ExitStack
 
 import typer
 
+from clso.cores import available_cores
 from clso.energy import RaplMeter
 from clso.energy.calibration import CpuFit, Reading, busy_cores, loads, measured
 from clso.errors import ConfigError, MeterError
@@ -57,12 +57,12 @@ def make_load(cores: int, duration_s: float) -> None:
 
     Raises:
         MeterError: the load cannot be made.
-        ConfigError: this machine has fewer cores.
+        ConfigError: this process may use fewer cores.
     """
-    available = os.cpu_count() or 1
+    available = available_cores()
     if cores > available:
         raise ConfigError(
-            f"{counted(cores, 'core')} cannot be kept busy: this machine has {available}",
+            f"{counted(cores, 'core')} cannot be kept busy: this process may use {available}",
             remedy="give fewer",
         )
     _announce(cores)
@@ -92,7 +92,7 @@ def _asked(duration_s: float) -> list[Reading]:
 
 
 def _loads() -> list[int]:
-    return loads(os.cpu_count() or 1)
+    return loads(available_cores())
 
 
 def _load_name(cores: int) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_error
+from clso.cores import available_cores
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ArtifactError
 from clso.progress import Reporter
@@ -96,7 +97,10 @@ class RunContext:
         fingerprint = config.recipe.fingerprint
         run_id = config.run_id(fingerprint)
         path = out / "runs" / run_id
-        with run_lock(out, run_id), Experiment.open(config, out, reporter) as experiment:
+        with (
+            run_lock(out, run_id),
+            Experiment.open(config, out, reporter, fingerprint=fingerprint) as experiment,
+        ):
             trackers = config.runtime.tracking.open(run_id, out)
             # now that nothing is amiss
             _sweep(path, fresh=fresh)
@@ -260,7 +264,7 @@ def _host() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
     }
 
 

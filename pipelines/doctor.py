@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clso.addresses import without_password
+from clso.cores import available_cores
 from clso.data.hub import hub_is_reachable
 from clso.energy import MeterStatus
 from clso.engine import installed_engines
@@ -33,7 +34,7 @@ def _findings(out: Path) -> list[tuple[str, str]]:
     import torch
 
     rows = [("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))]
-    rows.append(("processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"))
+    rows.append(("processor", f"{available_cores()} cores, torch uses {torch.get_num_threads()}"))
     rows.append(
         (
             "GPU",

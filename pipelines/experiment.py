@@ -6,7 +6,6 @@ experiments, one per configuration that they compare (`Experiment.varied`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from clso.artifacts import write_error
+from clso.cores import available_cores
 from clso.data import Dataset, TokenSplit
 from clso.energy import EnergyMonitor
 from clso.engine import Engine, open_engine
@@ -89,8 +89,12 @@ class Experiment:
             ArtifactError: the data set is missing or damaged.
             DataError: a split has less than one block.
         """
-        path = self.datasets / self.data_fingerprint
-        return Dataset.load(path, block_size=self.config.data.block_size)
+        return Dataset.load(self.dataset_path, block_size=self.config.data.block_size)
+
+    @property
+    def dataset_path(self) -> Path:
+        """The folder of the data set."""
+        return self.datasets / self.data_fingerprint
 
     @cached_property
     def budget(self) -> Mapping[str, TokenSplit]:
@@ -114,12 +118,12 @@ class Experiment:
     @property
     def workers(self) -> int:
         """Number of genomes that are evaluated at once."""
-        return self.config.runtime.workers or os.cpu_count() or 1
+        return self.config.runtime.workers or available_cores()
 
     @property
     def threads(self) -> int:
         """Number of cores that AdamW uses."""
-        return self.config.runtime.threads or os.cpu_count() or 1
+        return self.config.runtime.threads or available_cores()
 
     @property
     def device(self) -> str:
@@ -155,8 +159,13 @@ class Experiment:
         """Return the experiment of another configuration with the same folders and meters.
 
         The text is read again only if data, tokenizer or seed differ.
+
+        Raises:
+            DataError: the same text is to be read again, and has changed.
         """
         if config.recipe != self.config.recipe:
+            if config.data.text == self.config.data.text and self.dataset_path.exists():
+                config.data.check_unchanged(self.dataset.manifest["source"])
             return replace(self, config=config, data_fingerprint=config.recipe.fingerprint)
         other = replace(self, config=config)
         for name in ("dataset", "budget"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +29,7 @@ from clso.baseline.task import (
 )
 from clso.baseline.train import TrialResult
 from clso.baseline.trainable import Blocks, mean_nll
+from clso.cores import available_cores
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
@@ -307,7 +307,7 @@ class _Trials:
 
     def _leaves_cores(self, engine: Engine) -> bool:
         """Return whether every worker of this machine can have the threads of a trial."""
-        cores = os.cpu_count() or 1
+        cores = available_cores()
         return self.sweep.device == "cpu" and engine.n_workers * self.inputs.threads <= cores
 
     @property

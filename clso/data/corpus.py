@@ -80,13 +80,14 @@ def file_sha256(path: Path) -> str:
     """
     try:
         stat = path.stat()
-        return _sha256(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        times = stat.st_mtime_ns, stat.st_ctime_ns
+        return _sha256(path.resolve(), stat.st_ino, stat.st_size, times)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @lru_cache(maxsize=65536)
-def _sha256(path: Path, inode: int, size_bytes: int, modified_ns: int) -> str:
+def _sha256(path: Path, inode: int, size_bytes: int, times_ns: tuple[int, int]) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

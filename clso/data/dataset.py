@@ -9,8 +9,9 @@ and nothing is padded. Tokens at the end that do not fill a block are not used.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 
 from clso.artifacts import read_json, read_table
 from clso.data.corpus import file_sha256
+from clso.data.duplicates import Duplicates, plain_key
 from clso.data.token_file import TokenFile, Tokens
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -213,6 +215,28 @@ class Dataset:
         return str(self.manifest["fingerprint"])
 
     @property
+    def name(self) -> str:
+        """The name of the source of the text."""
+        return str(self.manifest["source"]["name"])
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """What the splits repeat; found in the tokens if an old manifest lacks it."""
+        if "duplicates" in self.manifest:
+            return Duplicates.described_by(self.manifest["duplicates"])
+        keys = [key for split in self.splits.values() for key in self._keys(split)]
+        documents = {name: split.document_ids for name, split in self.splits.items()}
+        return Duplicates.of(np.array(keys, np.uint64), documents)
+
+    def _keys(self, split: TokenSplit) -> Iterator[int]:
+        """Yield a number per document of a split, equal for equal documents."""
+        texts = self.tokenizer.token_texts
+        ends = [*split.document_starts[1:].tolist(), len(split.stream)]
+        for start, end in zip(split.document_starts.tolist(), ends, strict=True):
+            tokens = split.tokens(start, end).tolist()
+            yield plain_key(b"".join(map(texts.__getitem__, tokens)).decode(errors="replace"))
+
+    @property
     def vocab_size(self) -> int:
         """V, the end token included."""
         return self.tokenizer.vocab_size
@@ -269,7 +293,7 @@ def _open_split(
             f"{manifest['source']['name']}: the {name} split has {len(stream):,} tokens, "
             f"one block of {block_size} needs {block_size + 1:,}",
             remedy="add text, lower data.block_size, or give the split a larger share in "
-            "data.fractions; a single document is cut where it has spaces or line ends",
+            "data.fractions; a single document is cut at the ends of its words",
         )
     rows = table.filter(pc.equal(table["split"], name))
     ids, starts = rows["document"].to_numpy(), rows["token_offset"].to_numpy()

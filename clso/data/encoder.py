@@ -26,7 +26,8 @@ _KNOWN_CHUNKS = 1 << 19
 _KNOWN_TOKENS = 1 << 22
 _JOINED_BYTES = 1 << 14
 _CALL_BYTES = 1 << 18
-_RUN_BYTES = 1 << 20
+# what has no boundary in so many bytes is cut: a longer word takes more than linear time
+_RUN_BYTES = 1 << 16
 _BATCH_BYTES = 1 << 21
 _SPACE = frozenset(b" \t\n\v\f\r")
 _VISIBLE = frozenset(range(0x21, 0x7F))

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from clso.data.duplicates import Hashes, equal_together
 from clso.scoring import Int64Array
 
 __all__ = ["Extents"]
@@ -34,6 +35,7 @@ class Extents:
         shares: Mapping[str, float],
         rng: np.random.Generator,
         snap: Callable[[int, int], int],
+        keys: Hashes | None = None,
     ) -> dict[str, Extents]:
         """Give each split its share of the bytes of whole documents, contiguous in the spool.
 
@@ -45,6 +47,7 @@ class Extents:
             rng: draws the order of the documents.
             snap: moves a position in a document, which ends at the second argument, to a place
                 where text may be cut.
+            keys: `(n,)`, equal for equal documents, which stay together; `None`: they may part.
         """
         ends = np.cumsum(list(shares.values()))
         targets = ends[:-1] / ends[-1] * float(self.n_bytes.sum())
@@ -52,8 +55,11 @@ class Extents:
             pieces = self._cut(targets, snap)
         else:
             order = rng.permutation(len(self))
-            cuts = _nearest_cuts(np.cumsum(self.n_bytes[order]), targets)
-            pieces = [self.take(index) for index in np.split(order, cuts)]
+            order, places = equal_together(
+                order, np.arange(len(self), dtype=np.uint64) if keys is None else keys
+            )
+            cuts = _nearest_cuts(np.cumsum(self.n_bytes[order])[places - 1], targets)
+            pieces = [self.take(index) for index in np.split(order, places[np.array(cuts) - 1])]
         return dict(zip(shares, pieces, strict=True))
 
     def take(self, index: Int64Array) -> Extents:
@@ -67,7 +73,8 @@ class Extents:
         for target in targets:
             position = start + int(target)
             index = int(np.searchsorted(document_ends, position, side="right"))
-            cuts.append(snap(position, int(document_ends[index])))
+            # a place far behind one target may lie behind the next one's place
+            cuts.append(max(snap(position, int(document_ends[index])), cuts[-1]))
         cuts.append(int(document_ends[-1]))
         pieces = []
         for low, high in pairwise(cuts):
@@ -79,7 +86,7 @@ class Extents:
 
 
 def _nearest_cuts(ends: Int64Array, targets: np.ndarray) -> list[int]:
-    """Return after how many documents to cut: nearest to the targets, no split empty."""
+    """Return after how many ends to cut: nearest to the targets, no split empty."""
     cuts: list[int] = []
     for number, target in enumerate(targets):
         after = int(np.searchsorted(ends, target))

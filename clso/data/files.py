@@ -55,7 +55,8 @@ class FileReader:
     its field `text_field`. With `document_fields`, a document is a run of rows that agree in
     them, joined by line ends. Other files are UTF-8 text: one document, or with `find_articles`
     one per article if the text starts with a WikiText heading. `.gz`, `.bz2`, `.xz` and `.zst`
-    are unpacked while reading; each member of a `.zip` is a file.
+    are unpacked while reading; each member of a `.zip` is a file. As with the `*` of a glob, hidden
+    members, and those in hidden folders, are left out; so is what macOS adds in `__MACOSX`.
     """
 
     text_field: str
@@ -167,13 +168,31 @@ def _streams(path: Path) -> Iterator[tuple[IO[bytes], str, str]]:
     """Open a file, or every file of an archive: content, name, and the name in messages."""
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if not name.endswith("/"):
-                    with archive.open(name) as member, _unpacked(member, name) as stream:
-                        yield stream, name, f"{path}!{name}"
+            for name in _members(archive, path):
+                with archive.open(name) as member, _unpacked(member, name) as stream:
+                    yield stream, name, f"{path}!{name}"
         return
     with open(path, "rb") as file, _unpacked(file, path.name) as stream:
         yield stream, path.name, str(path)
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> list[str]:
+    """Return the names of an archive's files, without hidden ones."""
+    files = sorted(name for name in archive.namelist() if not name.endswith("/"))
+    shown = [name for name in files if not _is_hidden(name)]
+    if files and not shown:
+        raise DataError(
+            f"{path} holds only hidden files, such as {files[0]}",
+            remedy="pack the text under names that do not start with a full stop",
+        )
+    return shown
+
+
+def _is_hidden(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return any(
+        part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in parts
+    )
 
 
 def _unpacked(file: IO[bytes], name: str) -> contextlib.AbstractContextManager[IO[bytes]]:

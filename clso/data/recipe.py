@@ -28,12 +28,13 @@ from clso.data.corpus import Corpus, file_sha256
 from clso.data.dataset import DATASET_VERSION, SPLITS, Dataset, TokenSplit
 from clso.data.encoder import StreamEncoder
 from clso.data.extents import Extents
-from clso.data.settings import DataSettings, TokenizerSettings
+from clso.data.settings import ALLOW_DUPLICATES, DataSettings, TokenizerSettings
 from clso.data.spool import Spool
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.data.vocabulary import Vocabulary
 from clso.digest import digest_of
+from clso.errors import DataError
 from clso.progress import SILENT, Reporter
 
 __all__ = ["DatasetRecipe"]
@@ -62,18 +63,32 @@ class DatasetRecipe:
         """
         return _Build(self, self.data.corpus(Path()), SILENT).fingerprint
 
-    def prepare(self, root: Path, reporter: Reporter = SILENT) -> Dataset:
+    def prepare(
+        self, root: Path, reporter: Reporter = SILENT, *, fingerprint: str | None = None
+    ) -> Dataset:
         """Open the data set `root / fingerprint`, building it first if it does not exist.
 
+        Args:
+            fingerprint: known before; then a data set that exists is opened without its text, and
+                text that has changed since is refused. `None`: that of the text as it is now.
+
         Raises:
-            DataError: the text cannot be read, or a split has less than one block.
+            DataError: the text cannot be read or changes meanwhile, a split has less than one
+                block, or equal documents stand in two splits and `data.duplicates` does not allow
+                it.
             ArtifactError: the folder cannot be written, or is damaged.
         """
-        build = _Build(self, self.data.corpus(root.parent / "hub-cache"), reporter)
-        path = root / build.fingerprint
-        if not path.exists():
-            build.run_once(path)
-        return Dataset.load(path, block_size=self.data.block_size)
+        path = None if fingerprint is None else root / fingerprint
+        if path is None or not path.exists():
+            build = _Build(self, self.data.corpus(root.parent / "hub-cache"), reporter)
+            if path is not None and build.fingerprint != path.name:
+                raise self.data.changed_text()
+            path = root / build.fingerprint
+            if not path.exists():
+                build.run_once(path)
+        dataset = Dataset.load(path, block_size=self.data.block_size)
+        self.data.check_duplicates(dataset.duplicates, dataset.name)
+        return dataset
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ class _Build:
 
     @cached_property
     def source(self) -> dict[str, Any]:
-        """The identity of the text; cached, because it reads every byte of a file."""
+        """The identity of the text before it is read."""
         return self.corpus.identity()
 
     @property
@@ -141,20 +156,45 @@ class _Build:
     def _run(self, folder: Path) -> None:
         spool_path = folder / "text.spool"
         with Spool(spool_path) as spool:
+            source = self.source
             extents = {split: self._read_text(split, spool) for split in self.corpus.splits}
-            rng = np.random.default_rng([self.recipe.seed, _SPLIT_STREAM])
-            extents |= extents["train"].divide(self.shares, rng, spool.snap)
+            # files that changed since they were hashed, or while they were read
+            if self.corpus.identity() != source:
+                raise self.recipe.data.changed_text()
+            extents |= self._divided(extents["train"], spool)
+            duplicates = spool.texts.duplicates({name: extents[name].document for name in SPLITS})
+            self.recipe.data.check_duplicates(duplicates, self.corpus.name)
             vocabulary = Vocabulary.make(
                 self.recipe.tokenizer, self.recipe.data.train_tokens, spool, extents, self.reporter
             )
             vocabulary.tokenizer.save(folder / "tokenizer.json")
             table = self._write_tokens(folder, spool, extents, vocabulary.tokenizer)
-            text = {"text_sha256": spool.text_sha256, "skipped_documents": spool.n_skipped}
+            text = {
+                "text_sha256": spool.text_sha256,
+                "skipped_documents": spool.n_skipped,
+                "duplicates": duplicates.described(),
+            }
         spool_path.unlink()
         write_table(folder / "splits.parquet", table, "splits")
         atomic_write_json(
             folder / "manifest.json", self._manifest(vocabulary, table, folder) | text
         )
+
+    def _divided(self, train: Extents, spool: Spool) -> dict[str, Extents]:
+        """Divide the source's train; equal documents stay together."""
+        keys = spool.texts.keys[train.document]
+        may_part = False
+        n_distinct = len(np.unique(keys))
+        if n_distinct < min(len(train), len(self.shares)):
+            if self.recipe.data.duplicates == "refuse":
+                raise DataError(
+                    f"{self.corpus.name}: {len(train)} documents, of which {n_distinct} differ, "
+                    f"cannot be divided into {len(self.shares)} splits that share no document",
+                    remedy=f"give more different documents, or {ALLOW_DUPLICATES}",
+                )
+            may_part = True
+        rng = np.random.default_rng([self.recipe.seed, _SPLIT_STREAM])
+        return train.divide(self.shares, rng, spool.snap, None if may_part else keys)
 
     def _read_text(self, split: str, spool: Spool) -> Extents:
         name = self.corpus.name

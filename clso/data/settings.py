@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from clso.data.corpus import Corpus, FilesCorpus, PackageCorpus
+from clso.data.duplicates import Duplicates
 from clso.data.hub import HubCorpus
+from clso.errors import DataError
 from clso.section import Count, Section, Share
 
-__all__ = ["DataSettings", "TokenizerSettings"]
+__all__ = ["ALLOW_DUPLICATES", "DataSettings", "TokenizerSettings"]
+
+ALLOW_DUPLICATES: Final = "let them stand, and count them: --set data.duplicates=allow"
 
 
 class _SplitFractions(Section):
@@ -39,6 +44,9 @@ class DataSettings(Section):
         block_size: inputs (and targets) per block.
         train_tokens: the budget, distinct tokens of train plus tune that any model may learn
             from; `None`: all of them.
+        duplicates: what to do with documents of one split that equal documents of another, case and
+            white space aside. `refuse`; or `allow`, to count them in the manifest alone. Splits
+            that are cut here have none: equal documents stay together.
     """
 
     source: Literal["package", "files", "hub"] = "package"
@@ -48,12 +56,55 @@ class DataSettings(Section):
     fractions: _SplitFractions = _SplitFractions()
     block_size: Annotated[int, Field(ge=2, le=65536)] = 128
     train_tokens: Count | None = None
+    duplicates: Literal["refuse", "allow"] = "refuse"
 
     @model_validator(mode="after")
     def _files_given(self) -> DataSettings:
         if self.source == "files" and self.files is None:
             raise ValueError("source is 'files' but data.files is missing; add data.files.train")
         return self
+
+    def check_duplicates(self, duplicates: Duplicates, name: str) -> None:
+        """Check that no documents of the text `name` repeat those of other splits, or may do so.
+
+        Raises:
+            DataError: some do, and `duplicates` is `refuse`.
+        """
+        if self.duplicates == "allow" or not duplicates.n_across:
+            return
+        counts = ", ".join(
+            f"{count:,} of {split}" for split, count in duplicates.across.items() if count
+        )
+        split, number, other_split, other = duplicates.named[0]
+        raise DataError(
+            f"{name}: documents equal others of another split, case and white space aside: "
+            f"{counts}; document {number} of {split} equals document {other} of {other_split}, "
+            "counted from 0 in the order of reading",
+            remedy=f"take them out of one of the splits, or {ALLOW_DUPLICATES}",
+        )
+
+    def check_unchanged(self, source: Mapping[str, Any]) -> None:
+        """Check that the text is still what `source` of a data set's manifest names.
+
+        Raises:
+            DataError: it is not, or cannot be read.
+        """
+        identity = self.corpus(Path()).identity()
+        if any(source.get(key) != value for key, value in identity.items()):
+            raise self.changed_text()
+
+    def changed_text(self) -> DataError:
+        """Return the error that the text is no longer what it was."""
+        return DataError(
+            f"{self.corpus(Path()).name}: the text has changed since the command began",
+            remedy="start the command again when nothing writes to the text; other text makes "
+            "another run",
+        )
+
+    @property
+    def text(self) -> tuple[str, Section | None]:
+        """The settings that name the text."""
+        return self.source, getattr(self, self.source)
 
     def corpus(self, hub_cache: Path) -> Corpus:
         """Return the source of the text; the hub's client keeps its files in `hub_cache`.

@@ -7,7 +7,6 @@ needs bounded memory, and a source on the network is read once.
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from clso.data.duplicates import PlainTexts
 from clso.data.extents import Extents
-from clso.data.text import Piece, last_cut
+from clso.data.text import LONGEST_WORD, Piece, first_cut, last_cut
 from clso.errors import DataError
 from clso.progress import ProgressTask
 
 __all__ = ["Spool", "TextRun"]
 
-_WORD_END = re.compile(rb"[!-~](?=[ \t-\r])")
 _SNAP_WINDOW = 1 << 16
 _REPORT_BYTES = 1 << 24
 
@@ -40,6 +39,7 @@ class Spool:
     Attributes:
         size_bytes: UTF-8 bytes of all documents.
         n_skipped: documents of whitespace alone.
+        texts: says which documents are equal or near.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,6 +48,7 @@ class Spool:
         self._reader = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._sizes = array("q")
         self._hash = hashlib.sha256()
+        self.texts = PlainTexts()
         self.size_bytes = 0
         self.n_skipped = 0
 
@@ -83,10 +84,12 @@ class Spool:
                 ) from error
             self._file.write(data)
             self._hash.update(data)
+            self.texts.add(text)
             position += len(data)
             any_text |= len(data)
             blank = blank and (not text or text.isspace())
             if ends_document:
+                self.texts.end()
                 if blank:
                     self._file.seek(self.size_bytes)
                     self._file.truncate()
@@ -126,16 +129,14 @@ class Spool:
                 yield TextRun(carried, True)
 
     def snap(self, position: int, end: int) -> int:
-        """Return the first end of a word from `position` on, or else a character boundary.
+        """Return the first place from `position` on at which the document may be divided.
 
-        The document ends at `end`, which is also an end of a word.
+        The document ends at `end`; `first_cut` says which places these are.
         """
         window = self._bytes(position, min(_SNAP_WINDOW, end - position))
-        if word_end := _WORD_END.search(window):
-            return position + word_end.end()
-        if position + len(window) == end:
-            return end
-        return position + next(i for i, byte in enumerate(window) if byte & 0xC0 != 0x80)
+        before = self._bytes(max(0, position - LONGEST_WORD), min(position, LONGEST_WORD))
+        ends = position + len(window) == end
+        return position + first_cut(window, before=before, ends_document=ends)
 
     def _bytes(self, offset: int, n_bytes: int) -> bytes:
         self._reader.seek(offset)

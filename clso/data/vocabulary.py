@@ -25,6 +25,7 @@ from clso.data.encoder import StreamEncoder
 from clso.data.extents import Extents
 from clso.data.settings import TokenizerSettings
 from clso.data.spool import Spool
+from clso.data.text import short_words
 from clso.data.tokenizer import Tokenizer
 from clso.progress import Reporter
 
@@ -111,7 +112,8 @@ class _Learner:
         for run in self.spool.read(self.extents[name], _RUN_BYTES):
             if n_bytes <= 0:
                 return
-            yield run.text[:n_bytes].decode(errors="ignore")
+            text = run.text[:n_bytes].decode(errors="ignore").encode()
+            yield from map(bytes.decode, short_words(text))
             n_bytes -= len(run.text)
 
     def _limited(self, size: Bytes) -> Bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
+from clso.cores import available_cores
 from clso.energy import EnergyMonitor, EnergySettings
 from clso.engine.cluster import Cluster
 from clso.engine.engine import Engine
@@ -46,7 +46,8 @@ def open_engine(
     Args:
         kind: `local`, `dask` or `ray`.
         address: of a Dask scheduler or a Ray cluster; `None`: workers on this machine.
-        workers: processes of this machine, where there is no address; `None`: one per core.
+        workers: processes of this machine, where there is no address; `None`: one per core that
+            this process may use (`clso.cores`).
         monitor: its open windows get the workers' joules.
         energy: how workers measure them; `None`: they do not.
 
@@ -55,7 +56,7 @@ def open_engine(
             or an argument does not fit it.
     """
     _check(kind, address, workers)
-    n_workers = workers or os.cpu_count() or 1
+    n_workers = workers or available_cores()
     if kind == "local":
         engine = local_engine(n_workers, monitor=monitor, energy=energy)
     else:

@@ -143,8 +143,32 @@ def _fingerprints(dataset: Row) -> list[tuple[str, str]]:
         "source": dataset.get("source", {}).get("name"),
         "text sha256": dataset.get("text_sha256"),
         "split sha256": dataset.get("split_sha256"),
+        "equal documents": _equal_documents(dataset.get("duplicates")),
+        "near documents": _near_documents(dataset.get("duplicates")),
         "tokenizer": tokenizer.get("kind"),
         "vocabulary": f"{tokenizer['vocab_size']:,} tokens" if "vocab_size" in tokenizer else None,
         "tokenizer sha256": tokenizer.get("sha256"),
     }
     return [(name, str(value)) for name, value in values.items() if value is not None]
+
+
+def _equal_documents(duplicates: Row | None) -> str | None:
+    """Say how many documents repeat others; `None`: the manifest of an old version lacks it."""
+    if duplicates is None:
+        return None
+    across = _by_split(duplicates["across_splits"])
+    return f"{counted(duplicates['documents'], 'duplicate')}; {across or 'none'} across splits"
+
+
+def _near_documents(duplicates: Row | None) -> str | None:
+    if duplicates is None or duplicates["near"] is None:
+        return None
+    near = _by_split(duplicates["near"])
+    text = (
+        f"half of their runs of {duplicates['gram_characters']} characters stand in splits before"
+    )
+    return f"{near or 'none'}; {text}"
+
+
+def _by_split(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} of {split}" for split, count in counts.items() if count)

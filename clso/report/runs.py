@@ -21,7 +21,7 @@ from clso.artifacts import Run
 from clso.digest import digest_of
 from clso.report.formats import LOSS
 from clso.report.models import Models
-from clso.report.style import styled
+from clso.report.style import plain_numbers, styled
 from clso.report.table import Column, Table
 from clso.statistics.bootstrap import FLOORS, BootstrapSettings
 from clso.statistics.paired import Difference
@@ -257,6 +257,7 @@ def _budgets_figure(points: Sequence[_BudgetPoint], models: Models | None = None
                 tokens = _tokens(point.train_tokens)
                 axes.annotate(tokens, place, (4, 4), "data", "offset points", **look)
         axes.set_xscale("log")
+        plain_numbers(axes.xaxis)
         axes.margins(x=0.1)
         axes.set_xlabel("energy, joules (further left is better)")
         axes.set_ylabel("test loss, nats per token (lower is better)")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and tables need none of it
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "figure_svg",
     "interval_figure",
     "new_figure",
+    "plain_numbers",
     "styled",
 ]
 
@@ -62,6 +64,7 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "clso",
     "text.color": INK,
+    "text.parse_math": False,  # a name with dollar signs is no formula
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
     "xtick.labelsize": 8.5,
@@ -132,6 +135,20 @@ def interval_figure(
     axes.hlines(heights, lows, highs, color=color, linewidth=2)
     axes.plot(values, heights, "o", markersize=5, color=color, label=label)
     return figure, axes, heights
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers; matplotlib writes formulas."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    class Plain(LogFormatterSciNotation):
+        """Numbers where matplotlib has some."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:,g}" if super().__call__(x, pos) else ""
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
 
 
 @styled

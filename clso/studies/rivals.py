@@ -23,7 +23,7 @@ from clso.artifacts import Run
 from clso.report.formats import FINE_LOSS, SHARE, counted
 from clso.report.html import Picture, ReportSection
 from clso.report.models import Models
-from clso.report.style import MUTED, new_figure, styled
+from clso.report.style import MUTED, new_figure, plain_numbers, styled
 from clso.report.table import Table
 from clso.statistics.paired import CONFIDENCE, Difference
 
@@ -179,7 +179,7 @@ class Rivals:
                 late = grid >= last / _SHOWN_FROM
                 shown += [float(median[late].max()), float(low.min())]
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        plain_numbers(axes.xaxis)
         # greedy selection begins without any function, and other methods with genomes that may not
         # even be language models: their first losses lie far above all others
         margin = 0.08 * (max(shown) - min(shown)) + 1e-4

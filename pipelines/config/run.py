@@ -43,7 +43,8 @@ class _RuntimeSettings(Section):
     Attributes:
         engine: where tasks run: processes of this machine, or the workers of a cluster.
         address: of a Dask scheduler or a Ray cluster; `None`: `workers` processes of this machine.
-        workers: genomes evaluated at once on this machine; `None`: one per core.
+        workers: genomes evaluated at once on this machine; `None`: one per core that the command
+            may use (`clso.cores`).
         threads: cores that AdamW uses; `None`: all.
         memory_gb: a run that is estimated to take more is refused before it begins; `None`: what
             this process may use, of its control group or of the machine.
@@ -195,9 +196,12 @@ class RunConfig(Section):
 
         `runtime` is left out: workers and threads change how long a run takes. So are the
         studies: they add tables to a run or compare other runs, and change none of its own.
+        `data.duplicates` is left out: it says whether there is a run.
         """
-        apart = {"runtime", "name", *STUDY_SECTIONS}
-        return digest_of(self.model_dump(mode="json", exclude=apart))
+        exclude: dict[str, bool | set[str]] = {"runtime": True, "name": True}
+        exclude |= dict.fromkeys(STUDY_SECTIONS, True)
+        exclude["data"] = {"duplicates"}
+        return digest_of(self.model_dump(mode="json", exclude=exclude))
 
     def run_id(self, data_fingerprint: str) -> str:
         """Return the run's id on a data set: its name and a hash of configuration and data."""

@@ -9,7 +9,6 @@ from clso.baseline.plan import check_batch
 from clso.counting import count_targets
 from clso.data import SPLITS, TokenSplit
 from clso.digest import digest_of
-from clso.errors import DataError
 from pipelines.context import RunContext
 from pipelines.ledger import StageOutcome
 from pipelines.stage import Stage
@@ -20,12 +19,9 @@ __all__ = ["PREPARE"]
 def _work(run: RunContext) -> StageOutcome:
     """Build the data set; its key follows from its contents alone."""
     experiment = run.experiment
-    dataset = run.config.recipe.prepare(experiment.datasets, run.reporter)
-    if dataset.path.name != experiment.data_fingerprint:
-        raise DataError(
-            f"the text has changed since the run {run.run_id} began",
-            remedy="start the command again; other text makes another run",
-        )
+    dataset = run.config.recipe.prepare(
+        experiment.datasets, run.reporter, fingerprint=experiment.data_fingerprint
+    )
     contents = [
         dataset.manifest["text_sha256"],
         dataset.manifest["split_sha256"],
@@ -46,6 +42,7 @@ def _conclude(run: RunContext) -> None:
             },
         }
     )
+    run.config.data.check_duplicates(run.experiment.dataset.duplicates, run.experiment.dataset.name)
     _check_trainings(run)
 
 
@@ -65,6 +62,6 @@ PREPARE = Stage(
     name="prepare",
     command="prepare",
     work=_work,
-    home=lambda experiment: experiment.datasets / experiment.data_fingerprint,
+    home=lambda experiment: experiment.dataset_path,
     conclude=_conclude,
 )

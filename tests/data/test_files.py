@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clso.data.files import FileReader
+from clso.data.files import FileReader, read_rows
 from clso.errors import DataError
 
 
@@ -178,3 +178,45 @@ def test_a_missing_document_field_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.txt cannot be read: No such file"):
         documents(tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "__MACOSX/texts/._a.txt",
+        "__MACOSX/a.txt",
+        "texts/__MACOSX/a.txt",
+        ".DS_Store",
+        "texts/.DS_Store",
+        "texts/._a.txt",
+        ".hidden/a.txt",
+        "texts/.git/objects/a",
+        "texts\\.hidden\\a.txt",
+        ".a.jsonl",
+        "./.b.parquet",
+    ],
+)
+def test_hidden_members_of_an_archive_are_left_out_as_globs_leave_them_out(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("./texts/a.txt", "shown")
+        archive.writestr(name, b"\x00\x05\x16\x07")
+    assert documents(path) == ["shown"]
+
+
+def test_an_archive_of_hidden_files_alone_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "texts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(".a.txt", "hidden")
+    with pytest.raises(DataError, match=r"texts\.zip holds only hidden files, such as \.a\.txt"):
+        list(FileReader("text").read(path))
+
+
+def test_the_rows_of_an_archive_leave_out_hidden_members_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jsonl", '{"text": "shown"}')
+        archive.writestr("__MACOSX/._a.jsonl", b"\x00\x05")
+    assert [row.values for row in read_rows(path)] == [{"text": "shown"}]

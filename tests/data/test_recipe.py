@@ -1,13 +1,19 @@
 import errno
+import gzip
 import json
+import lzma
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clso.artifacts import read_table
@@ -22,6 +28,8 @@ from clso.data import (
     recipe,
 )
 from clso.data.corpus import file_sha256
+from clso.data.files import FileReader
+from clso.data.text import LONGEST_WORD, Piece
 from clso.data.token_file import TokenWriter
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, DataError
@@ -145,6 +153,177 @@ def test_a_long_document_tokenizes_as_in_one_go(
     for name in SPLITS:
         file = f"tokens-{name}.arrow"
         assert (whole.path / file).read_bytes() == (runs.path / file).read_bytes()
+
+
+def as_rows(path: Path, documents: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
+    return path
+
+
+@pytest.fixture
+def documents(make_text: Callable[[int, int], str]) -> list[str]:
+    return [make_text(60, seed) for seed in range(40)]
+
+
+class TestDuplicates:
+    @pytest.fixture(params=range(8))
+    def given(self, request: Any, tmp_path: Path, documents: list[str]) -> dict[str, Any]:  # noqa: ANN401
+        """Return train, validation and test of which the last has documents of another split."""
+        train, validation, test = documents[:25], documents[25:32], documents[32:]
+        text = as_rows(tmp_path / "train.jsonl", train)
+        other = as_rows(tmp_path / "validation.jsonl", validation)
+        path = tmp_path / "test.jsonl"
+        match request.param:
+            case 0:  # one document of many
+                as_rows(path, [*test, train[3]])
+            case 1:  # other case and white space
+                as_rows(path, [*test, "\n" + train[0].upper().replace(" ", "\t ")])
+            case 2:  # of validation, not of train
+                as_rows(path, [*test, validation[0]])
+            case 3:  # compressed
+                path = tmp_path / "test.jsonl.gz"
+                path.write_bytes(gzip.compress(text.read_bytes()))
+            case 4:  # exported anew
+                path = tmp_path / "test.parquet"
+                pq.write_table(pa.table({"n": range(25), "text": train}), path)
+            case 5:  # packed
+                path = tmp_path / "test.zip"
+                with zipfile.ZipFile(path, "w") as archive:
+                    archive.write(text, "rows.jsonl")
+            case 6:  # in another order, with other fields
+                lines = [json.dumps({"n": n, "text": t}) for n, t in enumerate(train[::-1])]
+                path.write_text("\n".join(lines))
+            case 7:  # one text as files
+                text, path = tmp_path / "train.txt", tmp_path / "test.txt.xz"
+                text.write_text("\n".join(train))
+                path.write_bytes(lzma.compress("\r\n".join(train).encode()))
+        return {"train": text, "validation": other, "test": path}
+
+    def test_splits_that_share_documents_are_refused_or_counted(
+        self, tmp_path: Path, files_config: Make, given: dict[str, Any]
+    ) -> None:
+        root, train = tmp_path / "datasets", given.pop("train")
+        config = files_config(train, **given)
+        with pytest.raises(DataError, match=r"(?s) of test; document .*data\.duplicates=allow"):
+            DatasetRecipe(config, BPE, 0).prepare(root)
+        assert [path for path in root.iterdir() if path.is_dir()] == []
+        allowed = files_config(train, **given, duplicates="allow")
+        dataset = DatasetRecipe(allowed, BPE, 0).prepare(root)
+        assert dataset.manifest["duplicates"]["across_splits"]["test"] > 0
+        assert dataset.manifest["duplicates"]["named"]
+        with pytest.raises(DataError, match="of test; document"):  # also of the finished folder
+            DatasetRecipe(config, BPE, 0).prepare(root)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_equal_documents_stay_in_one_split(
+        self, tmp_path: Path, files_config: Make, documents: list[str], seed: int
+    ) -> None:
+        rows = as_rows(tmp_path / "rows.jsonl", documents * 3 + [documents[0].upper()])
+        dataset = DatasetRecipe(files_config(rows), BPE, seed).prepare(tmp_path / "datasets")
+        found = {name: {text.casefold() for text in texts(dataset, name)} for name in SPLITS}
+        assert sum(map(len, found.values())) == len(documents)
+        assert dataset.manifest["duplicates"]["documents"] == 2 * len(documents) + 1
+        assert dataset.duplicates.n_across == 0
+
+    def test_tune_shares_no_document_with_train_either(
+        self, tmp_path: Path, files_config: Make, documents: list[str]
+    ) -> None:
+        train = as_rows(tmp_path / "train.jsonl", documents[:25] * 4)
+        others = {
+            name: as_rows(tmp_path / f"{name}.jsonl", part)
+            for name, part in (("validation", documents[25:32]), ("test", documents[32:]))
+        }
+        dataset = DatasetRecipe(files_config(train, **others), BPE, 0).prepare(tmp_path / "d")
+        assert not set(texts(dataset, "train")) & set(texts(dataset, "tune"))
+
+    @pytest.mark.parametrize(("copies", "distinct"), [(2, 1), (30, 1), (20, 3), (1, 1)])
+    def test_too_few_different_documents_are_refused_or_cut(
+        self, tmp_path: Path, files_config: Make, documents: list[str], copies: int, distinct: int
+    ) -> None:
+        rows = as_rows(tmp_path / "rows.jsonl", documents[:distinct] * copies)
+        if copies > 1:
+            with pytest.raises(DataError, match=rf"of which {distinct} differ, cannot be divided"):
+                DatasetRecipe(files_config(rows), BPE, 0).prepare(tmp_path / "datasets")
+        allowed = files_config(rows, duplicates="allow", block_size=2)
+        assert DatasetRecipe(allowed, BPE, 0).prepare(tmp_path / "datasets").splits
+
+    def test_a_folder_of_an_old_version_is_examined_by_its_tokens(
+        self, tmp_path: Path, files_config: Make, documents: list[str]
+    ) -> None:
+        parts = {"train": documents[:20], "validation": documents[20:30], "test": documents[28:]}
+        files = {name: as_rows(tmp_path / f"{name}.jsonl", part) for name, part in parts.items()}
+        train = files.pop("train")
+        allowed = files_config(train, **files, duplicates="allow")
+        dataset = DatasetRecipe(allowed, BPE, 0).prepare(tmp_path / "datasets")
+        file = dataset.path / "manifest.json"
+        manifest = json.loads(file.read_text())
+        counted = manifest.pop("duplicates")
+        file.write_text(json.dumps(manifest))
+        assert (
+            Dataset.load(dataset.path, block_size=8).duplicates.across == counted["across_splits"]
+        )
+        with pytest.raises(DataError, match="2 of test"):
+            DatasetRecipe(files_config(train, **files), BPE, 0).prepare(tmp_path / "datasets")
+
+    def test_permission_is_no_other_data_set(self, rows: Path, files_config: Make) -> None:
+        allowed = files_config(rows, duplicates="allow")
+        names = [DatasetRecipe(data, BPE, 0).fingerprint for data in (allowed, files_config(rows))]
+        assert names[0] == names[1]
+
+
+WORDS = {
+    "arabic": "كتاب بيت شمس قمر ماء نار طريق مدينة",
+    "russian": "дом река поле город небо вода дорога лес",
+    "hindi": "घर नदी खेत शहर आकाश पानी सड़क जंगल",
+    "korean": "집 강 들판 도시 하늘 물 길 숲",
+}
+
+
+@pytest.mark.parametrize("script", [*WORDS, "chinese", "thai", "digits"])
+@pytest.mark.parametrize("n_words", [1500, 30_000])
+def test_one_document_of_any_script_is_divided_by_the_shares(
+    tmp_path: Path, files_config: Make, script: str, n_words: int
+) -> None:
+    rng = np.random.default_rng(0)
+    if script in WORDS:
+        text = " ".join(rng.choice(WORDS[script].split(), n_words))
+    else:
+        chinese = "天地玄黄宇宙洪荒日月，。"  # noqa: RUF001 - its own marks
+        signs = {"chinese": chinese, "thai": "กขคงจฉช", "digits": "0123456789"}
+        text = "".join(rng.choice(list(signs[script]), n_words))
+    (tmp_path / "a.txt").write_text(text)
+    shares = {"train": 0.6, "tune": 0.15, "validation": 0.1, "test": 0.15}
+    config = files_config(tmp_path / "a.txt", fractions=shares)
+    dataset = DatasetRecipe(config, BPE, 0).prepare(tmp_path / "datasets")
+    parts = [texts(dataset, name)[0] for name in SPLITS]
+    assert "".join(parts) == text
+    for name, part in zip(SPLITS, parts, strict=True):
+        assert abs(len(part) / len(text) - shares[name]) < 0.02, name
+    if script in WORDS:
+        assert {word for part in parts for word in part.split()} <= set(WORDS[script].split())
+
+
+def test_a_text_without_spaces_gives_learner_and_encoder_bounded_words(
+    tmp_path: Path, files_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, encode = Tokenizer.train, Tokenizer.encode_many
+    learned, encoded = [0], [0]
+
+    def train(given: Any, vocab_size: int) -> Tokenizer:  # noqa: ANN401
+        seen = list(given)
+        learned.extend(len(text.encode()) for text in seen)
+        return learn(seen, vocab_size)
+
+    def encode_many(self: Tokenizer, given: Any) -> list[list[int]]:  # noqa: ANN401
+        encoded.extend(len(text.encode()) for text in given)
+        return encode(self, given)
+
+    monkeypatch.setattr(Tokenizer, "train", train)
+    monkeypatch.setattr(Tokenizer, "encode_many", encode_many)
+    (tmp_path / "a.txt").write_text("ab" * 200_000)
+    DatasetRecipe(files_config(tmp_path / "a.txt"), BPE, 0).prepare(tmp_path / "datasets")
+    assert max(learned) <= 2 * LONGEST_WORD
+    assert max(encoded) <= encoder._RUN_BYTES + 1  # a line end before it
 
 
 @pytest.fixture
@@ -386,14 +565,14 @@ def test_memory_does_not_grow_with_the_corpus(
     tmp_path: Path, make_text: Callable[[int, int], str], form: str
 ) -> None:
     text = make_text(40_000, 0)
-    line = json.dumps({"text": text[:4000]}) + "\n"
     peaks_kb = []
     for size_mb in (4, 28):
         path = tmp_path / f"{size_mb}.{form}"
         with open(path, "w") as file:
-            unit = text if form == "txt" else line * 50
-            for _ in range(size_mb * 1_000_000 // len(unit)):
-                file.write(unit)
+            unit = text if form == "txt" else json.dumps({"text": text[:4000]}) + "\n"
+            for number in range(size_mb * 1_000_000 // len(unit)):
+                # documents differ, because equal ones stay together
+                file.write(unit if form == "txt" else unit.replace('": "', f'": "{number} '))
         output = subprocess.run(
             [sys.executable, "-c", MEASURE, str(path), "datasets"],
             capture_output=True,
@@ -403,3 +582,106 @@ def test_memory_does_not_grow_with_the_corpus(
         assert output[0] == "True"
         peaks_kb.append(int(output[1]))
     assert peaks_kb[1] - peaks_kb[0] < 25_000
+
+
+def appended(path: Path) -> None:
+    path.write_text(path.read_text() + "one more line\n")
+
+
+def rewritten_in_its_time(path: Path) -> None:
+    stat = path.stat()
+    path.write_text(path.read_text()[::-1])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    other = path.with_suffix(".new")
+    other.write_text(path.read_text()[::-1])
+    os.replace(other, path)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "appended": appended,
+    "truncated": lambda path: path.write_text(path.read_text()[:50]),
+    "emptied": lambda path: path.write_text(""),
+    "rewritten in its time": rewritten_in_its_time,
+    "replaced": replaced,
+    "deleted": Path.unlink,
+}
+
+
+class TestTextThatChanges:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, documents: list[str]) -> Path:
+        folder = tmp_path / "text"
+        folder.mkdir()
+        for number, text in enumerate(documents):
+            (folder / f"{number:02}.txt").write_text(text)
+        return folder
+
+    @pytest.mark.parametrize("change", [*CHANGES, "added", "all but five deleted"])
+    def test_a_change_after_the_name_is_refused_before_and_ignored_after_the_building(
+        self, tmp_path: Path, files_config: Make, folder: Path, change: str
+    ) -> None:
+        recipe_ = DatasetRecipe(files_config(folder / "*.txt"), BPE, 0)
+        name, built = recipe_.fingerprint, tmp_path / "built"
+        before = recipe_.prepare(built, fingerprint=name)
+        if change == "added":
+            (folder / "99.txt").write_text("an added document")
+        elif change == "all but five deleted":
+            for path in sorted(folder.iterdir())[:-5]:
+                path.unlink()
+        else:
+            CHANGES[change](folder / "07.txt")
+        late = tmp_path / "late"
+        with pytest.raises(DataError, match="the text has changed since the command began"):
+            recipe_.prepare(late, fingerprint=name)
+        assert not late.exists()
+        again = recipe_.prepare(built, fingerprint=name)
+        assert again.manifest == before.manifest
+
+    def test_a_built_data_set_needs_no_text(
+        self, tmp_path: Path, files_config: Make, folder: Path
+    ) -> None:
+        recipe_ = DatasetRecipe(files_config(folder / "*.txt"), BPE, 0)
+        name = recipe_.prepare(tmp_path / "datasets").fingerprint
+        for path in folder.iterdir():
+            path.unlink()
+        assert recipe_.prepare(tmp_path / "datasets", fingerprint=name).fingerprint == name
+
+    @pytest.mark.parametrize("place", ["03.txt", "37.txt"])  # read before, or not yet
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_a_change_while_it_is_read_is_refused_and_nothing_stays(
+        self,
+        tmp_path: Path,
+        files_config: Make,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        change: str,
+        place: str,
+    ) -> None:
+        read = FileReader.read
+
+        def changing(self: FileReader, path: Path) -> Iterator[Piece]:
+            if path.name == "20.txt":
+                CHANGES[change](folder / place)
+            yield from read(self, path)
+
+        monkeypatch.setattr(FileReader, "read", changing)
+        root = tmp_path / "datasets"
+        with pytest.raises(DataError, match=r"changed since the command began|cannot be read"):
+            DatasetRecipe(files_config(folder / "*.txt"), BPE, 0).prepare(root)
+        assert [path for path in root.iterdir() if path.is_dir()] == []
+
+    def test_a_file_that_is_only_touched_has_not_changed(
+        self, tmp_path: Path, files_config: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = FileReader.read
+
+        def touching(self: FileReader, path: Path) -> Iterator[Piece]:
+            path.touch()
+            yield from read(self, path)
+
+        monkeypatch.setattr(FileReader, "read", touching)
+        recipe_ = DatasetRecipe(files_config(folder / "*.txt"), BPE, 0)
+        assert recipe_.prepare(tmp_path / "datasets").fingerprint == recipe_.fingerprint

@@ -2,12 +2,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
+from clso.checkpoint import save_tokenizer
 from clso.data import END_TOKEN, Tokenizer
 from clso.data.corpus import package_file
 from clso.errors import ArtifactError, DataError
@@ -133,3 +136,44 @@ def test_a_damaged_tokenizer_file_is_refused(tmp_path: Path) -> None:
     path.write_text('{"version": "1.0"')
     with pytest.raises(ArtifactError, match=r"tokenizer\.json is no tokenizer"):
         Tokenizer.load(path)
+
+
+TYPED = st.lists(
+    st.one_of(
+        st.text(max_size=6),
+        st.text(alphabet=" \n\t'sdt<|endoftext|>é\u0301中\u200d\u00a0", max_size=6),
+        st.sampled_from(
+            ["<|endoftext|>", " <|endoftext|>", "<|endoftext", "<s>", "[PAD]", " n't ."]
+        ),
+    ),
+    max_size=8,
+).map(lambda parts: "".join(parts).encode(errors="replace").decode())
+
+
+@pytest.fixture(scope="module")
+def exported(
+    tokenizer: Tokenizer, gpt2: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Any:  # noqa: ANN401
+    """Return pairs of a tokenizer and what transformers reads of its export, also saved anew."""
+    pairs = []
+    for own in (tokenizer, gpt2, Tokenizer.of_bytes()):
+        first, second = (tmp_path_factory.mktemp("exported") for _ in range(2))
+        save_tokenizer(own, 10**6, first)
+        other = AutoTokenizer.from_pretrained(first)
+        other.save_pretrained(second)
+        pairs += [(own, other), (own, AutoTokenizer.from_pretrained(second))]
+    return pairs
+
+
+@settings(deadline=None)
+@given(texts=st.lists(TYPED, min_size=1, max_size=3))
+def test_the_exported_tokenizer_encodes_and_decodes_as_ours(
+    exported: list[tuple[Tokenizer, Any]], texts: list[str]
+) -> None:
+    for own, other in exported:
+        expected = [own.encode(text) for text in texts]
+        assert [other(text).input_ids for text in texts] == expected
+        assert other(texts).input_ids == expected
+        assert [other.decode(tokens) for tokens in expected] == texts
+        assert other.eos_token_id == own.end_token_id
+        assert other.decode([*expected[0], own.end_token_id], skip_special_tokens=True) == texts[0]

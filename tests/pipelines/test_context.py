@@ -1,18 +1,20 @@
 """Opening a run's folder: what a fresh start keeps, and what the manifest says of the work."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from clso.artifacts import load_run
-from clso.errors import ConfigError, EngineError
+from clso.errors import ConfigError, DataError, EngineError
 from clso.progress import SILENT
 from pipelines import experiment
 from pipelines.config import RunConfig, load_config
 from pipelines.context import RunContext
 from pipelines.folders import output_folder
 from pipelines.options import interruptible
+from pipelines.stages.data import PREPARE
 
 
 @pytest.fixture
@@ -91,3 +93,60 @@ def test_an_interrupt_that_a_library_makes_an_import_error_is_one(
     assert "interrupted; the same command continues" in capsys.readouterr().err
     with pytest.raises(ModuleNotFoundError, match="another"), interruptible():
         raise ModuleNotFoundError("another")
+
+
+@pytest.fixture
+def texts_config(config: RunConfig, tmp_path: Path) -> RunConfig:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02}.txt").write_text(f"{number} is a number of words. " * 40)
+    overrides = {
+        "data.source": "files",
+        "data.files": {"train": str(folder / "*.txt")},
+        "data.fractions": {"train": 0.7, "tune": 0.1, "validation": 0.1, "test": 0.1},
+        "data.train_tokens": None,
+        "data.block_size": 8,
+        "model.n_layer": 1,
+        "baseline.enabled": False,
+    }
+    return config.with_overrides(overrides, where="here")
+
+
+def test_a_run_is_named_by_the_text_that_it_prepares(
+    texts_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_engine = experiment.open_engine
+
+    def losing(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        for path in sorted((tmp_path / "texts").iterdir())[:15]:
+            path.unlink()
+        return open_engine(*args, **kwargs)
+
+    monkeypatch.setattr(experiment, "open_engine", losing)
+    with RunContext.open(texts_config, tmp_path / "out", SILENT) as run:
+        assert run.run_id == texts_config.run_id(run.experiment.data_fingerprint)
+        with pytest.raises(DataError, match="text has changed since the command began"):
+            PREPARE.run(run)
+    assert not list((tmp_path / "out" / "datasets").glob("[!.]*"))
+
+
+def test_text_that_goes_after_prepare_changes_nothing_in_its_run(
+    texts_config: RunConfig, tmp_path: Path
+) -> None:
+    with RunContext.open(texts_config, tmp_path / "out", SILENT) as run:
+        PREPARE.run(run)
+        used = run.manifest["dataset"]
+        for path in sorted((tmp_path / "texts").iterdir())[:15]:
+            path.unlink()
+        PREPARE.run(run)
+        assert run.manifest["dataset"] == used
+        # another division of the text needs the text again
+        other = texts_config.with_overrides({"seed": 7}, where="here")
+        with pytest.raises(DataError, match="text has changed since the command began"):
+            run.experiment.varied(other)
+
+
+def test_permission_for_duplicates_makes_no_other_run(config: RunConfig) -> None:
+    allowed = config.with_overrides({"data.duplicates": "allow"}, where="here")
+    assert allowed.run_id("data") == config.run_id("data")

@@ -20,7 +20,7 @@ from clso.report.search_figures import (
     families_figure,
     predictions_figure,
 )
-from clso.report.style import figure_svg
+from clso.report.style import figure_svg, interval_figure, new_figure, plain_numbers, styled
 from clso.statistics.picks import Genes
 from clso.statistics.search_summary import SearchSummary
 
@@ -240,3 +240,59 @@ def test_every_color_of_the_picked_families_has_a_name() -> None:
     assert len(set(handles)) == len(names)
     drawn = {(patch.get_facecolor(), patch.get_hatch()) for patch in figure.axes[0].patches}
     assert drawn == set(handles)
+
+
+NAMES = [
+    "rate $a_{$",
+    "$$",
+    "$x$",
+    "5$ {6$",
+    r"\$1",
+    r"$\frac{1}{2}$",
+    "a_b^c",
+    "%s {0}",
+    "<b>&amp;",
+]
+
+
+@styled
+def drawn(names: list[str]) -> Figure:
+    lines = [("group " + name, name) for name in names]
+    n = len(lines)
+    figure, axes, _ = interval_figure(
+        lines, range(n), (range(n), range(n)), color="red", label=names[0]
+    )
+    axes.set_xlabel("x " + names[-1])
+    axes.set_title("t " + names[0])
+    axes.annotate("n " + names[0], (0, 0))
+    figure.legend()
+    return figure
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_figures_are_plain_text(name: str) -> None:
+    svg = figure_svg(drawn([name]), "figure", name)
+    texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.text]
+    for wanted in ("group " + name, name, "x " + name, "t " + name, "n " + name):
+        assert wanted in texts
+
+
+@settings(deadline=None, max_examples=15)
+@given(name=st.text(alphabet="$\\\\{}_^ab%&<", min_size=1, max_size=8))
+def test_no_name_breaks_a_figure(name: str) -> None:
+    assert figure_svg(drawn([f"a{name}"]), "figure", name)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 10**6), (20, 45), (1e-4, 0.3), (7, 7.5)])
+def test_logarithmic_axes_have_plain_numbers(low: float, high: float) -> None:
+    @styled
+    def draw() -> Figure:
+        figure, axes = new_figure()
+        axes.plot([low, high], [0, 1])
+        axes.set_xscale("log")
+        plain_numbers(axes.xaxis)
+        return figure
+
+    svg = figure_svg(draw(), "figure", "numbers")
+    assert "mathdefault" not in svg
+    assert "$" not in svg
