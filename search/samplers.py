@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -279,7 +280,11 @@ class _Smac:
         )
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         scenario = smac.Scenario(
-            self._space, deterministic=True, n_trials=limit, seed=seed, output_directory=folder
+            self._space,
+            deterministic=True,
+            n_trials=limit,
+            seed=seed,
+            output_directory=Path(folder),
         )
         self._facade = smac.HyperparameterOptimizationFacade(scenario, _never, logging_level=40)
 
