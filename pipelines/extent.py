@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clso.baseline.settings import NetworkSettings
+from clso.cores import available_cores
 from clso.errors import ConfigError
 from pipelines.config import RunConfig
 from search.settings import SearchSettings
@@ -190,7 +191,7 @@ def check_extent(config: RunConfig) -> None:
         ConfigError: with the estimate, the limit, and the settings that decide most of it.
     """
     runtime = config.runtime
-    extent = Extent.of(config, runtime.threads or os.cpu_count() or 1)
+    extent = Extent.of(config, runtime.threads or available_cores())
     allowed = usable_memory() if runtime.memory_gb is None else runtime.memory_gb * 1e9
     if extent.memory_bytes > allowed:
         raise ConfigError(
