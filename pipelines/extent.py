@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from clso.baseline.settings import NetworkSettings
 from clso.cores import available_cores
 from clso.errors import ConfigError
@@ -21,6 +23,7 @@ from search.settings import SearchSettings
 __all__ = ["Extent", "check_extent", "usable_memory"]
 
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_PACKAGES = "the packages"
 _PROCESS = 6e8  # bytes: Python, torch and the other packages
 _FLOAT = 4
 _ENTRY = 2000.0  # bytes of an entry as an object, beside its arrays
@@ -54,7 +57,7 @@ class Extent:
     def of(cls, config: RunConfig, cores: int) -> Extent:
         """Estimate a configuration on a number of cores."""
         shape = _Shape.of(config)
-        taken: dict[str, float] = {"the packages": _PROCESS}
+        taken: dict[str, float] = {_PACKAGES: _PROCESS}
         flops: dict[str, float] = {}
         if "gpt" in config.families:
             own = config.gpt
@@ -78,13 +81,20 @@ class Extent:
             flops["mixture: search"] = (
                 _evaluations(search) * targets * config.mixture.slots * _MIXED
             )
-        for name, trained in _trainings(config, shape).items():
-            size, batch, steps_flops = trained
-            taken[f"{name}: n_layer, n_embd"] = size * _TRAINED * _FLOAT
-            taken[f"{name}: batch_sizes"] = (
-                3.0 * _FLOAT * batch * shape.block * (shape.vocab + 12 * shape.width * shape.layers)
+        trained: list[dict[str, float]] = [{}]
+        for name, (size, batch, steps_flops) in _trainings(config, shape).items():
+            activations = shape.vocab + 12 * shape.width * shape.layers
+            trained.append(
+                {
+                    f"{name}: n_layer, n_embd": size * _TRAINED * _FLOAT,
+                    f"{name}: batch_sizes": 3.0 * _FLOAT * batch * shape.block * activations,
+                }
             )
-            flops[name] = steps_flops
+            if not _on_gpu(config):  # of which nothing is known here
+                flops[name] = steps_flops
+        # one is trained after the other
+        largest: dict[str, float] = max(trained, key=lambda parts: sum(parts.values()))
+        taken |= largest
         seconds = {name: count / (_FLOPS * cores) for name, count in flops.items()}
         return cls(taken, {"data, scores and report": _FIXED_S, **seconds})
 
@@ -173,6 +183,11 @@ def _network_work(model: NetworkSettings, shape: _Shape) -> float:
     return (inner + shape.width * outputs) * (_LSTM if model.network == "lstm" else 1.0)
 
 
+def _on_gpu(config: RunConfig) -> bool:
+    device = config.runtime.device
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+
+
 def usable_memory() -> int:
     """Return the bytes that this process may use: of its control group, or of the machine."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
@@ -210,7 +225,7 @@ def check_extent(config: RunConfig) -> None:
 
 
 def _most(parts: dict[str, float]) -> str:
-    return max(parts, key=lambda name: parts[name])
+    return max((name for name in parts if name != _PACKAGES), key=lambda name: parts[name])
 
 
 def _short(value: float) -> str:

@@ -50,7 +50,7 @@ def prepare_streams() -> None:
     codecs.register_error(_ERRORS, _plain)
     for name in ("COLUMNS", "LINES"):  # rich fails at a text, and shows nothing at 0
         text = os.environ.get(name)
-        if text is not None and not (text.isascii() and text.isdigit() and int(text) > 0):
+        if text is not None and not _is_size(text):
             del os.environ[name]
     for descriptor, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
@@ -60,6 +60,10 @@ def prepare_streams() -> None:
             setattr(sys, name, stream)
         elif descriptor and _is_plain(stream, descriptor):
             setattr(sys, name, _lenient(stream, descriptor, name))
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and int(text) > 0
 
 
 def unwritten() -> str:
@@ -92,7 +96,7 @@ def _is_plain(stream: object, descriptor: int) -> bool:
 def _lenient(stream: io.TextIOWrapper, descriptor: int, name: str) -> TextIO:
     raw = _Lenient(descriptor, name)
     buffer = io.BufferedWriter(raw)
-    is_live = raw.isatty() or name == "stderr"
+    is_live = raw.isatty() or name == "stderr" or stream.write_through  # by python -u
     text = io.TextIOWrapper(buffer, stream.encoding, errors=_ERRORS, line_buffering=is_live)
     stream.flush()
     return text

@@ -129,7 +129,7 @@ class Row(NamedTuple):
         """Return a field's value.
 
         Raises:
-            DataError: the row has no such field.
+            DataError: the row has no such field, or it holds half of a character.
         """
         if not isinstance(self.values, dict):
             raise DataError(
@@ -138,7 +138,13 @@ class Row(NamedTuple):
             )
         if name not in self.values:
             raise _no_field(self.where, name, self.values)
-        return self.values[name]
+        value = self.values[name]
+        if isinstance(value, str) and not _is_whole(value):
+            raise DataError(
+                f"{self.where}: field {name!r} has half of a character, such as \\ud83d",
+                remedy="mend or remove the line",
+            )
+        return value
 
     def text(self, name: str) -> str:
         """Return a field's text; null is an empty text.
@@ -155,6 +161,15 @@ class Row(NamedTuple):
                 remedy="name the field that holds text with text_field",
             )
         return text
+
+
+def _is_whole(text: str) -> bool:
+    """Return whether text can be written: JSON may escape one half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _no_field(where: str, field: str, names: Iterable[str]) -> DataError:
@@ -230,10 +245,6 @@ def _json_rows(stream: IO[bytes], where: str) -> Iterator[Row]:
             continue
         try:
             values = json.loads(text)
-            if "\\ud" in text.lower():  # half of a pair is no character, and no file can hold it
-                json.dumps(values, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise _not_text(place, "an escape stands for half a character") from error
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{place} is no JSON: {error.msg} at column {error.colno}",

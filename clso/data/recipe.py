@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,9 @@ from clso.errors import DataError
 from clso.progress import SILENT, Reporter
 
 __all__ = ["DatasetRecipe"]
+
+# Raised whenever a change of code cuts, divides or encodes the same text otherwise.
+_DIVISION_VERSION: Final = 2
 
 _SPLIT_STREAM = 0x5911  # separates this random stream from other uses of the same seed
 
@@ -127,6 +130,7 @@ class _Build:
             }
         content = {
             "format": DATASET_VERSION,
+            "division": _DIVISION_VERSION,
             "source": self.source,
             "shares": self.shares,
             "tokenizer": {"kind": settings.kind, **vocabulary},

@@ -49,6 +49,15 @@ class MultiHot:
         known = 0 if self._features is None else self._features.shape[1]
         return int(self._starts[-1]) + self._set_size - 1 + known
 
+    def replaced(self, genome: Genome) -> list[int]:
+        """Return the option that a change of each slot takes away: 0 for a pick that stays."""
+        picks = [genome[slot] for slot in self._shared]
+        taken = list(genome)
+        for slot in self._shared:
+            if picks.count(genome[slot]) > 1:
+                taken[slot] = 0
+        return taken
+
     def products(self, rows: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
         """Return the inner products of what each option adds to a row with rows `(n, width)`.
 

@@ -63,6 +63,8 @@ def surrogate_factory(settings: SurrogateSettings) -> SurrogateFactory | None:
     if settings.kind == "none":
         return None
     factory: Callable[..., Surrogate] = SURROGATES.get(settings.kind)
+    if settings.kind in _CLASSES:  # loaded here, so that no search pays for it
+        import_module(f"search.surrogates.{settings.kind}")
     if settings.kind == "auto":
         factory = partial(factory, min_correlation=settings.min_correlation)
     if settings.kind == "gaussian_process":

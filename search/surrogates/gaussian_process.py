@@ -125,7 +125,7 @@ class GaussianProcessSurrogate:
                 known = {id(part): np.exp(part / lengths) for part in shift}
                 toward = [known[id(part)] for part in shift]
             means = []
-            for slot, option in enumerate(genome):
+            for slot, option in enumerate(self._encode.replaced(genome)):
                 mean = base + effects[slot][:, 0] - effects[slot][option, 0]
                 if toward:
                     apart = np.exp(self._encode.distances(slot, option) / (-2.0 * lengths))

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.ensemble import GradientBoostingRegressor
 
 from clso.genome import Genome, GenomeSpace
 from search.surrogates.encoding import MultiHot
@@ -42,8 +43,6 @@ class GradientBoostingSurrogate:
 
     def __init__(self, space: GenomeSpace, seed: int, *, trees: int = 25) -> None:
         # scikit-learn takes about a second to import
-        from sklearn.ensemble import GradientBoostingRegressor
-
         self._encode = MultiHot(space)
         self._rng = np.random.default_rng(seed)
         self._members: list[Any] = [

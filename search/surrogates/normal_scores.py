@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from clso.genome import Genome, GenomeSpace
 from search.surrogates.interface import FloatArray, Surrogate, SurrogateFactory, neighbour_means
@@ -47,10 +46,10 @@ class NormalScoresSurrogate:
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
         """Learn from evaluated genomes; see `Surrogate.fit`."""
         observed = np.asarray(losses, dtype=np.float64)
-        scores = ndtri((rankdata(observed) - 0.5) / len(observed))
-        self._losses, first = np.unique(observed, return_index=True)
-        self._scores = scores[first]
-        self._surrogate.fit(genomes, scores.tolist())
+        self._losses, place, counts = np.unique(observed, return_inverse=True, return_counts=True)
+        ranks = np.cumsum(counts) - (counts - 1) / 2
+        self._scores = ndtri((ranks - 0.5) / len(observed))
+        self._surrogate.fit(genomes, self._scores[place].tolist())
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         """Predict losses; see `Surrogate.predict`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.ensemble import RandomForestRegressor
 
 from clso.genome import Genome, GenomeSpace
 from search.surrogates.encoding import MultiHot
@@ -24,8 +25,6 @@ class RandomForestSurrogate:
 
     def __init__(self, space: GenomeSpace, seed: int) -> None:
         # scikit-learn takes about a second to import
-        from sklearn.ensemble import RandomForestRegressor
-
         self._encode = MultiHot(space)
         self._forest: Any = RandomForestRegressor(
             n_estimators=32, max_features=1 / 3, random_state=seed, n_jobs=1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import BayesianRidge
 
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
@@ -29,8 +30,6 @@ class RidgeSurrogate:
     kind = "ridge"
 
     def __init__(self, space: GenomeSpace, seed: int) -> None:
-        from sklearn.linear_model import BayesianRidge
-
         self._encode = MultiHot(space)
         self._ridge: Any = BayesianRidge(max_iter=100)
         self._scale = 1.0

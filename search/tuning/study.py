@@ -97,9 +97,10 @@ def open_tuning(
     with open_storage(url, retries=settings.retries, heartbeat_s=heartbeat_s) as storage:
         try:
             identity = identity_of(space, settings, problems({}))
+            pruner = settings.new_pruner(space)
             with storage.turn(), _readable(storage):
                 study = _begun(storage, name, settings, fresh=fresh)
-                study.pruner = settings.new_pruner(space)
+                study.pruner = pruner
                 claim(study, identity, storage.shown)
                 if not study.get_trials(deepcopy=False):
                     study.enqueue_trial(space.own_values(own_library or {}))

@@ -41,6 +41,25 @@ def test_the_estimate_of_memory_is_within_a_factor_of_two(name: str) -> None:
     assert 0.5 < estimated / MEMORY_GB[name] < 2
 
 
+def test_of_models_that_are_trained_in_turn_the_largest_counts() -> None:
+    many = [{"network": "lstm", "n_layer": 1, "n_embd": 256 - step} for step in range(20)]
+    estimated = [
+        Extent.of(shipped("quick").with_overrides({"opponents.models": models}, where="test"), 2)
+        for models in (many[:1], many)
+    ]
+    assert estimated[0].memory_bytes == estimated[1].memory_bytes
+    assert estimated[0].duration_s < estimated[1].duration_s
+
+
+def test_on_a_gpu_trainings_take_no_time_of_cores() -> None:
+    config = shipped("gpt_wide")
+    hours = [
+        Extent.of(config.with_overrides({"runtime.device": device}, where="test"), 2).duration_s
+        for device in ("cuda", "cpu")
+    ]
+    assert hours[0] < 0.5 * hours[1]
+
+
 @pytest.mark.parametrize("name", MINUTES)
 def test_the_estimate_of_time_is_within_a_factor_of_three(name: str) -> None:
     estimated = Extent.of(shipped(name), 2).duration_s / 60
