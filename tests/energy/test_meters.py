@@ -8,13 +8,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Never
 
 import pynvml
 import pytest
 
-from clso.energy import CpuModelMeter, EnergyMonitor, NvmlMeter, RaplMeter, ReplayMeter, nvml
-from clso.energy.meter import Meter, Sampler
+from clso.energy import (
+    CpuModelMeter,
+    EnergyMonitor,
+    Measurement,
+    NvmlMeter,
+    RaplMeter,
+    ReplayMeter,
+    nvml,
+    rapl,
+)
+from clso.energy.meter import Count, Meter, Sampler
 from clso.errors import MeterError
 
 MeterAndWork = tuple[Meter, Callable[[], object]]
@@ -59,6 +69,13 @@ class FakeNvml:
 @pytest.fixture
 def fake_nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     return FakeNvml(monkeypatch)
+
+
+@pytest.fixture
+def rapl_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [10_000.0]
+    monkeypatch.setattr(rapl, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
 
 
 def burn(seconds: float = 0.02) -> None:
@@ -195,6 +212,75 @@ class TestRapl:
             time.sleep(0.05)
         meter.close()
         assert meter.read_j() == pytest.approx(0.2 + 0.85 + 0.1)
+
+    def test_a_counter_that_begins_anew_is_not_measured_and_then_goes_on(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)
+        monitor = EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)])
+        with monitor, monitor.window() as outer:
+            with pytest.warns(RuntimeWarning, match="began anew"), monitor.window() as inner:
+                (zone / "energy_uj").write_text("500000")
+            with monitor.window() as after:
+                (zone / "energy_uj").write_text("3500000")
+        for window in (outer, inner):
+            (device,) = window.measurement.devices
+            assert device.energy_j is None
+            assert "252144 J in" in device.reason
+        assert after.measurement.energy_j == pytest.approx(3.0)
+
+    def test_one_lost_counter_leaves_no_sum_over_the_others(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)
+        memory = make_zone(tmp_path, "intel-rapl:0:0", "dram", 0)
+        monitor = EnergyMonitor(RaplMeter.available(tmp_path))
+        with pytest.warns(RuntimeWarning, match="cpu"), monitor, monitor.window() as window:  # noqa: PT031
+            (zone / "energy_uj").write_text("0")
+            (memory / "energy_uj").write_text("1000000")
+        assert [device.energy_j for device in window.measurement.devices] == [None, 1.0]
+        assert window.measurement.energy_j is None
+        assert Measurement.total([window.measurement]).energy_j is None
+
+    @pytest.mark.parametrize(("elapsed_s", "possible"), [(10.0, False), (60.0, True)])
+    def test_time_decides_if_a_wrap_around_is_possible(
+        self, tmp_path: Path, rapl_clock: list[float], elapsed_s: float, possible: bool
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 242_143_328_850)
+        with EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)]) as monitor:
+            (meter,) = monitor.meters
+            rapl_clock[0] += elapsed_s
+            (zone / "energy_uj").write_text("1000000")  # 20,001 J further, if it wrapped around
+            assert meter.read_j() == pytest.approx(20_001.0 if possible else 0.0)
+            assert Count.of(meter).n_failures == (not possible)
+
+    def test_a_clock_that_goes_back_credits_and_loses_nothing(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
+        with EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)]) as monitor:
+            (meter,) = monitor.meters
+            rapl_clock[0] -= 3600
+            (zone / "energy_uj").write_text("5000000000")
+            assert meter.read_j() == 5000.0
+            rapl_clock[0] -= 3600
+            (zone / "energy_uj").write_text("0")
+            assert meter.read_j() == 5000.0
+            assert "clock went back" in Count.of(meter).reason
+            rapl_clock[0] += 1
+            (zone / "energy_uj").write_text("7000000")
+            assert meter.read_j() == 5007.0
+
+    def test_a_step_that_no_device_takes_is_lost(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
+        with EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)]) as monitor:
+            (meter,) = monitor.meters
+            rapl_clock[0] += 1
+            (zone / "energy_uj").write_text("50000000000")
+            assert meter.read_j() == 0
+            assert "cannot be" in Count.of(meter).reason
 
     def test_takes_packages_and_memory_and_nothing_twice(self, tmp_path: Path) -> None:
         make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
