@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from pydantic import model_validator
 
 from clso.energy.cpu_model import CpuModelMeter
-from clso.energy.meter import Meter
+from clso.energy.meter import Meter, Unmetered
 from clso.energy.monitor import EnergyMonitor
 from clso.energy.nvml import NvmlMeter
 from clso.energy.rapl import RaplMeter
@@ -100,7 +100,11 @@ class MeterStatus(NamedTuple):
         except MeterError as error:
             return cls(name, False, error.message)
         with monitor:
-            return cls(name, True, ", ".join(meter.device for meter in monitor.meters))
+            return cls(name, True, ", ".join(map(_shown, monitor.meters)))
+
+
+def _shown(meter: Meter) -> str:
+    return f"not {meter.device}: {meter.reason}" if isinstance(meter, Unmetered) else meter.device
 
 
 def _if_available(available: Callable[[], Sequence[Meter]]) -> Sequence[Meter]:

@@ -34,7 +34,7 @@ from clso.energy import (
     process_token,
 )
 from clso.energy.cpu_model import cpu_seconds
-from clso.energy.meter import MACHINE_WIDE, Count
+from clso.energy.meter import MACHINE_WIDE, Count, Unmetered
 from clso.engine.code import code_of_process, differences
 from clso.engine.shared import Packed
 from clso.errors import ClsoError, EngineError, MeterError, WorkError
@@ -254,7 +254,9 @@ def _monitor(energy: dict[str, Any], shares_machine: bool) -> _Meters:
 
 def _opened(settings: EnergySettings) -> EnergyMonitor:
     try:
-        return settings.open()
+        monitor = settings.open()
+        # a task works on no GPU, so one that cannot be metered takes nothing from its joules
+        return EnergyMonitor([m for m in monitor.meters if not isinstance(m, Unmetered)])
     except MeterError as error:
         raise MeterError(
             f"a worker on {socket.gethostname()} cannot measure: {error.message}",

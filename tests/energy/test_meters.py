@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,11 +19,13 @@ from clso.energy import (
     CpuModelMeter,
     EnergyMonitor,
     Measurement,
+    MeterStatus,
     NvmlMeter,
     RaplMeter,
     ReplayMeter,
     nvml,
     rapl,
+    visible,
 )
 from clso.energy.meter import Count, Meter, Sampler
 from clso.errors import MeterError
@@ -45,22 +48,30 @@ class FakeNvml:
     """Two GPUs; energy in mJ and power in mW, or None where NVML does not support it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.energy_mj = {0: 1_000, 1: 2_000}
-        self.power_mw = {0: 100_000, 1: 200_000}
+        self.energy_mj: dict[int, float | None] = {0: 1_000, 1: 2_000}
+        self.power_mw: dict[int, float | None] = {0: 100_000, 1: 200_000}
         self.uuids = ["GPU-aaaa-1", "GPU-bbbb-2"]
+        self.forbidden: set[int] = set()
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+        monkeypatch.setattr(visible, "cuda_uuids", lambda: None)
         for name, function in {
             "nvmlInit": lambda: None,
             "nvmlDeviceGetCount": lambda: 2,
-            "nvmlDeviceGetHandleByIndex": lambda index: index,
+            "nvmlDeviceGetHandleByIndex": self._handle,
             "nvmlDeviceGetUUID": lambda handle: self.uuids[handle],
             "nvmlDeviceGetTotalEnergyConsumption": lambda h: self._value(self.energy_mj[h]),
             "nvmlDeviceGetPowerUsage": lambda h: self._value(self.power_mw[h]),
         }.items():
             monkeypatch.setattr(pynvml, name, function)
 
+    def _handle(self, index: int) -> int:
+        if index in self.forbidden:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
+        return index
+
     @staticmethod
-    def _value(value: int | None) -> int:
+    def _value(value: float | None) -> float:
         if value is None:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return value
@@ -379,15 +390,42 @@ class TestNvml:
             energy_j, around_s = second.read_j() - start_j, time.perf_counter() - start_s
         assert 200 * 0.05 <= energy_j <= 200 * around_s
 
-    def test_gpu_that_tells_nothing_is_an_error_and_leaves_no_thread(
+    def test_gpu_that_tells_nothing_stands_beside_the_others(self, fake_nvml: FakeNvml) -> None:
+        fake_nvml.energy_mj[1] = fake_nvml.power_mw[1] = None
+        first, second = NvmlMeter.available()
+        assert first.read_j() == 1.0
+        with pytest.raises(MeterError, match="gpu1 tells neither energy nor power"):
+            second.read_j()
+
+    def test_no_gpu_that_tells_anything_is_an_error_and_leaves_no_thread(
         self, fake_nvml: FakeNvml
     ) -> None:
-        fake_nvml.energy_mj.update({0: None, 1: None})
-        fake_nvml.power_mw[1] = None
+        fake_nvml.energy_mj = fake_nvml.power_mw = {0: None, 1: None}
         threads = threading.active_count()
         with pytest.raises(MeterError, match="gpu1 tells neither energy nor power"):
             NvmlMeter.available()
         assert threading.active_count() == threads
+
+    @pytest.mark.parametrize("forbidden", [0, 1])
+    def test_a_forbidden_gpu_is_named_and_the_other_metered(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, forbidden: int
+    ) -> None:
+        fake_nvml.forbidden.add(forbidden)
+        with EnergyMonitor(NvmlMeter.available()) as monitor:
+            with pytest.warns(RuntimeWarning, match=f"NVML refuses gpu{forbidden}"):
+                counts = monitor.read()
+            assert [count.energy_j is None for count in counts] == [forbidden == 0, forbidden == 1]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(1 - forbidden))
+        assert [meter.device for meter in NvmlMeter.available()] == [f"gpu{1 - forbidden}"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(forbidden))
+        with pytest.raises(MeterError, match=f"NVML refuses gpu{forbidden}"):
+            NvmlMeter.available()
+
+    def test_doctor_names_the_forbidden_gpu(self, fake_nvml: FakeNvml) -> None:
+        fake_nvml.forbidden.add(1)
+        status = MeterStatus.of_this_machine()[0]
+        assert status.available
+        assert re.match("gpu0, not gpu1: NVML refuses gpu1: .*ermission", status.detail)
 
     def test_power_sampling_survives_a_lost_gpu(
         self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
