@@ -6,6 +6,7 @@ in milliwatts. Source: NVML API reference, nvmlDeviceGetTotalEnergyConsumption.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -105,13 +106,17 @@ class NvmlMeter(_GpuMeter):
         with self._lock:
             now_j, now_s = self._counter_j(), time.perf_counter()
             self._joules.add(now_j - self._last_j, now_s - self._time_s)
-            if now_j >= 0:  # not NaN
-                self._last_j, self._time_s = now_j, now_s
+            self._last_j, self._time_s = now_j, now_s
             return self._joules.total_j
 
     def _counter_j(self) -> float:
         query = pynvml.nvmlDeviceGetTotalEnergyConsumption
-        return _answer(query, self._handle, f"{self.device} has no energy counter") / 1e3
+        counter_j = _answer(query, self._handle, f"{self.device} has no energy counter") / 1e3
+        if not 0 <= counter_j < math.inf:
+            raise MeterError(
+                f"{self.device} has a counter of {counter_j:g} J, which cannot be", remedy=_REMEDY
+            )
+        return counter_j
 
 
 class _NvmlPowerMeter(_GpuMeter):

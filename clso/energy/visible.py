@@ -111,9 +111,7 @@ def visible_gpus(
     else:
         found = list(_by_setting(gpus, environment))
     unique = {visible.device: visible for visible in found}
-    return sorted(
-        unique.values(), key=lambda visible: visible.gpu.index if visible.gpu else 1 << 20
-    )
+    return sorted(unique.values(), key=lambda seen: seen.gpu.index if seen.gpu else len(gpus))
 
 
 def _by_uuid(gpus: Sequence[Gpu], uuid: str) -> Visible:

@@ -51,6 +51,7 @@ class FakeNvml:
         self.energy_mj: dict[int, float | None] = {0: 1_000, 1: 2_000}
         self.power_mw: dict[int, float | None] = {0: 100_000, 1: 200_000}
         self.uuids = ["GPU-aaaa-1", "GPU-bbbb-2"]
+        self._monkeypatch = monkeypatch
         self.forbidden: set[int] = set()
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
@@ -64,6 +65,24 @@ class FakeNvml:
             "nvmlDeviceGetPowerUsage": lambda h: self._value(self.power_mw[h]),
         }.items():
             monkeypatch.setattr(pynvml, name, function)
+
+    def divide(self, gpu: int, parts: tuple[int, int]) -> None:
+        """Divide a GPU of seven parts; NVML shows one slice of it."""
+        size = SimpleNamespace(gpuInstanceSliceCount=parts[0], computeInstanceSliceCount=parts[1])
+        self.uuids.append("MIG-7777-0")
+
+        def slice_of(handle: int, number: int) -> int:
+            if number > 0:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+            return 2
+
+        for name, function in {
+            "nvmlDeviceGetMigMode": lambda handle: [int(handle == gpu)] * 2,
+            "nvmlDeviceGetMaxMigDeviceCount": lambda handle: 7,
+            "nvmlDeviceGetMigDeviceHandleByIndex": slice_of,
+            "nvmlDeviceGetAttributes": lambda part: size,
+        }.items():
+            self._monkeypatch.setattr(pynvml, name, function)
 
     def _handle(self, index: int) -> int:
         if index in self.forbidden:
@@ -420,6 +439,26 @@ class TestNvml:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(forbidden))
         with pytest.raises(MeterError, match=f"NVML refuses gpu{forbidden}"):
             NvmlMeter.available()
+
+    @pytest.mark.parametrize(
+        ("parts", "metered"), [((1, 1), False), ((7, 4), False), ((7, 7), True)]
+    )
+    def test_a_slice_counts_as_its_gpu_only_if_it_has_all_parts(
+        self,
+        fake_nvml: FakeNvml,
+        monkeypatch: pytest.MonkeyPatch,
+        parts: tuple[int, int],
+        metered: bool,
+    ) -> None:
+        fake_nvml.divide(1, parts)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,MIG-77")
+        whole, part = NvmlMeter.available()
+        assert (whole.device, whole.read_j(), part.device) == ("gpu0", 1.0, "gpu1")
+        if metered:
+            assert part.read_j() == 2.0
+        else:
+            with pytest.raises(MeterError, match="a slice has no counter"):
+                part.read_j()
 
     def test_doctor_names_the_forbidden_gpu(self, fake_nvml: FakeNvml) -> None:
         fake_nvml.forbidden.add(1)
