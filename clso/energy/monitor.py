@@ -10,7 +10,8 @@ from typing import Any
 
 from clso.energy.cpu_model import cpu_seconds
 from clso.energy.measurement import WORKERS, DeviceEnergy, Measurement
-from clso.energy.meter import Count, Meter
+from clso.energy.meter import Count, Meter, Unmetered
+from clso.energy.visible import cuda_uuids, uuid_key
 
 __all__ = ["EnergyMonitor", "Window"]
 
@@ -61,7 +62,7 @@ class Window:
             source=meter.source,
             estimated=meter.estimated,
             reason=reason,
-            needed=lost and meter.device != WORKERS,
+            needed=(lost and meter.device != WORKERS) or self._monitor.needs(meter),
         )
 
     def close(self) -> None:
@@ -89,20 +90,47 @@ class EnergyMonitor:
     Meters belong to a process. So a pickled monitor is the one that `serve` has set in the process
     that unpickles it, and without one it measures durations only.
 
+    `no_gpu` says why none of the meters reads a GPU.
+
     Raises:
         ValueError: a device has two meters, so its energy would count twice.
     """
 
-    def __init__(self, meters: Sequence[Meter] = ()) -> None:
+    def __init__(self, meters: Sequence[Meter] = (), *, no_gpu: str = "") -> None:
         names = [meter.device for meter in meters]
         if len(set(names)) != len(names):
             raise ValueError(f"a device has two meters: {names}, expected one each")
         self.meters = tuple(meters)
+        self._no_gpu = no_gpu or "no meter of this run reads a GPU; set energy.meter to auto"
+        self._needed: set[str] | None = None
         self._warned: set[str] = set()
 
     def add(self, meter: Meter) -> None:
         """Add a meter that begins at 0 J now, also to the windows that are open."""
         self.meters = (*self.meters, meter)
+
+    def need_gpu(self) -> None:
+        """Give no sum of joules without those of CUDA's first GPU, as the work runs on it.
+
+        This holds for open windows too. A GPU without meter gets no joules, with the reason.
+        """
+        if self._needed is not None:
+            return
+        gpus = [meter for meter in self.meters if meter.device.startswith("gpu")]
+        uuids = cuda_uuids() if gpus else None
+        if uuids:
+            key = uuid_key(uuids[0])
+            known = [meter for meter in gpus if key in getattr(meter, "uuids", ())]
+            # without UUID (refused, or a recording) it may be the one
+            gpus = known or [meter for meter in gpus if not getattr(meter, "uuids", ())]
+        if not gpus:
+            gpus = [Unmetered("gpu", "none", self._no_gpu)]
+            self.add(gpus[0])
+        self._needed = {meter.device for meter in gpus}
+
+    def needs(self, meter: Meter) -> bool:
+        """Return whether there is no sum of joules without those of this meter."""
+        return self._needed is not None and meter.device in self._needed
 
     def serve(self) -> None:
         """Measure the work of unpickled objects in this process."""
