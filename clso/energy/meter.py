@@ -68,12 +68,17 @@ class Count(NamedTuple):
     @classmethod
     def of(cls, meter: Meter) -> Count:
         """Read a meter."""
+        failure = ""
         try:
-            # first: the reading itself may find that joules were lost
-            energy_j = meter.read_j()
+            energy_j: float | None = meter.read_j()
         except MeterError as error:
-            return cls(None, reason=error.message)
-        return cls(energy_j, getattr(meter, "n_failures", 0), getattr(meter, "failure", ""))
+            energy_j, failure = None, error.message
+        if energy_j is not None and not math.isfinite(energy_j):
+            failure = f"{meter.device} tells {energy_j} J, which cannot be"
+            energy_j = None
+        # after the reading, which may find that joules were lost
+        n_failures = getattr(meter, "n_failures", 0)
+        return cls(energy_j, n_failures, failure or getattr(meter, "failure", ""))
 
     def lost_since(self, start: Count) -> bool:
         """Return whether joules were lost since an earlier reading."""

@@ -54,7 +54,11 @@ class Window:
         energy_j, reason = stop.since(start), ""
         if energy_j is None:
             reason = stop.reason if lost or stop.energy_j is None else start.reason
-        elif energy_j <= 0:
+        elif energy_j < 0:
+            reason = f"the joules of {meter.device} fell by {-energy_j:g}"
+            energy_j = None
+            self._monitor.warn(meter, reason)
+        elif energy_j == 0:
             energy_j, reason = None, _stands_still(meter, duration_s)
         return DeviceEnergy(
             device=meter.device,
@@ -62,7 +66,9 @@ class Window:
             source=meter.source,
             estimated=meter.estimated,
             reason=reason,
-            needed=(lost and meter.device != WORKERS) or self._monitor.needs(meter),
+            # where joules of the processor are lost, its memory's are no sum
+            needed=(lost and meter.device.startswith(("cpu", "dram")))
+            or self._monitor.needs(meter),
         )
 
     def close(self) -> None:

@@ -108,6 +108,12 @@ def rapl_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def nvml_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [10_000.0]
+    monkeypatch.setattr(nvml, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    return now
+
+
 def burn(seconds: float = 0.02) -> None:
     end = time.process_time() + seconds
     while time.process_time() < end:
@@ -476,6 +482,69 @@ class TestNvml:
             time.sleep(0.02)
         with pytest.raises(MeterError, match="gpu0 tells neither"):
             monitor.meters[0].read_j()
+
+    @pytest.mark.parametrize("power_mw", [-1.0, float("nan"), float("inf"), 10_000_001.0])
+    @pytest.mark.filterwarnings("ignore:nvml gives no energy")
+    def test_power_that_cannot_be_is_refused_and_sampling_goes_on(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, power_mw: float
+    ) -> None:
+        monkeypatch.setattr(nvml, "_SAMPLE_EVERY_S", 1000.0)
+        now = nvml_clock(monkeypatch)
+        fake_nvml.energy_mj[0] = None
+        with EnergyMonitor(NvmlMeter.available()[:1]) as monitor, monitor.window() as outer:
+            fake_nvml.power_mw[0] = power_mw
+            with monitor.window() as inner:
+                now[0] += 1
+            fake_nvml.power_mw[0] = 100_000
+            monitor.read()
+            with monitor.window() as after:
+                now[0] += 1
+        for window in (outer, inner):
+            assert window.measurement.energy_j is None
+            assert "gpu0 tells a power of" in (window.measurement.reason or "")
+        assert after.measurement.energy_j == pytest.approx(100.0)
+
+    @pytest.mark.parametrize("power_mw", [-1.0, float("nan"), 10_000_001.0])
+    def test_a_gpu_whose_power_cannot_be_from_the_start_has_no_meter(
+        self, fake_nvml: FakeNvml, power_mw: float
+    ) -> None:
+        fake_nvml.energy_mj[1], fake_nvml.power_mw[1] = None, power_mw
+        with pytest.raises(MeterError, match="gpu1 tells a power of"):
+            NvmlMeter.available()[1].read_j()
+
+    @pytest.mark.parametrize("counter_mj", [-1.0, float("nan"), 0.0, 50_000_000.0])
+    @pytest.mark.filterwarnings("ignore:nvml gives no energy")
+    def test_a_counter_that_cannot_be_is_refused(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, counter_mj: float
+    ) -> None:
+        now = nvml_clock(monkeypatch)
+        monitor = EnergyMonitor(NvmlMeter.available()[:1])
+        with monitor.window() as window:
+            now[0] += 1
+            fake_nvml.energy_mj[0] = counter_mj
+        assert window.measurement.energy_j is None
+        assert "cannot be" in (window.measurement.reason or "")
+        fake_nvml.energy_mj[0] = max(counter_mj, 1_000) if counter_mj > 0 else 1_000
+        monitor.read()
+        with monitor.window() as after:
+            now[0] += 1
+            fake_nvml.energy_mj[0] += 70_000
+        assert after.measurement.energy_j == pytest.approx(70.0)
+
+    def test_a_clock_that_goes_back_credits_and_takes_nothing(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(nvml, "_SAMPLE_EVERY_S", 1000.0)
+        now = nvml_clock(monkeypatch)
+        fake_nvml.energy_mj[1] = None
+        with EnergyMonitor(NvmlMeter.available()) as monitor:
+            counter, power = monitor.meters
+            now[0] -= 3600
+            fake_nvml.energy_mj[0] += 5_000
+            assert (counter.read_j(), power.read_j()) == (6.0, 0.0)
+            assert "clock went back" in Count.of(power).reason
+            now[0] += 1
+            assert power.read_j() == pytest.approx(200.0)
 
     def test_says_when_there_is_no_driver(
         self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
