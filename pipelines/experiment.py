@@ -129,6 +129,8 @@ class Experiment:
     def device(self) -> str:
         """`cuda` or `cpu`: the GPU, if torch finds one and `runtime.device` allows it.
 
+        From then on, windows have no sum of joules without those of the GPU.
+
         Raises:
             ConfigError: the configuration asks for a GPU, and torch finds none.
         """
@@ -141,7 +143,9 @@ class Experiment:
                 remedy="set runtime.device to auto or cpu, or install a CUDA build of torch",
             )
         if device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda":
+            self.monitor.need_gpu()
         return device
 
     @property

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from clso.energy.meter import Meter
+from clso.energy.meter import Count, Meter
 from clso.errors import MeterError
 
 __all__ = ["CpuFit", "Reading", "busy_cores", "loads", "measured"]
@@ -173,9 +173,9 @@ def measured(
     for cores in busy:
         on_load(cores)
         with busy_cores(cores):
-            began_s, began_j = time.perf_counter(), _joules(meters)
+            began_s, began = time.perf_counter(), [Count.of(meter) for meter in meters]
             time.sleep(duration_s)
-            power_w = (_joules(meters) - began_j) / (time.perf_counter() - began_s)
+            power_w = _joules_since(began, meters) / (time.perf_counter() - began_s)
         if power_w <= 0:
             raise MeterError(
                 "the energy counter stands still", remedy="use a wall meter: --reading"
@@ -184,8 +184,18 @@ def measured(
     return readings
 
 
-def _joules(meters: Sequence[Meter]) -> float:
-    return sum(meter.read_j() for meter in meters)
+def _joules_since(began: Sequence[Count], meters: Sequence[Meter]) -> float:
+    total_j = 0.0
+    for start, meter in zip(began, meters, strict=True):
+        stop = Count.of(meter)
+        step_j = stop.since(start)
+        if step_j is None:
+            raise MeterError(
+                f"the energy of {meter.device} is not known: {stop.reason or start.reason}",
+                remedy="calibrate again, or use a wall meter: --reading",
+            )
+        total_j += step_j
+    return total_j
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

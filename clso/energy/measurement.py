@@ -25,12 +25,16 @@ class DeviceEnergy:
         energy_j: `None` if the meter failed or its counter did not move.
         source: the meter; in a total over several meters, their names joined by `+`.
         estimated: at least a part of the joules comes from a model or a recording.
+        reason: why there are no joules, where that is known.
+        needed: the work ran on this device, so without its joules there is no sum over devices.
     """
 
     device: str
     energy_j: float | None
     source: str
     estimated: bool
+    reason: str = ""
+    needed: bool = False
 
     def share(self, fraction: float) -> DeviceEnergy:
         """Return a fraction of the joules."""
@@ -43,7 +47,8 @@ class Measurement:
 
     `cpu_s` are the CPU seconds of this process, its finished children and its workers; they need no
     meter. The totals of energy cover the measured devices only. `energy_source` names their meters,
-    so a total without a device differs visibly from a total with it.
+    so a total without a device differs visibly from a total with it. If a device has no joules that
+    needs them (`DeviceEnergy.needed`), there is no total.
     """
 
     duration_s: float
@@ -52,13 +57,20 @@ class Measurement:
 
     @property
     def _measured(self) -> tuple[DeviceEnergy, ...]:
+        if any(device.needed and device.energy_j is None for device in self.devices):
+            return ()
         return tuple(device for device in self.devices if device.energy_j is not None)
 
     @property
     def energy_j(self) -> float | None:
-        """Joules over all measured devices; `None` if there are none."""
-        joules = [device.energy_j for device in self.devices if device.energy_j is not None]
+        """Joules over all measured devices; `None` without them, or without a needed one."""
+        joules = [device.energy_j for device in self._measured if device.energy_j is not None]
         return sum(joules) if joules else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why devices have no joules, joined; `None` if no reason is known."""
+        return _joined_reasons(self.devices) or None
 
     @property
     def energy_source(self) -> str | None:
@@ -110,6 +122,8 @@ class Measurement:
                     energy_j=sum(joules) if len(joules) == expected else None,
                     source=joined_sources(devices),
                     estimated=any(device.estimated for device in devices),
+                    reason=_joined_reasons(devices),
+                    needed=any(device.needed for device in devices),
                 )
             )
         busy = [part.cpu_s for part in parts if part.cpu_s is not None]
@@ -154,3 +168,7 @@ class Measurement:
 def joined_sources(devices: Iterable[DeviceEnergy]) -> str:
     """Return the names of the devices' meters, sorted and joined by `+`."""
     return "+".join(sorted({name for device in devices for name in device.source.split("+")}))
+
+
+def _joined_reasons(devices: Iterable[DeviceEnergy]) -> str:
+    return "; ".join(dict.fromkeys(device.reason for device in devices if device.reason))

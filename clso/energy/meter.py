@@ -6,23 +6,30 @@ readings is the energy between them, so windows may nest and overlap.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from clso.errors import MeterError
 
-__all__ = ["MACHINE_WIDE", "Meter", "Sampler"]
+__all__ = ["MACHINE_WIDE", "MOST_POWER_W", "Count", "Joules", "Meter", "Sampler", "Unmetered"]
 
 # sources that count the work of all processes of a machine
 MACHINE_WIDE = frozenset({"nvml", "rapl"})
+
+# No device takes more watts. A counter may bring the joules of its last tick late.
+MOST_POWER_W = 10_000.0
+_TICK_S = 0.1
 
 
 class Meter(Protocol):
     """Cumulative energy of one device.
 
-    A meter may also have `close()`, which frees its resources (a thread, a driver's handle).
+    A meter may also have `close()`, which frees its resources (a thread, a driver's handle), and
+    `n_failures`, a number that rises when joules were lost, with the last reason as `failure`. A
+    window in which it rises is not measured.
     """
 
     @property
@@ -43,6 +50,102 @@ class Meter(Protocol):
         Raises:
             MeterError: the device does not answer.
         """
+
+
+class Count(NamedTuple):
+    """What a meter says at one moment.
+
+    Attributes:
+        energy_j: cumulative; `None` if the meter fails.
+        n_failures: how often joules were lost until now.
+        reason: why the meter fails, or why joules were lost last.
+    """
+
+    energy_j: float | None
+    n_failures: int = 0
+    reason: str = ""
+
+    @classmethod
+    def of(cls, meter: Meter) -> Count:
+        """Read a meter."""
+        failure = ""
+        try:
+            energy_j: float | None = meter.read_j()
+        except MeterError as error:
+            energy_j, failure = None, error.message
+        if energy_j is not None and not math.isfinite(energy_j):
+            failure = f"{meter.device} tells {energy_j} J, which cannot be"
+            energy_j = None
+        # after the reading, which may find that joules were lost
+        n_failures = getattr(meter, "n_failures", 0)
+        return cls(energy_j, n_failures, failure or getattr(meter, "failure", ""))
+
+    def lost_since(self, start: Count) -> bool:
+        """Return whether joules were lost since an earlier reading."""
+        return self.n_failures > start.n_failures
+
+    def since(self, start: Count) -> float | None:
+        """Return the joules since an earlier reading; `None` if they are not known."""
+        if self.energy_j is None or start.energy_j is None or self.lost_since(start):
+            return None
+        return self.energy_j - start.energy_j
+
+
+class Joules:
+    """The sum of the steps of a counter; a step that cannot be is left out, and counted as lost.
+
+    Attributes:
+        total_j: the sum.
+        n_failures: steps that were left out.
+        failure: why the last of them was.
+    """
+
+    def __init__(self, device: str, total_j: float = 0.0) -> None:
+        self._device = device
+        self.total_j = total_j
+        self.n_failures = 0
+        self.failure = ""
+
+    def add(self, step_j: float, elapsed_s: float) -> None:
+        """Add the joules since the last reading.
+
+        If the clock went back (`elapsed_s < 0`), their power is not known and is not checked.
+        """
+        most_j = MOST_POWER_W * (elapsed_s + _TICK_S) if elapsed_s >= 0 else math.inf
+        if 0 <= step_j <= most_j and math.isfinite(step_j):
+            self.total_j += step_j
+        else:
+            self.lose(
+                f"{step_j:g} J in {elapsed_s:.3g} s cannot be: a device takes 0 to "
+                f"{MOST_POWER_W:g} W"
+            )
+
+    def lose(self, reason: str) -> None:
+        """Count the joules since the last reading as lost."""
+        self.failure = f"{self._device}: {reason}"
+        self.n_failures += 1
+
+
+class Unmetered:
+    """A device that is there and cannot be metered: its joules are not known, and it says why."""
+
+    estimated = False
+
+    def __init__(
+        self, device: str, source: str, reason: str, uuids: frozenset[str] = frozenset()
+    ) -> None:
+        self.device = device
+        self.source = source
+        self.reason = reason
+        self.uuids = uuids
+
+    def read_j(self) -> float:
+        """Raise the reason.
+
+        Raises:
+            MeterError: always.
+        """
+        raise MeterError(self.reason, remedy="use energy.meter=auto, or let NVML read the GPU")
 
 
 class Sampler:

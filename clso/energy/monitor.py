@@ -10,8 +10,8 @@ from typing import Any
 
 from clso.energy.cpu_model import cpu_seconds
 from clso.energy.measurement import WORKERS, DeviceEnergy, Measurement
-from clso.energy.meter import Meter
-from clso.errors import MeterError
+from clso.energy.meter import Count, Meter, Unmetered
+from clso.energy.visible import cuda_uuids, uuid_key
 
 __all__ = ["EnergyMonitor", "Window"]
 
@@ -25,8 +25,7 @@ class Window:
     def __init__(self, monitor: EnergyMonitor) -> None:
         self._monitor = monitor
         self._measurement: Measurement | None = None
-        self._start_j = monitor.read_j()
-        self._start_failures = monitor.n_failures
+        self._start = monitor.read()
         self._start_cpu_s = monitor.cpu_s
         self._start_s = time.perf_counter()
 
@@ -36,25 +35,41 @@ class Window:
             return self._measurement
         duration_s = time.perf_counter() - self._start_s
         cpu_s = self._monitor.cpu_s - self._start_cpu_s
-        devices = []
-        stops_j = self._monitor.read_j()
+        stops = self._monitor.read()
         # a meter that was added later began at 0
-        starts_j = (*self._start_j, *[0.0] * (len(stops_j) - len(self._start_j)))
-        for meter, start_j, stop_j in zip(self._monitor.meters, starts_j, stops_j, strict=False):
-            if meter.device == WORKERS:
-                if self._monitor.n_failures > self._start_failures:
-                    stop_j = None
-                elif start_j == stop_j:
-                    continue
-            devices.append(
-                DeviceEnergy(
-                    device=meter.device,
-                    energy_j=_difference_j(meter, start_j, stop_j, duration_s),
-                    source=meter.source,
-                    estimated=meter.estimated,
-                )
-            )
+        starts = (*self._start, *[Count(0.0)] * (len(stops) - len(self._start)))
+        meters = self._monitor.meters
+        devices = [
+            self._device(meter, start, stop, duration_s)
+            for meter, start, stop in zip(meters, starts, stops, strict=False)
+            # without reports, no other process has worked
+            if meter.device != WORKERS or start[:2] != stop[:2]
+        ]
         return Measurement(duration_s, tuple(devices), cpu_s)
+
+    def _device(self, meter: Meter, start: Count, stop: Count, duration_s: float) -> DeviceEnergy:
+        lost = stop.lost_since(start)
+        if lost and meter.device != WORKERS:  # they warn themselves
+            self._monitor.warn(meter, stop.reason)
+        energy_j, reason = stop.since(start), ""
+        if energy_j is None:
+            reason = stop.reason if lost or stop.energy_j is None else start.reason
+        elif energy_j < 0:
+            reason = f"the joules of {meter.device} fell by {-energy_j:g}"
+            energy_j = None
+            self._monitor.warn(meter, reason)
+        elif energy_j == 0:
+            energy_j, reason = None, _stands_still(meter, duration_s)
+        return DeviceEnergy(
+            device=meter.device,
+            energy_j=energy_j,
+            source=meter.source,
+            estimated=meter.estimated,
+            reason=reason,
+            # where joules of the processor are lost, its memory's are no sum
+            needed=(lost and meter.device.startswith(("cpu", "dram")))
+            or self._monitor.needs(meter),
+        )
 
     def close(self) -> None:
         """Fix the measurement; a second call changes nothing."""
@@ -81,20 +96,47 @@ class EnergyMonitor:
     Meters belong to a process. So a pickled monitor is the one that `serve` has set in the process
     that unpickles it, and without one it measures durations only.
 
+    `no_gpu` says why none of the meters reads a GPU.
+
     Raises:
         ValueError: a device has two meters, so its energy would count twice.
     """
 
-    def __init__(self, meters: Sequence[Meter] = ()) -> None:
+    def __init__(self, meters: Sequence[Meter] = (), *, no_gpu: str = "") -> None:
         names = [meter.device for meter in meters]
         if len(set(names)) != len(names):
             raise ValueError(f"a device has two meters: {names}, expected one each")
         self.meters = tuple(meters)
+        self._no_gpu = no_gpu or "no meter of this run reads a GPU; set energy.meter to auto"
+        self._needed: set[str] | None = None
         self._warned: set[str] = set()
 
     def add(self, meter: Meter) -> None:
         """Add a meter that begins at 0 J now, also to the windows that are open."""
         self.meters = (*self.meters, meter)
+
+    def need_gpu(self) -> None:
+        """Give no sum of joules without those of CUDA's first GPU, as the work runs on it.
+
+        This holds for open windows too. A GPU without meter gets no joules, with the reason.
+        """
+        if self._needed is not None:
+            return
+        gpus = [meter for meter in self.meters if meter.device.startswith("gpu")]
+        uuids = cuda_uuids() if gpus else None
+        if uuids:
+            key = uuid_key(uuids[0])
+            known = [meter for meter in gpus if key in getattr(meter, "uuids", ())]
+            # without UUID (refused, or a recording) it may be the one
+            gpus = known or [meter for meter in gpus if not getattr(meter, "uuids", ())]
+        if not gpus:
+            gpus = [Unmetered("gpu", "none", self._no_gpu)]
+            self.add(gpus[0])
+        self._needed = {meter.device for meter in gpus}
+
+    def needs(self, meter: Meter) -> bool:
+        """Return whether there is no sum of joules without those of this meter."""
+        return self._needed is not None and meter.device in self._needed
 
     def serve(self) -> None:
         """Measure the work of unpickled objects in this process."""
@@ -117,33 +159,31 @@ class EnergyMonitor:
         finally:
             window.close()
 
-    def read_j(self) -> tuple[float | None, ...]:
-        """Return every meter's joules so far; `None` and one warning for a meter that fails."""
+    def read(self) -> tuple[Count, ...]:
+        """Read every meter; one warning for a meter that fails."""
         return tuple(self._read(meter) for meter in self.meters)
-
-    @property
-    def n_failures(self) -> int:
-        """Reports of workers that had no joules, so far."""
-        return sum(getattr(meter, "n_failures", 0) for meter in self.meters)
 
     @property
     def cpu_s(self) -> float:
         """CPU seconds so far: of this process, its finished children and its workers."""
         return cpu_seconds() + sum(getattr(meter, "cpu_s", 0.0) for meter in self.meters)
 
-    def _read(self, meter: Meter) -> float | None:
-        try:
-            return meter.read_j()
-        except MeterError as error:
-            if meter.device not in self._warned:
-                self._warned.add(meter.device)
-                warnings.warn(
-                    f"{meter.source} gives no energy for {meter.device}, recorded as not "
-                    f"measured: {error.message}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            return None
+    def warn(self, meter: Meter, reason: str) -> None:
+        """Warn that a device is not measured, once for each."""
+        if meter.device not in self._warned:
+            self._warned.add(meter.device)
+            warnings.warn(
+                f"{meter.source} gives no energy for {meter.device}, recorded as not "
+                f"measured: {reason}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _read(self, meter: Meter) -> Count:
+        count = Count.of(meter)
+        if count.energy_j is None:
+            self.warn(meter, count.reason)
+        return count
 
     def __enter__(self) -> EnergyMonitor:
         return self
@@ -162,19 +202,9 @@ def _of_process() -> EnergyMonitor:
     return EnergyMonitor() if _serving is None else _serving
 
 
-def _difference_j(
-    meter: Meter, start_j: float | None, stop_j: float | None, duration_s: float
-) -> float | None:
-    if start_j is None or stop_j is None:
-        return None
-    energy_j = stop_j - start_j
-    if energy_j > 0:
-        return energy_j
+def _stands_still(meter: Meter, duration_s: float) -> str:
+    """Return why a counter that did not move gives no joules, and warn if it had the time to."""
+    reason = f"the {meter.source} counter of {meter.device} did not move in {duration_s:.2f} s"
     if duration_s > _SLOWEST_TICK_S:
-        warnings.warn(
-            f"the {meter.source} counter of {meter.device} did not move in {duration_s:.2f} s; "
-            "recorded as not measured",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return None
+        warnings.warn(f"{reason}; recorded as not measured", RuntimeWarning, stacklevel=2)
+    return reason

@@ -8,18 +8,23 @@ Notation: a zone is a folder such as `intel-rapl:0` (name `package-0`) or `intel
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from clso.energy.meter import Sampler
+from clso.energy.meter import Joules, Sampler
 from clso.errors import MeterError
 
 __all__ = ["RaplMeter"]
 
 _POWERCAP = Path("/sys/class/powercap")
 # A 65 kJ counter at 500 W wraps around every 130 s. Two wrap-arounds between readings go unseen.
-_READ_EVERY_S = 30.0
+# The shorter, the fewer restarts of a counter can be taken for a wrap-around.
+_READ_EVERY_S = 5.0
+# More than a package or its memory takes, and what it may count between two ticks.
+_MOST_ZONE_W = 1_000.0
+_TICK_S = 0.1
 _PERMISSION_REMEDY = (
     "let your user read the counter, for example `sudo chmod a+r "
     "/sys/class/powercap/intel-rapl:*/energy_uj`, or use energy.meter=cpu_model"
@@ -29,7 +34,10 @@ _PERMISSION_REMEDY = (
 class RaplMeter:
     """The counter of a zone's folder, without its wrap-arounds; its joules are those of `device`.
 
-    A thread reads it every `read_every_s` seconds, so that no wrap-around is missed.
+    A thread reads it every `read_every_s` seconds, so that no wrap-around is missed. A counter that
+    falls may also have begun anew (suspend, driver reload). It has if a wrap-around would stand for
+    more than 1 kW since the last reading. Then the joules since that reading are lost, and counting
+    goes on from the new value.
 
     Raises:
         MeterError: the counter is missing or may not be read.
@@ -44,7 +52,8 @@ class RaplMeter:
         self._lock = threading.Lock()
         self._range_uj = _read_uj(zone / "max_energy_range_uj")
         self._last_uj = _read_uj(self._counter)
-        self._total_uj = 0
+        self._last_s = time.monotonic()
+        self._joules = Joules(device)
         self._sampler = Sampler(self.read_j, read_every_s)
 
     @classmethod
@@ -77,11 +86,34 @@ class RaplMeter:
     def read_j(self) -> float:
         """Return the joules since the meter was made."""
         with self._lock:
-            now_uj = _read_uj(self._counter)
-            step_uj = now_uj - self._last_uj
-            self._total_uj += step_uj if step_uj >= 0 else step_uj + self._range_uj
-            self._last_uj = now_uj
-            return self._total_uj / 1e6
+            now_uj, now_s = _read_uj(self._counter), time.monotonic()
+            step_uj, elapsed_s = now_uj - self._last_uj, now_s - self._last_s
+            if step_uj >= 0:
+                self._joules.add(step_uj / 1e6, elapsed_s)
+            else:
+                self._wrap_around((step_uj + self._range_uj) / 1e6, elapsed_s)
+            self._last_uj, self._last_s = now_uj, now_s
+            return self._joules.total_j
+
+    def _wrap_around(self, step_j: float, elapsed_s: float) -> None:
+        if elapsed_s < 0:
+            self._joules.lose("the counter fell while the clock went back")
+        elif 0 <= step_j <= _MOST_ZONE_W * (elapsed_s + _TICK_S):
+            self._joules.add(step_j, elapsed_s)
+        else:
+            self._joules.lose(
+                f"the counter began anew: a wrap-around would be {step_j:g} J in {elapsed_s:.3g} s"
+            )
+
+    @property
+    def n_failures(self) -> int:
+        """How often joules were lost."""
+        return self._joules.n_failures
+
+    @property
+    def failure(self) -> str:
+        """Why joules were lost last."""
+        return self._joules.failure
 
     def close(self) -> None:
         """End the thread that watches for wrap-arounds."""

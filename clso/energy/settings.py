@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from pydantic import model_validator
 
 from clso.energy.cpu_model import CpuModelMeter
-from clso.energy.meter import Meter
+from clso.energy.meter import Meter, Unmetered
 from clso.energy.monitor import EnergyMonitor
 from clso.energy.nvml import NvmlMeter
 from clso.energy.rapl import RaplMeter
@@ -53,8 +53,9 @@ class EnergySettings(Section):
         """
         match self.meter:
             case "auto":
-                processor = _if_available(RaplMeter.available) or [self._cpu_model()]
-                return EnergyMonitor([*_if_available(NvmlMeter.available), *processor])
+                gpus, no_gpu = _if_available(NvmlMeter.available)
+                processor = _if_available(RaplMeter.available)[0] or [self._cpu_model()]
+                return EnergyMonitor([*gpus, *processor], no_gpu=no_gpu)
             case "nvml":
                 return EnergyMonitor(NvmlMeter.available())
             case "rapl":
@@ -100,11 +101,16 @@ class MeterStatus(NamedTuple):
         except MeterError as error:
             return cls(name, False, error.message)
         with monitor:
-            return cls(name, True, ", ".join(meter.device for meter in monitor.meters))
+            return cls(name, True, ", ".join(map(_shown, monitor.meters)))
 
 
-def _if_available(available: Callable[[], Sequence[Meter]]) -> Sequence[Meter]:
+def _shown(meter: Meter) -> str:
+    return f"not {meter.device}: {meter.reason}" if isinstance(meter, Unmetered) else meter.device
+
+
+def _if_available(available: Callable[[], Sequence[Meter]]) -> tuple[Sequence[Meter], str]:
+    """Return the meters, or why there are none."""
     try:
-        return available()
-    except MeterError:
-        return []
+        return available(), ""
+    except MeterError as error:
+        return [], error.message

@@ -50,6 +50,7 @@ class WorkersMeter:
 
     Attributes:
         n_failures: reports without joules; a window that gets one has no sum.
+        failure: why the last of them had none.
         cpu_s: CPU seconds of all reports.
     """
 
@@ -62,6 +63,7 @@ class WorkersMeter:
         self._sources: set[str] = set()
         self._estimated = False
         self.n_failures = 0
+        self.failure = ""
         self.cpu_s = 0.0
         self._covered: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
 
@@ -86,7 +88,7 @@ class WorkersMeter:
                 self._sources |= set(joined_sources([device]).split("+"))
                 self._estimated |= device.estimated
                 if device.energy_j is None:
-                    self._count_failure(device.source)
+                    self._count_failure(device)
                 else:
                     self._joules += device.energy_j * self._share(report, device, own_host)
 
@@ -94,12 +96,13 @@ class WorkersMeter:
         """Return the joules reported so far."""
         return self._joules
 
-    def _count_failure(self, source: str) -> None:
+    def _count_failure(self, device: DeviceEnergy) -> None:
+        self.failure = device.reason or f"{device.source} of a worker gave no energy"
         self.n_failures += 1
         if self.n_failures == 1:
             warnings.warn(
-                f"{source} of a worker gives no energy; the workers' joules of that time are "
-                "recorded as not measured",
+                f"{device.source} of a worker gives no energy; the workers' joules of that time "
+                "are recorded as not measured",
                 RuntimeWarning,
                 stacklevel=3,
             )

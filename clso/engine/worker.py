@@ -34,7 +34,7 @@ from clso.energy import (
     process_token,
 )
 from clso.energy.cpu_model import cpu_seconds
-from clso.energy.meter import MACHINE_WIDE
+from clso.energy.meter import MACHINE_WIDE, Count, Unmetered
 from clso.engine.code import code_of_process, differences
 from clso.engine.shared import Packed
 from clso.errors import ClsoError, EngineError, MeterError, WorkError
@@ -254,7 +254,9 @@ def _monitor(energy: dict[str, Any], shares_machine: bool) -> _Meters:
 
 def _opened(settings: EnergySettings) -> EnergyMonitor:
     try:
-        return settings.open()
+        monitor = settings.open()
+        # a task works on no GPU, so one that cannot be metered takes nothing from its joules
+        return EnergyMonitor([m for m in monitor.meters if not isinstance(m, Unmetered)])
     except MeterError as error:
         raise MeterError(
             f"a worker on {socket.gethostname()} cannot measure: {error.message}",
@@ -272,23 +274,25 @@ class _Stopwatch:
         self._monitor = meters.reports
         self._began_s = time.monotonic()
         self._began_cpu_s = 0.0 if _start_up_counts else cpu_seconds()
-        self._began_j = self._monitor.read_j()
+        self._began = self._monitor.read()
         if _start_up_counts:
-            self._began_j = tuple(
-                0.0 if meter.source == CpuModelMeter.source else began_j
-                for meter, began_j in zip(self._monitor.meters, self._began_j, strict=True)
+            self._began = tuple(
+                Count(0.0) if meter.source == CpuModelMeter.source else began
+                for meter, began in zip(self._monitor.meters, self._began, strict=True)
             )
             _start_up_counts = False
 
     def stop(self) -> WorkerEnergy:
         """Return the joules since the beginning."""
-        ended_j = self._monitor.read_j()
-        devices = tuple(
-            DeviceEnergy(meter.device, _between(began_j, stop_j), meter.source, meter.estimated)
-            for meter, began_j, stop_j in zip(
-                self._monitor.meters, self._began_j, ended_j, strict=True
+        devices = []
+        for meter, start, stop in zip(
+            self._monitor.meters, self._began, self._monitor.read(), strict=True
+        ):
+            energy_j = stop.since(start)
+            reason = "" if energy_j is not None else stop.reason or start.reason
+            devices.append(
+                DeviceEnergy(meter.device, energy_j, meter.source, meter.estimated, reason)
             )
-        )
         cpu_s = cpu_seconds() - self._began_cpu_s
         return replace(_nothing(devices, self._began_s), cpu_s=cpu_s)
 
@@ -297,7 +301,3 @@ def _nothing(devices: Sequence[DeviceEnergy] = (), began_s: float | None = None)
     now_s = time.monotonic()
     began_s = now_s if began_s is None else began_s
     return WorkerEnergy(boot_id(), process_token(), began_s, now_s, tuple(devices))
-
-
-def _between(began_j: float | None, ended_j: float | None) -> float | None:
-    return None if began_j is None or ended_j is None else ended_j - began_j

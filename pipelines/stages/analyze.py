@@ -33,7 +33,7 @@ from pipelines.use import ModelUse
 if TYPE_CHECKING:
     from pipelines.families import AnyFamily
 
-__all__ = ["analyze_stage"]
+__all__ = ["analyze_stage", "energy_rows"]
 
 _TABLES = ("scores", "results", "comparisons", "samples")
 
@@ -168,27 +168,32 @@ def _cost(model: LanguageModel, train_tokens: int, spent: Measurement, use: Mode
 
 def _conclude(run: RunContext) -> None:
     """Write the energy of all stages, and the report."""
-    rows = []
+    run.folder.write_rows("energy", energy_rows(run))
+    report_page(load_run(run.folder.path)).write(run.folder)
+
+
+def energy_rows(run: RunContext) -> list[dict[str, Any]]:
+    """Return the rows of the table `energy`, one per stage and device."""
+    rows: list[dict[str, Any]] = []
     for stage, record in run.records.items():
         duration_s = record.measurement.duration_s
         # A row without joules still says how long a stage took.
         devices = record.measurement.devices or (DeviceEnergy("none", None, "", False),)
         for device in devices:
+            # not the processor's joules alone where the GPU's are missing
+            energy_j = None if record.measurement.energy_j is None else device.energy_j
             rows.append(
                 {
                     "run_id": run.run_id,
                     "seed": run.config.seed,
                     "stage": stage,
                     "device": device.device,
-                    "energy_j": device.energy_j,
+                    "energy_j": energy_j,
                     "duration_s": duration_s,
-                    "mean_power_w": None
-                    if device.energy_j is None
-                    else device.energy_j / duration_s,
+                    "mean_power_w": None if energy_j is None else energy_j / duration_s,
                     "energy_source": device.source or None,
                     "estimated": device.estimated if device.source else None,
                     "reused": record.owner != run.uid,
                 }
             )
-    run.folder.write_rows("energy", rows)
-    report_page(load_run(run.folder.path)).write(run.folder)
+    return rows

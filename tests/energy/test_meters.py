@@ -2,19 +2,32 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Never
 
 import pynvml
 import pytest
 
-from clso.energy import CpuModelMeter, EnergyMonitor, NvmlMeter, RaplMeter, ReplayMeter, nvml
-from clso.energy.meter import Meter, Sampler
+from clso.energy import (
+    CpuModelMeter,
+    EnergyMonitor,
+    Measurement,
+    MeterStatus,
+    NvmlMeter,
+    RaplMeter,
+    ReplayMeter,
+    nvml,
+    rapl,
+    visible,
+)
+from clso.energy.meter import Count, Meter, Sampler
 from clso.errors import MeterError
 
 MeterAndWork = tuple[Meter, Callable[[], object]]
@@ -35,22 +48,49 @@ class FakeNvml:
     """Two GPUs; energy in mJ and power in mW, or None where NVML does not support it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.energy_mj = {0: 1_000, 1: 2_000}
-        self.power_mw = {0: 100_000, 1: 200_000}
+        self.energy_mj: dict[int, float | None] = {0: 1_000, 1: 2_000}
+        self.power_mw: dict[int, float | None] = {0: 100_000, 1: 200_000}
         self.uuids = ["GPU-aaaa-1", "GPU-bbbb-2"]
+        self._monkeypatch = monkeypatch
+        self.forbidden: set[int] = set()
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+        monkeypatch.setattr(visible, "cuda_uuids", lambda: None)
         for name, function in {
             "nvmlInit": lambda: None,
             "nvmlDeviceGetCount": lambda: 2,
-            "nvmlDeviceGetHandleByIndex": lambda index: index,
+            "nvmlDeviceGetHandleByIndex": self._handle,
             "nvmlDeviceGetUUID": lambda handle: self.uuids[handle],
             "nvmlDeviceGetTotalEnergyConsumption": lambda h: self._value(self.energy_mj[h]),
             "nvmlDeviceGetPowerUsage": lambda h: self._value(self.power_mw[h]),
         }.items():
             monkeypatch.setattr(pynvml, name, function)
 
+    def divide(self, gpu: int, parts: tuple[int, int]) -> None:
+        """Divide a GPU of seven parts; NVML shows one slice of it."""
+        size = SimpleNamespace(gpuInstanceSliceCount=parts[0], computeInstanceSliceCount=parts[1])
+        self.uuids.append("MIG-7777-0")
+
+        def slice_of(handle: int, number: int) -> int:
+            if number > 0:
+                raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+            return 2
+
+        for name, function in {
+            "nvmlDeviceGetMigMode": lambda handle: [int(handle == gpu)] * 2,
+            "nvmlDeviceGetMaxMigDeviceCount": lambda handle: 7,
+            "nvmlDeviceGetMigDeviceHandleByIndex": slice_of,
+            "nvmlDeviceGetAttributes": lambda part: size,
+        }.items():
+            self._monkeypatch.setattr(pynvml, name, function)
+
+    def _handle(self, index: int) -> int:
+        if index in self.forbidden:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
+        return index
+
     @staticmethod
-    def _value(value: int | None) -> int:
+    def _value(value: float | None) -> float:
         if value is None:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return value
@@ -59,6 +99,19 @@ class FakeNvml:
 @pytest.fixture
 def fake_nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     return FakeNvml(monkeypatch)
+
+
+@pytest.fixture
+def rapl_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [10_000.0]
+    monkeypatch.setattr(rapl, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def nvml_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [10_000.0]
+    monkeypatch.setattr(nvml, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    return now
 
 
 def burn(seconds: float = 0.02) -> None:
@@ -196,6 +249,75 @@ class TestRapl:
         meter.close()
         assert meter.read_j() == pytest.approx(0.2 + 0.85 + 0.1)
 
+    def test_a_counter_that_begins_anew_is_not_measured_and_then_goes_on(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)
+        monitor = EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)])
+        with monitor, monitor.window() as outer:
+            with pytest.warns(RuntimeWarning, match="began anew"), monitor.window() as inner:
+                (zone / "energy_uj").write_text("500000")
+            with monitor.window() as after:
+                (zone / "energy_uj").write_text("3500000")
+        for window in (outer, inner):
+            (device,) = window.measurement.devices
+            assert device.energy_j is None
+            assert "252144 J in" in device.reason
+        assert after.measurement.energy_j == pytest.approx(3.0)
+
+    def test_one_lost_counter_leaves_no_sum_over_the_others(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)
+        memory = make_zone(tmp_path, "intel-rapl:0:0", "dram", 0)
+        monitor = EnergyMonitor(RaplMeter.available(tmp_path))
+        with pytest.warns(RuntimeWarning, match="cpu"), monitor, monitor.window() as window:  # noqa: PT031
+            (zone / "energy_uj").write_text("0")
+            (memory / "energy_uj").write_text("1000000")
+        assert [device.energy_j for device in window.measurement.devices] == [None, 1.0]
+        assert window.measurement.energy_j is None
+        assert Measurement.total([window.measurement]).energy_j is None
+
+    @pytest.mark.parametrize(("elapsed_s", "possible"), [(10.0, False), (60.0, True)])
+    def test_time_decides_if_a_wrap_around_is_possible(
+        self, tmp_path: Path, rapl_clock: list[float], elapsed_s: float, possible: bool
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 242_143_328_850)
+        with EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)]) as monitor:
+            (meter,) = monitor.meters
+            rapl_clock[0] += elapsed_s
+            (zone / "energy_uj").write_text("1000000")  # 20,001 J further, if it wrapped around
+            assert meter.read_j() == pytest.approx(20_001.0 if possible else 0.0)
+            assert Count.of(meter).n_failures == (not possible)
+
+    def test_a_clock_that_goes_back_credits_and_loses_nothing(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
+        with EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)]) as monitor:
+            (meter,) = monitor.meters
+            rapl_clock[0] -= 3600
+            (zone / "energy_uj").write_text("5000000000")
+            assert meter.read_j() == 5000.0
+            rapl_clock[0] -= 3600
+            (zone / "energy_uj").write_text("0")
+            assert meter.read_j() == 5000.0
+            assert "clock went back" in Count.of(meter).reason
+            rapl_clock[0] += 1
+            (zone / "energy_uj").write_text("7000000")
+            assert meter.read_j() == 5007.0
+
+    def test_a_step_that_no_device_takes_is_lost(
+        self, tmp_path: Path, rapl_clock: list[float]
+    ) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
+        with EnergyMonitor([RaplMeter(zone, "cpu", read_every_s=1000)]) as monitor:
+            (meter,) = monitor.meters
+            rapl_clock[0] += 1
+            (zone / "energy_uj").write_text("50000000000")
+            assert meter.read_j() == 0
+            assert "cannot be" in Count.of(meter).reason
+
     def test_takes_packages_and_memory_and_nothing_twice(self, tmp_path: Path) -> None:
         make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
         make_zone(tmp_path, "intel-rapl:0:0", "core", 0)
@@ -293,15 +415,62 @@ class TestNvml:
             energy_j, around_s = second.read_j() - start_j, time.perf_counter() - start_s
         assert 200 * 0.05 <= energy_j <= 200 * around_s
 
-    def test_gpu_that_tells_nothing_is_an_error_and_leaves_no_thread(
+    def test_gpu_that_tells_nothing_stands_beside_the_others(self, fake_nvml: FakeNvml) -> None:
+        fake_nvml.energy_mj[1] = fake_nvml.power_mw[1] = None
+        first, second = NvmlMeter.available()
+        assert first.read_j() == 1.0
+        with pytest.raises(MeterError, match="gpu1 tells neither energy nor power"):
+            second.read_j()
+
+    def test_no_gpu_that_tells_anything_is_an_error_and_leaves_no_thread(
         self, fake_nvml: FakeNvml
     ) -> None:
-        fake_nvml.energy_mj.update({0: None, 1: None})
-        fake_nvml.power_mw[1] = None
+        fake_nvml.energy_mj = fake_nvml.power_mw = {0: None, 1: None}
         threads = threading.active_count()
         with pytest.raises(MeterError, match="gpu1 tells neither energy nor power"):
             NvmlMeter.available()
         assert threading.active_count() == threads
+
+    @pytest.mark.parametrize("forbidden", [0, 1])
+    def test_a_forbidden_gpu_is_named_and_the_other_metered(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, forbidden: int
+    ) -> None:
+        fake_nvml.forbidden.add(forbidden)
+        with EnergyMonitor(NvmlMeter.available()) as monitor:
+            with pytest.warns(RuntimeWarning, match=f"NVML refuses gpu{forbidden}"):
+                counts = monitor.read()
+            assert [count.energy_j is None for count in counts] == [forbidden == 0, forbidden == 1]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(1 - forbidden))
+        assert [meter.device for meter in NvmlMeter.available()] == [f"gpu{1 - forbidden}"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(forbidden))
+        with pytest.raises(MeterError, match=f"NVML refuses gpu{forbidden}"):
+            NvmlMeter.available()
+
+    @pytest.mark.parametrize(
+        ("parts", "metered"), [((1, 1), False), ((7, 4), False), ((7, 7), True)]
+    )
+    def test_a_slice_counts_as_its_gpu_only_if_it_has_all_parts(
+        self,
+        fake_nvml: FakeNvml,
+        monkeypatch: pytest.MonkeyPatch,
+        parts: tuple[int, int],
+        metered: bool,
+    ) -> None:
+        fake_nvml.divide(1, parts)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,MIG-77")
+        whole, part = NvmlMeter.available()
+        assert (whole.device, whole.read_j(), part.device) == ("gpu0", 1.0, "gpu1")
+        if metered:
+            assert part.read_j() == 2.0
+        else:
+            with pytest.raises(MeterError, match="a slice has no counter"):
+                part.read_j()
+
+    def test_doctor_names_the_forbidden_gpu(self, fake_nvml: FakeNvml) -> None:
+        fake_nvml.forbidden.add(1)
+        status = MeterStatus.of_this_machine()[0]
+        assert status.available
+        assert re.match("gpu0, not gpu1: NVML refuses gpu1: .*ermission", status.detail)
 
     def test_power_sampling_survives_a_lost_gpu(
         self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
@@ -313,6 +482,69 @@ class TestNvml:
             time.sleep(0.02)
         with pytest.raises(MeterError, match="gpu0 tells neither"):
             monitor.meters[0].read_j()
+
+    @pytest.mark.parametrize("power_mw", [-1.0, float("nan"), float("inf"), 10_000_001.0])
+    @pytest.mark.filterwarnings("ignore:nvml gives no energy")
+    def test_power_that_cannot_be_is_refused_and_sampling_goes_on(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, power_mw: float
+    ) -> None:
+        monkeypatch.setattr(nvml, "_SAMPLE_EVERY_S", 1000.0)
+        now = nvml_clock(monkeypatch)
+        fake_nvml.energy_mj[0] = None
+        with EnergyMonitor(NvmlMeter.available()[:1]) as monitor, monitor.window() as outer:
+            fake_nvml.power_mw[0] = power_mw
+            with monitor.window() as inner:
+                now[0] += 1
+            fake_nvml.power_mw[0] = 100_000
+            monitor.read()
+            with monitor.window() as after:
+                now[0] += 1
+        for window in (outer, inner):
+            assert window.measurement.energy_j is None
+            assert "gpu0 tells a power of" in (window.measurement.reason or "")
+        assert after.measurement.energy_j == pytest.approx(100.0)
+
+    @pytest.mark.parametrize("power_mw", [-1.0, float("nan"), 10_000_001.0])
+    def test_a_gpu_whose_power_cannot_be_from_the_start_has_no_meter(
+        self, fake_nvml: FakeNvml, power_mw: float
+    ) -> None:
+        fake_nvml.energy_mj[1], fake_nvml.power_mw[1] = None, power_mw
+        with pytest.raises(MeterError, match="gpu1 tells a power of"):
+            NvmlMeter.available()[1].read_j()
+
+    @pytest.mark.parametrize("counter_mj", [-1.0, float("nan"), 0.0, 50_000_000.0])
+    @pytest.mark.filterwarnings("ignore:nvml gives no energy")
+    def test_a_counter_that_cannot_be_is_refused(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, counter_mj: float
+    ) -> None:
+        now = nvml_clock(monkeypatch)
+        monitor = EnergyMonitor(NvmlMeter.available()[:1])
+        with monitor.window() as window:
+            now[0] += 1
+            fake_nvml.energy_mj[0] = counter_mj
+        assert window.measurement.energy_j is None
+        assert "cannot be" in (window.measurement.reason or "")
+        fake_nvml.energy_mj[0] = max(counter_mj, 1_000) if counter_mj > 0 else 1_000
+        monitor.read()
+        with monitor.window() as after:
+            now[0] += 1
+            fake_nvml.energy_mj[0] += 70_000
+        assert after.measurement.energy_j == pytest.approx(70.0)
+
+    def test_a_clock_that_goes_back_credits_and_takes_nothing(
+        self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(nvml, "_SAMPLE_EVERY_S", 1000.0)
+        now = nvml_clock(monkeypatch)
+        fake_nvml.energy_mj[1] = None
+        with EnergyMonitor(NvmlMeter.available()) as monitor:
+            counter, power = monitor.meters
+            now[0] -= 3600
+            fake_nvml.energy_mj[0] += 5_000
+            assert (counter.read_j(), power.read_j()) == (6.0, 0.0)
+            assert "clock went back" in Count.of(power).reason
+            now[0] += 1
+            assert power.read_j() == pytest.approx(200.0)
 
     def test_says_when_there_is_no_driver(
         self, fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch

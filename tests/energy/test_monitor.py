@@ -17,6 +17,7 @@ from clso.energy import (
     NvmlMeter,
     RaplMeter,
 )
+from clso.energy.meter import Unmetered
 from clso.errors import ConfigError, MeterError
 
 
@@ -26,6 +27,7 @@ class ManualMeter:
     def __init__(self, device: str = "cpu", source: str = "rapl", estimated: bool = False) -> None:
         self.device, self.source, self.estimated = device, source, estimated
         self.energy_j = 7.0
+        self.uuids: frozenset[str] = frozenset()
         self.fails = False
         self.closed = False
 
@@ -138,6 +140,64 @@ class TestWindow:
         with monitor.window() as again:
             cpu.energy_j += 1
         assert again.measurement.energy_j == 1
+
+
+class TestNeededGpu:
+    """Work on a GPU has no sum of joules without those of that GPU."""
+
+    def work(self, monitor: EnergyMonitor, *meters: ManualMeter) -> Measurement:
+        with monitor.window() as window:
+            for meter in meters:
+                meter.energy_j += 5
+            monitor.need_gpu()
+            monitor.need_gpu()  # once is enough
+        return window.measurement
+
+    def test_without_meter_the_processor_does_not_stand_for_it(self) -> None:
+        cpu = ManualMeter()
+        monitor = EnergyMonitor([cpu], no_gpu="no permission")
+        with pytest.warns(RuntimeWarning, match="no permission"):
+            measured = self.work(monitor, cpu)
+        assert (measured.energy_j, measured.energy_source, measured.estimated) == (None,) * 3
+        assert measured.mean_power_w is None
+        assert measured.reason == "no permission"
+        assert [device.energy_j for device in measured.devices] == [5, None]
+        for again in (
+            Measurement.total([measured, Measurement(1.0, measured.devices[:1])]),
+            Measurement.from_record(measured.to_record()),
+            *measured.split([1, 2]),
+        ):
+            assert (again.energy_j, again.reason) == (None, "no permission")
+
+    def test_with_meter_it_counts(self) -> None:
+        cpu, gpu = ManualMeter(), ManualMeter("gpu0", "nvml")
+        assert self.work(EnergyMonitor([cpu, gpu]), cpu, gpu).energy_j == 10
+
+    @pytest.mark.filterwarnings("ignore:nvml gives no energy")
+    def test_a_meter_that_fails_is_missing(self) -> None:
+        cpu, gpu = ManualMeter(), ManualMeter("gpu0", "nvml")
+        gpu.fails = True
+        assert self.work(EnergyMonitor([cpu, gpu]), cpu).reason == "gone"
+
+    @pytest.mark.filterwarnings("ignore:n.* gives no energy")
+    @pytest.mark.parametrize(("uuid", "joules"), [("aa-1", 10), ("bb-2", None), ("cc-3", None)])
+    def test_only_the_gpu_of_the_work_is_needed(
+        self, monkeypatch: pytest.MonkeyPatch, uuid: str, joules: float | None
+    ) -> None:
+        cpu, gpu = ManualMeter(), ManualMeter("gpu0", "nvml")
+        gpu.uuids = frozenset({"aa-1"})
+        refused = Unmetered("gpu1", "nvml", "no permission", frozenset({"bb-2"}))
+        monkeypatch.setattr("clso.energy.monitor.cuda_uuids", lambda: [uuid, "dd-4"])
+        assert self.work(EnergyMonitor([cpu, gpu, refused]), cpu, gpu).energy_j == joules
+
+    @pytest.mark.filterwarnings("ignore:none gives no energy")
+    def test_auto_says_why_there_is_no_meter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse() -> Never:
+            raise MeterError("NVML refuses gpu0")
+
+        monkeypatch.setattr(NvmlMeter, "available", refuse)
+        with EnergySettings().open() as monitor:
+            assert self.work(monitor).reason == "NVML refuses gpu0"
 
 
 class TestMonitor:

@@ -1,6 +1,7 @@
 """Opening a run's folder: what a fresh start keeps, and what the manifest says of the work."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pipelines.config import RunConfig, load_config
 from pipelines.context import RunContext
 from pipelines.folders import output_folder
 from pipelines.options import interruptible
+from pipelines.stages.analyze import energy_rows
 from pipelines.stages.data import PREPARE
 
 
@@ -150,3 +152,31 @@ def test_text_that_goes_after_prepare_changes_nothing_in_its_run(
 def test_permission_for_duplicates_makes_no_other_run(config: RunConfig) -> None:
     allowed = config.with_overrides({"data.duplicates": "allow"}, where="here")
     assert allowed.run_id("data") == config.run_id("data")
+
+
+@pytest.mark.filterwarnings("ignore:none gives no energy")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_stage_on_a_gpu_without_meter_has_not_the_processors_joules_alone(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    config = config.replaced(
+        runtime=config.runtime.replaced(device=device),
+        energy=config.energy.replaced(meter="cpu_model"),
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with (
+        experiment.Experiment.open(config, tmp_path, SILENT, fingerprint="f") as base,
+        base.monitor.window() as window,
+    ):
+        assert base.device == device
+        sum(range(200_000))
+    record = SimpleNamespace(measurement=window.measurement, owner="u")
+    run = SimpleNamespace(
+        records={"baseline": record}, run_id="r", uid="u", config=SimpleNamespace(seed=0)
+    )
+    joules = {row["device"]: row["energy_j"] for row in energy_rows(run)}  # type: ignore[arg-type]
+    if device == "cuda":
+        assert joules == {"cpu": None, "gpu": None}
+        assert "no meter of this run reads a GPU" in str(window.measurement.to_record())
+    else:
+        assert joules["cpu"] > 0
