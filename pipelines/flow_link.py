@@ -287,7 +287,9 @@ class FlowLink:
                 self._interrupted_at = time.monotonic()
                 main = threading.main_thread().ident
                 assert main is not None
-                signal.pthread_kill(main, signal.SIGINT)
+                # a shell lets commands in its background ignore Ctrl-C
+                ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+                signal.pthread_kill(main, signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def _is_supervised(flow_run: FlowRun) -> bool:
