@@ -14,14 +14,26 @@ from typing import NamedTuple, Protocol
 
 from clso.errors import MeterError
 
-__all__ = ["MACHINE_WIDE", "MOST_POWER_W", "Count", "Joules", "Meter", "Sampler", "Unmetered"]
+__all__ = [
+    "MACHINE_WIDE",
+    "MOST_POWER_W",
+    "TICK_S",
+    "Count",
+    "CountingMeter",
+    "Joules",
+    "Meter",
+    "Sampler",
+    "Unmetered",
+]
 
 # sources that count the work of all processes of a machine
 MACHINE_WIDE = frozenset({"nvml", "rapl"})
 
-# No device takes more watts. A counter may bring the joules of its last tick late.
+# no device takes more watts
 MOST_POWER_W = 10_000.0
-_TICK_S = 0.1
+# Counters advance every 1 ms (RAPL) to 100 ms (NVML). One that stands still longer is broken; one
+# that does not may bring the joules of its last tick late.
+TICK_S = 0.1
 
 
 class Meter(Protocol):
@@ -111,7 +123,7 @@ class Joules:
 
         If the clock went back (`elapsed_s < 0`), their power is not known and is not checked.
         """
-        most_j = MOST_POWER_W * (elapsed_s + _TICK_S) if elapsed_s >= 0 else math.inf
+        most_j = MOST_POWER_W * (elapsed_s + TICK_S) if elapsed_s >= 0 else math.inf
         if 0 <= step_j <= most_j and math.isfinite(step_j):
             self.total_j += step_j
         else:
@@ -124,6 +136,25 @@ class Joules:
         """Count the joules since the last reading as lost."""
         self.failure = f"{self._device}: {reason}"
         self.n_failures += 1
+
+
+class CountingMeter:
+    """What meters of a counter have in common: the sum of its steps, and what was lost of it."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._lock = threading.Lock()
+        self._joules = Joules(device)
+
+    @property
+    def n_failures(self) -> int:
+        """How often joules were lost."""
+        return self._joules.n_failures
+
+    @property
+    def failure(self) -> str:
+        """Why joules were lost last."""
+        return self._joules.failure
 
 
 class Unmetered:

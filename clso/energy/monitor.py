@@ -10,13 +10,10 @@ from typing import Any
 
 from clso.energy.cpu_model import cpu_seconds
 from clso.energy.measurement import WORKERS, DeviceEnergy, Measurement
-from clso.energy.meter import Count, Meter, Unmetered
+from clso.energy.meter import TICK_S, Count, Meter, Unmetered
 from clso.energy.visible import cuda_uuids, uuid_key
 
 __all__ = ["EnergyMonitor", "Window"]
-
-# Counters advance every 1 ms (RAPL) to 100 ms (NVML). One that stands still longer is broken.
-_SLOWEST_TICK_S = 0.1
 
 
 class Window:
@@ -205,6 +202,6 @@ def _of_process() -> EnergyMonitor:
 def _stands_still(meter: Meter, duration_s: float) -> str:
     """Return why a counter that did not move gives no joules, and warn if it had the time to."""
     reason = f"the {meter.source} counter of {meter.device} did not move in {duration_s:.2f} s"
-    if duration_s > _SLOWEST_TICK_S:
+    if duration_s > TICK_S:
         warnings.warn(f"{reason}; recorded as not measured", RuntimeWarning, stacklevel=2)
     return reason

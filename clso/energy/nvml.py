@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from typing import Any
 import pynvml
 
 from clso.energy import visible
-from clso.energy.meter import MOST_POWER_W, Joules, Sampler, Unmetered
+from clso.energy.meter import MOST_POWER_W, CountingMeter, Sampler, Unmetered
 from clso.energy.visible import Gpu, Slice, Visible, visible_gpus
 from clso.errors import MeterError
 
@@ -27,8 +26,8 @@ _SAMPLE_EVERY_S = 0.1
 _REMEDY = "use energy.meter=auto or energy.meter=cpu_model"
 
 
-class _GpuMeter:
-    """What both meters of a GPU have: `n_failures` and `failure` tell of joules that were lost."""
+class _GpuMeter(CountingMeter):
+    """What both meters of a GPU have in common."""
 
     source = "nvml"
     estimated = False
@@ -39,21 +38,9 @@ class _GpuMeter:
         handle: Any,  # noqa: ANN401 - an opaque C pointer
         uuids: frozenset[str] = frozenset(),
     ) -> None:
-        self.device = f"gpu{index}"
+        super().__init__(f"gpu{index}")
         self.uuids = uuids
         self._handle = handle
-        self._lock = threading.Lock()
-        self._joules = Joules(self.device)
-
-    @property
-    def n_failures(self) -> int:
-        """How often joules were lost."""
-        return self._joules.n_failures
-
-    @property
-    def failure(self) -> str:
-        """Why joules were lost last."""
-        return self._joules.failure
 
 
 class NvmlMeter(_GpuMeter):

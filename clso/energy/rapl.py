@@ -7,13 +7,12 @@ Notation: a zone is a folder such as `intel-rapl:0` (name `package-0`) or `intel
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from clso.energy.meter import Joules, Sampler
+from clso.energy.meter import TICK_S, CountingMeter, Sampler
 from clso.errors import MeterError
 
 __all__ = ["RaplMeter"]
@@ -22,16 +21,15 @@ _POWERCAP = Path("/sys/class/powercap")
 # A 65 kJ counter at 500 W wraps around every 130 s. Two wrap-arounds between readings go unseen.
 # The shorter, the fewer restarts of a counter can be taken for a wrap-around.
 _READ_EVERY_S = 5.0
-# More than a package or its memory takes, and what it may count between two ticks.
+# more than a package or its memory takes
 _MOST_ZONE_W = 1_000.0
-_TICK_S = 0.1
 _PERMISSION_REMEDY = (
     "let your user read the counter, for example `sudo chmod a+r "
     "/sys/class/powercap/intel-rapl:*/energy_uj`, or use energy.meter=cpu_model"
 )
 
 
-class RaplMeter:
+class RaplMeter(CountingMeter):
     """The counter of a zone's folder, without its wrap-arounds; its joules are those of `device`.
 
     A thread reads it every `read_every_s` seconds, so that no wrap-around is missed. A counter that
@@ -47,13 +45,11 @@ class RaplMeter:
     estimated = False
 
     def __init__(self, zone: Path, device: str, *, read_every_s: float = _READ_EVERY_S) -> None:
-        self.device = device
+        super().__init__(device)
         self._counter = zone / "energy_uj"
-        self._lock = threading.Lock()
         self._range_uj = _read_uj(zone / "max_energy_range_uj")
         self._last_uj = _read_uj(self._counter)
         self._last_s = time.monotonic()
-        self._joules = Joules(device)
         self._sampler = Sampler(self.read_j, read_every_s)
 
     @classmethod
@@ -98,22 +94,12 @@ class RaplMeter:
     def _wrap_around(self, step_j: float, elapsed_s: float) -> None:
         if elapsed_s < 0:
             self._joules.lose("the counter fell while the clock went back")
-        elif 0 <= step_j <= _MOST_ZONE_W * (elapsed_s + _TICK_S):
+        elif 0 <= step_j <= _MOST_ZONE_W * (elapsed_s + TICK_S):
             self._joules.add(step_j, elapsed_s)
         else:
             self._joules.lose(
                 f"the counter began anew: a wrap-around would be {step_j:g} J in {elapsed_s:.3g} s"
             )
-
-    @property
-    def n_failures(self) -> int:
-        """How often joules were lost."""
-        return self._joules.n_failures
-
-    @property
-    def failure(self) -> str:
-        """Why joules were lost last."""
-        return self._joules.failure
 
     def close(self) -> None:
         """End the thread that watches for wrap-arounds."""
