@@ -10,10 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["available_cores"]
+from clso.control_groups import group_folders
 
-_PROCESS_GROUPS = Path("/proc/self/cgroup")
-_GROUPS = Path("/sys/fs/cgroup")
+__all__ = ["available_cores"]
 
 
 def available_cores() -> int:
@@ -27,27 +26,9 @@ def available_cores() -> int:
 
 def _quotas() -> Iterator[float]:
     """Yield the quotas, in cores, of the process's control groups and of those around them."""
-    try:
-        lines = _PROCESS_GROUPS.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return
-    for line in lines:
-        _, controllers, group = (*line.split(":", 2), "", "")[:3]
-        if not controllers:  # version 2
-            for folder in _with_parents(_GROUPS, group):
-                yield from _quota(_words(folder / "cpu.max"))
-        elif "cpu" in controllers.split(","):
-            for root in dict.fromkeys((_GROUPS / controllers, _GROUPS / "cpu")):
-                for folder in _with_parents(root, group):
-                    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-                    yield from _quota([word for name in names for word in _words(folder / name)])
-
-
-def _with_parents(root: Path, group: str) -> Iterator[Path]:
-    """Yield a group's folder and those around it; a container may see only the root."""
-    parts = [part for part in group.split("/") if part]
-    for size in range(len(parts), -1, -1):
-        yield root.joinpath(*parts[:size])
+    for version, folder in group_folders("cpu"):
+        names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        yield from _quota([word for name in names for word in _words(folder / name)])
 
 
 def _words(path: Path) -> list[str]:

@@ -136,17 +136,15 @@ class Experiment:
         """
         import torch
 
-        device = self.config.runtime.device
-        if device == "cuda" and not torch.cuda.is_available():
+        if not self.config.runtime.on_gpu:
+            return "cpu"
+        if not torch.cuda.is_available():
             raise ConfigError(
                 "runtime.device is cuda, but torch finds no GPU that it can use",
                 remedy="set runtime.device to auto or cpu, or install a CUDA build of torch",
             )
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cuda":
-            self.monitor.need_gpu()
-        return device
+        self.monitor.need_gpu()
+        return "cuda"
 
     @property
     def gpt_shape(self) -> GptShape:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
 
 from clso.baseline.settings import NetworkSettings
+from clso.control_groups import group_folders
 from clso.cores import available_cores
 from clso.errors import ConfigError
 from pipelines.config import RunConfig
@@ -22,7 +20,6 @@ from search.settings import SearchSettings
 
 __all__ = ["Extent", "check_extent", "usable_memory"]
 
-_GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _PACKAGES = "the packages"
 _PROCESS = 6e8  # bytes: Python, torch and the other packages
 _FLOAT = 4
@@ -90,7 +87,7 @@ class Extent:
                     f"{name}: batch_sizes": 3.0 * _FLOAT * batch * shape.block * activations,
                 }
             )
-            if not _on_gpu(config):  # of which nothing is known here
+            if not config.runtime.on_gpu:  # of which nothing is known here
                 flops[name] = steps_flops
         # one is trained after the other
         largest: dict[str, float] = max(trained, key=lambda parts: sum(parts.values()))
@@ -183,17 +180,13 @@ def _network_work(model: NetworkSettings, shape: _Shape) -> float:
     return (inner + shape.width * outputs) * (_LSTM if model.network == "lstm" else 1.0)
 
 
-def _on_gpu(config: RunConfig) -> bool:
-    device = config.runtime.device
-    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
-
-
 def usable_memory() -> int:
-    """Return the bytes that this process may use: of its control group, or of the machine."""
+    """Return the bytes that this process may use: of its control groups, or of the machine."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _GROUPS:
+    for version, folder in group_folders("memory"):
+        name = "memory.max" if version == 2 else "memory.limit_in_bytes"
         try:
-            limits.append(int(path.read_text(encoding="ascii")))
+            limits.append(int((folder / name).read_text(encoding="ascii")))
         except (OSError, ValueError):  # no such group, or "max"
             continue
     return min(limits)

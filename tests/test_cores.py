@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clso import cores
+from clso import control_groups
 from clso.cores import available_cores
 
 ROOT = Path(__file__).parents[1]
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of control groups for a process that may run on 16 cores."""
-    monkeypatch.setattr(cores, "_PROCESS_GROUPS", tmp_path / "self")
-    monkeypatch.setattr(cores, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "_PROCESS_GROUPS", tmp_path / "self")
+    monkeypatch.setattr(control_groups, "_GROUPS", tmp_path / "groups")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     (tmp_path / "groups").mkdir()
     return tmp_path / "groups"

@@ -61,6 +61,13 @@ class _RuntimeSettings(Section):
     hours: Positive | None = None
     tracking: TrackingSettings = TrackingSettings()
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the work goes to a GPU: `device` says so, or is `auto` and torch finds one."""
+        import torch
+
+        return self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+
     @model_validator(mode="after")
     def _address_has_an_engine(self) -> Self:
         if self.address is not None and self.engine == "local":

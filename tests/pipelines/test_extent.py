@@ -1,5 +1,6 @@
 """What a configuration takes: about right where it was measured, and refused where it is absurd."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,16 @@ def test_the_memory_of_a_control_group_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = usable_memory()
-    for text, expected in (("max\n", machine), ("1000000\n", 1_000_000), (f"{2**63}\n", machine)):
-        group = tmp_path / "memory.max"
-        group.write_text(text)
-        monkeypatch.setattr("pipelines.extent._GROUPS", (tmp_path / "none", group))
+    monkeypatch.setattr("clso.control_groups._PROCESS_GROUPS", tmp_path / "self")
+    monkeypatch.setattr("clso.control_groups._GROUPS", tmp_path)
+    places = (
+        ("0::/job/step", "memory.max"),
+        ("0::/job/step", "job/memory.max"),
+        ("5:memory:/job", "memory/job/memory.limit_in_bytes"),
+    )
+    limits = (("max\n", machine), ("1000000\n", 1_000_000), (f"{2**63}\n", machine))
+    for (groups, place), (text, expected) in product(places, limits):
+        (tmp_path / "self").write_text(groups)
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(text)
         assert usable_memory() == expected
