@@ -49,6 +49,7 @@ from search.screening import Screener, Screening, precedence
 from search.settings import SearchSettings
 from search.state import SearchState
 from search.surrogates.interface import (
+    MIN_TRAINING,
     FloatArray,
     Surrogate,
     SurrogateFactory,
@@ -60,7 +61,6 @@ __all__ = ["SEARCH_VERSION", "Evolution"]
 
 # Raised when a change of the code changes a search; older states and parts of studies are refused.
 SEARCH_VERSION = 5
-_MIN_TRAINING = 2
 _SURROGATE, _CONTROL, _LOCAL, _NEIGHBOURS = range(4)  # purposes of a generation's own random draws
 
 # yields batches, is sent their evaluations
@@ -240,7 +240,7 @@ class Evolution:
         if self._make_surrogate is None or self.state.generations < self._settings.surrogate.start:
             return None
         genomes, losses = self.archive.training_set()
-        if len(genomes) < _MIN_TRAINING:
+        if len(genomes) < MIN_TRAINING:
             return None
         seed = np.random.SeedSequence([self._seed, self.state.generations, _SURROGATE])
         with self._monitor.window() as window:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 from clso.errors import ConfigError
 from clso.genome import Genome
@@ -19,13 +19,11 @@ from search.own_work import OwnWork
 from search.result import SearchResult
 from search.rivals import predicted_best, predictor
 from search.samplers import check_smac, smac, tpe
-from search.settings import SearchSettings
+from search.settings import METHODS, SearchSettings
 from search.state import StopReason
 from search.watched import Standing, WatchedProblem
 
-__all__ = ["METHODS", "check_method", "method_identity", "run_method"]
-
-METHODS: Final = ("predicted_best", "tpe", "smac")
+__all__ = ["check_method", "method_identity", "run_method"]
 
 # Raised whenever a change of code changes what a method evaluates.
 _VERSION = 1
@@ -80,7 +78,7 @@ def run_method(
     """Search a problem's genomes by a method until `settings.max_evaluations` are spent.
 
     Args:
-        name: one of `METHODS`.
+        name: one of `search.settings.METHODS`.
         start: genomes to evaluate first.
         work: notes the costs and predictions of the method; the result sums them up.
         should_stop: asked at every standing; true ends the search as `"interrupted"`.

@@ -23,6 +23,7 @@ from search.breeding import draw
 from search.own_work import OwnWork
 from search.settings import SurrogateSettings
 from search.surrogates import SurrogateFactory, surrogate_factory
+from search.surrogates.interface import MIN_TRAINING
 from search.toolbox import Operators
 from search.watched import Standing, WatchedProblem
 
@@ -38,7 +39,6 @@ __all__ = [
 N_DRAWN = 20_000
 """Genomes drawn by `predicted_best`."""
 
-_MIN_TRAINING = 2
 _TRIES = 20  # draws of a genome that was not evaluated
 _BATCH = 32  # genomes evaluated at once, by all workers of a problem
 
@@ -138,7 +138,7 @@ def _by_prediction(
 ) -> list[Genome]:
     """Return genomes by ascending predicted mean; unchanged where nothing can be predicted."""
     known, losses = archive.training_set()
-    if len(known) < _MIN_TRAINING or not genomes:
+    if len(known) < MIN_TRAINING or not genomes:
         return genomes
     surrogate = factory(space, seed)
     surrogate.fit(known, losses)

@@ -13,6 +13,7 @@ from search.surrogates.factory import SURROGATES
 
 __all__ = [
     "BETWEEN_GENERATIONS",
+    "METHODS",
     "Acquisition",
     "AdaptivePopulationSettings",
     "Budget",
@@ -44,6 +45,9 @@ SamplerName = Literal["tpe", "gp", "cmaes", "nsgaii", "random"]
 PrunerName = Literal["hyperband", "median", "wilcoxon", "none"]
 BETWEEN_GENERATIONS = ("hyperband", "median")
 """The pruners that look at a trial between the generations of its searches."""
+
+METHODS = ("predicted_best", "tpe", "smac")
+"""Ways to search in place of the genetic algorithm (`search.methods`)."""
 
 # The limit on generations of a search with a budget in joules that evaluates very little.
 _MOST_GENERATIONS = 10_000

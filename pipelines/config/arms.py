@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from clso.errors import ConfigError
 from clso.section import Count, Section
 from pipelines.families import FAMILIES, FamilyName
-from search.methods import METHODS
+from search.settings import METHODS
 
 if TYPE_CHECKING:
     from pipelines.config.run import RunConfig

@@ -42,7 +42,6 @@ class GradientBoostingSurrogate:
     kind = "gradient_boosting"
 
     def __init__(self, space: GenomeSpace, seed: int, *, trees: int = 25) -> None:
-        # scikit-learn takes about a second to import
         self._encode = MultiHot(space)
         self._rng = np.random.default_rng(seed)
         self._members: list[Any] = [

@@ -7,16 +7,19 @@ order candidates and are never results.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from clso.genome import Genome, GenomeSpace
 
-__all__ = ["FloatArray", "Surrogate", "SurrogateFactory", "neighbour_means"]
+__all__ = ["MIN_TRAINING", "FloatArray", "Surrogate", "SurrogateFactory", "neighbour_means"]
 
 FloatArray = npt.NDArray[np.float64]
+
+MIN_TRAINING: Final = 2
+"""The fewest genomes that a surrogate learns from."""
 
 
 class Surrogate(Protocol):
@@ -30,7 +33,7 @@ class Surrogate(Protocol):
         """
 
     def fit(self, genomes: Sequence[Genome], losses: Sequence[float]) -> None:
-        """Learn from genomes `(n, L)` and their finite losses `(n,)`, n >= 2.
+        """Learn from genomes `(n, L)` and their finite losses `(n,)`, n >= `MIN_TRAINING`.
 
         The genomes are in the order of their evaluation.
         """

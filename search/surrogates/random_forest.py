@@ -24,7 +24,6 @@ class RandomForestSurrogate:
     kind = "random_forest"
 
     def __init__(self, space: GenomeSpace, seed: int) -> None:
-        # scikit-learn takes about a second to import
         self._encode = MultiHot(space)
         self._forest: Any = RandomForestRegressor(
             n_estimators=32, max_features=1 / 3, random_state=seed, n_jobs=1

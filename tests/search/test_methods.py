@@ -16,12 +16,12 @@ from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import ConfigError
 from clso.genome import Genome, GenomeSpace, Slot
 from clso.problem import Evaluation
-from search.methods import METHODS, check_method, method_identity, run_method
+from search.methods import check_method, method_identity, run_method
 from search.own_work import OwnWork
 from search.result import SearchResult
 from search.rivals import predicted_best, random_search
 from search.samplers import _by_distance, tpe
-from search.settings import SearchSettings, SurrogateSettings
+from search.settings import METHODS, SearchSettings, SurrogateSettings
 from search.watched import WatchedProblem
 
 OPTIONS, PICKS = 9, 3
