@@ -46,7 +46,7 @@ class Metered(TableProblem):
 @pytest.fixture
 def meter(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """A counter that may stand still for as long as other processes have the cores."""
-    monkeypatch.setattr("clso.energy.monitor._SLOWEST_TICK_S", math.inf)
+    monkeypatch.setattr("clso.energy.monitor.TICK_S", math.inf)
     return Counter()
 
 
