@@ -37,6 +37,7 @@ T = TypeVar("T")
 _CONNECT_S = 10.0
 _WORKERS_S = 30.0
 _START_S = 300.0  # processes that start on a busy machine
+_CALLBACKS = logging.getLogger("tornado.application")
 
 
 def dask_cluster(address: str | None, n_workers: int) -> Cluster:
@@ -78,6 +79,7 @@ class _DaskCluster(Cluster):
                 self._close_local()
                 raise
         self._executor: Executor = self._client.get_executor(pure=False)
+        _CALLBACKS.addFilter(_is_news)
 
     def _connected(self, address: str) -> Client:
         from distributed import Client
@@ -182,6 +184,7 @@ class _DaskCluster(Cluster):
                 self._client.close(timeout=2)
             finally:
                 self._close_local()
+        _CALLBACKS.removeFilter(_is_news)
 
     def _close_local(self) -> None:
         if self._local is not None:
@@ -213,6 +216,17 @@ def _local_cluster(n_workers: int) -> SpecCluster:
         workers=dict.fromkeys(range(n_workers), worker),
         silence_logs=logging.CRITICAL,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a failed callback tells something else than the connection's end.
+
+    The end of a connection is told by `explained`, in a sentence; the executor's callback tells it
+    once more with a traceback.
+    """
+    from distributed.comm import CommClosedError
+
+    return record.exc_info is None or not isinstance(record.exc_info[1], CommClosedError)
 
 
 @contextmanager

@@ -44,17 +44,26 @@ class Server:
         self.url = f"http://127.0.0.1:{self.process.stdout.readline().strip()}/api"
         self.api = httpx.Client(base_url=self.url, timeout=60.0)
 
+    def post(self, path: str, json: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer; while its database is locked, the server asks to be asked again."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while (answer := self.api.post(path, json=json)).status_code == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
     def close(self) -> None:
         self.api.close()
         self.process.kill()
         self.process.communicate()
 
     def run(self) -> dict[str, Any]:
-        found: list[dict[str, Any]] = self.api.post("/flow_runs/filter", json={}).json()
+        found: list[dict[str, Any]] = self.post("/flow_runs/filter", {})
         return max(found, key=lambda run: run["created"], default={})
 
     def searching(self) -> bool:
-        tasks = self.api.post("/task_runs/filter", json={}).json()
+        tasks = self.post("/task_runs/filter", {})
         return any(
             task["name"] == "search" and task["flow_run_id"] == self.run()["id"] for task in tasks
         )
@@ -122,7 +131,7 @@ def test_a_run_that_is_cancelled_in_prefect_ends_and_says_so(
     process = search(*LONG)
     until(server.searching, process)
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
-    server.api.post(f"/flow_runs/{server.run()['id']}/set_state", json=cancelling)
+    server.post(f"/flow_runs/{server.run()['id']}/set_state", cancelling)
     _, error = process.communicate(timeout=_PATIENCE_S)
     assert process.returncode == 130, error
     assert "cancelled in Prefect; the same command continues" in error
@@ -134,8 +143,8 @@ def test_a_run_waits_for_a_slot_of_its_tag_and_gives_it_back(
 ) -> None:
     limit = {"name": "tag:config=smoke", "limit": 1, "active": True}
     taken = {"names": ["tag:config=smoke"], "slots": 1, "mode": "concurrency"}
-    server.api.post("/v2/concurrency_limits/", json=limit).raise_for_status()
-    server.api.post("/v2/concurrency_limits/increment", json=taken).raise_for_status()
+    server.post("/v2/concurrency_limits/", limit)
+    server.post("/v2/concurrency_limits/increment", taken)
     process = search()
     assert process.stderr is not None
     assert "prepare waits for a free slot of tag:config=smoke" in process.stderr.readline()
@@ -144,7 +153,7 @@ def test_a_run_waits_for_a_slot_of_its_tag_and_gives_it_back(
     assert process.returncode == 130, error
     assert "Traceback" not in error
     assert server.run()["state_name"] == "Interrupted"
-    server.api.post("/v2/concurrency_limits/decrement", json=taken).raise_for_status()
+    server.post("/v2/concurrency_limits/decrement", taken)
     process = search()
     _, error = process.communicate(timeout=_PATIENCE_S)
     assert process.returncode == 0, error
@@ -169,7 +178,7 @@ def test_a_flow_with_a_limited_tag_does_not_wait_for_itself(
     server: Server, tmp_path: Path, smoke_yaml: str
 ) -> None:
     limit = {"name": "tag:mine", "limit": 1, "active": True}
-    server.api.post("/v2/concurrency_limits/", json=limit).raise_for_status()
+    server.post("/v2/concurrency_limits/", limit)
     subprocess.run(
         [sys.executable, "-c", TAGGED, smoke_yaml, str(tmp_path / "out")],
         env=environment(server.home, PREFECT_API_URL=server.url),
