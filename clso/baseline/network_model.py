@@ -32,7 +32,7 @@ from clso.baseline.trainable import check_length
 from clso.checkpoint import ARRAYS, MODEL_CODE, REMAKE, new_folder, read_config, save_tokenizer
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
-from clso.errors import ArtifactError, ClsoError
+from clso.errors import ClsoError, DamageError
 from clso.scoring import Int64Array, NllArray
 
 __all__ = [
@@ -261,7 +261,7 @@ class NetworkModel:
                 members.append(member.to(device))
             return cls(members, name or config["name"], Cache(**config["cache"]))
         except _DAMAGES as error:
-            raise ArtifactError(
+            raise DamageError(
                 f"the network {path} is damaged: {error!r}", remedy=f"delete it; {REMAKE}"
             ) from error
 
