@@ -134,6 +134,7 @@ def read_config(path: Path, what: str, model_type: str, format_version: int) -> 
     """
     if not (path / ARRAYS).is_file():
         raise ArtifactError(f"{path} holds no {what}", remedy=REMAKE)
+    check_folder(path, remedy=REMAKE)
     config = read_json(path / "config.json")
     found = config.get("model_type") if isinstance(config, dict) else None
     if found != model_type:
@@ -146,7 +147,6 @@ def read_config(path: Path, what: str, model_type: str, format_version: int) -> 
             f"reads version {format_version}",
             remedy=REMAKE,
         )
-    check_folder(path, remedy=REMAKE)
     return dict(config)
 
 

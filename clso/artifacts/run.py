@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts.schemas import SCHEMA_VERSION, schema
-from clso.artifacts.store import read_sealed, remove, write_sealed
+from clso.artifacts.store import owner_of, read_sealed, remove, write_sealed
 from clso.artifacts.tables import Parts, read_table, table_from_rows, write_table
 from clso.errors import ArtifactError, DamageError, shown
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # optional packages that only `to_pandas` and `to_polars` nee
 
 __all__ = ["Run", "RunFolder", "load_run"]
 
+_RUNS = "runs"
 _MODELS = "models"
 _REMAKE = "delete it; the command that made the run makes it again"
 
@@ -213,7 +214,8 @@ class Run:
         path: the run's folder.
 
     Raises:
-        ArtifactError: the folder holds no run, or one of another schema version.
+        ArtifactError: the folder holds no run, one that is damaged, another one, or one of another
+            schema version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -228,8 +230,15 @@ class Run:
         )
         if misshapen := _misshapen(manifest):
             raise DamageError(f"{manifest_path} is damaged: {misshapen}", remedy=_REMAKE)
+        folder = path.absolute()
+        if folder.parent.name == _RUNS and manifest["run_id"] != folder.name:
+            raise DamageError(
+                f"{manifest_path} is the manifest of another run, {shown(manifest['run_id'])}",
+                remedy="put back the file that was there; a folder of runs/ has its run's name",
+            )
         self.manifest: dict[str, Any] = manifest
         self.folder = RunFolder(path, str(manifest.get("uid", "")))
+        _check_stages(self.folder)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -344,6 +353,26 @@ def _check_manifest(path: Path, manifest: object) -> None:
             f"this CLSO reads version {SCHEMA_VERSION}",
             remedy="read it with the CLSO that wrote it, or run again with --fresh",
         )
+
+
+def _check_stages(folder: RunFolder) -> None:
+    """Check that the finished stages are the manifest's, by the first of them.
+
+    Raises:
+        DamageError: they are of a run of the same name elsewhere.
+    """
+    for marker in sorted(folder.path.glob("stages/*.done.json")):
+        try:
+            owner = owner_of(marker)
+        except ArtifactError:  # a damaged one is refused where it is used
+            continue
+        if owner != folder.uid:
+            raise DamageError(
+                f"{folder.manifest_path} is the manifest of another run of the same name, or "
+                f"{marker} is another run's",
+                remedy="put back the file that was there, or run again with --fresh",
+            )
+        return
 
 
 # entries of a manifest that are read without a further look, and their types

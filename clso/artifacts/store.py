@@ -24,6 +24,7 @@ __all__ = [
     "atomic_write_bytes",
     "atomic_write_json",
     "atomic_write_sealed",
+    "owner_of",
     "read_json",
     "read_sealed",
     "remove",
@@ -159,6 +160,25 @@ def read_sealed(
     Raises:
         ArtifactError: it is missing, unreadable, damaged or another one's.
     """
+    value = _unsealed(path, remedy, known)
+    found = value.pop(_BELONGS_TO, "")
+    if belongs_to is not None:
+        check_belongs_to(path, found, belongs_to, remedy)
+    return value
+
+
+def owner_of(path: Path) -> str:
+    """Return what a file that `write_sealed` wrote belongs to; empty: nothing.
+
+    Raises:
+        ArtifactError: it is missing, unreadable or damaged.
+    """
+    return str(_unsealed(path, AGAIN).get(_BELONGS_TO, ""))
+
+
+def _unsealed(
+    path: Path, remedy: str, known: Callable[[Any], None] = lambda value: None
+) -> dict[str, Any]:
     content = _content(path)
     sealed = Sealed(path, content, remedy)
     if sealed.has_seal:
@@ -168,9 +188,6 @@ def read_sealed(
     sealed.check()
     assert isinstance(value, dict), "a seal is a member of an object"
     del value[_SEAL]
-    found = value.pop(_BELONGS_TO, "")
-    if belongs_to is not None:
-        check_belongs_to(path, found, belongs_to, remedy)
     return value
 
 

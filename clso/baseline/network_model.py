@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import atomic_write_json, check_folder, read_json
 from clso.baseline.cache import NO_CACHE, Cache, Scored
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.network import Network, NetworkShape
@@ -351,6 +351,7 @@ def load_network(
     Raises:
         ArtifactError: the model is missing, damaged, or of another kind.
     """
+    check_folder(path, remedy=REMAKE)
     config = read_json(path / "config.json")
     if isinstance(config, dict) and config.get("model_type") == MODEL_TYPE:
         return NetworkModel.load(path, name=name, device=device)

@@ -1,6 +1,5 @@
 """What users get wrong, and what they are told: one sentence, a remedy, status 2, no traceback."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from clso.artifacts import Run
+from clso.artifacts import Run, read_sealed, write_sealed
 from pipelines.cli import app, main
 from pipelines.config import load_config
 
@@ -213,9 +212,9 @@ def test_show_ls_compare_export_and_report_tell_what_is_there(
     compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
     assert "minus" in compared
     assert "+0.000" in compared
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = read_sealed(copy / "manifest.json")
     manifest["config"]["seed"] = 5
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(copy / "manifest.json", manifest)
     compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
     assert "over seeds 0, 5" in compared
     assert "minus AdamW" in compared
