@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # optional packages that only `to_pandas` and `to_polars` nee
 
 __all__ = ["Run", "RunFolder", "load_run"]
 
-_RUNS = "runs"
 _MODELS = "models"
 _REMAKE = "delete it; the command that made the run makes it again"
 
@@ -230,12 +229,6 @@ class Run:
         )
         if misshapen := _misshapen(manifest):
             raise DamageError(f"{manifest_path} is damaged: {misshapen}", remedy=_REMAKE)
-        folder = path.absolute()
-        if folder.parent.name == _RUNS and manifest["run_id"] != folder.name:
-            raise DamageError(
-                f"{manifest_path} is the manifest of another run, {shown(manifest['run_id'])}",
-                remedy="put back the file that was there; a folder of runs/ has its run's name",
-            )
         self.manifest: dict[str, Any] = manifest
         self.folder = RunFolder(path, str(manifest.get("uid", "")))
         _check_stages(self.folder)
@@ -368,7 +361,7 @@ def _check_stages(folder: RunFolder) -> None:
             continue
         if owner != folder.uid:
             raise DamageError(
-                f"{folder.manifest_path} is the manifest of another run of the same name, or "
+                f"{folder.manifest_path} is the manifest of another run, or "
                 f"{marker} is another run's",
                 remedy="put back the file that was there, or run again with --fresh",
             )

@@ -33,12 +33,12 @@ def test_validation_picks_the_best_run_of_each_budget_and_joules_are_shown(
     shutil.copytree(runs / "quick-0001", runs / "quick-0003")
     for number, budget, validation, test in ((2, 1000, 6.25, 6.875), (3, 2000, 6.125, 6.1875)):
         folder = RunFolder(runs / f"quick-000{number}")
-        config = {"seed": 1, "data": {"train_tokens": budget}}
-        folder.write_manifest({"run_id": folder.path.name, "config": config})
         run = load_run(folder.path)
         losses = {"validation_loss": validation, "test_loss": test}
         rows = [row | losses if row["model"] == "gpt" else row for row in run.results.to_pylist()]
         folder.write_rows("results", [{**row, "energy_j": 20.0 * number} for row in rows])
+        config = {"seed": 1, "data": {"train_tokens": budget}}
+        folder.write_manifest({"run_id": folder.path.name, "config": config})
     monkeypatch.chdir(runs.parent)
     exec(compile(snippet, str(README), "exec"), {})
     printed = re.sub(r"[^\w.\n-]+", " ", capsys.readouterr().out)

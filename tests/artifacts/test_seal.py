@@ -182,10 +182,15 @@ class TestOfAnotherRun:
         with pytest.raises(DamageError, match=r"energy\.parquet .* belongs to one, expected two"):
             _ = load_run(here.path).energy
 
-    def test_a_manifest_of_another_name_is_refused(self, here: RunFolder, tmp_path: Path) -> None:
-        make_run(tmp_path / "a", "quick-2", "three").manifest_path.replace(here.manifest_path)
-        with pytest.raises(DamageError, match=r"manifest\.json is the manifest of another run"):
+    def test_a_manifest_beside_the_stages_of_another_run_is_refused(self, here: RunFolder) -> None:
+        marker = here.path / "stages" / "search.done.json"
+        write_sealed(marker, {"key": "k"}, belongs_to="one")
+        assert load_run(here.path).folder.uid == "one"
+        write_sealed(marker, {"key": "k"}, belongs_to="two")
+        with pytest.raises(DamageError, match=r"manifest\.json is the manifest of another run, or"):
             load_run(here.path)
+        marker.write_text("{}")  # refused where it is used
+        assert load_run(here.path).folder.uid == "one"
 
     def test_a_model_is_refused_by_name(self, here: RunFolder, there: RunFolder) -> None:
         check_folder(here.model("gpt"), remedy="")

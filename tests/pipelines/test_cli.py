@@ -185,11 +185,11 @@ def test_a_damaged_table_is_refused_by_name(
     shutil.copytree(smoke.path, run)
     (run / "results.parquet").write_bytes(b"PAR1 torn")
     done = clso("show", "copy", "--out", str(tmp_path))
-    assert done.status == 2, done.error
+    assert done.status == 1, done.error
     assert "results.parquet is torn or no Parquet file" in done.error
     shutil.copy(run / "scores.parquet", run / "results.parquet")
     done = clso("show", "copy", "--out", str(tmp_path))
-    assert done.status == 2, done.error
+    assert done.status == 1, done.error
     assert "holds the table 'scores', expected 'results'" in done.error
 
 

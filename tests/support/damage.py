@@ -294,6 +294,7 @@ class Tally:
     tried: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     harmless: Counter[str] = field(default_factory=Counter)
+    why: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -301,7 +302,8 @@ class Tally:
             f"{kind:16} {self.tried[kind]:5} {self.refused[kind]:5} {self.harmless[kind]:5}"
             for kind in sorted(self.tried)
         ]
-        return "\n".join(rows)
+        rows += [f"{' '.join(harmless)}: {n} harmless" for harmless, n in self.why.items()]
+        return "\n".join(["kind             tried refused harmless", *rows])
 
 
 def try_damages(
@@ -336,11 +338,11 @@ def try_damages(
             except Exception as error:
                 tally.wrong.append(f"{where}: {error!r}")
             else:
-                tally.harmless[kind] += same
-                if not same:
+                if same:
+                    tally.harmless[kind] += 1
+                    tally.why[kind, path.name, "same bytes" if changed == content else name] += 1
+                else:
                     tally.wrong.append(f"{where}: read as something else")
-                elif changed != content and number < 0:
-                    tally.wrong.append(where)
     return tally
 
 
