@@ -89,10 +89,10 @@ def _padding(model: GPT2LMHeadModel, tokenizer: Tokenizer | None) -> Iterator[No
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, checksums: bool = True) -> Iterator[Path]:
     """Give a temporary folder to write to; it replaces `path` when the block ends without error.
 
-    Its files are listed with their checksums, as `check_folder` needs them.
+    With `checksums`, its files are listed, as `check_folder` needs them of a model.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -103,7 +103,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        write_checksums(temporary, path)
+        if checksums:
+            write_checksums(temporary, path)
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)

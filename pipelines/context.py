@@ -139,7 +139,8 @@ class RunContext:
         """Write the manifest of a new folder, and the configuration as a file that starts it."""
         from clso.report.settings import CONFIG_FILE, config_yaml
 
-        self.manifest["uid"] = uuid.uuid4().hex
+        # where only the manifest is gone, tables and models are still this run's
+        self.manifest["uid"] = self.folder.uid_of_stages or uuid.uuid4().hex
         self._know_uid()
         self.note(
             run_id=self.run_id,

@@ -193,7 +193,7 @@ class RunModel:
         backend = stored.tokenizer.backend
         words = [str(backend.id_to_token(token)) for token in range(stored.tokenizer.vocab_size)]
         files = {f"{len(function.pattern.elements) + 1}-gram.arpa": function for function in plain}
-        with new_folder(to) as folder:
+        with new_folder(to, checksums=False) as folder:
             for name, function in files.items():
                 write_arpa(function, folder / name, words)
         return f"{to}: {', '.join(files)}; their words are the tokenizer's tokens"

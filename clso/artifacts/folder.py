@@ -61,6 +61,11 @@ def check_folder(path: Path, *, remedy: str) -> None:
     for name, expected in files.items():
         try:
             found = sha256_of(path / name)
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{path / name} does not exist, and {CHECKSUMS} lists it",
+                remedy=f"delete {path}; {remedy}",
+            ) from None
         except OSError as error:
             raise ArtifactError(
                 f"{path / name} cannot be read: {error.strerror}",

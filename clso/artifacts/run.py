@@ -16,7 +16,9 @@ are refused, also where name and configuration are the same.
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +98,18 @@ class RunFolder:
         if not self.manifest_path.exists():
             return ""
         return str(read_sealed(self.manifest_path, remedy=_REMAKE).get("uid", ""))
+
+    @property
+    def uid_of_stages(self) -> str | None:
+        """The `uid` that most markers of stages carry; `None`: there are no markers.
+
+        One that is damaged or another run's is refused where it is used.
+        """
+        owners: Counter[str] = Counter()
+        for marker in sorted(self.path.glob("stages/*.json")):
+            with suppress(ArtifactError):
+                owners[owner_of(marker)] += 1
+        return owners.most_common(1)[0][0] if owners else None
 
     def model(self, name: str) -> Path:
         """Return the folder of a model's checkpoint."""
@@ -231,7 +245,13 @@ class Run:
             raise DamageError(f"{manifest_path} is damaged: {misshapen}", remedy=_REMAKE)
         self.manifest: dict[str, Any] = manifest
         self.folder = RunFolder(path, str(manifest.get("uid", "")))
-        _check_stages(self.folder)
+        owner = self.folder.uid_of_stages
+        if owner not in (None, self.folder.uid):
+            raise DamageError(
+                f"{manifest_path} is the manifest of another run: the stages in {path} belong to "
+                f"{owner}",
+                remedy=_REMAKE,
+            )
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -346,26 +366,6 @@ def _check_manifest(path: Path, manifest: object) -> None:
             f"this CLSO reads version {SCHEMA_VERSION}",
             remedy="read it with the CLSO that wrote it, or run again with --fresh",
         )
-
-
-def _check_stages(folder: RunFolder) -> None:
-    """Check that the finished stages are the manifest's, by the first of them.
-
-    Raises:
-        DamageError: they are of a run of the same name elsewhere.
-    """
-    for marker in sorted(folder.path.glob("stages/*.done.json")):
-        try:
-            owner = owner_of(marker)
-        except ArtifactError:  # a damaged one is refused where it is used
-            continue
-        if owner != folder.uid:
-            raise DamageError(
-                f"{folder.manifest_path} is the manifest of another run, or "
-                f"{marker} is another run's",
-                remedy="put back the file that was there, or run again with --fresh",
-            )
-        return
 
 
 # entries of a manifest that are read without a further look, and their types
