@@ -1,4 +1,4 @@
-"""One thread for arithmetic that must give the same bits on any number of cores."""
+"""The number of threads of arithmetic, on which the last bits of a sum depend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded before the controller looks for it
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_thread"]
+__all__ = ["one_thread", "torch_threads"]
 
 
 @contextmanager
@@ -29,6 +29,19 @@ def one_thread() -> Iterator[None]:
     finally:
         if torch:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch compute on a number of threads; restore the number before."""
+    import torch  # takes seconds
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

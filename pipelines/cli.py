@@ -250,6 +250,43 @@ def _generate(
         raise typer.Exit(130) from None
 
 
+@app.command("score")
+def _score(
+    run: RunName,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Text, or rows of text; compressed or not.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Which of the run's models; else the best on validation."),
+    ] = None,
+    costliest: Annotated[
+        int, typer.Option("--costliest", min=0, max=10_000, help="How many tokens are listed.")
+    ] = 10,
+    text_field: Annotated[
+        str, typer.Option("--text-field", metavar="NAME", help="The field of a row with text.")
+    ] = "text",
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Score a file of any size with a model of a run: loss, bits per byte, costliest tokens."""
+    from clso.report.terminal import TerminalTable
+    from pipelines.console import RichReporter, console
+    from pipelines.inspect import find_run
+    from pipelines.score import score_file, score_table
+
+    found = find_run(run, out)
+    with interruptible():
+        name, score = score_file(
+            found,
+            file,
+            model,
+            costliest=costliest,
+            text_field=text_field,
+            reporter=RichReporter(),
+        )
+    console.print(TerminalTable(score_table(found, file, name, score)))
+
+
 study_commands.add_commands(app)
 app.command("serve")(serve)
 storage_commands.add_commands(app)

@@ -1,12 +1,17 @@
-"""Progress: live bars on a terminal, plain lines elsewhere."""
+"""The terminal: what is printed on it, and progress as live bars, or as plain lines elsewhere.
+
+Names and texts of others may hold control characters, which a terminal obeys: it would hide lines
+or rename its window. On a terminal they are printed as signs (`visible`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.progress import (
     BarColumn,
     Progress,
@@ -17,15 +22,53 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Column
 
 from clso.progress import ProgressTask
 
-__all__ = ["RichReporter", "console", "error_console"]
+__all__ = ["RichReporter", "console", "error_console", "visible"]
 
 # Without markup: paths, names and `clso[dask]` may have square brackets. `Text` has the styles.
 console = Console(highlight=False, markup=False)
 error_console = Console(stderr=True, highlight=False, markup=False)
+
+# Line feed and tab stay; C0 has pictures in Unicode, C1 has none.
+_SIGNS = {
+    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"},
+    127: "\u2421",
+    **dict.fromkeys(range(128, 160), "\ufffd"),
+}
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters are signs that a terminal only shows."""
+    return text.translate(_SIGNS)
+
+
+@dataclass(frozen=True)
+class _Visible:
+    """What a renderable prints, without control characters but those of the console itself."""
+
+    inside: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.inside, options):
+            own = segment.control is not None
+            yield segment if own else Segment(visible(segment.text), segment.style)
+
+
+class _OnTerminal(RenderHook):
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Make visible what is printed on a terminal; elsewhere a text stays as it is."""
+        return list(map(_Visible, renderables)) if self._console.is_terminal else renderables
+
+
+for _each in (console, error_console):
+    _each.push_render_hook(_OnTerminal(_each))
 
 # Seconds between two lines without a terminal, such as in a log file.
 _LINE_EVERY_S = 15.0
@@ -39,7 +82,7 @@ class _Bar:
         self._task_id = task_id
 
     def update(self, completed: float, note: str = "") -> None:
-        self._progress.update(self._task_id, completed=completed, note=note)
+        self._progress.update(self._task_id, completed=completed, note=visible(note))
 
 
 class _Lines:
@@ -91,7 +134,7 @@ class RichReporter:
         if self._live is None:
             self._live = Progress(*_columns(console.width), console=console)
             self._live.start()
-        task_id = self._live.add_task(description, total=total, note="")
+        task_id = self._live.add_task(visible(description), total=total, note="")
         try:
             yield _Bar(self._live, task_id)
             done = self._live.tasks[self._live.task_ids.index(task_id)].completed

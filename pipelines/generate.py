@@ -9,7 +9,7 @@ from itertools import chain
 from clso.artifacts import Run
 from clso.errors import DataError
 from clso.generation import Sampling, decoded
-from pipelines.console import error_console
+from pipelines.console import error_console, visible
 from pipelines.run_model import RunModel
 
 __all__ = ["continue_text"]
@@ -40,8 +40,9 @@ def continue_text(run: Run, model: str | None, prompt: str, sampling: Sampling) 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a terminal of another encoding shows replacements
         sys.stdout.reconfigure(errors="replace")
+    shown = visible if sys.stdout.isatty() else str
     for text in chain([prompt], decoded(tokens, stored.tokenizer.token_texts), ["\n"]):
-        sys.stdout.write(text)
+        sys.stdout.write(shown(text))
         sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ __all__ = ["NAME_KEY", "SCHEMAS", "SCHEMA_VERSION", "VERSION_KEY", "schema", "sc
 
 SCHEMA_VERSION = 2
 """The version of manifests, and of the tables that `_VERSIONS` does not name."""
-_VERSIONS = {"opponents": 3, "results": 3}
+_VERSIONS = {"baseline": 3, "opponents": 4, "results": 3, "warm_start": 3}
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
 
@@ -50,6 +50,7 @@ _TRAINING = [
     _always("batch_size", pa.int32()),
     _always("dropout", pa.float64()),
     _always("passes", pa.int32()),
+    _always("threads", pa.int32()),
     _always("step", pa.int64()),
     _always("tokens", pa.int64()),
     pa.field("train_loss", pa.float64()),

@@ -40,6 +40,7 @@ class Progress:
         training: time and energy of the steps.
         validation: time and energy of the validation losses.
         diverged: a loss was not finite, and the trial has ended.
+        threads: cores that it began with; a resumed trial goes on with as many.
     """
 
     step: int = 0
@@ -49,6 +50,7 @@ class Progress:
     training: Measurement = field(default_factory=lambda: Measurement(0.0))
     validation: Measurement = field(default_factory=lambda: Measurement(0.0))
     diverged: bool = False
+    threads: int = field(default_factory=torch.get_num_threads)
 
     def save(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         """Write the progress with tensors as one file, named after the trial, whole or not at all.

@@ -24,7 +24,6 @@ from clso.baseline.task import (
     TrainingInputs,
     TrialTask,
     load_weights,
-    threads_set,
     train_task,
 )
 from clso.baseline.train import TrialResult
@@ -37,10 +36,11 @@ from clso.engine import Engine, Shared
 from clso.errors import ArtifactError, ConfigError, WorkError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
+from clso.threads import torch_threads
 
 __all__ = ["Sweep", "SweepResult", "trial_of"]
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _DESCRIPTION = "training.json"
 
 
@@ -202,7 +202,7 @@ class Sweep:
         warm_start = self.settings.warm_start
         start = FromCheckpoint(found, self.seed, self.device)
         inputs = self._inputs(start, self.settings.replaced(eval_points=warm_start.eval_points))
-        with self.monitor.window() as window, threads_set(inputs.threads):
+        with self.monitor.window() as window, torch_threads(inputs.threads):
             start_loss = mean_nll(start.model(like.dropout), self.validation)
         trials = _Trials(self, inputs, {"data": self.fingerprint})
         for _ in trials.run([replace(like, lr=lr) for lr in warm_start.learning_rates]):

@@ -29,6 +29,7 @@ from clso.digest import digest_of
 from clso.energy import EnergyMonitor
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
+from clso.threads import torch_threads
 
 __all__ = [
     "FromCheckpoint",
@@ -40,7 +41,6 @@ __all__ = [
     "TrialTask",
     "load_weights",
     "set_weights",
-    "threads_set",
     "train_task",
 ]
 
@@ -226,7 +226,7 @@ def train_task(inputs: TrainingInputs, task: TrialTask) -> TrainedTrial:
         ArtifactError: the state is damaged or cannot be written.
         DataError: there is nothing to train on or to validate with.
     """
-    with _one_at_a_time, threads_set(inputs.threads):
+    with _one_at_a_time, torch_threads(inputs.threads):
         network = inputs.start.model(task.trial.dropout)
         result = train_trial(
             network,
@@ -257,14 +257,3 @@ def set_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])
-
-
-@contextmanager
-def threads_set(threads: int) -> Iterator[None]:
-    """Let PyTorch use this number of threads in the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

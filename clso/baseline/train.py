@@ -23,6 +23,7 @@ from clso.energy import EnergyMonitor, Measurement, Window
 from clso.errors import DamageError, DataError
 from clso.progress import SILENT, ProgressTask, Reporter
 from clso.scoring import Int64Array
+from clso.threads import torch_threads
 
 __all__ = ["TrialResult", "train_trial"]
 
@@ -39,6 +40,7 @@ class TrialResult:
         rows: its rows of the table `baseline`, without the columns that name run and trial.
         training: time and energy of the steps.
         validation: time and energy of the validation losses.
+        threads: cores that it was trained with; the last digits of a loss depend on them.
     """
 
     trial: Trial
@@ -48,6 +50,7 @@ class TrialResult:
     rows: tuple[dict[str, Any], ...]
     training: Measurement
     validation: Measurement
+    threads: int
 
     @property
     def score(self) -> float:
@@ -110,9 +113,9 @@ def train_trial(
 ) -> TrialResult:
     """Train a network by a plan; it ends with the weights of the best evaluation.
 
-    The file `state` is written at every evaluation. If it exists, training resumes from it; on one
-    processor with equal threads the final weights are the same, bit for bit. A trial ends when its
-    loss is not finite, and then has no losses on record.
+    The file `state` is written at every evaluation. If it exists, training resumes from it, with
+    the number of threads that it began with: on one kind of processor the final weights are the
+    same, bit for bit. A trial ends when its loss is not finite, and then has no losses on record.
 
     Args:
         network: as initialised; a resumed trial overwrites its weights.
@@ -135,6 +138,7 @@ def train_trial(
     check_batch(plan.trial.batch_size, plan.n_blocks)
     device = network.device
     with (
+        torch_threads(torch.get_num_threads()),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         reporter.task(f"{title} {plan.trial}", plan.n_steps) as task,
     ):
@@ -196,6 +200,7 @@ class _Training:
             rows=tuple(progress.rows),
             training=progress.training,
             validation=progress.validation,
+            threads=progress.threads,
         )
 
     def _is_over(self) -> bool:
@@ -272,6 +277,7 @@ class _Training:
         seen = passes * plan.n_blocks + min(within * plan.trial.batch_size, plan.n_blocks)
         progress.rows.append(
             {
+                "threads": progress.threads,
                 "step": progress.step,
                 "tokens": seen * self.validation.block_size,
                 "train_loss": train_loss,
@@ -320,6 +326,7 @@ class _Training:
         if stored is None:
             return
         self.progress, tensors = stored
+        torch.set_num_threads(self.progress.threads)
         groups: defaultdict[str, dict[str, torch.Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
             group, _, name_in_group = name.partition(".")

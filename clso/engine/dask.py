@@ -211,7 +211,7 @@ def _local_cluster(n_workers: int) -> SpecCluster:
     return SpecCluster(
         scheduler={
             "cls": Scheduler,
-            "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": ":0"},
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"},
         },
         workers=dict.fromkeys(range(n_workers), worker),
         silence_logs=logging.CRITICAL,

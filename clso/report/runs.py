@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from clso.artifacts import Run
 from clso.digest import digest_of
-from clso.report.formats import LOSS
+from clso.report.formats import LOSS, counted
 from clso.report.models import Models
 from clso.report.style import plain_numbers, styled
 from clso.report.table import Column, Table
@@ -142,6 +142,7 @@ class RunSet:
             [
                 "Nats per token; 95 % intervals over seeds, differences paired by seed.",
                 self._targets(),
+                *self._machines(),
             ],
         )
         for mean in means:
@@ -169,13 +170,23 @@ class RunSet:
             "the intervals are over documents too."
         )
 
+    def _machines(self) -> list[str]:
+        """Say where the runs worked if that differs, as the last digits of losses may then."""
+        machines = list(dict.fromkeys(map(_machine, self.runs)))
+        if len(machines) < 2:
+            return []
+        return [
+            f"Made on {' and on '.join(machines)}: the last digits of losses may differ, and "
+            "joules by more."
+        ]
+
     def differences_table(self) -> Table:
         """Return the differences of two runs with the same test tokens, model by model."""
         run_a, run_b = self.runs
         table = Table(
             f"{run_a.run_id} minus {run_b.run_id}",
             ["model", "difference", "interval", "over"],
-            ["Test loss, nats per token; paired bootstrap."],
+            ["Test loss, nats per token; paired bootstrap.", *self._machines()],
         )
         settings = BootstrapSettings(**run_a.config.get("analysis", {}))
         shared = set(run_a.results["model"].to_pylist()) & set(run_b.results["model"].to_pylist())
@@ -282,6 +293,15 @@ def _text(run: Run) -> str:
         "hub": run.config.get("data", {}).get("hub", {}).get("name", source),
     }.get(source, f"text {str(dataset.get('text_sha256', ''))[:8]}")
     return f"{name}, {vocabulary}"
+
+
+def _machine(run: Run) -> str:
+    """Return the processor, and the threads of AdamW's best trial, which its last digits tell."""
+    processor = str(run.manifest.get("host", {}).get("processor", "an unknown processor"))
+    threads = run.manifest.get("baseline", {}).get("winner", {}).get("threads")
+    if threads is None:
+        return processor
+    return f"{processor} with {counted(threads, 'thread')} for AdamW"
 
 
 def _has_own_test(run: Run) -> bool:

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 __all__ = ["CONFIDENCE", "Difference", "FloatArray", "holm", "signed_rank"]
 
@@ -41,10 +40,12 @@ class Difference:
         mean = float(values.mean())
         if len(values) < 2:
             return cls(mean, None, None)
-        error = float(stats.sem(values))
-        margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+        from scipy.special import stdtr, stdtrit  # slow to import; reading a run need not
+
+        error = float(values.std(ddof=1) / np.sqrt(len(values)))
+        margin = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
         if error > 0:
-            p_value = float(2 * stats.t.sf(abs(mean) / error, len(values) - 1))
+            p_value = float(2 * stdtr(len(values) - 1, -abs(mean) / error))
         else:
             p_value = 1.0 if mean == 0 else 0.0
         return cls(mean, mean - margin, mean + margin, p_value)
@@ -78,7 +79,11 @@ def signed_rank(values: FloatArray) -> float | None:
     """
     if len(values) < _MIN_SIGNED_RANK:
         return None
-    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
+    if not values.any():
+        return 1.0
+    from scipy.stats import wilcoxon  # as above
+
+    return float(wilcoxon(values).pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

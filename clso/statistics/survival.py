@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from clso.statistics.paired import FloatArray
+
+if TYPE_CHECKING:  # takes a second, which reading a run need not
+    from scipy.stats import CensoredData
 
 __all__ = ["Times"]
 
@@ -36,15 +38,17 @@ class Times:
     spent: npt.NDArray[np.int64] | FloatArray
     reached: npt.NDArray[np.bool_]
 
-    def censored(self) -> stats.CensoredData:
+    def censored(self) -> CensoredData:
         """Return the times for `scipy.stats`."""
-        return stats.CensoredData(
-            uncensored=self.spent[self.reached], right=self.spent[~self.reached]
-        )
+        from scipy.stats import CensoredData
+
+        return CensoredData(uncensored=self.spent[self.reached], right=self.spent[~self.reached])
 
     def survival(self) -> tuple[FloatArray, FloatArray]:
         """Return ascending times and S from each time on; before the first time S is 1."""
-        estimate = stats.ecdf(self.censored()).sf
+        from scipy.stats import ecdf
+
+        estimate = ecdf(self.censored()).sf
         return estimate.quantiles, estimate.probabilities
 
     def medians(self, counts: npt.NDArray[np.int64]) -> FloatArray:
@@ -71,4 +75,6 @@ class Times:
         """Return the p of the log-rank test; `None` if no search of either reaches the target."""
         if not self.reached.any() and not other.reached.any():
             return None
-        return float(stats.logrank(self.censored(), other.censored()).pvalue)
+        from scipy.stats import logrank
+
+        return float(logrank(self.censored(), other.censored()).pvalue)

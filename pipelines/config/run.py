@@ -38,14 +38,18 @@ STUDY_SECTIONS = ("ablate", "finetune", "savings", "texts", "tune")
 
 
 class _RuntimeSettings(Section):
-    """How a run works and is watched; nothing here changes a loss on one kind of processor.
+    """How a run works and is watched.
+
+    On one kind of processor nothing here but `threads` changes a loss, and `threads` only the last
+    digits of networks (by about 1e-9 nats). The tables of trainings have the number.
 
     Attributes:
         engine: where tasks run: processes of this machine, or the workers of a cluster.
         address: of a Dask scheduler or a Ray cluster; `None`: `workers` processes of this machine.
         workers: genomes evaluated at once on this machine; `None`: one per core that the command
             may use (`clso.cores`).
-        threads: cores that AdamW uses; `None`: all.
+        threads: cores that AdamW uses; `None`: all. A training that is resumed goes on with as many
+            as it began with.
         memory_gb: a run that is estimated to take more is refused before it begins; `None`: what
             this process may use, of its control group or of the machine.
         hours: the same for the time that searches and trainings take; `None`: 720.
@@ -201,8 +205,9 @@ class RunConfig(Section):
     def digest(self) -> str:
         """Return 64 hexadecimal digits of everything that can change a result.
 
-        `runtime` is left out: workers and threads change how long a run takes. So are the
-        studies: they add tables to a run or compare other runs, and change none of its own.
+        `runtime` is left out: it changes how long a run takes, and the last digits of networks at
+        most. So are the studies: they add tables to a run or compare other runs, and change none of
+        its own.
         `data.duplicates` is left out: it says whether there is a run.
         """
         exclude: dict[str, bool | set[str]] = {"runtime": True, "name": True}

@@ -43,6 +43,7 @@ def _work(run: RunContext) -> StageOutcome:
                 "settings": asdict(result.best.trial),
                 "validation_loss": result.best.loss,
                 "best_step": result.best.best_step,
+                "threads": result.best.threads,
                 "training": result.best.training.to_record(),
             },
             "trials": len(result.trials),

@@ -104,7 +104,7 @@ def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Trial], fl
     def install(loss: Callable[[Trial], float | None]) -> None:
         def fake(model: object, plan: TrainingPlan, *_: object, **__: object) -> TrialResult:
             spent = Measurement(1.0)
-            return TrialResult(plan.trial, loss(plan.trial), 1, 1, (), spent, spent)
+            return TrialResult(plan.trial, loss(plan.trial), 1, 1, (), spent, spent, 1)
 
         monkeypatch.setattr(task_module, "train_trial", fake)
 

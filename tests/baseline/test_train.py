@@ -24,6 +24,7 @@ from clso.energy import CpuModelMeter, EnergyMonitor
 from clso.errors import ArtifactError, ConfigError, DataError
 from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
+from clso.threads import torch_threads
 
 N_BLOCKS = 46
 SETTINGS = BaselineSettings(passes=2, eval_points=4)
@@ -116,6 +117,20 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(run: Train, stop: int, trial
     resumed_model, resumed = run(trial, state="broken")
     assert without_measurements(resumed.rows) == without_measurements(result.rows)
     assert (resumed.loss, resumed.best_step) == (result.loss, result.best_step)
+    for mine, theirs in zip(resumed_model.parameters(), model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_resumed_run_has_the_threads_that_it_began_with(run: Train) -> None:
+    with torch_threads(1):
+        model, result = run(Trial(1e-2))
+        with pytest.raises(KeyboardInterrupt):
+            run(Trial(1e-2), state="broken", reporter=Interrupts(7))
+    with torch_threads(2):
+        resumed_model, resumed = run(Trial(1e-2), state="broken")
+        assert torch.get_num_threads() == 2
+    assert result.threads == resumed.threads == 1
+    assert {row["threads"] for row in resumed.rows} == {1}
     for mine, theirs in zip(resumed_model.parameters(), model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 

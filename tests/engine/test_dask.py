@@ -5,12 +5,13 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from clso.engine.cluster import FatalTaskError, Lost
-from clso.engine.dask import _DaskCluster
+from clso.engine.dask import _DaskCluster, dask_cluster
 from clso.errors import EngineError, WorkError
 
 
@@ -50,3 +51,19 @@ def test_a_scheduler_that_goes_is_told_whether_or_not_the_client_knows_it_yet(
     for status in ("running", "closed"):
         with pytest.raises(WorkError, match=r"10\.0\.0\.1:8786 does not answer any more"):
             _cluster(status)._told(fail)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_listens_on_loopback_alone() -> None:
+    cluster = dask_cluster(None, 1)
+    try:
+        own = psutil.Process()
+        pids = {own.pid, *(child.pid for child in own.children(recursive=True))}
+        listening = {
+            one.laddr.ip
+            for one in psutil.net_connections("tcp")
+            if one.status == psutil.CONN_LISTEN and one.pid in pids
+        }
+    finally:
+        cluster.close()
+    assert listening == {"127.0.0.1"}

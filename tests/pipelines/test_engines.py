@@ -73,3 +73,17 @@ def test_a_run_is_the_same_on_every_engine(
     own_winner = local.manifest["baseline"]["winner"]
     assert winner["training"]["duration_s"] > 0
     assert {**winner, "training": 0} == {**own_winner, "training": 0}
+
+
+def test_workers_and_threads_change_the_last_digits_of_networks_at_most(
+    local: Run, smoke_yaml: str, tmp_path: Path
+) -> None:
+    single = finished(smoke_yaml, tmp_path, "runtime.workers=1", "runtime.threads=1")
+    for name in ("evaluations", "generations"):
+        assert data_columns(single.table(name)) == data_columns(local.table(name)), name
+    rows = zip(single.results.to_pylist(), local.results.to_pylist(), strict=True)
+    for mine, theirs in rows:
+        network = mine["model"] in ("adamw", "warm_start", "hybrid")
+        difference = abs(mine["test_loss"] - theirs["test_loss"])
+        assert difference <= (1e-7 if network else 0.0), mine["model"]
+    assert set(single.baseline["threads"].to_pylist()) == {1}

@@ -1,7 +1,9 @@
-"""Using a run's models: `clso generate` and `clso export`."""
+"""Using a run's models: `clso generate`, `clso export` and `clso score`."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -116,6 +118,9 @@ class TestGenerate:
 
             def flush(self) -> None:
                 written.append("flush")
+
+            def isatty(self) -> bool:
+                return False
 
         monkeypatch.setattr(sys, "stdout", Screen())
         with pytest.raises(SystemExit):
@@ -240,3 +245,44 @@ class TestExport:
         assert done.status == 2
         assert "only uniform, cache(8), induction(1)" in done.error
         assert not (tmp_path / "new").exists()
+
+
+class TestScore:
+    def test_prints_the_loss_and_the_costliest_tokens(
+        self, out: Path, run: Callable[..., Told], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "text.jsonl.gz"
+        rows = [{"story": "the cat ate a dog."}, {"story": "the dog loved a quark."}]
+        with gzip.open(file, "wt") as stream:
+            stream.writelines(f"{json.dumps(row)}\n" for row in rows)
+        command = ["score", "toy", str(file), "--out", str(out), "--text-field", "story"]
+        done = run(*command, "--model", "mixture", "--costliest", "2")
+        assert done.status == 0
+        assert "text.jsonl.gz by mixture of toy-1" in done.output
+        assert "bits per byte" in done.output
+        assert "of 40 bytes" in done.output
+        assert done.output.count("[") == 2
+
+    @pytest.mark.parametrize(
+        ("name", "content", "expected"),
+        [
+            ("none.txt", None, "none.txt is no file name a file of text"),
+            ("blank.txt", b" \n", "blank.txt holds only whitespace"),
+            ("binary.txt", b"\xff\xfe\x00", "is no UTF-8"),
+            ("rows.jsonl", b'{"story": "a"}\n', "no field 'text'"),
+        ],
+    )
+    def test_mistakes_are_told(
+        self,
+        name: str,
+        content: bytes | None,
+        expected: str,
+        out: Path,
+        run: Callable[..., Told],
+        tmp_path: Path,
+    ) -> None:
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        done = run("score", "toy", str(tmp_path / name), "--out", str(out), "--model", "mixture")
+        assert done.status == 2
+        assert expected in done.error

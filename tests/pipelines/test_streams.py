@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from io import StringIO
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rich.progress import Progress
 
 from clso.artifacts import Run
 from pipelines import __main__ as entry
-from pipelines.console import _columns
+from pipelines.console import _columns, _OnTerminal
 from pipelines.streams import _plain, prepare_streams
 
 CLSO = f"{sys.executable} -m pipelines"
@@ -179,3 +180,20 @@ def test_too_little_memory_for_the_imports_is_a_sentence(megabytes: int) -> None
     done = shell(f"ulimit -v {megabytes * 1000}; {CLSO} ls")
     assert done.returncode == 1
     assert "the memory that this process may use is at its end" in done.stderr
+
+
+@given(st.text(st.characters(categories=["Cc", "Ll"]), max_size=40))
+def test_a_terminal_shows_control_characters_and_does_not_obey_them(text: str) -> None:
+    printed = {}
+    for terminal in (True, False):
+        file = StringIO(newline="")
+        console = Console(
+            file=file, force_terminal=terminal, color_system=None, width=400, markup=False
+        )
+        console.push_render_hook(_OnTerminal(console))
+        console.print(text, highlight=False, soft_wrap=True)
+        printed[terminal] = file.getvalue()
+    controls = {character for character in printed[True] if unicodedata.category(character) == "Cc"}
+    assert controls <= {"\n", "\t"}
+    assert [c for c in printed[True] if c.isalpha()] == [c for c in text if c.isalpha()]
+    assert "\x1b" not in text or "\x1b" in printed[False]

@@ -74,6 +74,7 @@ def test_the_page_is_well_formed_and_asks_nothing_of_any_server(html: str) -> No
     assert all(ref.startswith("#") or ref == "data:," for ref in page.references)
     assert "@import" not in html
     assert "<script" not in html
+    assert "default-src 'none'" in html
     assert len(set(page.ids)) == len(page.ids)
     assert page.images_without_label == []
     assert len(html) < 200_000

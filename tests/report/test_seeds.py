@@ -53,6 +53,17 @@ def test_runs_that_differ_in_their_seed_alone_belong_together(
     assert RunSet([three[0], three[0], other]).groups_of_seeds() == []
 
 
+def test_runs_that_were_made_elsewhere_are_said_to_be(
+    three: list[Run], seeded: Callable[..., Run]
+) -> None:
+    elsewhere = seeded(1, {"mixture": 4.9, "adamw": 5.6})
+    vars(elsewhere)["manifest"] = {**elsewhere.manifest, "baseline": {"winner": {"threads": 4}}}
+    notes = RunSet([three[0], elsewhere]).seeds_table().notes
+    (note,) = [note for note in notes if note.startswith("Made on")]
+    assert "AMD EPYC and on AMD EPYC with 4 threads for AdamW" in note
+    assert not any(note.startswith("Made on") for note in RunSet(three).seeds_table().notes)
+
+
 def test_differences_are_paired_by_seed(three: list[Run]) -> None:
     mixture, adamw = sorted(RunSet(three).seed_means(), key=lambda line: line.mean.mean)
     assert (mixture.model, adamw.model) == ("mixture", "adamw")

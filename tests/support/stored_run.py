@@ -181,6 +181,7 @@ def baseline_rows() -> list[dict[str, Any]]:
                     "batch_size": 4,
                     "dropout": 0.0,
                     "passes": 1,
+                    "threads": 2,
                     "step": step,
                     "tokens": step * 512,
                     "train_loss": None if step == 0 else float(curve - 0.05 + 0.04 * (step % 3)),
