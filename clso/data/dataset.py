@@ -293,7 +293,7 @@ def _open_split(
     file, expected = path / TokenSplit.file_name(name), manifest["splits"][name]
     stream = TokenFile(file)
     if len(stream) != expected["tokens"]:
-        raise ArtifactError(
+        raise DamageError(
             f"{file} has {len(stream):,} tokens, the manifest says {expected['tokens']:,}",
             remedy=_REMEDY,
         )
@@ -333,7 +333,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError):
         complete = False
     if not complete:
-        raise ArtifactError(f"{file} lacks entries of a data set's manifest", remedy=_REMEDY)
+        raise DamageError(f"{file} lacks entries of a data set's manifest", remedy=_REMEDY)
     return manifest
 
 
