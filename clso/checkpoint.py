@@ -19,9 +19,15 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 import clso
-from clso.artifacts import atomic_write_json, read_json, write_error
+from clso.artifacts import (
+    atomic_write_json,
+    check_folder,
+    read_json,
+    write_checksums,
+    write_error,
+)
 from clso.data.tokenizer import END_TOKEN, Tokenizer
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 
 __all__ = [
     "ARRAYS",
@@ -83,8 +89,10 @@ def _padding(model: GPT2LMHeadModel, tokenizer: Tokenizer | None) -> Iterator[No
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, checksums: bool = True) -> Iterator[Path]:
     """Give a temporary folder to write to; it replaces `path` when the block ends without error.
+
+    With `checksums`, its files are listed, as `check_folder` needs them of a model.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -95,6 +103,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        if checksums:
+            write_checksums(temporary, path)
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)
@@ -120,10 +130,12 @@ def read_config(path: Path, what: str, model_type: str, format_version: int) -> 
     `what` names such a model in messages, as in "the mixture".
 
     Raises:
-        ArtifactError: the folder holds no model, or one of another type or version.
+        ArtifactError: the folder holds no model, or one that is damaged, another run's, or of
+            another type or version.
     """
     if not (path / ARRAYS).is_file():
         raise ArtifactError(f"{path} holds no {what}", remedy=REMAKE)
+    check_folder(path, remedy=REMAKE)
     config = read_json(path / "config.json")
     found = config.get("model_type") if isinstance(config, dict) else None
     if found != model_type:
@@ -162,15 +174,16 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
     """Open a folder with a GPT-2 checkpoint, without the network; `remedy` says how to make it.
 
     Raises:
-        ArtifactError: there is no checkpoint, or it is damaged.
+        ArtifactError: there is no checkpoint, or it is damaged or another run's.
     """
     if not (path / ARRAYS).is_file():
         raise ArtifactError(f"{path} holds no GPT-2 checkpoint", remedy=remedy)
+    check_folder(path, remedy=remedy)
     try:
         with _no_progress_bar():
             model = GPT2LMHeadModel.from_pretrained(path, local_files_only=True)
     except Exception as error:  # transformers and safetensors share no class of errors
-        raise ArtifactError(
+        raise DamageError(
             f"the checkpoint {path} is damaged: {error}", remedy=f"delete it; {remedy}"
         ) from error
     assert isinstance(model, GPT2LMHeadModel)

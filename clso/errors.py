@@ -6,6 +6,7 @@ __all__ = [
     "ArtifactError",
     "ClsoError",
     "ConfigError",
+    "DamageError",
     "DataError",
     "DownloadError",
     "EngineError",
@@ -64,6 +65,12 @@ class GenomeError(ClsoError):
 
 class ArtifactError(ClsoError):
     """A stored table, manifest or folder that is missing, damaged, foreign or cannot be written."""
+
+
+class DamageError(ArtifactError):
+    """A stored file that is not what was written, or that belongs to another run."""
+
+    exit_status = 1
 
 
 class SearchError(ClsoError):

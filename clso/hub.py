@@ -39,7 +39,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import CHECKSUMS, atomic_write_json, read_json
 from clso.baseline import network_model
 from clso.baseline.network_model import NetworkModel
 from clso.checkpoint import MODEL_CODE, save_tokenizer
@@ -168,8 +168,8 @@ class _OfProbabilities(PreTrainedModel, GenerationMixin):
         Options on tensors (`dtype`, `device_map`, ...) have no effect.
 
         Raises:
-            ArtifactError: the model is missing, damaged, or of another version; or it is no
-                folder, and the hub does not give it.
+            ArtifactError: the model is missing, damaged, another run's, or of another version; or
+                it is no folder, and the hub does not give it.
         """
         path = _folder(pretrained_model_name_or_path, options, cls._noun) / subfolder
         inside = cls._read(path)
@@ -187,8 +187,8 @@ class _OfProbabilities(PreTrainedModel, GenerationMixin):
     ) -> None:
         """Write the model to a folder and keep its other files; the tokenizer is saved apart.
 
-        The folder is made if it is missing. Options on tensors (`max_shard_size`, ...) have no
-        effect.
+        The folder is made if it is missing. A list of checksums in it is removed, because it lists
+        other files. Options on tensors (`max_shard_size`, ...) have no effect.
 
         Raises:
             ValueError: `push_to_hub` is set; call the method of that name instead.
@@ -197,6 +197,7 @@ class _OfProbabilities(PreTrainedModel, GenerationMixin):
             raise ValueError(f"call model.push_to_hub(...) to upload a {self._noun}")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / CHECKSUMS).unlink(missing_ok=True)
         self._write(folder)
         self.config.architectures = [type(self).__name__]
         shutil.copyfile(MODEL_CODE, folder / MODEL_CODE.name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from clso.artifacts import read_json
+from clso.artifacts import check_folder, read_json
 from clso.baseline import network_model
 from clso.baseline.network_model import load_network
 from clso.checkpoint import REMAKE
@@ -36,6 +36,7 @@ class StoredModel:
         Raises:
             ArtifactError: the model is missing, damaged, or of another kind.
         """
+        check_folder(path, remedy=REMAKE)
         config = read_json(path / "config.json")
         kind = config.get("model_type") if isinstance(config, dict) else None
         model: GenerativeModel

@@ -8,7 +8,7 @@ import platform
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -77,6 +77,10 @@ class RunContext:
     manifest: dict[str, Any] = field(default_factory=dict)
     records: dict[str, StageRecord] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if "uid" in self.manifest:
+            self._know_uid()
+
     @classmethod
     @contextmanager
     def open(
@@ -105,9 +109,9 @@ class RunContext:
             # now that nothing is amiss
             _sweep(path, fresh=fresh)
             with following(path, trackers):
-                run = cls(experiment, run_id, RunFolder(path))
-                if run.folder.manifest_path.exists():
-                    run.manifest = load_run(path).manifest
+                folder = RunFolder(path)
+                found = load_run(path).manifest if folder.manifest_path.exists() else {}
+                run = cls(experiment, run_id, folder, found)
                 if "uid" not in run.manifest:
                     run.begin()
                 yield run
@@ -128,12 +132,17 @@ class RunContext:
         ):
             yield cls(experiment, stored.run_id, stored.folder, load_run(stored.path).manifest)
 
+    def _know_uid(self) -> None:
+        self.folder = replace(self.folder, known_uid=self.uid)
+
     def begin(self) -> None:
         """Write the manifest of a new folder, and the configuration as a file that starts it."""
         from clso.report.settings import CONFIG_FILE, config_yaml
 
+        # where only the manifest is gone, tables and models are still this run's
+        self.manifest["uid"] = self.folder.uid_of_stages or uuid.uuid4().hex
+        self._know_uid()
         self.note(
-            uid=uuid.uuid4().hex,
             run_id=self.run_id,
             seed=self.config.seed,
             data_fingerprint=self.experiment.data_fingerprint,

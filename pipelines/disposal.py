@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from clso.artifacts import read_json, remove, write_error
+from clso.artifacts import read_sealed, remove, write_error
 from clso.errors import ArtifactError
 
 __all__ = [
@@ -287,10 +287,9 @@ def _discarded(out: Path) -> list[Path]:
 
 def _manifest(path: Path) -> dict[str, Any] | None:
     try:
-        manifest = read_json(path / "manifest.json")
+        return read_sealed(path / "manifest.json")
     except ArtifactError:
         return None
-    return manifest if isinstance(manifest, dict) else None
 
 
 def _arm_folders(run: Path, manifest: dict[str, Any], *, kept: bool) -> list[Path]:

@@ -89,7 +89,11 @@ class Experiment:
             ArtifactError: the data set is missing or damaged.
             DataError: a split has less than one block.
         """
-        return Dataset.load(self.dataset_path, block_size=self.config.data.block_size)
+        return Dataset.load(
+            self.dataset_path,
+            block_size=self.config.data.block_size,
+            fingerprint=self.data_fingerprint,
+        )
 
     @property
     def dataset_path(self) -> Path:

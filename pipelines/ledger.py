@@ -1,8 +1,9 @@
 """The cost of a stage over all its attempts, and the decision whether its outcome is reused.
 
 A finished stage leaves a *marker* with the key of its outcome, the keys of the stages that it was
-built on, and its files. The outcome is reused only while all of them are unchanged. So every stage
-that is built on a repeated stage, or on a missing file, is repeated too.
+built on, and its files with their checksums. The outcome is reused only while all of them are
+unchanged. So every stage that is built on a repeated stage, or on a missing file, is repeated too.
+A changed file is refused.
 
 A stage may be interrupted, even by `kill -9`, and resumed. Its joules are those of all attempts. A
 running attempt stores its joules every second, so at most the last second of a killed one is lost.
@@ -18,14 +19,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import read_sealed, write_sealed
+from clso.digest import sha256_of
 from clso.energy import EnergyMonitor, Measurement
 from clso.energy.meter import Sampler
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 
 __all__ = ["StageLedger", "StageOutcome", "StageRecord"]
 
 _BEAT_EVERY_S = 1.0
+_AGAIN = "delete it; the stage is done again"
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,16 @@ class StageOutcome:
     """The outcome of a stage's work.
 
     Attributes:
-        outputs: its files.
+        outputs: its files; their checksums stand in the marker.
+        present: files of it that must be there, and are checked where they are read: tables, to
+            which other stages add rows, and files that one of the outputs lists.
         notes: its entries in the run's manifest.
         key: the name of the outcome. Equal keys mean equal outcomes; by default no keys are equal.
     """
 
     outputs: tuple[Path, ...]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    present: tuple[Path, ...] = ()
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -68,10 +74,14 @@ class StageLedger:
         root: the folder of its outcome; the marker is in `root/stages`.
         begun: the file of unfinished attempts.
         needs: the keys of the stages that it is built on.
+        belongs_to: the `uid` of the run, or the name of the shared folder.
     """
 
-    def __init__(self, stage: str, *, root: Path, begun: Path, needs: Mapping[str, str]) -> None:
+    def __init__(
+        self, stage: str, *, root: Path, begun: Path, needs: Mapping[str, str], belongs_to: str
+    ) -> None:
         self.stage = stage
+        self._belongs_to = belongs_to
         self._root = root
         self._marker = root / "stages" / f"{stage}.done.json"
         self._begun = begun
@@ -81,16 +91,20 @@ class StageLedger:
         """Return the record of the finished stage; `None` if it is not finished.
 
         Raises:
-            ArtifactError: the marker is damaged.
+            ArtifactError: the marker or an output is damaged or another run's.
         """
         if not self._marker.exists():
             return None
-        marker = read_json(self._marker)
+        marker = read_sealed(self._marker, belongs_to=self._belongs_to, remedy=_AGAIN)
         try:
             if marker["needs"] != self._needs:
                 return None
-            if not all((self._root / name).exists() for name in marker["outputs"]):
+            outputs = {self._root / name: digest for name, digest in marker["outputs"].items()}
+            present = [self._root / name for name in marker["present"]]
+            if not all(path.exists() for path in (*outputs, *present)):
                 return None
+            for path, digest in outputs.items():
+                _check_output(path, digest, self.stage)
             return StageRecord(
                 key=marker["key"],
                 needs=tuple(marker["needs"]),
@@ -100,10 +114,7 @@ class StageLedger:
                 notes=dict(marker["notes"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"{self._marker} is damaged: {error!r}",
-                remedy="delete it; the stage is done again",
-            ) from error
+            raise DamageError(f"{self._marker} is damaged: {error!r}", remedy=_AGAIN) from error
 
     def resumable(self) -> bool:
         """Return whether there is an unfinished attempt built on the same earlier stages."""
@@ -153,12 +164,13 @@ class StageLedger:
             ArtifactError: the marker cannot be written.
         """
         started = int(self._read_begun()["started"])
-        atomic_write_json(
+        write_sealed(
             self._marker,
             {
                 "key": outcome.key,
                 "needs": self._needs,
-                "outputs": [str(path.relative_to(self._root)) for path in outcome.outputs],
+                "outputs": {self._name(path): sha256_of(path) for path in outcome.outputs},
+                "present": [self._name(path) for path in outcome.present],
                 "notes": dict(outcome.notes),
                 "owner": owner,
                 "measurement": Measurement.total(attempts).to_record(),
@@ -166,23 +178,44 @@ class StageLedger:
                 "versions": dict(versions),
                 "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
+            belongs_to=self._belongs_to,
         )
         self._begun.unlink(missing_ok=True)
 
     def _read_begun(self) -> dict[str, Any]:
-        begun = read_json(self._begun)
-        if not isinstance(begun, dict) or not {"needs", "attempts", "started"} <= begun.keys():
-            raise ArtifactError(
-                f"{self._begun} is damaged", remedy="delete it; the stage starts anew"
-            )
+        remedy = "delete it; the stage starts anew"
+        begun = read_sealed(self._begun, belongs_to=self._belongs_to, remedy=remedy)
+        if not {"needs", "attempts", "started"} <= begun.keys():
+            raise DamageError(f"{self._begun} is damaged", remedy=remedy)
         return begun
 
     def _save(self, attempts: list[Measurement], started: int) -> None:
-        atomic_write_json(
+        write_sealed(
             self._begun,
             {
                 "needs": self._needs,
                 "attempts": [attempt.to_record() for attempt in attempts],
                 "started": started,
             },
+            belongs_to=self._belongs_to,
+        )
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
+
+
+def _check_output(path: Path, digest: str, stage: str) -> None:
+    """Check that an output has the bytes that its stage wrote.
+
+    Raises:
+        DamageError: it has others.
+    """
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}", remedy=_AGAIN) from error
+    if found != digest:
+        raise DamageError(
+            f"{path} is damaged or another one's: it is not what the stage {stage} wrote",
+            remedy=_AGAIN,
         )

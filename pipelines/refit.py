@@ -47,7 +47,11 @@ def refit(run: Run, to: Path, model: str | None = None, *, reporter: Reporter = 
     chosen = RunModel.find(run, _name(run, config, model))
     chosen.check_export(to)
     out, fingerprint = run.path.resolve().parents[1], run.manifest["data_fingerprint"]
-    dataset = Dataset.load(out / "datasets" / fingerprint, block_size=config.data.block_size)
+    dataset = Dataset.load(
+        out / "datasets" / fingerprint,
+        block_size=config.data.block_size,
+        fingerprint=fingerprint,
+    )
     text = {name: _whole(split) for name, split in dataset.splits.items()}
     with (
         Experiment.open(config, out, reporter, fingerprint=fingerprint) as experiment,
@@ -88,15 +92,15 @@ def _name(run: Run, config: RunConfig, asked: str | None) -> str:
 
 
 def _check_libraries(run: Run, family: AnyFamily, experiment: Experiment) -> None:
-    """Check that the foundations of a family are still there.
+    """Check that the foundations of a family are still there, as they were written.
 
     Raises:
-        ArtifactError: one is missing.
+        ArtifactError: one is missing or damaged.
     """
     for stage in family.foundations:
-        if stage.home is not None and not (home := stage.home(experiment)).exists():
+        if stage.home is not None and not stage.check_shared(experiment):
             raise ArtifactError(
-                f"the library {home} of {run.run_id} is missing",
+                f"the library {stage.home(experiment)} of {run.run_id} is missing",
                 remedy=f"the run makes it again: `clso run {run.path / 'config.yaml'}`",
             )
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from clso.artifacts import Run
+from clso.artifacts import Run, check_folder
 from clso.data.tokenizer import Tokenizer
-from clso.errors import ArtifactError, ClsoError
+from clso.errors import ArtifactError, ClsoError, DamageError
 from pipelines.config import STUDY_SECTIONS
 from pipelines.families import FAMILIES
 
@@ -77,6 +77,7 @@ class RunModel:
 
         if not self.is_plugin:
             return StoredModel.load(self.path)
+        check_folder(self.path, remedy="make it again with the command that made the run")
         model = FAMILIES.get(self.name).load(self.path)
         if not hasattr(model, "distribution"):
             raise ClsoError(
@@ -85,9 +86,15 @@ class RunModel:
                 remedy="name another model with --model, or add the method to the family's models",
             )
         dataset = self.run.path.parents[1] / "datasets" / self.run.manifest["data_fingerprint"]
+        tokenizer = Tokenizer.load(dataset / "tokenizer.json")
+        if tokenizer.fingerprint != self.run.manifest["dataset"]["tokenizer"]["sha256"]:
+            raise DamageError(
+                f"{dataset / 'tokenizer.json'} is not the tokenizer of {self.run.run_id}",
+                remedy="delete the data set's folder; the run makes it again",
+            )
         return StoredModel(
             cast("GenerativeModel", model),
-            Tokenizer.load(dataset / "tokenizer.json"),
+            tokenizer,
             self.run.config["data"]["block_size"],
         )
 
@@ -186,7 +193,7 @@ class RunModel:
         backend = stored.tokenizer.backend
         words = [str(backend.id_to_token(token)) for token in range(stored.tokenizer.vocab_size)]
         files = {f"{len(function.pattern.elements) + 1}-gram.arpa": function for function in plain}
-        with new_folder(to) as folder:
+        with new_folder(to, checksums=False) as folder:
             for name, function in files.items():
                 write_arpa(function, folder / name, words)
         return f"{to}: {', '.join(files)}; their words are the tokenizer's tokens"

@@ -72,12 +72,7 @@ class Stage:
             home = self.home(run.experiment)
             # before the lock is taken, so that no other process deletes what this run uses
             run.note_shared(self.name, home)
-            ledger = StageLedger(
-                self.name,
-                root=home,
-                begun=home.parent / f".{home.name}.{self.name}.json",
-                needs={},
-            )
+            ledger = self._shared_ledger(home)
             # Of two runs that need the same outcome, one makes it and the other reuses it.
             with run.experiment.lock(home.parent / f".{home.name}.{self.name}.lock"):
                 record = self._run_or_reuse(run, ledger)
@@ -85,6 +80,24 @@ class Stage:
         run.note(**record.notes)
         run.note_stage(self.name, "done")
         self.conclude(run)
+
+    def check_shared(self, experiment: Experiment) -> bool:
+        """Return whether the shared outcome is there.
+
+        Raises:
+            ArtifactError: it is damaged.
+        """
+        assert self.home is not None, "the outcome is shared"
+        return self._shared_ledger(self.home(experiment)).finished() is not None
+
+    def _shared_ledger(self, home: Path) -> StageLedger:
+        return StageLedger(
+            self.name,
+            root=home,
+            begun=home.parent / f".{home.name}.{self.name}.json",
+            needs={},
+            belongs_to=home.name,
+        )
 
     def _own_ledger(self, run: RunContext) -> StageLedger:
         needs = self.built_on(run.config)
@@ -97,6 +110,7 @@ class Stage:
                 for name, record in run.records.items()
                 if name != self.name and (needs is None or name in needs)
             },
+            belongs_to=run.uid,
         )
 
     def _run_or_reuse(self, run: RunContext, ledger: StageLedger) -> StageRecord:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from clso.artifacts import RunFolder, atomic_write_json, read_json, remove
+from clso.artifacts import RunFolder, read_sealed, remove, write_sealed
 from clso.energy import EnergyMonitor, Measurement
 
 __all__ = ["ModelUse"]
@@ -30,6 +30,7 @@ class ModelUse:
 
     def __init__(self, folder: RunFolder, model: str) -> None:
         self._path = _folder(folder) / f"{model}.json"
+        self._belongs_to = f"{folder.uid}/{model}"
 
     @staticmethod
     def forget(folder: RunFolder) -> None:
@@ -51,7 +52,7 @@ class ModelUse:
             *stored.get(kind, []),
             {"n_tokens": sum(n_tokens)} | window.measurement.to_record(),
         ]
-        atomic_write_json(self._path, stored | {kind: parts})
+        write_sealed(self._path, stored | {kind: parts}, belongs_to=self._belongs_to)
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of `results` about use; `None` where it was not measured."""
@@ -74,8 +75,9 @@ class ModelUse:
         return (joules / n_tokens if joules is not None and n_tokens else None), total
 
     def _read(self) -> dict[str, Any]:
-        stored: dict[str, Any] = read_json(self._path) if self._path.exists() else {}
-        return stored
+        if not self._path.exists():
+            return {}
+        return read_sealed(self._path, belongs_to=self._belongs_to)
 
 
 def _folder(folder: RunFolder) -> Path:

@@ -9,9 +9,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from clso.artifacts import Run, read_json
+from clso.artifacts import Run, read_sealed
 from clso.energy import Measurement
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 from clso.report.formats import DURATION, ENERGY, LOSS
 from clso.report.table import Column, Emphasis, Table
 from clso.report.terminal import TerminalTable
@@ -103,17 +103,20 @@ class RunView:
 
     def _cost(self, stage: str) -> Measurement | None:
         """Return what a stage has cost so far; `None`: not known."""
-        root = self._run.path
+        root, belongs_to = self._run.path, self._run.folder.uid
         begun = root / "stages" / f"{stage}.begun.json"
         if home := self._run.manifest.get("shared", {}).get(stage):
             root = self._run.path.resolve().parents[1] / home
             begun = root.parent / f".{root.name}.{stage}.json"
+            belongs_to = root.name
         done = root / "stages" / f"{stage}.done.json"
         for path, key in ((done, "measurement"), (begun, "attempts")):
             try:
-                record = read_json(path)[key]
+                record = read_sealed(path, belongs_to=belongs_to)[key]
                 records = record if isinstance(record, list) else [record]
                 return Measurement.total(Measurement.from_record(one) for one in records)
+            except DamageError:
+                raise
             except (ArtifactError, OSError, KeyError, TypeError, ValueError):
                 continue
         return None

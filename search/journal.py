@@ -28,7 +28,7 @@ from typing import Any
 
 from clso.artifacts.store import write_error
 from clso.energy import Measurement
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 from clso.genome import Genome
 from clso.problem import Evaluation
 from search.archive import Archive, Scored
@@ -157,7 +157,7 @@ class Journal:
         """
         n_lines, checksum = mark
         if self._n_lines < n_lines or self._checksums.get(n_lines) != checksum:
-            raise ArtifactError(
+            raise DamageError(
                 f"{self.path} has {self._n_lines} whole lines, expected {n_lines} at least, the "
                 f"last of them with the checksum {checksum!r}",
                 remedy=REMEDY,
@@ -287,7 +287,7 @@ class Journal:
                 else:
                     raise ValueError(f"there is no line of kind {kind!r}")
             except (KeyError, TypeError, ValueError, IndexError) as error:
-                raise ArtifactError(
+                raise DamageError(
                     f"{path} is damaged in line {number}: {type(error).__name__} {error}",
                     remedy=REMEDY,
                 ) from error
@@ -303,7 +303,7 @@ class Journal:
             text = line[_DIGITS + 1 :]
             checksum = _digest(self._checksum.encode() + text)
             if line[: _DIGITS + 1] != checksum.encode() + b" ":
-                raise ArtifactError(
+                raise DamageError(
                     f"{path} is damaged in line {self._n_lines + 1}: its checksum does not match",
                     remedy=REMEDY,
                 )
@@ -315,7 +315,7 @@ class Journal:
         # an interrupted line ends anywhere, but a whole line without its end was changed
         whole = _digest(self._checksum.encode() + last[_DIGITS + 1 : -1])
         if last[:_DIGITS] == whole.encode():
-            raise ArtifactError(
+            raise DamageError(
                 f"{path} is damaged in line {self._n_lines + 1}: its end was changed",
                 remedy=REMEDY,
             )
@@ -324,7 +324,7 @@ class Journal:
         if list(line[:2]) != self._header[:2]:
             raise ArtifactError(f"{path} is no journal of version {_VERSION}", remedy=REMEDY)
         if list(line) != self._header:
-            raise ArtifactError(f"{path} is the journal of another search", remedy=REMEDY)
+            raise DamageError(f"{path} is the journal of another search", remedy=REMEDY)
 
 
 def _digest(content: bytes) -> str:

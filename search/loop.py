@@ -320,7 +320,7 @@ class Search:
             "version": SEARCH_VERSION,
             "problem": self._problem.fingerprint,
             "cardinalities": list(self._space.cardinalities),
-            **self._records.columns,
+            **self._records.identity,
             "settings": self._settings.model_dump(mode="json"),
         }
         return identity | ({"start": [list(genome) for genome in start]} if start else {})

@@ -137,7 +137,7 @@ class _ParetoSearch:
             "version": _VERSION,
             "problem": self._problem.fingerprint,
             "cardinalities": list(self._space.cardinalities),
-            **self._records.columns,
+            **self._records.identity,
             "settings": self._settings.model_dump(),
             "objectives": list(self._objectives),
         }

@@ -41,14 +41,18 @@ class MemorySink:
 
 
 class FolderSink:
-    """Keeps each table as Parquet parts in a folder of its name."""
+    """Keeps each table as Parquet parts in a folder of its name.
 
-    def __init__(self, folder: Path) -> None:
+    `belongs_to` is the `uid` of the run that the folder is in; empty: it is in none.
+    """
+
+    def __init__(self, folder: Path, belongs_to: str = "") -> None:
         self._folder = folder
+        self._belongs_to = belongs_to
 
     def append(self, table: str, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Store a part of a table; see `RecordSink.append`."""
-        Parts(self._folder / table, table).write(part, rows)
+        self._parts(table).write(part, rows)
 
     def table(self, name: str) -> Any:  # noqa: ANN401 - pyarrow has no types
         """Return a table as a `pyarrow.Table`.
@@ -56,7 +60,7 @@ class FolderSink:
         Raises:
             ArtifactError: a part is damaged, or one before the last is missing.
         """
-        parts = Parts(self._folder / name, name)
+        parts = self._parts(name)
         for number, path in enumerate(parts.paths()):
             if path != parts.path(number):
                 raise ArtifactError(
@@ -64,6 +68,9 @@ class FolderSink:
                     remedy="restore it, or search again in another folder",
                 )
         return parts.read()
+
+    def _parts(self, name: str) -> Parts:
+        return Parts(self._folder / name, name, self._belongs_to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ class Records:
         sink: receives every generation's rows before the state is saved.
         state_path: file of the state; the journal of evaluations is the file beside it that ends
             in `.journal`. `None`: both are in memory.
+        belongs_to: the `uid` of the run; state and journal of another run are refused.
     """
 
     run_id: str
@@ -82,6 +90,7 @@ class Records:
     family: str
     sink: RecordSink
     state_path: Path | None = None
+    belongs_to: str = ""
 
     @classmethod
     def kept_in(cls, folder: str | Path | None, seed: int) -> Records:
@@ -106,6 +115,11 @@ class Records:
     def columns(self) -> dict[str, Any]:
         """The columns that all rows have."""
         return {"run_id": self.run_id, "seed": self.seed, "family": self.family}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What state and journal carry of it."""
+        return {**self.columns, **({"belongs_to": self.belongs_to} if self.belongs_to else {})}
 
     @property
     def journal_path(self) -> Path | None:

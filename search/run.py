@@ -81,13 +81,14 @@ def run_search(
     should_stop: Callable[[], bool] | None = None,
     surrogate: SurrogateFactory | None = None,
     start: Sequence[Sequence[int]] = (),
+    belongs_to: str = "",
 ) -> SearchResult:
     """Search a problem's genomes as a part of a run.
 
     Args:
         family, run_id: columns of the records; the family is also shown to the reporter.
         sink: receives every generation's rows before the state is saved.
-        state_path: see `Records`; the same call later goes on from there.
+        state_path, belongs_to: see `Records`; the same call later goes on from there.
         monitor: measures generations and the surrogate; `None`: durations only.
         reporter: told the incumbent after every generation.
         should_stop: asked between generations; true ends the search as `"interrupted"`.
@@ -110,7 +111,7 @@ def run_search(
             surrogate=surrogate,
             monitor=monitor,
             should_stop=should_stop,
-            records=Records(run_id, seed, family, sink, state_path),
+            records=Records(run_id, seed, family, sink, state_path, belongs_to),
         )
         report(search.result.n_generations, search.incumbent)
         return search.run()

@@ -1,22 +1,18 @@
-"""The file of a search's state: checksummed, and written whole or not at all."""
+"""The file of a search's state: sealed, and written whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clso.artifacts.store import atomic_write_bytes
-from clso.errors import ArtifactError
+from clso.artifacts.store import read_sealed, write_sealed
+from clso.errors import ArtifactError, DamageError
 from search.journal import REMEDY
 
 __all__ = ["StateFile"]
 
-_VERSION = 4
-_HEAD = b'{"checksum": "'
-_DIGITS = 16
+_VERSION = 5
 
 State = TypeVar("State")
 
@@ -46,8 +42,7 @@ class StateFile:
         if self._path is None:
             return
         whole = {"version": _VERSION, "identity": self._identity, **value}
-        text = b", " + json.dumps(whole, allow_nan=False).encode()[1:]
-        atomic_write_bytes(self._path, _HEAD + _checksum(text) + b'"' + text)
+        write_sealed(self._path, whole, indent=None)
 
     def read(self, parse: Callable[[Mapping[str, Any]], State]) -> State | None:
         """Read the state, which `parse` makes of the JSON values; `None` without a file.
@@ -55,33 +50,25 @@ class StateFile:
         Raises:
             ArtifactError: the file is damaged, of another version or search, or cannot be read.
         """
-        if self._path is None:
+        if self._path is None or not self._path.exists():
             return None
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ArtifactError(f"{self._path} cannot be read: {error.strerror}") from error
-        start = len(_HEAD) + _DIGITS
-        try:
-            value = json.loads(content)
-            version = value["version"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(f"{type(error).__name__} {error}") from error
-        if version != _VERSION:
-            raise ArtifactError(
-                f"{self._path} is a saved state of version {version!r}, expected {_VERSION}",
-                remedy="start the search anew with --fresh, or finish it with the CLSO that began "
-                "it",
-            )
-        if content[: start + 1] != _HEAD + _checksum(content[start + 1 :]) + b'"':
-            raise self._damaged("its checksum does not match")
+        value = read_sealed(self._path, remedy=REMEDY, known=self._check_version)
         self._check_identity(value.get("identity"))
         try:
             return parse(value)
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(f"{type(error).__name__} {error}") from error
+
+    def _check_version(self, value: object) -> None:
+        if not isinstance(value, dict) or "version" not in value:
+            raise self._damaged("it has no version")
+        if value["version"] != _VERSION:
+            raise ArtifactError(
+                f"{self._path} is a saved state of version {value['version']!r}, expected "
+                f"{_VERSION}",
+                remedy="start the search anew with --fresh, or finish it with the CLSO that began "
+                "it",
+            )
 
     def _check_identity(self, identity: object) -> None:
         if not isinstance(identity, dict):
@@ -93,18 +80,14 @@ class StateFile:
             if before.get(name) != now.get(name) and name not in self._free
         ]
         if differing:
-            raise ArtifactError(
+            raise DamageError(
                 f"{self._path} is the state of another search: " + "; ".join(differing),
                 remedy=REMEDY,
             )
         self._identity = identity
 
-    def _damaged(self, reason: str) -> ArtifactError:
-        return ArtifactError(f"{self._path} is damaged: {reason}", remedy=REMEDY)
-
-
-def _checksum(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest()[:_DIGITS].encode()
+    def _damaged(self, reason: str) -> DamageError:
+        return DamageError(f"{self._path} is damaged: {reason}", remedy=REMEDY)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,10 +12,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 import clso.hub
+from clso.artifacts import CHECKSUMS
 from clso.baseline.network_model import NetworkModel
 from clso.checkpoint import MODEL_CODE, save_gpt2
 from clso.data.tokenizer import Tokenizer
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 from clso.generation import Sampling
 from clso.mixture.model import CrystallineMixture
 from clso.models import StoredModel
@@ -305,6 +306,31 @@ def test_a_folder_that_is_damaged_or_none_is_told(folders: Path, tmp_path: Path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ArtifactError, match="holds a model of type 'bert', expected 'gpt2'"):
         StoredModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mixture", "hybrid", "opponent"])
+def test_a_changed_file_is_refused_by_name_until_a_program_saves_over_it(
+    name: str, folders: Path, tokens: torch.Tensor, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folders / name)
+    folder = shutil.copytree(folders / name, tmp_path / "copy")
+    for file in ("model.safetensors", "tokenizer.json", "config.json", CHECKSUMS):
+        content = (folder / file).read_bytes()
+        # in the config a space, which `transformers` itself cannot notice
+        changed = content + b" " if file == "config.json" else content[:-9] + b"8" + content[-8:]
+        (folder / file).write_bytes(changed)
+        with pytest.raises(DamageError, match=file):
+            AutoModelForCausalLM.from_pretrained(folder)
+        (folder / file).write_bytes(content)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.padding_side = "right"
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(DamageError, match=r"tokenizer_config\.json") as caught:
+        AutoModelForCausalLM.from_pretrained(folder)
+    assert "if a program of yours has changed it on purpose" in caught.value.remedy
+    model.save_pretrained(folder)
+    again = AutoModelForCausalLM.from_pretrained(folder)
+    assert torch.equal(again(tokens).logits, model(tokens).logits)
 
 
 def test_a_tokenizer_of_another_size_is_told(

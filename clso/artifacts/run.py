@@ -1,19 +1,24 @@
 """One run's folder: its paths, its tables and its manifest.
 
 runs/<run_id>/
-manifest.json                     config, seed, versions, host, data set, genes
+manifest.json                     config, seed, versions, host, data set, genes; the run's `uid`
 evaluations.parquet ...           one file per table, when its stage has ended
 parts/<table>/<family>/part-*     a table that still grows
 stages/<stage>.done.json          completion markers
 state/                            what an interrupted stage resumes from
 models/<model>/                   checkpoints that can be loaded
 report.html  figures/*.svg
+
+Tables and models say which run they belong to, by the `uid` of the manifest. Those of another run
+are refused, also where name and configuration are the same.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,15 +28,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clso.artifacts.schemas import SCHEMA_VERSION, schema
-from clso.artifacts.store import atomic_write_json, read_json, remove
+from clso.artifacts.store import owner_of, read_sealed, remove, write_sealed
 from clso.artifacts.tables import Parts, read_table, table_from_rows, write_table
-from clso.errors import ArtifactError, shown
+from clso.errors import ArtifactError, DamageError, shown
 
 if TYPE_CHECKING:  # optional packages that only `to_pandas` and `to_polars` need
     import pandas
     import polars
 
 __all__ = ["Run", "RunFolder", "load_run"]
+
+_MODELS = "models"
+_REMAKE = "delete it; the command that made the run makes it again"
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,15 @@ class _PartSink:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run, and the writing of its tables."""
+    """The paths of a run, and the writing of its tables.
+
+    Attributes:
+        path: the folder.
+        known_uid: the run's `uid`; `None`: the manifest is read for it when a table needs it.
+    """
 
     path: Path
+    known_uid: str | None = None
 
     @property
     def manifest_path(self) -> Path:
@@ -72,9 +86,49 @@ class RunFolder:
         """The folder from which interrupted stages resume."""
         return self.path / "state"
 
+    @property
+    def uid(self) -> str:
+        """The name that tables and models of the run carry; empty: the manifest has none.
+
+        Raises:
+            ArtifactError: the manifest is damaged.
+        """
+        if self.known_uid is not None:
+            return self.known_uid
+        if not self.manifest_path.exists():
+            return ""
+        return str(read_sealed(self.manifest_path, remedy=_REMAKE).get("uid", ""))
+
+    @property
+    def uid_of_stages(self) -> str | None:
+        """The `uid` that most markers of stages carry; `None`: there are no markers.
+
+        One that is damaged or another run's is refused where it is used.
+        """
+        owners: Counter[str] = Counter()
+        for marker in sorted(self.path.glob("stages/*.json")):
+            with suppress(ArtifactError):
+                owners[owner_of(marker)] += 1
+        return owners.most_common(1)[0][0] if owners else None
+
     def model(self, name: str) -> Path:
         """Return the folder of a model's checkpoint."""
-        return self.path / "models" / name
+        return self.path / _MODELS / name
+
+    @classmethod
+    def of_model(cls, path: Path) -> RunFolder | None:
+        """Return the folder of the run whose model lies in a folder; `None`: it is of no run."""
+        path = path.absolute()
+        folder = cls(path.parent.parent)
+        return folder if path.parent.name == _MODELS and folder._is_run else None
+
+    @property
+    def _is_run(self) -> bool:
+        """Whether the manifest is a run's, damaged or not; other programs have such files too."""
+        try:
+            return b'"run_id"' in self.manifest_path.read_bytes()
+        except OSError:
+            return False
 
     def table(self, name: str) -> Path:
         """Return a table's one file, which exists when its stage has ended."""
@@ -82,7 +136,7 @@ class RunFolder:
 
     def parts(self, name: str, family: str = "") -> Parts:
         """Return the parts of a table that still grows, of all families or of one."""
-        return Parts(self.path / "parts" / name / family, name)
+        return Parts(self._parts_folder(name, family), name, self.uid)
 
     def sink(self, family: str) -> _PartSink:
         """Return the sink for the records of a search of one model family."""
@@ -90,25 +144,29 @@ class RunFolder:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest with the schema version added."""
-        atomic_write_json(self.manifest_path, {**manifest, "schema_version": SCHEMA_VERSION})
+        write_sealed(self.manifest_path, {**manifest, "schema_version": SCHEMA_VERSION})
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         """Write a whole table from rows and return it."""
         table = table_from_rows(rows, name)
-        write_table(self.table(name), table, name)
+        self.write(name, table)
         return table
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Write a whole table."""
+        write_table(self.table(name), table, name, belongs_to=self.uid)
 
     def remove_table(self, name: str) -> None:
         """Delete a table and its parts."""
         remove(self.table(name))
-        remove(self.parts(name).folder)
+        remove(self._parts_folder(name))
 
     def read(self, name: str) -> pa.Table:
         """Read a table from its one file and its parts; without both, a table without rows."""
         path, parts = self.table(name), self.parts(name)
         if not path.exists():
             return parts.read()
-        table = read_table(path, name)
+        table = self._file(name)
         growing = [part.parent.name for part in parts.paths()]
         if not growing or "family" not in table.column_names:
             return table
@@ -127,9 +185,9 @@ class RunFolder:
 
     def remove_family(self, name: str, family: str) -> None:
         """Delete one family's rows of a table, and its parts."""
-        remove(self.parts(name, family).folder)
+        remove(self._parts_folder(name, family))
         if self.table(name).exists():
-            write_table(self.table(name), self._without(name, family), name)
+            self.write(name, self._without(name, family))
 
     def replace_family(
         self, name: str, family: str, rows: pa.Table, *, column: str = "family"
@@ -139,12 +197,18 @@ class RunFolder:
         `column` has the families; or it has other names, such as tasks.
         """
         table = pa.concat_tables([self._without(name, family, column), rows])
-        write_table(self.table(name), table, name)
+        self.write(name, table)
 
     def _without(self, name: str, family: str, column: str = "family") -> pa.Table:
         if not self.table(name).exists():
             return schema(name).empty_table()
-        return read_table(self.table(name), name).filter(pc.field(column) != family)
+        return self._file(name).filter(pc.field(column) != family)
+
+    def _file(self, name: str) -> pa.Table:
+        return read_table(self.table(name), name, belongs_to=self.uid)
+
+    def _parts_folder(self, name: str, family: str = "") -> Path:
+        return self.path / "parts" / name / family
 
 
 class _Table(cached_property[pa.Table]):
@@ -163,35 +227,31 @@ class Run:
         path: the run's folder.
 
     Raises:
-        ArtifactError: the folder holds no run, or one of another schema version.
+        ArtifactError: the folder holds no run, one that is damaged, another one, or one of another
+            schema version.
     """
 
     def __init__(self, path: Path) -> None:
-        self.folder = RunFolder(path)
-        manifest_path = self.folder.manifest_path
+        manifest_path = RunFolder(path).manifest_path
         if not manifest_path.exists():
             raise ArtifactError(
                 f"{path} holds no run: it has no {manifest_path.name}",
                 remedy="`clso ls` lists the runs that are there",
             )
-        manifest = read_json(manifest_path)
-        if not isinstance(manifest, dict) or not {"run_id", "schema_version"} <= manifest.keys():
-            raise ArtifactError(
-                f"{manifest_path} is not the manifest of a run",
-                remedy="delete it; the command that made the run makes it again",
-            )
+        manifest = read_sealed(
+            manifest_path, remedy=_REMAKE, known=lambda value: _check_manifest(manifest_path, value)
+        )
         if misshapen := _misshapen(manifest):
-            raise ArtifactError(
-                f"{manifest_path} is damaged: {misshapen}",
-                remedy="delete it; the command that made the run makes it again",
-            )
-        if manifest["schema_version"] != SCHEMA_VERSION:
-            raise ArtifactError(
-                f"{manifest_path} has schema version {manifest['schema_version']}, "
-                f"this CLSO reads version {SCHEMA_VERSION}",
-                remedy="read it with the CLSO that wrote it, or run again with --fresh",
-            )
+            raise DamageError(f"{manifest_path} is damaged: {misshapen}", remedy=_REMAKE)
         self.manifest: dict[str, Any] = manifest
+        self.folder = RunFolder(path, str(manifest.get("uid", "")))
+        owner = self.folder.uid_of_stages
+        if owner not in (None, self.folder.uid):
+            raise DamageError(
+                f"{manifest_path} is the manifest of another run: the stages in {path} belong to "
+                f"{owner}",
+                remedy=_REMAKE,
+            )
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -294,6 +354,18 @@ class Run:
 def _require(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise ArtifactError(f"{package} is not installed", remedy=f"pip install {package}")
+
+
+def _check_manifest(path: Path, manifest: object) -> None:
+    """Check that a JSON value is the manifest of a run, and of a version that can be read."""
+    if not isinstance(manifest, dict) or not {"run_id", "schema_version"} <= manifest.keys():
+        raise ArtifactError(f"{path} is not the manifest of a run", remedy=_REMAKE)
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {shown(manifest['schema_version'])}, "
+            f"this CLSO reads version {SCHEMA_VERSION}",
+            remedy="read it with the CLSO that wrote it, or run again with --fresh",
+        )
 
 
 # entries of a manifest that are read without a further look, and their types

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 __all__ = ["NAME_KEY", "SCHEMAS", "SCHEMA_VERSION", "VERSION_KEY", "schema", "schema_version"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version of manifests, and of the tables that `_VERSIONS` does not name."""
-_VERSIONS = {"baseline": 2, "opponents": 3, "results": 2, "warm_start": 2}
+_VERSIONS = {"baseline": 3, "opponents": 4, "results": 3, "warm_start": 3}
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
 

@@ -12,19 +12,24 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from clso.errors import ArtifactError
+from clso.artifacts.seal import AGAIN, PLACEHOLDER, Sealed, check_belongs_to, seal_of
+from clso.errors import ArtifactError, DamageError
 
 __all__ = [
     "atomic_file",
     "atomic_write_bytes",
     "atomic_write_json",
+    "atomic_write_sealed",
+    "owner_of",
     "read_json",
+    "read_sealed",
     "remove",
     "write_error",
+    "write_sealed",
 ]
 
 _WRITE_REMEDIES = {
@@ -100,24 +105,112 @@ def atomic_write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSO
     atomic_write_bytes(path, text.encode() + b"\n")
 
 
+def atomic_write_sealed(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, with its seal in place of the placeholder.
+
+    Raises:
+        ArtifactError: as for `atomic_file`.
+        ValueError: the content has no placeholder.
+    """
+    view = memoryview(content)
+    start, digits = seal_of(view)
+    with atomic_file(path) as file:  # in pieces, because a content may be large
+        file.write(view[:start])
+        file.write(digits)
+        file.write(view[start + len(digits) :])
+
+
+def write_sealed(
+    path: Path, value: Mapping[str, Any], *, belongs_to: str = "", indent: int | None = 2
+) -> None:
+    """Write a JSON object whole or not at all, with what it belongs to and its seal.
+
+    Raises:
+        ArtifactError: as for `atomic_file`.
+        ValueError: the value holds a NaN or an infinity, which JSON does not have.
+    """
+    whole = {**value, **({_BELONGS_TO: belongs_to} if belongs_to else {}), _SEAL: PLACEHOLDER}
+    text = json.dumps(whole, indent=indent, allow_nan=False, ensure_ascii=False)
+    atomic_write_sealed(path, text.encode() + b"\n")
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     """Read a JSON file.
 
     Raises:
         ArtifactError: it is missing, unreadable or damaged.
     """
+    return _parsed(path, _content(path), AGAIN)
+
+
+def read_sealed(
+    path: Path,
+    *,
+    belongs_to: str | None = None,
+    remedy: str = AGAIN,
+    known: Callable[[Any], None] = lambda value: None,
+) -> dict[str, Any]:
+    """Read a JSON object that `write_sealed` wrote.
+
+    Args:
+        belongs_to: what it must belong to; `None`: anything.
+        remedy: what to do if it is damaged.
+        known: raises if the value is of another kind or version, which may have no seal.
+
+    Raises:
+        ArtifactError: it is missing, unreadable, damaged or another one's.
+    """
+    value = _unsealed(path, remedy, known)
+    found = value.pop(_BELONGS_TO, "")
+    if belongs_to is not None:
+        check_belongs_to(path, found, belongs_to, remedy)
+    return value
+
+
+def owner_of(path: Path) -> str:
+    """Return what a file that `write_sealed` wrote belongs to; empty: nothing.
+
+    Raises:
+        ArtifactError: it is missing, unreadable or damaged.
+    """
+    return str(_unsealed(path, AGAIN).get(_BELONGS_TO, ""))
+
+
+def _unsealed(
+    path: Path, remedy: str, known: Callable[[Any], None] = lambda value: None
+) -> dict[str, Any]:
+    content = _content(path)
+    sealed = Sealed(path, content, remedy)
+    if sealed.has_seal:
+        sealed.check()
+    value = _parsed(path, content, remedy)
+    known(value)
+    sealed.check()
+    assert isinstance(value, dict), "a seal is a member of an object"
+    del value[_SEAL]
+    return value
+
+
+_SEAL = "seal"
+_BELONGS_TO = "belongs_to"
+
+
+def _content(path: Path) -> bytes:
     try:
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(
             f"{path} does not exist", remedy="the command that makes it makes it again"
         ) from None
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parsed(path: Path, content: bytes, remedy: str) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path} is damaged: {error}", remedy="delete it and run the stage again"
-        ) from error
+        raise DamageError(f"{path} is damaged: {error}", remedy=remedy) from error
 
 
 def remove(path: Path) -> None:

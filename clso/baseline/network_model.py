@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clso.artifacts import atomic_write_json, read_json
+from clso.artifacts import atomic_write_json, check_folder, read_json
 from clso.baseline.cache import NO_CACHE, Cache, Scored
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.network import Network, NetworkShape
@@ -32,7 +32,7 @@ from clso.baseline.trainable import check_length
 from clso.checkpoint import ARRAYS, MODEL_CODE, REMAKE, new_folder, read_config, save_tokenizer
 from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
-from clso.errors import ArtifactError, ClsoError
+from clso.errors import ClsoError, DamageError
 from clso.scoring import Int64Array, NllArray
 
 __all__ = [
@@ -261,7 +261,7 @@ class NetworkModel:
                 members.append(member.to(device))
             return cls(members, name or config["name"], Cache(**config["cache"]))
         except _DAMAGES as error:
-            raise ArtifactError(
+            raise DamageError(
                 f"the network {path} is damaged: {error!r}", remedy=f"delete it; {REMAKE}"
             ) from error
 
@@ -351,6 +351,7 @@ def load_network(
     Raises:
         ArtifactError: the model is missing, damaged, or of another kind.
     """
+    check_folder(path, remedy=REMAKE)
     config = read_json(path / "config.json")
     if isinstance(config, dict) and config.get("model_type") == MODEL_TYPE:
         return NetworkModel.load(path, name=name, device=device)

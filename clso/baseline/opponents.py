@@ -14,7 +14,7 @@ from clso.baseline.optimizers import check_optimizer
 from clso.baseline.plan import Trial
 from clso.baseline.seen_tokens import SeenTokens
 from clso.baseline.settings import NetworkSettings
-from clso.baseline.sweep import Sweep
+from clso.baseline.sweep import Sweep, trial_of
 from clso.baseline.train import TrialResult
 from clso.baseline.trainable import mean_nll
 from clso.energy import Measurement
@@ -151,7 +151,10 @@ class TrainedOpponent:
             "validation_loss": self.loss,
             "best_step": self.members[0].best_step,
             "training": self.training.to_record(),
-            "snapshots": [path.name for path in self.snapshots],
+            "snapshots": {
+                snapshots.name: trial_of(checkpoint)
+                for snapshots, checkpoint in zip(self.snapshots, self.checkpoints, strict=True)
+            },
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from clso.artifacts import atomic_write_json, read_json, remove
+from clso.artifacts import check_folder, read_json, remove
 from clso.baseline.grids import best_of, trial_groups
 from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import Trial
@@ -38,10 +38,20 @@ from clso.gpt import GptShape
 from clso.progress import SILENT, Reporter
 from clso.threads import torch_threads
 
-__all__ = ["Sweep", "SweepResult"]
+__all__ = ["Sweep", "SweepResult", "trial_of"]
 
 _STATE_VERSION = 2
 _DESCRIPTION = "training.json"
+
+
+def trial_of(checkpoint: Path) -> str:
+    """Return the name that the files of a checkpoint's trial belong to.
+
+    Raises:
+        ArtifactError: the checkpoint is missing or damaged.
+    """
+    check_folder(checkpoint, remedy="delete it; the trial is trained again")
+    return str(read_json(checkpoint / _DESCRIPTION)["digest"])
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Sweep:
         tokenizer: saved with the checkpoint; its end token begins and ends texts.
         seed: of weights, order and dropout.
         fingerprint: of the data and the start; results of another fingerprint are not reused.
+        belongs_to: the `uid` of the run; results of another run are not reused.
         state: a folder for results and unfinished trials.
         checkpoint: the folder for the best model.
         monitor: measures steps and validation of each trial.
@@ -124,6 +135,7 @@ class Sweep:
     optimizer: OptimizerKind = "adamw"
     title: str = "AdamW"
     snapshots: Path | None = None
+    belongs_to: str = ""
 
     def from_scratch(
         self, shape: GptShape, *, on_result: Callable[[int, TrialResult], None] | None = None
@@ -272,6 +284,7 @@ class _Trials:
                 remedy=remedy,
             )
         try:
+            check_folder(self.sweep.checkpoint, remedy="")
             if read_json(self.sweep.checkpoint / _DESCRIPTION) == self._describe(best):
                 return
         except ArtifactError:
@@ -346,7 +359,7 @@ class _Trials:
                 own.rename(sweep.snapshots)
             else:
                 remove(own)
-        atomic_write_json(self._file(trial, "json"), trained.result.to_record())
+        trained.result.write(self._file(trial, "json"))
         self._file(trial, "safetensors").unlink(missing_ok=True)
 
     def _snapshots(self, trial: Trial) -> Path | None:
@@ -356,8 +369,9 @@ class _Trials:
         return self.sweep.state / f"{self._digest(trial)}.{kind}"
 
     def _digest(self, trial: Trial) -> str:
-        """Return the name of everything that the result of a trial depends on."""
-        return digest_of({**self.inputs.plan(trial).to_record(), **self.identity})[:16]
+        """Return the name of the run and of everything that the result of a trial depends on."""
+        plan = self.inputs.plan(trial).to_record()
+        return digest_of({"run": self.sweep.belongs_to, **plan, **self.identity})[:16]
 
     def _describe(self, result: TrialResult) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import load, save
 
+from clso.artifacts import check_folder
 from clso.baseline.model import AdamwGpt2
 from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import TrainingPlan, Trial
@@ -39,6 +40,7 @@ __all__ = [
     "TrainingInputs",
     "TrialTask",
     "load_weights",
+    "set_weights",
     "train_task",
 ]
 
@@ -101,6 +103,7 @@ class FromCheckpoint:
     def __reduce__(self) -> tuple[Any, ...]:
         files = self.files
         if self.found is not None:
+            self._check(self.found)
             files = tuple((name, (self.found / name).read_bytes()) for name in _CHECKPOINT_FILES)
         return type(self), (None, self.seed, self.device, files)
 
@@ -109,6 +112,7 @@ class FromCheckpoint:
         """Names the weights: the checkpoint, seed and device."""
         digest = hashlib.sha256(f"{self.seed} {self.device}".encode())
         with self._folder() as found:
+            self._check(found)
             for name in _CHECKPOINT_FILES:
                 digest.update((found / name).read_bytes())
         return digest.hexdigest()
@@ -122,6 +126,10 @@ class FromCheckpoint:
         """
         with self._folder() as found:
             return AdamwGpt2.trainable(found, dropout=dropout, seed=self.seed, device=self.device)
+
+    @staticmethod
+    def _check(found: Path) -> None:
+        check_folder(found, remedy="make it again with the command that made the run")
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
@@ -241,7 +249,11 @@ def train_task(inputs: TrainingInputs, task: TrialTask) -> TrainedTrial:
 
 def load_weights(model: torch.nn.Module, weights: bytes) -> None:
     """Give a model the weights of a trained trial."""
-    tensors = load(weights)
+    set_weights(model, load(weights))
+
+
+def set_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give a model other parameters, by their names."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])

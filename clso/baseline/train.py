@@ -12,16 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import save
 
-from clso.artifacts import atomic_write_bytes, read_json
+from clso.artifacts import read_sealed, write_sealed
 from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import TrainingPlan, Trial, check_batch
-from clso.baseline.state import Progress
+from clso.baseline.state import Progress, write_tensors
 from clso.baseline.step import TrainingStep
 from clso.baseline.trainable import Blocks, Trainable, mean_nll
 from clso.energy import EnergyMonitor, Measurement, Window
-from clso.errors import ArtifactError, DataError
+from clso.errors import DamageError, DataError
 from clso.progress import SILENT, ProgressTask, Reporter
 from clso.scoring import Int64Array
 from clso.threads import torch_threads
@@ -68,28 +67,35 @@ class TrialResult:
         return [{**columns, **self.trial.to_record(), **row} for row in self.rows]
 
     def to_record(self) -> dict[str, Any]:
-        """Return plain JSON values; `read` is the inverse."""
+        """Return plain JSON values."""
         measured = {name: getattr(self, name).to_record() for name in ("training", "validation")}
         return {**asdict(self), **measured}
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the JSON file of a `to_record`.
+    def write(self, path: Path) -> None:
+        """Write a file that `read` reads; it is named after the trial.
 
         Raises:
-            ArtifactError: the file is missing or damaged.
+            ArtifactError: it cannot be written.
         """
+        write_sealed(path, self.to_record(), belongs_to=path.stem)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            ArtifactError: the file is missing, damaged or another trial's.
+        """
+        remedy = "delete it; the trial is trained again"
+        record = read_sealed(path, belongs_to=path.stem, remedy=remedy)
         try:
-            record = read_json(path)
             measured = {
                 name: Measurement.from_record(record[name]) for name in ("training", "validation")
             }
             trial, rows = Trial(**record["trial"]), tuple(record["rows"])
             return cls(**{**record, **measured, "trial": trial, "rows": rows})
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"{path} is damaged: {error!r}", remedy="delete it; the trial is trained again"
-            ) from error
+            raise DamageError(f"{path} is damaged: {error!r}", remedy=remedy) from error
 
 
 def train_trial(
@@ -299,9 +305,9 @@ class _Training:
     def _write_snapshot(self) -> None:
         if self.snapshots is None:
             return
-        named = self.model.named_parameters()
-        weights = {name: parameter.detach().contiguous() for name, parameter in named}
-        atomic_write_bytes(self.snapshots / f"{self.progress.step:08d}.safetensors", save(weights))
+        weights = {name: value.detach() for name, value in self.model.named_parameters()}
+        path = self.snapshots / f"{self.progress.step:08d}.safetensors"
+        write_tensors(path, weights, belongs_to=self.snapshots.stem)
 
     def _write_state(self) -> None:
         if self.state is None:

@@ -7,10 +7,8 @@ depends on the text alone (the sha256 of the files' bytes), not on the place of 
 from __future__ import annotations
 
 import glob
-import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
 
@@ -18,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from clso.data.files import FileReader
 from clso.data.text import Piece
+from clso.digest import sha256_of
 from clso.errors import DataError
 from clso.section import Section
 
@@ -79,17 +78,9 @@ def file_sha256(path: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        stat = path.stat()
-        times = stat.st_mtime_ns, stat.st_ctime_ns
-        return _sha256(path.resolve(), stat.st_ino, stat.st_size, times)
+        return sha256_of(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-
-
-@lru_cache(maxsize=65536)
-def _sha256(path: Path, inode: int, size_bytes: int, times_ns: tuple[int, int]) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class PackageCorpus:

@@ -20,18 +20,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clso.artifacts import read_json, read_table
+from clso.artifacts import read_sealed, read_table
 from clso.data.corpus import file_sha256
 from clso.data.duplicates import Duplicates, plain_key
 from clso.data.token_file import TokenFile, Tokens
 from clso.data.tokenizer import Tokenizer
-from clso.errors import ArtifactError, DataError
+from clso.errors import ArtifactError, DamageError, DataError
 from clso.scoring import Int64Array
 
-__all__ = ["DATASET_VERSION", "SPLITS", "Dataset", "TokenSplit"]
+__all__ = ["DATASET_VERSION", "MANIFEST_VERSION", "SPLITS", "Dataset", "TokenSplit"]
 
 SPLITS: Final = ("train", "tune", "validation", "test")
 DATASET_VERSION: Final = 1
+"""The version of the contents, which is a part of the fingerprint."""
+MANIFEST_VERSION: Final = 2
 _REMEDY = "delete the folder and prepare the data set again"
 
 BlockIndex = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
@@ -173,25 +175,35 @@ class Dataset:
         return f"Dataset({str(self.path)!r}, {', '.join(map(repr, self.splits.values()))})"
 
     @classmethod
-    def load(cls, path: Path | str, *, block_size: int = 128) -> Dataset:
+    def load(
+        cls, path: Path | str, *, block_size: int = 128, fingerprint: str | None = None
+    ) -> Dataset:
         """Open a data set in blocks of `block_size` tokens.
 
+        `fingerprint` names the data set that it must be; `None`: any.
+
         Raises:
-            ArtifactError: the folder, or a file in it, is missing, damaged, foreign or of
-                another version.
+            ArtifactError: the folder, or a file in it, is missing, damaged, foreign, of another
+                data set or of another version.
             DataError: a split has less than one block.
         """
         path = Path(path)
         manifest = _read_manifest(path)
+        if fingerprint not in (None, manifest["fingerprint"]):
+            raise DamageError(
+                f"{path / 'manifest.json'} is that of the data set {manifest['fingerprint']}, "
+                f"expected {fingerprint}",
+                remedy=_REMEDY,
+            )
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         if tokenizer.fingerprint != manifest["tokenizer"]["sha256"]:
-            raise ArtifactError(
+            raise DamageError(
                 f"{path / 'tokenizer.json'} is not the tokenizer that the manifest names",
                 remedy=_REMEDY,
             )
-        table = read_table(path / "splits.parquet", "splits")
+        table = read_table(path / "splits.parquet", "splits", belongs_to=manifest["fingerprint"])
         if cls.split_digest(table) != manifest["split_sha256"]:
-            raise ArtifactError(
+            raise DamageError(
                 f"{path / 'splits.parquet'} is not the division that the manifest names",
                 remedy=_REMEDY,
             )
@@ -281,12 +293,12 @@ def _open_split(
     file, expected = path / TokenSplit.file_name(name), manifest["splits"][name]
     stream = TokenFile(file)
     if len(stream) != expected["tokens"]:
-        raise ArtifactError(
+        raise DamageError(
             f"{file} has {len(stream):,} tokens, the manifest says {expected['tokens']:,}",
             remedy=_REMEDY,
         )
     if file_sha256(file) != expected["sha256"]:
-        raise ArtifactError(f"{file} is damaged: it is not what the manifest names", remedy=_REMEDY)
+        raise DamageError(f"{file} is damaged: it is not what the manifest names", remedy=_REMEDY)
     n_blocks = max(len(stream) - 1, 0) // block_size
     if n_blocks == 0:
         raise DataError(
@@ -307,14 +319,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} is no prepared data set: it has no manifest.json",
             remedy="prepare one with: clso prepare CONFIG",
         )
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or manifest.get("schema") != "dataset":
-        raise ArtifactError(f"{file} is not the manifest of a data set", remedy=_REMEDY)
-    if (version := manifest.get("schema_version")) != DATASET_VERSION:
-        raise ArtifactError(
-            f"{file} has schema version {version}, this CLSO reads version {DATASET_VERSION}",
-            remedy=_REMEDY,
-        )
+    manifest = read_sealed(file, remedy=_REMEDY, known=lambda value: _check_manifest(file, value))
     try:
         strings = [
             manifest["fingerprint"],
@@ -328,5 +333,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError):
         complete = False
     if not complete:
-        raise ArtifactError(f"{file} lacks entries of a data set's manifest", remedy=_REMEDY)
+        raise DamageError(f"{file} lacks entries of a data set's manifest", remedy=_REMEDY)
     return manifest
+
+
+def _check_manifest(file: Path, manifest: object) -> None:
+    """Check that a JSON value is the manifest of a data set, and of a version that can be read."""
+    if not isinstance(manifest, dict) or manifest.get("schema") != "dataset":
+        raise ArtifactError(f"{file} is not the manifest of a data set", remedy=_REMEDY)
+    if (version := manifest.get("schema_version")) != MANIFEST_VERSION:
+        raise ArtifactError(
+            f"{file} has schema version {version}, this CLSO reads version {MANIFEST_VERSION}",
+            remedy=_REMEDY,
+        )

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock
 
-from clso.artifacts import atomic_write_json, write_error, write_table
+from clso.artifacts import write_error, write_sealed, write_table
 from clso.data.corpus import Corpus, file_sha256
-from clso.data.dataset import DATASET_VERSION, SPLITS, Dataset, TokenSplit
+from clso.data.dataset import DATASET_VERSION, MANIFEST_VERSION, SPLITS, Dataset, TokenSplit
 from clso.data.encoder import StreamEncoder
 from clso.data.extents import Extents
 from clso.data.settings import ALLOW_DUPLICATES, DataSettings, TokenizerSettings
@@ -179,10 +179,8 @@ class _Build:
                 "duplicates": duplicates.described(),
             }
         spool_path.unlink()
-        write_table(folder / "splits.parquet", table, "splits")
-        atomic_write_json(
-            folder / "manifest.json", self._manifest(vocabulary, table, folder) | text
-        )
+        write_table(folder / "splits.parquet", table, "splits", belongs_to=self.fingerprint)
+        write_sealed(folder / "manifest.json", self._manifest(vocabulary, table, folder) | text)
 
     def _divided(self, train: Extents, spool: Spool) -> dict[str, Extents]:
         """Divide the source's train; equal documents stay together."""
@@ -241,7 +239,7 @@ class _Build:
         rows = {name: table.filter(pc.equal(table["split"], name)) for name in SPLITS}
         return {
             "schema": "dataset",
-            "schema_version": DATASET_VERSION,
+            "schema_version": MANIFEST_VERSION,
             "fingerprint": self.fingerprint,
             "source": {"name": self.corpus.name, **self.source},
             "split_sha256": Dataset.split_digest(table),

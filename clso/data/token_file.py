@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 from clso.scoring import Int64Array
 
 __all__ = ["TOKEN_FILE_VERSION", "TokenFile", "TokenWriter", "Tokens"]
@@ -131,7 +131,7 @@ class TokenFile(Tokens):
         except FileNotFoundError:
             raise ArtifactError(f"{path} does not exist", remedy=_REMEDY) from None
         except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(
+            raise DamageError(
                 f"{path} is torn or no token file: {error}", remedy=_REMEDY
             ) from error
         if metadata.get(_NAME_KEY) != b"tokens":
@@ -144,5 +144,5 @@ class TokenFile(Tokens):
             )
         arrays: list[TokenArray] = [b.column(0).to_numpy() for b in batches]
         if any(len(array) != _BATCH_TOKENS for array in arrays[:-1]):
-            raise ArtifactError(f"{path} has record batches of odd sizes", remedy=_REMEDY)
+            raise DamageError(f"{path} has record batches of odd sizes", remedy=_REMEDY)
         super().__init__(arrays, np.dtype(reader.schema.field("token").type.to_pandas_dtype()))

@@ -18,7 +18,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from clso.artifacts import atomic_write_bytes
 from clso.data.corpus import package_file
-from clso.errors import ArtifactError, DataError
+from clso.errors import ArtifactError, DamageError, DataError
 from clso.scoring import Int64Array
 
 __all__ = ["END_TOKEN", "Tokenizer"]
@@ -127,7 +127,7 @@ class Tokenizer:
         except FileNotFoundError:
             raise ArtifactError(f"{path} does not exist") from None
         except Exception as error:  # the bindings raise plain Exception
-            raise ArtifactError(
+            raise DamageError(
                 f"{path} is no tokenizer: {str(error).partition(chr(10))[0]}",
                 remedy="delete the data set's folder and prepare it again",
             ) from error

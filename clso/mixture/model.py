@@ -31,7 +31,7 @@ from clso.baseline.network_model import NetworkModel, load_network
 from clso.checkpoint import ARRAYS, MODEL_CODE, REMAKE, new_folder, read_config, save_tokenizer
 from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
-from clso.errors import ArtifactError, ClsoError
+from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
 from clso.mixture.buckets import Bucketing
 from clso.mixture.function import BasisFunction, Neural
@@ -168,7 +168,7 @@ class CrystallineMixture:
             )
         except _DAMAGES as error:
             reason = error.message if isinstance(error, ClsoError) else repr(error)
-            raise ArtifactError(
+            raise DamageError(
                 f"the mixture {path} is damaged: {reason}", remedy=f"delete it; {REMAKE}"
             ) from error
 

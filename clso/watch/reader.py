@@ -151,6 +151,9 @@ class RunReader:
         """Yield what was written since the last call, the oldest file first.
 
         A row that is written again comes once, unless its values have changed.
+
+        Raises:
+            ArtifactError: a table is damaged or another run's.
         """
         for path in self._written():
             name = self._name(path)
@@ -187,23 +190,37 @@ class RunReader:
     def _name(self, path: Path) -> str:
         """Return the name of a file's table; empty: not known yet."""
         if path not in self._names:
+            stamp = _stamp(path)
             try:
                 self._names[path] = table_name(path)
             except ArtifactError:
+                if stamp is not None and _stamp(path) == stamp:
+                    raise
                 return ""  # as below
         return self._names[path]
 
     def _new_rows(self, path: Path, name: str) -> list[dict[str, Any]]:
+        stamp = _stamp(path)
+        if stamp is None or self._read.get(path) == stamp:
+            return []
+        uid = self._folder.uid
         try:
-            stat = path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            if self._read.get(path) == stamp:
-                return []
-            rows: list[dict[str, Any]] = read_table(path, name).to_pylist()
-        except (ArtifactError, OSError):
-            return []  # missing, or being replaced; the next call finds it
+            rows: list[dict[str, Any]] = read_table(path, name, belongs_to=uid).to_pylist()
+        except ArtifactError:
+            if _stamp(path) == stamp and self._folder.uid == uid:
+                raise
+            return []  # removed or replaced meanwhile; the next call finds it
         self._read[path] = stamp
         return rows
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced; `None`: it is missing."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _points(row: _Row, source: _Source) -> Points:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from clso.artifacts import RunFolder, load_run, write_table
+from clso.artifacts import RunFolder, load_run
 from clso.energy import DeviceEnergy, Measurement
 from clso.floors import Bigram, Uniform, Unigram
 from clso.mixture.counts import KneserNeyFloor
@@ -93,7 +93,7 @@ def _work(
         run.folder.write_rows("comparisons", rows)
     notes: dict[str, Any] = {"models": titles}
     notes |= {"optimism": winners_optimism(run.manifest.get("best", {}), results)}
-    return StageOutcome(tuple(run.folder.table(table) for table in _TABLES), notes)
+    return StageOutcome((), notes, tuple(run.folder.table(table) for table in _TABLES))
 
 
 def _models(run: RunContext, stages: Sequence[Stage]) -> Iterator[ModelAndCost]:
@@ -136,7 +136,7 @@ def _score(run: RunContext, model: LanguageModel, use: ModelUse) -> None:
                 reporter=run.reporter,
             )
             n_tokens.append(dataset.splits[name].n_tokens)
-        write_table(parts.path(part), scores, "scores")
+        parts.write_table(part, scores)
 
 
 def _sample(run: RunContext, model: LanguageModel, sampler: TextSampler, use: ModelUse) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clso.artifacts import RunFolder, remove
+from clso.artifacts import CHECKSUMS, RunFolder, remove
 from clso.baseline import AdamwGpt2, Sweep, TrialResult
 from clso.energy import Measurement
 from pipelines.config import RunConfig
@@ -50,8 +50,11 @@ def _work(run: RunContext) -> StageOutcome:
             "sweep": result.total.to_record(),
         }
     }
-    table = run.folder.table("baseline")
-    return StageOutcome((table, _checkpoint(run.folder) / "model.safetensors"), notes)
+    return StageOutcome(
+        (_checkpoint(run.folder) / CHECKSUMS,),
+        notes,
+        present=(run.folder.table("baseline"), _checkpoint(run.folder) / "model.safetensors"),
+    )
 
 
 def sweep_of(run: RunContext, fingerprint: str, state: Path, checkpoint: Path) -> Sweep:
@@ -68,6 +71,7 @@ def sweep_of(run: RunContext, fingerprint: str, state: Path, checkpoint: Path) -
         tokenizer=experiment.dataset.tokenizer,
         seed=config.seed,
         fingerprint=fingerprint,
+        belongs_to=run.uid,
         state=state,
         checkpoint=checkpoint,
         monitor=run.monitor,

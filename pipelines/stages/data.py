@@ -27,8 +27,13 @@ def _work(run: RunContext) -> StageOutcome:
         dataset.manifest["split_sha256"],
         dataset.tokenizer.fingerprint,
     ]
-    names = ["manifest.json", "splits.parquet", *map(TokenSplit.file_name, SPLITS)]
-    return StageOutcome(tuple(dataset.path / name for name in names), key=digest_of(contents))
+    # the manifest has the checksums of the others, with which they are opened
+    names = ["tokenizer.json", "splits.parquet", *map(TokenSplit.file_name, SPLITS)]
+    return StageOutcome(
+        (dataset.path / "manifest.json",),
+        present=tuple(dataset.path / name for name in names),
+        key=digest_of(contents),
+    )
 
 
 def _conclude(run: RunContext) -> None:

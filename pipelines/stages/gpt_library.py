@@ -22,8 +22,8 @@ from pipelines.stage import Stage
 
 __all__ = ["LIBRARY", "GptLibrary"]
 
-# Increased when a change of code changes the matrices of a configuration.
-_VERSION = 2
+# Increased when a change of code changes the stored matrices of a configuration.
+_VERSION = 3
 
 
 def _work(run: RunContext) -> StageOutcome:

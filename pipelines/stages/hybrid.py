@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clso.artifacts import remove
+from clso.artifacts import CHECKSUMS, remove
 from clso.baseline import AdamwGpt2
 from clso.baseline.network_model import NetworkModel
 from clso.energy import Measurement
@@ -95,7 +95,7 @@ def _work(family: str, run: RunContext) -> StageOutcome:
             "fits": fits,
         }
     }
-    return StageOutcome((path / "model.safetensors",), notes)
+    return StageOutcome((path / CHECKSUMS,), notes, (path / "model.safetensors",))
 
 
 def _model(family: str, run: RunContext) -> ModelAndCost:

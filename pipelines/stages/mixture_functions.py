@@ -29,8 +29,8 @@ from pipelines.stage import Stage
 
 __all__ = ["FUNCTIONS", "FunctionLibrary"]
 
-# Raised whenever a change of code changes the columns and costs of basis functions.
-_VERSION = 3
+# Raised whenever a change of code changes the stored files of basis functions.
+_VERSION = 4
 _SPLITS = ("tune", "validation")
 
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clso.artifacts import RunFolder, remove
+from clso.artifacts import CHECKSUMS, RunFolder, remove
 from clso.baseline import AdamwGpt2, Trial, TrialResult
 from clso.baseline.network_model import NetworkModel, load_network
 from clso.baseline.opponents import Opponent, Opponents, TrainedOpponent, only
 from clso.baseline.seen_tokens import SeenTokens
-from clso.baseline.task import load_weights
+from clso.baseline.state import read_tensors
+from clso.baseline.task import set_weights
 from clso.checkpoint import new_folder
 from clso.data.tokenizer import Tokenizer
 from clso.energy import Measurement
@@ -27,6 +28,7 @@ __all__ = ["OPPONENTS", "networks", "strongest"]
 
 _TABLE = "opponents"
 _NAME = "opponent"
+_AGAIN = "put back the file that was there, or run again with --fresh"
 
 
 def _clear(folder: RunFolder) -> None:
@@ -73,8 +75,9 @@ def _work(run: RunContext) -> StageOutcome:
             "sweep": Measurement.total(spent).to_record(),
         }
     }
-    path = run.folder.model(_NAME) / "model.safetensors"
-    return StageOutcome((run.folder.table(_TABLE), path), notes)
+    path = run.folder.model(_NAME)
+    present = (run.folder.table(_TABLE), path / "model.safetensors")
+    return StageOutcome((path / CHECKSUMS,), notes, present)
 
 
 def _keep(run: RunContext, best: TrainedOpponent, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -106,12 +109,14 @@ def networks(run: RunContext) -> Iterator[tuple[int | None, AdamwGpt2 | NetworkM
     path = run.folder.model(_NAME)
     yield None, load_network(path, name=_NAME, device=run.experiment.device)
     winner = run.manifest["opponents"]["winner"]
-    folders = [_state(run.folder) / name for name in winner.get("snapshots", ())]
+    snapshots = winner.get("snapshots", {})
+    folders = {_state(run.folder) / name: trial for name, trial in snapshots.items()}
     files = [{file.name for file in folder.glob("*.safetensors")} for folder in folders]
     for name in sorted(set.intersection(*files) if files else ()):
         network = NetworkModel.load(path, name=_NAME, device=run.experiment.device)
-        for member, folder in zip(network.members, folders, strict=True):
-            load_weights(member, (folder / name).read_bytes())
+        for member, (folder, trial) in zip(network.members, folders.items(), strict=True):
+            _, weights = read_tensors(folder / name, belongs_to=trial, remedy=_AGAIN)
+            set_weights(member, weights)
         yield int(name.partition(".")[0]), network
 
 

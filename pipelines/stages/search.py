@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clso.artifacts import RunFolder, remove
+from clso.artifacts import CHECKSUMS, RunFolder, check_folder, remove, write_checksums
 from clso.data import TokenSplit
 from clso.engine import shared_out
 from clso.errors import WorkError
@@ -21,7 +21,7 @@ from clso.scoring import LanguageModel
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
 from pipelines.ledger import StageOutcome
-from pipelines.stage import Stage
+from pipelines.stage import ModelAndCost, Stage
 from search.archive import Finalist
 from search.run import run_search
 
@@ -46,7 +46,7 @@ def search_stage(family: AnyFamily) -> Stage:
         work=partial(_work, family),
         needs=family.search_needs,
         clear=partial(_clear, family.name),
-        model=lambda run: (family.found(run), run.spent(name)),
+        model=partial(_model, family, name),
         makes=family.name,
     )
 
@@ -81,6 +81,7 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
         run_id=run.run_id,
         sink=folder.sink(name),
         state_path=_state(name, folder),
+        belongs_to=run.uid,
         monitor=run.monitor,
         reporter=run.reporter,
     )
@@ -112,9 +113,17 @@ def _work(family: AnyFamily, run: RunContext) -> StageOutcome:
             }
         },
     }
-    outputs = [folder.table(table) for table in _TABLES]
-    outputs += sorted(path for path in folder.model(name).iterdir() if path.is_file())
-    return StageOutcome(tuple(outputs), notes)
+    model = folder.model(name)
+    if not (model / CHECKSUMS).exists():  # a plug-in's own form
+        write_checksums(model, model)
+    present = [folder.table(table) for table in _TABLES]
+    present += sorted(path for path in model.iterdir() if path.is_file())
+    return StageOutcome((model / CHECKSUMS,), notes, tuple(present))
+
+
+def _model(family: AnyFamily, stage: str, run: RunContext) -> ModelAndCost:
+    check_folder(run.folder.model(family.name), remedy=f"run the stage {stage} again")
+    return family.found(run), run.spent(stage)
 
 
 def best_finalist(scored: Iterable[ScoredFinalist]) -> ScoredFinalist:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from clso.artifacts import RunFolder, remove
+from clso.artifacts import CHECKSUMS, RunFolder, remove
 from clso.baseline import AdamwGpt2, Trial
 from clso.energy import Measurement
 from pipelines.context import RunContext
@@ -53,7 +53,9 @@ def _work(family: str, search: str, run: RunContext) -> StageOutcome:
             "total": result.total.to_record(),
         }
     }
-    return StageOutcome((folder.table(_NAME), folder.model(_NAME) / "model.safetensors"), notes)
+    path = folder.model(_NAME)
+    present = (folder.table(_NAME), path / "model.safetensors")
+    return StageOutcome((path / CHECKSUMS,), notes, present)
 
 
 def _model(search: str, run: RunContext) -> ModelAndCost:

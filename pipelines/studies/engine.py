@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Parts, Run, load_run, read_table, remove
+from clso.artifacts import Parts, Run, load_run, remove
 from clso.digest import digest_of
 from clso.energy import EnergyMonitor, Measurement
 from clso.engine import Shared
@@ -86,7 +86,7 @@ class Study:
         return self._parts(part).path(part.number)
 
     def _parts(self, part: Part) -> Parts:
-        return Parts(self.run.folder.state / part.folder, self.table)
+        return Parts(self.run.folder.state / part.folder, self.table, self.run.uid)
 
     def rows(
         self, title: str, parts: Sequence[Part], shared: Shared[Any], *, here: bool = False
@@ -101,7 +101,7 @@ class Study:
         with self.run.reporter.task(title, total=len(parts)) as task:
 
             def add(number: int) -> None:
-                tables[number] = read_table(self.path(parts[number]), self.table)
+                tables[number] = self._parts(parts[number]).read_part(parts[number].number)
                 loss = tables[number][self.shown][-1].as_py()
                 shown = "no finite loss" if loss is None else f"{loss:.4f}"
                 task.update(len(tables), f"{parts[number].label}: {shown}")

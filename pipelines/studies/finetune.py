@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Run, load_run, read_json
+from clso.artifacts import Run, check_folder, load_run, read_json
 from clso.baseline.task import FromCheckpoint, FromScratch, FromTrained, Start
 from clso.data.tokenizer import Tokenizer
 from clso.engine import Shared
@@ -167,6 +167,7 @@ class _Models:
             ConfigError: its head is tied, or texts are to be longer than its positions.
         """
         crystal = RunModel.find(run, _CRYSTAL).path
+        check_folder(crystal, remedy="make it again with the command that made the run")
         found = read_json(crystal / "config.json")
         if found["tie_word_embeddings"]:
             raise ConfigError(

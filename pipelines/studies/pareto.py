@@ -92,7 +92,7 @@ def pareto(
         run.note(pareto={searched.name: note})
         tables = {
             "pareto": table_from_rows([*front, *others], "pareto"),
-            "pareto_generations": FolderSink(folder).table("pareto_generations"),
+            "pareto_generations": FolderSink(folder, run.uid).table("pareto_generations"),
         }
         for name, table in tables.items():
             run.folder.replace_family(name, searched.name, table)
@@ -146,7 +146,12 @@ def _search(
         settings,
         objectives,
         Records(
-            run.run_id, run.config.seed, family.name, FolderSink(folder), folder / "search.json"
+            run.run_id,
+            run.config.seed,
+            family.name,
+            FolderSink(folder, run.uid),
+            folder / "search.json",
+            run.uid,
         ),
         monitor=run.monitor,
         reporter=run.reporter,

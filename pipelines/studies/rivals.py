@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Run, write_table
+from clso.artifacts import Run
 from clso.engine import Shared
 from clso.genome import Genome
 from clso.problem import Evaluation
@@ -85,7 +85,7 @@ def rivals(
             max(evaluations, default=None),
         )
         table, completion = methods.compared(range(config.seed, config.seed + seeds))
-        write_table(run.folder.table("rivals"), table, "rivals")
+        run.folder.write("rivals", table)
         smaller = [budget for budget in _BUDGETS if budget < completion]
         budgets = sorted(evaluations) or [*smaller, completion]
         asked = {"seeds": seeds, "evaluations": budgets, "asked_evaluations": sorted(evaluations)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clso.artifacts import Run, read_table
+from clso.artifacts import Run
 from clso.progress import SILENT, Reporter
 from clso.studies.savings import Savings
 from pipelines.config import Arm, ConfigSource, RunConfig, read_config, savings_arms
@@ -56,7 +56,7 @@ def savings(
     with RunContext.open(config, out, reporter) as run:
         if run.folder.table("savings").exists():
             # a table of other columns is refused now, not after hours of searches
-            read_table(run.folder.table("savings"), "savings")
+            run.folder.read("savings")
         run.note_work()  # a finished run knows nothing of this study's section
         PREPARE.run(run)
         for family, own in arms:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove, write_table
+from clso.artifacts import Run, RunFolder, atomic_write_bytes, load_run, remove
 from clso.energy import EnergyMonitor
 from clso.errors import ArtifactError
 from clso.progress import SILENT, Reporter
@@ -280,7 +280,7 @@ def _check(
         for arm, own in parts.items()
         for table in study.rows(f"check of {arm} settings", own, arms[arm][0].shared)
     ]
-    write_table(run.folder.table("checks"), pa.concat_tables(tables), "checks")
+    run.folder.write("checks", pa.concat_tables(tables))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def test_a_search_without_rows_is_an_empty_table(run: Run) -> None:
 def test_manifest_gives_config_and_name(run: Run) -> None:
     assert run.run_id == "quick-0001"
     assert run.config == {"seed": 1, "data": {"train_tokens": 1000}}
-    assert run.manifest["schema_version"] == 1
+    assert run.manifest["schema_version"] == 2
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "is not the manifest of a run"),
         ("{}", "is not the manifest of a run"),
-        ('{"run_id": "a", "schema_version": 7}', "schema version 7, this CLSO reads version 1"),
+        ('{"run_id": "a", "schema_version": 7}', "schema version 7, this CLSO reads version 2"),
     ],
 )
 def test_a_damaged_or_foreign_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:

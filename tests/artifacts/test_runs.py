@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clso.artifacts import RunFolder, load_runs, schema
+from clso.artifacts.seal import PLACEHOLDER
+from clso.artifacts.store import atomic_write_sealed
 
 
 def result(model: str, loss: float) -> dict[str, object]:
@@ -118,7 +120,7 @@ MANIFEST = {
     "seed": 0,
     "uid": "0",
     "data_fingerprint": "0",
-    "schema_version": 1,
+    "schema_version": 2,
     "shared": {"prepare": "datasets/0"},
     "stages": {"search": {"status": "done", "at": "2026-01-01"}},
     "config": {"name": "bad", "seed": 0, "families": ["gpt"], "search": {"population": 8}},
@@ -148,7 +150,9 @@ def test_a_run_is_listed_beside_one_with_any_manifest(
     for name in place[:-1]:
         section = section[name]
     section[place[-1]] = wrong
-    check_listed(beside, json.dumps(manifest).encode())
+    text = json.dumps({**manifest, "seal": PLACEHOLDER})
+    atomic_write_sealed(beside / "sealed.json", text.encode())
+    check_listed(beside, (beside / "sealed.json").read_bytes())
 
 
 @given(st.binary(max_size=30) | st.sampled_from([b"[" * 100_000, b"9" * 5000, b"null", b"{}"]))

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from clso.artifacts import CHECKSUMS
 from clso.baseline import AdamwGpt2
 from clso.baseline import model as model_module
 from clso.baseline.task import FromTrained
 from clso.checkpoint import load_gpt2, save_gpt2
 from clso.data.tokenizer import Tokenizer
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, DamageError
 from clso.gpt import GptShape
 
 
@@ -144,6 +145,9 @@ class TestCheckpoint:
         save_gpt2(scorer.model, None, tmp_path / "m")
         weights = tmp_path / "m" / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
+        with pytest.raises(DamageError, match=r"model\.safetensors is damaged"):
+            AdamwGpt2.load(tmp_path / "m")
+        (tmp_path / "m" / CHECKSUMS).unlink()  # as another program writes it
         with pytest.raises(ArtifactError, match=r"the checkpoint .* is damaged"):
             AdamwGpt2.load(tmp_path / "m")
 

@@ -14,7 +14,7 @@ import torch
 from elsewhere import Elsewhere
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clso.artifacts import table_from_rows
+from clso.artifacts import table_from_rows, write_sealed
 from clso.baseline import (
     AdamwGpt2,
     BaselineSettings,
@@ -25,12 +25,11 @@ from clso.baseline import (
     Trial,
     TrialResult,
 )
-from clso.baseline import sweep as sweep_module
 from clso.baseline import task as task_module
 from clso.baseline.settings import Schedule
 from clso.data.tokenizer import Tokenizer
 from clso.energy import CpuModelMeter, EnergyMonitor, Measurement
-from clso.errors import ArtifactError, ClsoError, ConfigError, WorkError
+from clso.errors import ArtifactError, ClsoError, ConfigError, DamageError, WorkError
 from clso.gpt import GptShape
 
 RunSweep = Callable[..., SweepResult]
@@ -336,16 +335,16 @@ class TestReuse:
         self, sweep: RunSweep, trained: list[Trial], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         unbroken = sweep(self.GRID, state=tmp_path / "a", checkpoint=tmp_path / "unbroken")
-        write = sweep_module.atomic_write_json
+        write = TrialResult.write
         calls = []
 
-        def interrupted(path: Path, value: object) -> None:
+        def interrupted(result: TrialResult, path: Path) -> None:
             calls.append(path)
             if len(calls) == 2:  # the second trial's result, after its checkpoint is written
                 raise KeyboardInterrupt
-            write(path, value)
+            write(result, path)
 
-        monkeypatch.setattr(sweep_module, "atomic_write_json", interrupted)
+        monkeypatch.setattr(TrialResult, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sweep(self.GRID)
         del trained[:]
@@ -377,9 +376,22 @@ class TestReuse:
     def test_a_damaged_result_is_refused_by_name(self, sweep: RunSweep, tmp_path: Path) -> None:
         sweep(self.GRID)
         for path in (tmp_path / "state").iterdir():
-            path.write_text("{}")
+            write_sealed(path, {}, belongs_to=path.stem)
         with pytest.raises(ArtifactError, match=r"\.json is damaged: KeyError"):
             sweep(self.GRID)
+
+    def test_results_of_another_run_or_trial_are_not_reused(
+        self, sweep: RunSweep, trained: list[Trial], tmp_path: Path
+    ) -> None:
+        sweep(self.GRID, belongs_to="this run")
+        del trained[:]
+        sweep(self.GRID, belongs_to="that run")
+        assert len(trained) == 2
+        results = sorted((tmp_path / "state").iterdir())
+        for path in results[1:]:
+            path.write_bytes(results[0].read_bytes())
+        with pytest.raises(DamageError, match=rf"\.json .*belongs to {results[0].stem}"):
+            sweep(self.GRID, belongs_to="that run")
 
 
 class TestOnAnEngine:

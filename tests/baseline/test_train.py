@@ -224,7 +224,7 @@ class TestEnergy:
 @pytest.mark.parametrize("content", [b"", b"not tensors", b"\x02\0\0\0\0\0\0\0{}"])
 def test_a_damaged_state_is_refused_by_name(run: Train, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"training state .*state is damaged(.|\n)*delete it"):
+    with pytest.raises(ArtifactError, match=r"state has no seal(.|\n)*delete it"):
         run(Trial(1e-2))
 
 

@@ -100,7 +100,7 @@ def test_a_torn_file_is_named(tmp_path: Path) -> None:
     kept.keep(searched(arm, PROBLEM, 0, 5))
     (path,) = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ArtifactError, match=r"seed-000\.parquet is torn.*\n.*delete it"):
+    with pytest.raises(ArtifactError, match=r"seed-000\.parquet is damaged.*\n.*delete it"):
         kept.outcome(arm, PROBLEM, 0, 5)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from moved import moved
 
+from clso.artifacts import read_sealed, write_sealed
 from clso.data import SPLITS, Dataset, DatasetRecipe, DataSettings, TokenizerSettings, TokenSplit
 from clso.errors import ArtifactError, DataError
 
@@ -167,7 +168,7 @@ def test_a_copy_is_the_same_data_set(copy: Path, dataset: Dataset) -> None:
 
 def change_manifest(folder: Path, **changes: object) -> None:
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_sealed(path, read_sealed(path) | changes)
 
 
 def tear(folder: Path) -> None:
@@ -196,6 +197,7 @@ def retrain(folder: Path) -> None:
         (lambda f: (f / "manifest.json").unlink(), "it has no manifest.json\n  prepare one with"),
         (lambda f: (f / "manifest.json").write_text("{"), r"manifest\.json is damaged"),
         (lambda f: (f / "manifest.json").write_text("[]"), "not the manifest of a data set"),
+        (lambda f: change_manifest(f, fingerprint="0"), r"splits\.parquet is another one's"),
         (lambda f: change_manifest(f, schema="run"), "not the manifest of a data set"),
         (lambda f: change_manifest(f, schema_version=99), "has schema version 99, this CLSO"),
         (lambda f: change_manifest(f, splits={}), "lacks entries"),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clso.artifacts import read_table
+from clso.artifacts import read_sealed, read_table, write_sealed
 from clso.data import (
     SPLITS,
     Dataset,
@@ -256,9 +256,9 @@ class TestDuplicates:
         allowed = files_config(train, **files, duplicates="allow")
         dataset = DatasetRecipe(allowed, BPE, 0).prepare(tmp_path / "datasets")
         file = dataset.path / "manifest.json"
-        manifest = json.loads(file.read_text())
+        manifest = read_sealed(file)
         counted = manifest.pop("duplicates")
-        file.write_text(json.dumps(manifest))
+        write_sealed(file, manifest)
         assert (
             Dataset.load(dataset.path, block_size=8).duplicates.across == counted["across_splits"]
         )

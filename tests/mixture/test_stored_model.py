@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from clso.artifacts import CHECKSUMS
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
 from clso.mixture.model import CrystallineMixture
@@ -43,7 +44,10 @@ def stored_hybrid(
 
 @pytest.fixture
 def damaged(stored: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(stored, tmp_path / "damaged")
+    """A copy to damage; without its checksums, as another program writes it, all is read."""
+    folder = shutil.copytree(stored, tmp_path / "damaged")
+    (folder / CHECKSUMS).unlink()
+    return folder
 
 
 def blocks(vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +101,7 @@ def test_saving_again_replaces_the_folder(
     (damaged / "old.txt").touch()
     toy_mixture.save(damaged, toy_tokenizer, block_size=BLOCK_SIZE)
     assert sorted(path.name for path in damaged.iterdir()) == [
+        "checksums.json",
         "config.json",
         "model.safetensors",
         "modeling_clso.py",

@@ -1,6 +1,5 @@
 """What users get wrong, and what they are told: one sentence, a remedy, status 2, no traceback."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from clso.artifacts import Run
+from clso.artifacts import Run, read_sealed, write_sealed
 from pipelines.cli import app, main
 from pipelines.config import load_config
 
@@ -186,11 +185,11 @@ def test_a_damaged_table_is_refused_by_name(
     shutil.copytree(smoke.path, run)
     (run / "results.parquet").write_bytes(b"PAR1 torn")
     done = clso("show", "copy", "--out", str(tmp_path))
-    assert done.status == 2, done.error
+    assert done.status == 1, done.error
     assert "results.parquet is torn or no Parquet file" in done.error
     shutil.copy(run / "scores.parquet", run / "results.parquet")
     done = clso("show", "copy", "--out", str(tmp_path))
-    assert done.status == 2, done.error
+    assert done.status == 1, done.error
     assert "holds the table 'scores', expected 'results'" in done.error
 
 
@@ -213,9 +212,9 @@ def test_show_ls_compare_export_and_report_tell_what_is_there(
     compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
     assert "minus" in compared
     assert "+0.000" in compared
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = read_sealed(copy / "manifest.json")
     manifest["config"]["seed"] = 5
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(copy / "manifest.json", manifest)
     compared = invoke("compare", smoke.run_id, str(copy), "--out", str(out))
     assert "over seeds 0, 5" in compared
     assert "minus AdamW" in compared

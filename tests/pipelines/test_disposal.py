@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from clso.artifacts import Run
+from clso.artifacts import Run, read_sealed, write_sealed
 from clso.artifacts.schemas import SCHEMA_VERSION
 from clso.errors import ArtifactError, ClsoError
 from pipelines.disposal import Leftovers, discard, folder_size, remove_run, run_folder
@@ -26,7 +25,7 @@ def written(path: Path, text: str = "1234567890") -> Path:
 
 
 def manifest(folder: Path, **values: object) -> Path:
-    written(folder / "manifest.json", json.dumps({"run_id": folder.name, **values}))
+    write_sealed(folder / "manifest.json", {"run_id": folder.name, **values})
     return folder
 
 
@@ -70,7 +69,7 @@ def test_a_deleted_run_frees_what_it_alone_used(made: Path) -> None:
 
 def test_arms_that_a_study_no_longer_has_are_remains(made: Path) -> None:
     run = made / "runs" / "quick-1"
-    values = json.loads((run / "manifest.json").read_text())
+    values = read_sealed(run / "manifest.json")
     manifest(run, **{**values, "arms": {"ablations/gpt": ["a2"]}})
     assert found(made) == [
         "datasets/d2",
@@ -83,7 +82,7 @@ def test_arms_that_a_study_no_longer_has_are_remains(made: Path) -> None:
 def test_downloads_stay_while_a_data_set_from_the_hub_is_unfinished(made: Path) -> None:
     written(made / "hub-cache" / "blob")
     assert "hub-cache" in found(made)
-    values = json.loads((made / "runs" / "quick-1" / "manifest.json").read_text())
+    values = read_sealed(made / "runs" / "quick-1" / "manifest.json")
     values["stages"]["prepare"]["status"] = "interrupted"
     manifest(made / "runs" / "quick-1", **values)
     assert "hub-cache" not in found(made)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from clso.artifacts import write_sealed
 from clso.energy import EnergyMonitor
-from clso.errors import ArtifactError
+from clso.errors import DamageError
 from pipelines import ledger as ledger_module
 from pipelines.ledger import StageLedger, StageOutcome, StageRecord
 
@@ -30,7 +31,13 @@ def monitor() -> EnergyMonitor:
 
 
 def make(tmp_path: Path, needs: Mapping[str, str] | None = None) -> StageLedger:
-    return StageLedger("search", root=tmp_path, begun=tmp_path / "begun.json", needs=needs or {})
+    return StageLedger(
+        "search",
+        root=tmp_path,
+        begun=tmp_path / "begun.json",
+        needs=needs or {},
+        belongs_to="this run",
+    )
 
 
 def work(tmp_path: Path, account: StageLedger, monitor: EnergyMonitor) -> StageRecord:
@@ -96,7 +103,8 @@ def test_a_killed_attempt_is_counted_up_to_its_last_beat(
 def test_an_attempt_that_is_killed_at_once_still_counts_as_one(
     tmp_path: Path, monitor: EnergyMonitor
 ) -> None:
-    (tmp_path / "begun.json").write_text('{"needs": {}, "attempts": [], "started": 1}')
+    begun = {"needs": {}, "attempts": [], "started": 1}
+    write_sealed(tmp_path / "begun.json", begun, belongs_to="this run")
     record = work(tmp_path, make(tmp_path), monitor)
     assert record.attempts == 2
     assert joules(record) > 0
@@ -122,15 +130,40 @@ def test_a_stage_whose_output_is_gone_is_not_finished(
     assert make(tmp_path).finished() is None
 
 
+def test_a_changed_output_is_refused_by_name(tmp_path: Path, monitor: EnergyMonitor) -> None:
+    work(tmp_path, make(tmp_path), monitor)
+    (tmp_path / "data").write_text("another")
+    with pytest.raises(DamageError, match=r"data is damaged or another one's.* search") as caught:
+        make(tmp_path).finished()
+    assert caught.value.remedy == "delete it; the stage is done again"
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"needs": {}, "outputs": []}'])
 def test_a_damaged_marker_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "search.done.json").write_text(content)
-    with pytest.raises(ArtifactError, match=r"search\.done\.json is damaged"):
+    with pytest.raises(DamageError, match=r"search\.done\.json (is damaged|has no seal)"):
+        make(tmp_path).finished()
+
+
+def test_a_marker_without_entries_is_refused_by_name(tmp_path: Path) -> None:
+    marker = tmp_path / "stages" / "search.done.json"
+    write_sealed(marker, {"needs": {}, "outputs": {}}, belongs_to="this run")
+    with pytest.raises(DamageError, match=r"search\.done\.json is damaged: KeyError"):
+        make(tmp_path).finished()
+
+
+def test_files_of_another_run_are_refused_by_name(tmp_path: Path) -> None:
+    begun = {"needs": {}, "attempts": [], "started": 1}
+    write_sealed(tmp_path / "begun.json", begun, belongs_to="that run")
+    with pytest.raises(DamageError, match=r"begun\.json .*belongs to that run, expected this run"):
+        make(tmp_path).resumable()
+    write_sealed(tmp_path / "stages" / "search.done.json", {}, belongs_to="that run")
+    with pytest.raises(DamageError, match=r"search\.done\.json .*belongs to that run"):
         make(tmp_path).finished()
 
 
 def test_a_damaged_account_of_attempts_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "begun.json").write_text("[]")
-    with pytest.raises(ArtifactError, match=r"begun\.json is damaged"):
+    with pytest.raises(DamageError, match=r"begun\.json has no seal"):
         make(tmp_path).resumable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from filelock import FileLock
 from rich.console import Console
 from stored_run import make_run  # noqa: F401 - a fixture
 
-from clso.artifacts import Parts, Run, load_run
+from clso.artifacts import Parts, Run, load_run, read_sealed, write_sealed
 from pipelines.watch import RunView, sparkline, watch_run
 
 
@@ -27,10 +26,10 @@ def shown(run: Run, *, terminal: bool = False) -> str:
 
 def note_stages(run: Run, **statuses: str) -> Run:
     path = run.folder.manifest_path
-    manifest = json.loads(path.read_text())
+    manifest = read_sealed(path)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest["stages"] = {name: {"status": to, "at": now} for name, to in statuses.items()}
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
     return load_run(run.path)
 
 
@@ -41,11 +40,10 @@ def at_work(run: Run) -> Iterator[FileLock]:
         yield lock
 
 
-def beat(begun: Path) -> None:
+def beat(begun: Path, belongs_to: str = "") -> None:
     """Write the cost of a stage so far."""
-    begun.parent.mkdir(parents=True, exist_ok=True)
     cost = {"duration_s": 12.5, "devices": []}
-    begun.write_text(json.dumps({"needs": {}, "attempts": [cost], "started": 1}))
+    write_sealed(begun, {"needs": {}, "attempts": [cost], "started": 1}, belongs_to=belongs_to)
 
 
 def test_a_finished_run_is_shown_once_in_80_columns(make_run: Callable[..., Run]) -> None:  # noqa: F811
@@ -108,7 +106,7 @@ def test_a_stage_whose_outcome_runs_share_works_as_long_as_the_process(
     run = note_stages(make_run(), prepare="running")
     shared = {"prepare": "datasets/51c2d9e08c1f44aa"}
     run.folder.write_manifest({**run.manifest, "shared": shared})
-    beat(run.path.parents[1] / "datasets" / ".51c2d9e08c1f44aa.prepare.json")
+    beat(run.path.parents[1] / "datasets" / ".51c2d9e08c1f44aa.prepare.json", "51c2d9e08c1f44aa")
     with at_work(run):
         text = shown(run)
     assert "running" in text

@@ -188,7 +188,7 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     broken = json.loads(state.read_text())
     del broken["bounds"]
     state.write_text(json.dumps(broken))
-    with pytest.raises(ArtifactError, match="is damaged: its checksum does not match"):
+    with pytest.raises(ArtifactError, match="is damaged: its bytes are not those"):
         search(Picks(), state_path=state)
 
 

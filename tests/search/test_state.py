@@ -119,7 +119,7 @@ def test_a_state_that_makes_no_sense_is_refused_by_name(
 def test_a_state_of_an_older_version_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text(json.dumps({"version": 3, "identity": IDENTITY, "archive": []}))
-    with pytest.raises(ArtifactError, match=r"state of version 3, expected 4\n.*anew with --fresh"):
+    with pytest.raises(ArtifactError, match=r"state of version 3, expected 5\n.*anew with --fresh"):
         load(path)
 
 

@@ -12,7 +12,7 @@ import pytest
 from stored_run import baseline_rows, evaluation_rows, generation_rows
 
 from clso.artifacts import Parts, Run, RunFolder
-from clso.errors import ConfigError
+from clso.errors import ArtifactError, ConfigError
 from clso.watch import Points, RunReader, Tracker, TrackingSettings, following, forward
 
 
@@ -59,12 +59,13 @@ def test_every_row_comes_once_also_when_parts_become_a_table(tmp_path: Path) -> 
     assert list(reader.points()) == []
 
 
-def test_a_table_that_is_torn_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_damaged_table_is_named_and_read_when_it_is_whole(tmp_path: Path) -> None:
     folder, reader = RunFolder(tmp_path), RunReader(tmp_path)
     folder.write_rows("baseline", baseline_rows())
     whole = folder.table("baseline").read_bytes()
     folder.table("baseline").write_bytes(whole[:100])
-    assert list(reader.points()) == []
+    with pytest.raises(ArtifactError, match=r"baseline\.parquet"):
+        list(reader.points())
     folder.table("baseline").write_bytes(whole)
     assert len(list(reader.points())) == len(baseline_rows())
 
