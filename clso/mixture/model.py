@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,8 @@ from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
 from clso.mixture.buckets import Bucketing
+from clso.mixture.arrays import Float32Array
+from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import HistoryCounts
 from clso.mixture.specification import FunctionSpec
@@ -61,6 +63,8 @@ _DAMAGES = (
     SafetensorError,
 )
 _BLOCKS_AT_ONCE = 512
+# positions times tokens that are summed together: some arrays of this size are in memory at once
+_ELEMENTS_AT_ONCE = 1 << 19
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -96,6 +100,7 @@ class CrystallineMixture:
         self.bucketing = bucketing
         self.history = history
         self.vocab_size = vocab_size
+        self._layout = Layout(vocab_size)
 
     def __repr__(self) -> str:
         picked = ", ".join(function.name for function in self.functions)
@@ -198,20 +203,35 @@ class CrystallineMixture:
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`."""
-        n_blocks, length = inputs.shape
-        rows = np.empty((n_blocks, length, self.vocab_size))
-        for block in range(n_blocks):
-            for position in range(length):
-                rows[block, position] = self.distribution(inputs[block, : position + 1])
+        rows = np.empty((*inputs.shape, self.vocab_size))
+        for block, of_block in zip(inputs, rows, strict=True):
+            for start, summed in self._sums(block, 0):
+                summed.write(of_block[start : start + summed.n_positions])
         return rows
+
+    def write_log_probabilities(self, history: Int64Array, rows: Float32Array) -> None:
+        """Write log p of every token at the last n positions of a block to `(n, V)` float32."""
+        first = len(history) - len(rows)
+        for start, summed in self._sums(history, first):
+            summed.write_logs(rows[start - first :][: summed.n_positions])
 
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
-        weights = self._weights_at(history[None])[0, -1]
-        total = np.zeros(self.vocab_size)
-        for weight, function in zip(weights, self.functions, strict=True):
-            total += weight * function.distribution(history)
-        return total
+        row = np.empty((1, self.vocab_size))
+        for _, summed in self._sums(history, len(history) - 1):
+            summed.write(row)
+        return row[0]
+
+    def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
+        """Yield sums over all functions, and the position where each begins."""
+        size = max(1, _ELEMENTS_AT_ONCE // self.vocab_size)
+        weights = self._weights_at(block[None])[0]
+        for start in range(first, len(block), size):
+            history = block[: start + size]
+            out = DistributionSum(self._layout, history, start)
+            for index, function in enumerate(self.functions):
+                out.add(function, weights[start : start + size, index])
+            yield start, out.total()
 
     def _weights_at(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""

@@ -37,9 +37,10 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.mixture.arrays import check_tokens
 from clso.mixture.counts.count_table import CountTable, interpolation_flops
-from clso.mixture.counts.pattern import Counted, Pattern
+from clso.mixture.counts.pattern import Counted, Element, Pattern
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
+from clso.mixture.full import DistributionSum, Groups, Level
 from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
@@ -169,6 +170,74 @@ class KneserNey:
         if self._within_class is None or self.pattern.target is None:
             return probability
         return probability[self.class_maps[self.pattern.target]] * self._within_class
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        out.add_levels(
+            self._base_name,
+            self.base,
+            list(self._levels_at(out)),
+            weights,
+            seen=self.levels[0].rows.symbols,
+            groups=self._groups,
+        )
+
+    def _levels_at(self, out: DistributionSum) -> Iterator[Level]:
+        rows = np.zeros(out.n_positions, dtype=np.int64)
+        occurs = np.ones(out.n_positions, dtype=np.bool_)
+        for element, contexts, context_name, table, count_name in self._steps:
+            before = rows
+
+            def found(
+                element: Element = element, contexts: Rows = contexts, before: Int64Array = before
+            ) -> Int64Array:
+                return self._longer(element, contexts, before, out)
+
+            rows = out.once(context_name, found)
+            occurs = occurs & table.has_counts(rows)
+            if not occurs.any():
+                return
+            yield Level(count_name, table, np.where(occurs, rows, -1))
+
+    def _longer(
+        self, element: Element, contexts: Rows, rows: Int64Array, out: DistributionSum
+    ) -> Int64Array:
+        """Return the contexts of all positions that are one element longer, `(n,)`; -1: none."""
+        if out.n_positions == 1:
+            if element.offset > len(out.history) or rows[0] < 0:
+                return np.full(1, -1)
+            symbol = self._symbols(element.classes, out.history[-element.offset])
+            return np.array([contexts.find_one(int(rows[0]), int(symbol))])
+        places = np.arange(out.start, len(out.history)) - (element.offset - 1)
+        longer = np.full(len(rows), -1)
+        active = np.flatnonzero((places >= 0) & (rows >= 0))
+        symbols = self._symbols(element.classes, out.history[places[active]])
+        longer[active] = contexts.find(rows[active], symbols)
+        return longer
+
+    @cached_property
+    def _steps(self) -> list[tuple[Element, Rows, str, CountTable, str]]:
+        pattern = self.pattern
+        names = pattern.context_names, pattern.count_names[1:]
+        return list(
+            zip(pattern.elements, self.contexts, names[0], self.levels[1:], names[1], strict=True)
+        )
+
+    @cached_property
+    def _base_name(self) -> str:
+        return self.pattern.count_names[0]
+
+    @cached_property
+    def _groups(self) -> tuple[str, Groups] | None:
+        if self._within_class is None or self.pattern.target is None:
+            return None
+        of_token = self.class_maps[self.pattern.target]
+        name = f"{UNIGRAM}->{self.pattern.target}"
+        return name, Groups(of_token, self._within_class, len(self.base))
 
     def walk(
         self, inputs: Int64Array, positions: Int64Array

@@ -1,0 +1,417 @@
+r"""Full distributions of a mixture at neighbouring positions of a block, for all tokens at once.
+
+Notation: V tokens; n positions t of one block, from `start` to the end of `history`; f_k a basis
+function and w_k(t) its weight. Summed is
+
+.. math:: p(y \mid t) = \sum_k w_k(t) \, f_k(y \mid x_0 .. x_t)
+
+Functions hand in what they are made of, and only the sum is spread over the tokens:
+
+    vectors    the same in every context, such as the unigram, times a coefficient per position
+    tables     the few tokens that followed a context; functions share tables, so each table's row
+               is read once, with the sum of the coefficients
+    values     of the classes of a map, or of other groups of tokens; each token takes those of its
+               group, times its share within the group
+    tokens     single ones, such as those of the block
+
+Vectors and values are a product of two matrices. Tokens that do not occur in the text and have
+equal rows there, because their groups and shares are equal, are one *slot*: they are equally
+likely, unless the block has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from clso.counting import FloatArray
+from clso.mixture.arrays import Float32Array
+from clso.mixture.function import BasisFunction
+from clso.scoring import Int64Array
+
+if TYPE_CHECKING:
+    from clso.mixture.counts.count_table import CountTable
+
+__all__ = ["AddedAtOnce", "DistributionSum", "Groups", "Layout", "Level", "Summed"]
+
+_NONE = np.empty(0, dtype=np.int64)
+_MOST_SLOTS = 0.8  # of the tokens; with more, slots cost more than they save
+
+_Result = TypeVar("_Result")
+
+
+class Level(NamedTuple):
+    """The counts that a function interpolates, at all positions.
+
+    Attributes:
+        name: of the table; equal names mean equal tables.
+        rows: the context of each position, `(n,)`; -1: it has no counts.
+    """
+
+    name: str
+    table: CountTable
+    rows: Int64Array
+
+
+class Groups(NamedTuple):
+    """Groups of tokens that take their probability from the group's.
+
+    Attributes:
+        of_token: the group of each token, `(V,)`.
+        within: a token's share of its group, `(V,)`; `None`: all tokens have what the group has.
+        size: the number of groups.
+    """
+
+    of_token: npt.NDArray[Any]
+    within: FloatArray | None
+    size: int
+
+
+@runtime_checkable
+class AddedAtOnce(Protocol):
+    """A basis function that adds its distributions to a sum faster than one after another."""
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) f(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
+
+
+class Layout:
+    """What the sums of one mixture have in common; grows with what functions hand in.
+
+    Names stand for what they name: equal names mean equal arrays.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+        self._vectors: dict[str, FloatArray] = {}
+        self._groups: dict[str, Groups] = {}
+        self._seen = np.zeros(vocab_size, dtype=np.bool_)
+        self._spread: _Spread | None = None
+
+    def add_vector(self, name: str, vector: FloatArray, seen: npt.NDArray[Any]) -> None:
+        """Remember a vector, `(V,)`, and tokens that tables may have."""
+        if name not in self._vectors:
+            self._vectors[name] = vector
+            self._seen[seen] = True
+            self._spread = None
+
+    def add_groups(self, name: str, groups: Groups) -> None:
+        """Remember groups of tokens."""
+        if name not in self._groups:
+            self._groups[name] = groups
+            self._spread = None
+
+    @property
+    def spread(self) -> _Spread:
+        """From coefficients and values to slots, for all that is remembered."""
+        if self._spread is None:
+            self._spread = _Spread.of(self.vocab_size, self._vectors, self._groups, self._seen)
+        return self._spread
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """From the coefficients of vectors and the values of groups to slots.
+
+    Attributes:
+        of_token: the slot of each token, `(V,)`; `None`: each token is a slot.
+        shared: whether a slot stands for tokens that do not occur in the text, `(S,)`.
+        vectors: `(S, n_vectors)`.
+        groups: sparse, `(S, n_groups)`.
+        first: the first group of each groups' name.
+    """
+
+    of_token: Int64Array | None
+    shared: npt.NDArray[np.bool_]
+    vectors: FloatArray
+    groups: Any
+    names: tuple[str, ...]
+    first: dict[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        vocab_size: int,
+        vectors: dict[str, FloatArray],
+        groups: dict[str, Groups],
+        seen: npt.NDArray[np.bool_],
+    ) -> _Spread:
+        firsts = np.cumsum([0, *(group.size for group in groups.values())])
+        table = np.stack([np.zeros(vocab_size), *vectors.values()], axis=1)[:, 1:]
+        ones = np.ones(vocab_size)
+        places = np.zeros((vocab_size, len(groups)), dtype=np.int64)
+        shares = np.zeros((vocab_size, len(groups)))
+        for index, group in enumerate(groups.values()):
+            places[:, index] = firsts[index] + group.of_token.astype(np.int64)
+            shares[:, index] = ones if group.within is None else group.within
+        of_token, tokens = None, np.arange(vocab_size)
+        unseen = np.flatnonzero(~seen)
+        if len(unseen):
+            rows = np.concatenate([table[unseen], places[unseen], shares[unseen]], axis=1)
+            _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+            n_seen = vocab_size - len(unseen)
+            if n_seen + len(first) <= _MOST_SLOTS * vocab_size:
+                tokens = np.concatenate([np.flatnonzero(seen), unseen[first]])
+                of_token = np.empty(vocab_size, dtype=np.int64)
+                of_token[seen] = np.arange(n_seen)
+                of_token[unseen] = n_seen + inverse.reshape(-1)
+        starts = np.arange(len(tokens) + 1) * len(groups)
+        matrix = sparse.csr_matrix(
+            (shares[tokens].reshape(-1), places[tokens].reshape(-1), starts),
+            shape=(len(tokens), int(firsts[-1])),
+        )
+        is_shared = ~seen[tokens] if of_token is not None else np.zeros(len(tokens), np.bool_)
+        first_of = dict(zip(groups, firsts.tolist(), strict=False))
+        return cls(
+            of_token,
+            is_shared,
+            np.ascontiguousarray(table[tokens]),
+            matrix,
+            tuple(vectors),
+            first_of,
+        )
+
+
+class _Entries(NamedTuple):
+    """Single values: of token or group `symbols` at `positions`, `(m,)` each."""
+
+    symbols: npt.NDArray[Any]
+    positions: Int64Array | int
+    values: FloatArray
+
+
+@dataclass
+class _Counted:
+    table: CountTable
+    rows: Int64Array
+    coefficients: FloatArray
+
+
+@dataclass
+class DistributionSum:
+    """The sum of weighted distributions at the positions of `history` from `start`.
+
+    Args:
+        history: the tokens of a block up to the last position, `(t,)`.
+        start: the first position.
+    """
+
+    layout: Layout
+    history: Int64Array
+    start: int
+    _coefficients: dict[str, FloatArray] = field(default_factory=dict)
+    _tables: dict[tuple[str, str], _Counted] = field(default_factory=dict)
+    _values: dict[str, FloatArray] = field(default_factory=dict)
+    _tokens: list[_Entries] = field(default_factory=list)
+    _dense: FloatArray | None = None
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def n_positions(self) -> int:
+        """The number of positions, n."""
+        return len(self.history) - self.start
+
+    def once(self, key: Hashable, make: Callable[[], _Result]) -> _Result:
+        """Return what was made under a key before, or make it: functions share it."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        result: _Result = self._kept[key]
+        return result
+
+    def add(self, function: BasisFunction, weights: FloatArray) -> None:
+        """Add w(t) f(. | history up to t) at all positions; `weights` is `(n,)`."""
+        if isinstance(function, AddedAtOnce):
+            function.add_distributions(weights, self)
+        elif function.family == "constant":
+            p = function.distribution(self.history[:1])
+            self.add_vector(function.name, p, _NONE, weights)
+        else:
+            for index, weight in enumerate(weights):
+                p = function.distribution(self.history[: self.start + index + 1])
+                self.dense[:, index] += weight * p
+
+    @property
+    def dense(self) -> FloatArray:
+        """What has a value for every token, `(V, n)`; added to in place."""
+        if self._dense is None:
+            self._dense = np.zeros((self.layout.vocab_size, self.n_positions))
+        return self._dense
+
+    def add_vector(
+        self, name: str, vector: FloatArray, seen: npt.NDArray[Any], coefficients: FloatArray
+    ) -> None:
+        """Add a vector, `(V,)`, with a coefficient per position, `(n,)`."""
+        self.layout.add_vector(name, vector, seen)
+        before = self._coefficients.get(name)
+        self._coefficients[name] = coefficients if before is None else before + coefficients
+
+    def add_values(self, name: str, groups: Groups, values: FloatArray) -> None:
+        """Add the probability of groups, `(size, n)`, to that of their tokens."""
+        self.layout.add_groups(name, groups)
+        before = self._values.get(name)
+        self._values[name] = values if before is None else before + values
+
+    def add_tokens(
+        self, tokens: Int64Array, positions: Int64Array | int, values: FloatArray
+    ) -> None:
+        """Add values of single tokens at positions, counted from the first, `(m,)` each."""
+        self._tokens.append(_Entries(tokens, positions, values))
+
+    def add_levels(
+        self, name: str, base: FloatArray, levels: Sequence[Level], weights: FloatArray, *,
+        seen: npt.NDArray[Any], groups: tuple[str, Groups] | None = None,
+    ) -> None:
+        """Add interpolated counts, from the base of the empty context, `(A,)`, to longer contexts.
+
+        Args:
+            name: of the base.
+            seen: the symbols that have counts.
+            groups: what the symbols are, if they are not tokens.
+        """
+        space = "" if groups is None else groups[0]
+        for level in reversed(levels):
+            has_counts = level.rows >= 0
+            own = np.where(has_counts, weights, 0.0)
+            known = self._tables.get((space, level.name))
+            if known is None:
+                self._tables[space, level.name] = _Counted(level.table, level.rows, own)
+            else:
+                known.rows = np.maximum(known.rows, level.rows)
+                known.coefficients = known.coefficients + own
+            weights = np.where(has_counts, weights * level.table.backoff[level.rows], weights)
+        if groups is None:
+            self.add_vector(name, base, seen, weights)
+        else:
+            self.add_values(*groups, base[:, None] * weights)
+
+    def total(self) -> Summed:
+        """Return the sum."""
+        spread, n = self.layout.spread, self.n_positions
+        values = np.zeros((spread.groups.shape[1], n))
+        for name, of_groups in self._values.items():
+            values[spread.first[name] :][: len(of_groups)] += of_groups
+        flat = values.reshape(-1)
+        tables: list[_Counted] = []
+        for (space, _), counted in self._tables.items():
+            if not space:
+                tables.append(counted)
+                continue
+            for entries in _entries(counted, n):
+                first = spread.first[space]
+                places = (entries.symbols.astype(np.int64) + first) * n + entries.positions
+                np.add.at(flat, places, entries.values)
+        p: FloatArray = spread.groups @ values
+        coefficients = np.zeros((len(spread.names), n))
+        for index, name in enumerate(spread.names):
+            if name in self._coefficients:
+                coefficients[index] = self._coefficients[name]
+        p += spread.vectors @ coefficients
+        flat = p.reshape(-1)
+        for counted in tables:
+            for entries in _entries(counted, n):
+                slots = entries.symbols.astype(np.int64)
+                if spread.of_token is not None:
+                    slots = spread.of_token[slots]
+                np.add.at(flat, slots * n + entries.positions, entries.values)
+        apart: list[_Entries] = []
+        for entries in self._tokens:
+            slots, positions, added = entries.symbols, entries.positions, entries.values
+            if spread.of_token is not None:
+                slots = spread.of_token[slots]
+                is_shared = spread.shared[slots]
+                if is_shared.any():
+                    at = np.broadcast_to(positions, slots.shape)
+                    apart.append(
+                        _Entries(entries.symbols[is_shared], at[is_shared], added[is_shared])
+                    )
+                    own = ~is_shared
+                    slots, positions, added = slots[own], at[own], added[own]
+            np.add.at(flat, slots * n + positions, added)
+        return Summed(p, spread.of_token, apart, self._dense)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Distributions at n positions.
+
+    Attributes:
+        of_slots: the probability of every slot, `(S, n)`.
+        slot: of each token, `(V,)`; `None`: each token is a slot.
+        apart: what single tokens have beyond their slot.
+        dense: what tokens have beyond their slot, `(V, n)`, or `None`.
+    """
+
+    of_slots: FloatArray
+    slot: Int64Array | None
+    apart: Sequence[_Entries]
+    dense: FloatArray | None
+
+    @property
+    def n_positions(self) -> int:
+        """The number of positions, n."""
+        return int(self.of_slots.shape[1])
+
+    def write(self, rows: FloatArray) -> None:
+        """Write p of every token to `(n, V)`."""
+        if self.slot is None:
+            rows[:] = self.of_slots.T
+        else:
+            for row, of_slots in zip(rows, self.of_slots.T.copy(), strict=True):
+                np.take(of_slots, self.slot, out=row, mode="clip")
+        for tokens, positions, values in self.apart:
+            np.add.at(rows, (positions, tokens), values)
+        if self.dense is not None:
+            rows += self.dense.T
+
+    def write_logs(self, rows: Float32Array) -> None:
+        """Write log p of every token to `(n, V)` float32."""
+        if self.dense is not None:
+            exact = np.empty(rows.shape)
+            self.write(exact)
+            np.log(exact, out=exact)
+            rows[:] = exact
+            return
+        logs = np.log(self.of_slots.astype(np.float32))
+        if self.slot is None:
+            rows[:] = logs.T
+        else:
+            for row, of_slots in zip(rows, logs.T.copy(), strict=True):
+                np.take(of_slots, self.slot, out=row, mode="clip")
+        if self.apart and self.slot is not None:
+            tokens = np.concatenate([entries.symbols for entries in self.apart])
+            positions = np.concatenate([np.asarray(entries.positions) for entries in self.apart])
+            values = np.concatenate([entries.values for entries in self.apart])
+            places, index = np.unique(positions * len(self.slot) + tokens, return_inverse=True)
+            positions, tokens = np.divmod(places, len(self.slot))
+            exact = self.of_slots[self.slot[tokens], positions] + np.bincount(index, values)
+            rows[positions, tokens] = np.log(exact)
+
+
+def _entries(counted: _Counted, n: int) -> Iterator[_Entries]:
+    """Yield the discounted counts of a table's rows, times the coefficients."""
+    table, starts = counted.table, counted.table.rows.starts
+    if n == 1:
+        row = int(counted.rows[0])
+        if row >= 0:
+            entries = table.rows.entries_of(row)
+            scale = float(counted.coefficients[0] / table.totals[row])
+            values = table.without_discount(entries) * scale
+            yield _Entries(table.rows.symbols[entries], 0, values)
+        return
+    active = np.flatnonzero(counted.rows >= 0)
+    if not len(active):
+        return
+    rows = counted.rows[active]
+    first = starts[rows].astype(np.int64)
+    lengths = starts[rows + 1].astype(np.int64) - first
+    ends = np.cumsum(lengths)
+    entries = np.repeat(first - ends + lengths, lengths)
+    entries += np.arange(ends[-1])
+    values = table.without_discount(entries)
+    values *= np.repeat(counted.coefficients[active] / table.totals[rows], lengths)
+    yield _Entries(table.rows.symbols[entries], np.repeat(active, lengths), values)
