@@ -23,10 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import sparse
 
 from clso.counting import FloatArray
@@ -37,7 +38,7 @@ from clso.scoring import Int64Array
 if TYPE_CHECKING:
     from clso.mixture.counts.count_table import CountTable
 
-__all__ = ["AddedAtOnce", "DistributionSum", "Groups", "Layout", "Level", "Summed"]
+__all__ = ["Base", "DistributionSum", "Groups", "Layout", "Level", "Summed"]
 
 _NONE = np.empty(0, dtype=np.int64)
 _MOST_SLOTS = 0.8  # of the tokens; with more, slots cost more than they save
@@ -72,12 +73,25 @@ class Groups(NamedTuple):
     size: int
 
 
-@runtime_checkable
-class AddedAtOnce(Protocol):
-    """A basis function that adds its distributions to a sum faster than one after another."""
+class Base(NamedTuple):
+    """What an interpolation begins with: the prediction of the empty context.
 
-    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
-        """Add w(t) f(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
+    Attributes:
+        name: equal names mean equal bases.
+        p: of every symbol, `(A,)`.
+        seen: the symbols that have counts.
+        groups: the name and the groups that symbols are; `None`: they are tokens.
+    """
+
+    name: str
+    p: FloatArray
+    seen: npt.NDArray[Any]
+    groups: tuple[str, Groups] | None = None
+
+    @property
+    def space(self) -> str:
+        """The name of the groups; empty for tokens."""
+        return "" if self.groups is None else self.groups[0]
 
 
 class Layout:
@@ -121,7 +135,7 @@ class _Spread:
     Attributes:
         of_token: the slot of each token, `(V,)`; `None`: each token is a slot.
         shared: whether a slot stands for tokens that do not occur in the text, `(S,)`.
-        vectors: `(S, n_vectors)`.
+        vectors: `(n_vectors, S)`.
         groups: sparse, `(S, n_groups)`.
         first: the first group of each groups' name.
     """
@@ -170,11 +184,34 @@ class _Spread:
         return cls(
             of_token,
             is_shared,
-            np.ascontiguousarray(table[tokens]),
+            np.ascontiguousarray(table[tokens].T),
             matrix,
             tuple(vectors),
             first_of,
         )
+
+
+    def slots(self, tokens: npt.NDArray[Any]) -> Int64Array:
+        """Return the slots of tokens."""
+        return tokens.astype(np.int64) if self.of_token is None else self.of_token[tokens]
+
+    def sums(self, values: FloatArray, coefficients: dict[str, FloatArray]) -> FloatArray:
+        """Return what values of groups, `(n_groups, n)`, and vectors add up to, `(n, S)`."""
+        n = values.shape[1]
+        if n == 1:
+            p = self.groups @ values[:, 0]
+            for name, (coefficient,) in coefficients.items():
+                p += coefficient * self.vectors[self.names.index(name)]
+            return np.asarray(p[None])
+        none = np.zeros(n)
+        rows = np.stack([none, *(coefficients.get(name, none) for name in self.names)])
+        return _transposed(self.groups @ values) + rows[1:].T @ self.vectors
+
+
+def _transposed(matrix: FloatArray) -> FloatArray:
+    """Return a copy; several times faster than numpy's."""
+    copy: FloatArray = torch.from_numpy(matrix).t().contiguous().numpy()
+    return copy
 
 
 class _Entries(NamedTuple):
@@ -199,6 +236,7 @@ class DistributionSum:
     Args:
         history: the tokens of a block up to the last position, `(t,)`.
         start: the first position.
+        kept: what functions share; see `once`.
     """
 
     layout: Layout
@@ -209,7 +247,8 @@ class DistributionSum:
     _values: dict[str, FloatArray] = field(default_factory=dict)
     _tokens: list[_Entries] = field(default_factory=list)
     _dense: FloatArray | None = None
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _at_one: dict[tuple[str, str], tuple[CountTable, int, float]] = field(default_factory=dict)
+    kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def n_positions(self) -> int:
@@ -218,28 +257,30 @@ class DistributionSum:
 
     def once(self, key: Hashable, make: Callable[[], _Result]) -> _Result:
         """Return what was made under a key before, or make it: functions share it."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        result: _Result = self._kept[key]
+        if key not in self.kept:
+            self.kept[key] = make()
+        result: _Result = self.kept[key]
         return result
 
     def add(self, function: BasisFunction, weights: FloatArray) -> None:
         """Add w(t) f(. | history up to t) at all positions; `weights` is `(n,)`."""
-        if isinstance(function, AddedAtOnce):
-            function.add_distributions(weights, self)
+        # what a protocol would check at run time takes longer than some functions
+        add_distributions = getattr(function, "add_distributions", None)
+        if add_distributions is not None:
+            add_distributions(weights, self)
         elif function.family == "constant":
             p = function.distribution(self.history[:1])
             self.add_vector(function.name, p, _NONE, weights)
         else:
             for index, weight in enumerate(weights):
                 p = function.distribution(self.history[: self.start + index + 1])
-                self.dense[:, index] += weight * p
+                self.dense[index] += weight * p
 
     @property
     def dense(self) -> FloatArray:
-        """What has a value for every token, `(V, n)`; added to in place."""
+        """What has a value for every token, `(n, V)`; added to in place."""
         if self._dense is None:
-            self._dense = np.zeros((self.layout.vocab_size, self.n_positions))
+            self._dense = np.zeros((self.n_positions, self.layout.vocab_size))
         return self._dense
 
     def add_vector(
@@ -262,32 +303,48 @@ class DistributionSum:
         """Add values of single tokens at positions, counted from the first, `(m,)` each."""
         self._tokens.append(_Entries(tokens, positions, values))
 
-    def add_levels(
-        self, name: str, base: FloatArray, levels: Sequence[Level], weights: FloatArray, *,
-        seen: npt.NDArray[Any], groups: tuple[str, Groups] | None = None,
-    ) -> None:
-        """Add interpolated counts, from the base of the empty context, `(A,)`, to longer contexts.
-
-        Args:
-            name: of the base.
-            seen: the symbols that have counts.
-            groups: what the symbols are, if they are not tokens.
-        """
-        space = "" if groups is None else groups[0]
+    def add_levels(self, base: Base, levels: Sequence[Level], weights: FloatArray) -> None:
+        """Add interpolated counts, from the empty context to longer ones; `weights` is `(n,)`."""
         for level in reversed(levels):
             has_counts = level.rows >= 0
             own = np.where(has_counts, weights, 0.0)
-            known = self._tables.get((space, level.name))
+            known = self._tables.get((base.space, level.name))
             if known is None:
-                self._tables[space, level.name] = _Counted(level.table, level.rows, own)
+                self._tables[base.space, level.name] = _Counted(level.table, level.rows, own)
             else:
                 known.rows = np.maximum(known.rows, level.rows)
                 known.coefficients = known.coefficients + own
             weights = np.where(has_counts, weights * level.table.backoff[level.rows], weights)
-        if groups is None:
-            self.add_vector(name, base, seen, weights)
+        self._add_base(base, weights)
+
+    def add_levels_at_one(
+        self, base: Base, levels: Sequence[tuple[str, CountTable, int]], weights: FloatArray
+    ) -> None:
+        """Do the same where there is one position; a level is a name, a table and its row."""
+        weight = float(weights[0])
+        for name, table, row in reversed(levels):
+            known = self._at_one.get((base.space, name))
+            before = 0.0 if known is None else known[2]
+            self._at_one[base.space, name] = table, row, before + weight
+            weight *= float(table.backoff[row])
+        self._add_base(base, np.array([weight]))
+
+    def _add_base(self, base: Base, weights: FloatArray) -> None:
+        if base.groups is None:
+            self.add_vector(base.name, base.p, base.seen, weights)
         else:
-            self.add_values(*groups, base[:, None] * weights)
+            self.add_values(*base.groups, base.p[:, None] * weights)
+
+    def _entries(self) -> Iterator[tuple[str, _Entries]]:
+        """Yield the groups' name, or "" for tokens, and the counts of each table."""
+        for (space, _), counted in self._tables.items():
+            found = _entries(counted)
+            if found is not None:
+                yield space, found
+        for (space, _), (table, row, coefficient) in self._at_one.items():
+            entries = table.rows.entries_of(row)
+            values = table.without_discount(entries) * (coefficient / float(table.totals[row]))
+            yield space, _Entries(table.rows.symbols[entries], 0, values)
 
     def total(self) -> Summed:
         """Return the sum."""
@@ -295,34 +352,21 @@ class DistributionSum:
         values = np.zeros((spread.groups.shape[1], n))
         for name, of_groups in self._values.items():
             values[spread.first[name] :][: len(of_groups)] += of_groups
-        flat = values.reshape(-1)
-        tables: list[_Counted] = []
-        for (space, _), counted in self._tables.items():
-            if not space:
-                tables.append(counted)
-                continue
-            for entries in _entries(counted, n):
-                first = spread.first[space]
-                places = (entries.symbols.astype(np.int64) + first) * n + entries.positions
-                np.add.at(flat, places, entries.values)
-        p: FloatArray = spread.groups @ values
-        coefficients = np.zeros((len(spread.names), n))
-        for index, name in enumerate(spread.names):
-            if name in self._coefficients:
-                coefficients[index] = self._coefficients[name]
-        p += spread.vectors @ coefficients
+        counts = list(self._entries())
+        for space, entries in counts:
+            if space:
+                places = (entries.symbols.astype(np.int64) + spread.first[space]) * n
+                np.add.at(values.reshape(-1), places + entries.positions, entries.values)
+        p, n_slots = spread.sums(values, self._coefficients), len(spread.shared)
         flat = p.reshape(-1)
-        for counted in tables:
-            for entries in _entries(counted, n):
-                slots = entries.symbols.astype(np.int64)
-                if spread.of_token is not None:
-                    slots = spread.of_token[slots]
-                np.add.at(flat, slots * n + entries.positions, entries.values)
+        for space, entries in counts:
+            if not space:
+                places = spread.slots(entries.symbols)
+                np.add.at(flat, places + entries.positions * n_slots, entries.values)
         apart: list[_Entries] = []
         for entries in self._tokens:
-            slots, positions, added = entries.symbols, entries.positions, entries.values
+            slots, positions, added = spread.slots(entries.symbols), entries.positions, entries.values
             if spread.of_token is not None:
-                slots = spread.of_token[slots]
                 is_shared = spread.shared[slots]
                 if is_shared.any():
                     at = np.broadcast_to(positions, slots.shape)
@@ -331,7 +375,7 @@ class DistributionSum:
                     )
                     own = ~is_shared
                     slots, positions, added = slots[own], at[own], added[own]
-            np.add.at(flat, slots * n + positions, added)
+            np.add.at(flat, slots + positions * n_slots, added)
         return Summed(p, spread.of_token, apart, self._dense)
 
 
@@ -340,10 +384,10 @@ class Summed:
     """Distributions at n positions.
 
     Attributes:
-        of_slots: the probability of every slot, `(S, n)`.
+        of_slots: the probability of every slot, `(n, S)`.
         slot: of each token, `(V,)`; `None`: each token is a slot.
         apart: what single tokens have beyond their slot.
-        dense: what tokens have beyond their slot, `(V, n)`, or `None`.
+        dense: what tokens have beyond their slot, `(n, V)`, or `None`.
     """
 
     of_slots: FloatArray
@@ -354,58 +398,48 @@ class Summed:
     @property
     def n_positions(self) -> int:
         """The number of positions, n."""
-        return int(self.of_slots.shape[1])
+        return len(self.of_slots)
 
     def write(self, rows: FloatArray) -> None:
         """Write p of every token to `(n, V)`."""
-        if self.slot is None:
-            rows[:] = self.of_slots.T
-        else:
-            for row, of_slots in zip(rows, self.of_slots.T.copy(), strict=True):
-                np.take(of_slots, self.slot, out=row, mode="clip")
+        self._spread(self.of_slots, rows)
         for tokens, positions, values in self.apart:
             np.add.at(rows, (positions, tokens), values)
         if self.dense is not None:
-            rows += self.dense.T
+            rows += self.dense
 
     def write_logs(self, rows: Float32Array) -> None:
         """Write log p of every token to `(n, V)` float32."""
         if self.dense is not None:
             exact = np.empty(rows.shape)
             self.write(exact)
-            np.log(exact, out=exact)
-            rows[:] = exact
+            rows[:] = np.log(exact, out=exact)
             return
-        logs = np.log(self.of_slots.astype(np.float32))
-        if self.slot is None:
-            rows[:] = logs.T
-        else:
-            for row, of_slots in zip(rows, logs.T.copy(), strict=True):
-                np.take(of_slots, self.slot, out=row, mode="clip")
+        logs = self.of_slots.astype(np.float32)
+        self._spread(np.log(logs, out=logs), rows)
         if self.apart and self.slot is not None:
             tokens = np.concatenate([entries.symbols for entries in self.apart])
             positions = np.concatenate([np.asarray(entries.positions) for entries in self.apart])
             values = np.concatenate([entries.values for entries in self.apart])
             places, index = np.unique(positions * len(self.slot) + tokens, return_inverse=True)
             positions, tokens = np.divmod(places, len(self.slot))
-            exact = self.of_slots[self.slot[tokens], positions] + np.bincount(index, values)
+            exact = self.of_slots[positions, self.slot[tokens]] + np.bincount(index, values)
             rows[positions, tokens] = np.log(exact)
 
+    def _spread(self, of_slots: npt.NDArray[Any], rows: npt.NDArray[Any]) -> None:
+        if self.slot is None:
+            rows[:] = of_slots
+            return
+        for row, values in zip(rows, of_slots, strict=True):
+            np.take(values, self.slot, out=row, mode="clip")
 
-def _entries(counted: _Counted, n: int) -> Iterator[_Entries]:
-    """Yield the discounted counts of a table's rows, times the coefficients."""
+
+def _entries(counted: _Counted) -> _Entries | None:
+    """Return the discounted counts of a table's rows, times the coefficients."""
     table, starts = counted.table, counted.table.rows.starts
-    if n == 1:
-        row = int(counted.rows[0])
-        if row >= 0:
-            entries = table.rows.entries_of(row)
-            scale = float(counted.coefficients[0] / table.totals[row])
-            values = table.without_discount(entries) * scale
-            yield _Entries(table.rows.symbols[entries], 0, values)
-        return
     active = np.flatnonzero(counted.rows >= 0)
     if not len(active):
-        return
+        return None
     rows = counted.rows[active]
     first = starts[rows].astype(np.int64)
     lengths = starts[rows + 1].astype(np.int64) - first
@@ -414,4 +448,4 @@ def _entries(counted: _Counted, n: int) -> Iterator[_Entries]:
     entries += np.arange(ends[-1])
     values = table.without_discount(entries)
     values *= np.repeat(counted.coefficients[active] / table.totals[rows], lengths)
-    yield _Entries(table.rows.symbols[entries], np.repeat(active, lengths), values)
+    return _Entries(table.rows.symbols[entries], np.repeat(active, lengths), values)

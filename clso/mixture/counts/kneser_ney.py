@@ -27,7 +27,7 @@ Source: Chen and Goodman 1999, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -40,7 +40,7 @@ from clso.mixture.counts.count_table import CountTable, interpolation_flops
 from clso.mixture.counts.pattern import Counted, Element, Pattern
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
-from clso.mixture.full import DistributionSum, Groups, Level
+from clso.mixture.full import Base, DistributionSum, Groups, Level
 from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
@@ -156,20 +156,35 @@ class KneserNey:
         """
         history = check_tokens(history, self.vocab_size, self.name)
         probability = self.base.copy()
-        row = 0
-        for element, contexts, table in zip(
-            self.pattern.elements, self.contexts, self.levels[1:], strict=True
-        ):
-            if element.offset > len(history):
-                break
-            symbol = self._symbols(element.classes, history[-element.offset])
-            row = contexts.find_one(row, int(symbol))
-            if row < 0 or not table.rows.occupied[row]:
-                break
+        for table, row in zip(self.levels[1:], self.contexts_after(history), strict=False):
             table.interpolate(row, probability)
         if self._within_class is None or self.pattern.target is None:
             return probability
         return probability[self.class_maps[self.pattern.target]] * self._within_class
+
+    def contexts_after(
+        self, history: Int64Array, found: dict[Hashable, Any] | None = None
+    ) -> list[int]:
+        """Return the contexts of length 1, 2, .. after a history, as far as they occur in the text.
+
+        `found` keeps contexts for other models of the same text.
+        """
+        rows: list[int] = []
+        row, found = 0, {} if found is None else found
+        for element, contexts, name, table, _ in self._steps:
+            key, before = ("after", name), row
+            known = found.get(key)
+            if known is None:
+                known = -1
+                if element.offset <= len(history):
+                    symbol = self._symbols(element.classes, history[-element.offset])
+                    known = contexts.find_one(before, int(symbol))
+                found[key] = known
+            row = known
+            if row < 0 or not table.rows.occupied[row]:
+                break
+            rows.append(row)
+        return rows
 
     def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
         """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`.
@@ -177,14 +192,15 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        out.add_levels(
-            self._base_name,
-            self.base,
-            list(self._levels_at(out)),
-            weights,
-            seen=self.levels[0].rows.symbols,
-            groups=self._groups,
-        )
+        history = out.once("checked", lambda: check_tokens(out.history, self.vocab_size, self.name))
+        base = Base(self._base_name, self.base, self.levels[0].rows.symbols, self._groups)
+        if out.n_positions == 1:
+            rows = self.contexts_after(history, out.kept)
+            tables = zip(self._steps, rows, strict=False)
+            levels = [(name, table, row) for (_, _, _, table, name), row in tables]
+            out.add_levels_at_one(base, levels, weights)
+        else:
+            out.add_levels(base, list(self._levels_at(out)), weights)
 
     def _levels_at(self, out: DistributionSum) -> Iterator[Level]:
         rows = np.zeros(out.n_positions, dtype=np.int64)
@@ -207,11 +223,6 @@ class KneserNey:
         self, element: Element, contexts: Rows, rows: Int64Array, out: DistributionSum
     ) -> Int64Array:
         """Return the contexts of all positions that are one element longer, `(n,)`; -1: none."""
-        if out.n_positions == 1:
-            if element.offset > len(out.history) or rows[0] < 0:
-                return np.full(1, -1)
-            symbol = self._symbols(element.classes, out.history[-element.offset])
-            return np.array([contexts.find_one(int(rows[0]), int(symbol))])
         places = np.arange(out.start, len(out.history)) - (element.offset - 1)
         longer = np.full(len(rows), -1)
         active = np.flatnonzero((places >= 0) & (rows >= 0))

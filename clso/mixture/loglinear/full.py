@@ -16,13 +16,13 @@ All is in float64; `Positions` rounds logarithms to float32, so the two agree to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from clso.counting import FloatArray
-from clso.mixture.loglinear.counts import Contexts, CountExpert
+from clso.mixture.loglinear.counts import Contexts, CountExpert, CountLevel
 from clso.mixture.loglinear.positions import (
     CLASS_HALF_LIFE,
     KAPPA,
@@ -34,14 +34,14 @@ from clso.scoring import Int64Array
 
 __all__ = ["AllColumns", "AllTokens"]
 
-_SMALLEST_TOTAL: Final = 1e-200
+_LARGEST_SCORE: Final = 300.0  # the exponentials of larger ones may pass the range of floats
 
 
 class AllColumns(NamedTuple):
     """Distributions at n positions.
 
     Attributes:
-        p: the probability of a token of each column, `(m, n)`.
+        p: the probability of a token of each column, `(n, m)`.
         tokens: tokens that have more than their column, `(n_more,)`.
         positions: where, `(n_more,)`.
         more: how much more, `(n_more,)`.
@@ -70,17 +70,12 @@ class AllTokens:
         self._tables: list[FloatArray | None] = []
         for exponent, expert in zip(self._models, experts.of_columns, strict=True):
             logs = np.log(expert.table.astype(np.float64)) * exponent
-            self._tables.append(np.ascontiguousarray(logs.T) if len(logs) > 1 else None)
+            self._tables.append(logs if len(logs) > 1 else None)
             if len(logs) == 1:
                 fixed += logs[0]
-        self._columns = np.concatenate([experts.column_vectors, fixed[:, None]], axis=1)
-        self._scratch: FloatArray = np.zeros(0)
-        starts = columns.starts
-        self._class_sums = sparse.csr_matrix(
-            (columns.multiplicity.astype(np.float64), np.arange(len(columns)), starts),
-            shape=(columns.n_classes, len(columns)),
-        )
-        self._sizes = np.diff(starts)
+        self._columns = np.concatenate([experts.column_vectors.T, fixed[None]])
+        self._multiplicity = columns.multiplicity.astype(np.float64)
+        self._sizes = np.diff(columns.starts)
         self._class_of = np.repeat(np.arange(columns.n_classes), self._sizes)
 
     def at(self, history: Int64Array, start: int) -> AllColumns:
@@ -90,65 +85,50 @@ class AllTokens:
         contexts = self._contexts(history, start)
         decays = _Decays(history, start, experts.weighted_vectors)
         of_class = self._class_probabilities(history, start, contexts, found, decays)
-        topics = np.ones((self._columns.shape[1], n))
-        topics[:-1] = sum(
+        topics = np.ones((n, len(self._columns)))
+        topics[:, :-1] = sum(
             exponent * decays.vectors(half_life)
             for exponent, half_life in zip(self._topics, TOKEN_HALF_LIVES, strict=True)
-        ).T
-        scores: FloatArray = self._columns @ topics
+        )
+        scores: FloatArray = topics @ self._columns
         for index, expert in enumerate(experts.of_columns):
             self._add_model(scores, index, expert, contexts)
-        flat, of_token = scores.reshape(-1), experts.columns.of_token
+        of_token = experts.columns.of_token
         for (position, token), value in (
             (found.present, self._repeated * experts.repeated),
             (found.followed, np.broadcast_to(self._followed, len(of_token))),
         ):
             seen = ~experts.is_unseen[token]
             position, token = position[seen], token[seen]
-            flat[of_token[token] * n + position] += value[token]
+            scores[position, of_token[token]] += value[token]
         position, token = found.present
         new = experts.is_unseen[token]
         position, token = position[new], token[new]
         gains = self._repeated * experts.repeated[token] + self._new
         gains += self._followed * found.has_followed(position, token, len(of_token))
-        columns = of_token[token]
-        return self._normalised(scores, of_class, columns, position, token, gains)
-
-    def _normalised(
-        self,
-        scores: FloatArray,
-        of_class: FloatArray,
-        columns: Int64Array,
-        position: Int64Array,
-        token: Int64Array,
-        gains: FloatArray,
-    ) -> AllColumns:
-        kept = scores.copy() if self._may_underflow(scores) else None
-        with np.errstate(over="ignore"):
-            weights = np.exp(scores, out=scores)
-            totals = self._totals(weights, columns, position, gains)
-        if not bool(((totals > _SMALLEST_TOTAL) & np.isfinite(totals)).all()):
-            assert kept is not None
-            largest = np.maximum.reduceat(kept, self._experts.columns.starts[:-1], axis=0)
-            weights = np.exp(kept - np.repeat(largest, self._sizes, axis=0))
-            totals = self._totals(weights, columns, position, gains)
+        factors = np.expm1(gains)
+        weights, totals = self._weights(scores, position, of_token[token], factors)
         scale = of_class / totals
-        weights *= np.take(scale, self._class_of, axis=0)
-        more = weights[columns, position] * np.expm1(gains)
-        return AllColumns(weights, token, position, more)
+        # classes are neighbouring columns
+        weights *= np.repeat(scale, self._sizes, axis=1)
+        return AllColumns(weights, token, position, weights[position, of_token[token]] * factors)
 
-    @staticmethod
-    def _may_underflow(scores: FloatArray) -> bool:
-        return bool(np.abs(scores).max(initial=0.0) > 300.0)
+    def _weights(
+        self, scores: FloatArray, position: Int64Array, column: Int64Array, factors: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return weights of all columns, `(n, m)`, and the sums of classes, `(n, C)`.
 
-    def _totals(
-        self, weights: FloatArray, columns: Int64Array, position: Int64Array, gains: FloatArray
-    ) -> FloatArray:
-        totals: FloatArray = self._class_sums @ weights
-        if len(columns):
-            more = weights[columns, position] * np.expm1(gains)
-            np.add.at(totals, (self._class_of[columns], position), more)
-        return totals
+        New repeats, `(n_more,)` each, add to the sums. The scores are overwritten.
+        """
+        starts = self._experts.columns.starts[:-1]
+        if float(scores.max()) > _LARGEST_SCORE or float(scores.min()) < -_LARGEST_SCORE:
+            largest = np.maximum.reduceat(scores, starts, axis=1)
+            scores -= np.repeat(largest, self._sizes, axis=1)
+        weights = np.exp(scores, out=scores)
+        totals = np.add.reduceat(weights * self._multiplicity, starts, axis=1)
+        more = weights[position, column] * factors
+        np.add.at(totals, (position, self._class_of[column]), more)
+        return weights, totals
 
     def _contexts(self, history: Int64Array, start: int) -> Contexts:
         """Return the context of every position per level, by the elements of a model."""
@@ -161,15 +141,16 @@ class AllTokens:
     def _add_model(
         self, scores: FloatArray, index: int, expert: CountExpert, contexts: Contexts
     ) -> None:
-        n = scores.shape[1]
+        n, m = scores.shape
         rows, longer = expert.split(contexts)
-        table = self._tables[index]
+        table, exponent = self._tables[index], self._models[index]
+        if n == 1:
+            self._add_model_at_one(scores[0], table, exponent, expert, int(rows[0]), longer)
+            return
         if table is not None:
-            scores += table.take(rows, axis=1)
-        flat, exponent = scores.reshape(-1), self._models[index]
-        if self._scratch.size < flat.size:
-            self._scratch = np.zeros(flat.size)
-        scratch = self._scratch
+            scores += table.take(rows, axis=0)
+        flat = scores.reshape(-1)
+        added = np.zeros(flat.size)
         backoff = np.ones(n)
         parts = []
         for level, contexts_of_level in reversed(longer):
@@ -182,18 +163,42 @@ class AllTokens:
             ends = np.cumsum(lengths)
             entries = np.repeat(first - ends + lengths, lengths)
             entries += np.arange(ends[-1])
-            columns = level.columns[entries]
-            position = np.repeat(active, lengths)
-            places = columns * n + position
-            values = level.discounted[entries] * np.repeat(backoff[active], lengths)
-            scratch[places] += values
+            columns, position = level.columns[entries], np.repeat(active, lengths)
+            places = position * m + columns
+            added[places] += level.discounted[entries] * backoff[position]
             parts.append((columns, position, places))
             backoff[active] *= level.backoff[at]
         for columns, position, places in reversed(parts):
-            added = scratch[places]
-            scratch[places] = 0.0
-            added /= expert.table[rows[position], columns] * backoff[position]
-            flat[places] += exponent * np.log1p(added, out=added)
+            ratio = added[places]
+            added[places] = 0.0
+            ratio /= expert.table[rows[position], columns] * backoff[position]
+            flat[places] += exponent * np.log1p(ratio, out=ratio)
+
+    @staticmethod
+    def _add_model_at_one(
+        scores: FloatArray,
+        table: FloatArray | None,
+        exponent: float,
+        expert: CountExpert,
+        row: int,
+        longer: Sequence[tuple[CountLevel, Int64Array]],
+    ) -> None:
+        if table is not None:
+            scores += table[row]
+        added, backoff = np.zeros(0), 1.0
+        columns = np.zeros(0, dtype=np.int64)
+        for level, (context,) in longer:
+            if context < 0:
+                break
+            entries = slice(*level.starts[context : context + 2])
+            gamma = float(level.backoff[context])
+            added, backoff = added * gamma, backoff * gamma
+            columns = np.concatenate([columns, level.columns[entries]])
+            added = np.concatenate([added, level.discounted[entries]])
+        if len(columns):
+            columns, index = np.unique(columns, return_inverse=True)
+            ratio = np.bincount(index, added) / (expert.table[row, columns].astype(np.float64) * backoff)
+            scores[columns] += exponent * np.log1p(ratio)
 
     def _class_probabilities(
         self,
@@ -203,13 +208,17 @@ class AllTokens:
         found: _Found,
         decays: _Decays,
     ) -> FloatArray:
-        """Return p(c | history) at all positions, `(C, n)`."""
+        """Return p(c | history) at all positions, `(n, C)`."""
         experts, n = self._experts, len(history) - start
         n_classes, positions = experts.columns.n_classes, np.arange(n)
         exponents = iter(self._of_classes)
         scores = np.zeros((n, n_classes))
         for expert in experts.of_classes:
-            scores += next(exponents) * expert.log_probabilities(contexts, positions, 0, n_classes)
+            if n == 1:
+                scores[0] += next(exponents) * expert.log_probabilities_at_one(contexts)
+            else:
+                logs = expert.log_probabilities(contexts, positions, 0, n_classes)
+                scores += next(exponents) * logs
         classes = experts.classes[history]
         for offset, log_lift in zip(OFFSETS, experts.log_lifts, strict=True):
             earlier = np.full(n, n_classes)
@@ -228,7 +237,7 @@ class AllTokens:
         scores += next(exponents) * np.log1p(counts.reshape(scores.shape))
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
-        return np.ascontiguousarray(weights.T)
+        return np.asarray(weights)
 
 
 class _Found(NamedTuple):

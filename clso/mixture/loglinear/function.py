@@ -158,7 +158,7 @@ class LogLinear:
         """
         history = check_tokens(history, self.vocab_size, self.name)
         found = self._all_tokens.at(history, len(history) - 1)
-        p = found.p[self._experts.columns.of_token, 0]
+        p = found.p[0, self._experts.columns.of_token]
         p[found.tokens] += found.more
         return np.asarray(p)
 
@@ -171,8 +171,8 @@ class LogLinear:
         history = check_tokens(out.history, self.vocab_size, self.name)
         found, columns = self._all_tokens.at(history, out.start), self._experts.columns
         groups = Groups(columns.of_token, None, len(columns))
-        p = np.multiply(found.p, weights, out=found.p)
-        out.add_values(f"columns({self.settings.classes})", groups, p)
+        p = np.multiply(found.p, weights[:, None], out=found.p)
+        out.add_values(f"columns({self.settings.classes})", groups, p.T)
         out.add_tokens(found.tokens, found.positions, found.more * weights[found.positions])
 
     @property
