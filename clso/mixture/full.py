@@ -135,17 +135,20 @@ class _Spread:
     Attributes:
         of_token: the slot of each token, `(V,)`; `None`: each token is a slot.
         shared: whether a slot stands for tokens that do not occur in the text, `(S,)`.
+        names: of the vectors.
         vectors: `(n_vectors, S)`.
-        groups: sparse, `(S, n_groups)`.
-        first: the first group of each groups' name.
+        shares: of slots within groups, sparse, `(S, n_groups)`.
+        first: the first column of `shares` by the name of the groups.
+        whole: the group of each slot, `(S,)`, by the name of groups without shares.
     """
 
     of_token: Int64Array | None
     shared: npt.NDArray[np.bool_]
-    vectors: FloatArray
-    groups: Any
     names: tuple[str, ...]
+    vectors: FloatArray
+    shares: Any
     first: dict[str, int]
+    whole: dict[str, Int64Array]
 
     @classmethod
     def of(
@@ -155,57 +158,70 @@ class _Spread:
         groups: dict[str, Groups],
         seen: npt.NDArray[np.bool_],
     ) -> _Spread:
-        firsts = np.cumsum([0, *(group.size for group in groups.values())])
-        table = np.stack([np.zeros(vocab_size), *vectors.values()], axis=1)[:, 1:]
-        ones = np.ones(vocab_size)
-        places = np.zeros((vocab_size, len(groups)), dtype=np.int64)
-        shares = np.zeros((vocab_size, len(groups)))
-        for index, group in enumerate(groups.values()):
-            places[:, index] = firsts[index] + group.of_token.astype(np.int64)
-            shares[:, index] = ones if group.within is None else group.within
-        of_token, tokens = None, np.arange(vocab_size)
-        unseen = np.flatnonzero(~seen)
-        if len(unseen):
-            rows = np.concatenate([table[unseen], places[unseen], shares[unseen]], axis=1)
-            _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-            n_seen = vocab_size - len(unseen)
-            if n_seen + len(first) <= _MOST_SLOTS * vocab_size:
-                tokens = np.concatenate([np.flatnonzero(seen), unseen[first]])
-                of_token = np.empty(vocab_size, dtype=np.int64)
-                of_token[seen] = np.arange(n_seen)
-                of_token[unseen] = n_seen + inverse.reshape(-1)
-        starts = np.arange(len(tokens) + 1) * len(groups)
-        matrix = sparse.csr_matrix(
-            (shares[tokens].reshape(-1), places[tokens].reshape(-1), starts),
-            shape=(len(tokens), int(firsts[-1])),
-        )
-        is_shared = ~seen[tokens] if of_token is not None else np.zeros(len(tokens), np.bool_)
-        first_of = dict(zip(groups, firsts.tolist(), strict=False))
+        of_token, tokens = _slots(vectors, groups, seen)
+        divided = {name: group for name, group in groups.items() if group.within is not None}
+        firsts = np.cumsum([0, *(group.size for group in divided.values())])
+        places = np.zeros((len(tokens), len(divided)), dtype=np.int64)
+        shares = np.zeros(places.shape)
+        for index, group in enumerate(divided.values()):
+            assert group.within is not None
+            places[:, index] = firsts[index] + group.of_token[tokens].astype(np.int64)
+            shares[:, index] = group.within[tokens]
+        starts = np.arange(len(tokens) + 1) * len(divided)
         return cls(
             of_token,
-            is_shared,
-            np.ascontiguousarray(table[tokens].T),
-            matrix,
+            np.zeros(vocab_size, np.bool_) if of_token is None else ~seen[tokens],
             tuple(vectors),
-            first_of,
+            np.reshape([vector[tokens] for vector in vectors.values()], (-1, len(tokens))),
+            sparse.csr_matrix(
+                (shares.reshape(-1), places.reshape(-1), starts),
+                shape=(len(tokens), int(firsts[-1])),
+            ),
+            dict(zip(divided, firsts.tolist(), strict=False)),
+            {
+                name: group.of_token[tokens].astype(np.int64)
+                for name, group in groups.items()
+                if group.within is None
+            },
         )
-
 
     def slots(self, tokens: npt.NDArray[Any]) -> Int64Array:
         """Return the slots of tokens."""
         return tokens.astype(np.int64) if self.of_token is None else self.of_token[tokens]
 
     def sums(self, values: FloatArray, coefficients: dict[str, FloatArray]) -> FloatArray:
-        """Return what values of groups, `(n_groups, n)`, and vectors add up to, `(n, S)`."""
-        n = values.shape[1]
+        """Return what values of groups, `(n, n_groups)`, and vectors add up to, `(n, S)`."""
+        n = len(values)
         if n == 1:
-            p = self.groups @ values[:, 0]
+            p = self.shares @ values[0]
             for name, (coefficient,) in coefficients.items():
                 p += coefficient * self.vectors[self.names.index(name)]
             return np.asarray(p[None])
         none = np.zeros(n)
         rows = np.stack([none, *(coefficients.get(name, none) for name in self.names)])
-        return _transposed(self.groups @ values) + rows[1:].T @ self.vectors
+        p = _transposed(self.shares @ _transposed(values))
+        p += rows[1:].T @ self.vectors
+        return p
+
+
+def _slots(
+    vectors: dict[str, FloatArray], groups: dict[str, Groups], seen: npt.NDArray[np.bool_]
+) -> tuple[Int64Array | None, Int64Array]:
+    """Return the slot of each token, `(V,)`, or `None` for itself, and a token of each slot."""
+    unseen, n_seen = np.flatnonzero(~seen), int(seen.sum())
+    if len(unseen):
+        columns = [vector[unseen] for vector in vectors.values()]
+        for group in groups.values():
+            columns.append(group.of_token[unseen].astype(np.float64))
+            columns.append(np.ones(1) if group.within is None else group.within[unseen])
+        table = np.stack(np.broadcast_arrays(np.zeros(len(unseen)), *columns), axis=1)
+        _, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        if n_seen + len(first) <= _MOST_SLOTS * len(seen):
+            of_token = np.empty(len(seen), dtype=np.int64)
+            of_token[seen] = np.arange(n_seen)
+            of_token[unseen] = n_seen + inverse.reshape(-1)
+            return of_token, np.concatenate([np.flatnonzero(seen), unseen[first]])
+    return None, np.arange(len(seen))
 
 
 def _transposed(matrix: FloatArray) -> FloatArray:
@@ -292,7 +308,7 @@ class DistributionSum:
         self._coefficients[name] = coefficients if before is None else before + coefficients
 
     def add_values(self, name: str, groups: Groups, values: FloatArray) -> None:
-        """Add the probability of groups, `(size, n)`, to that of their tokens."""
+        """Add the probability of groups, `(n, size)`, to that of their tokens."""
         self.layout.add_groups(name, groups)
         before = self._values.get(name)
         self._values[name] = values if before is None else before + values
@@ -333,7 +349,7 @@ class DistributionSum:
         if base.groups is None:
             self.add_vector(base.name, base.p, base.seen, weights)
         else:
-            self.add_values(*base.groups, base.p[:, None] * weights)
+            self.add_values(*base.groups, weights[:, None] * base.p)
 
     def _entries(self) -> Iterator[tuple[str, _Entries]]:
         """Yield the groups' name, or "" for tokens, and the counts of each table."""
@@ -348,16 +364,24 @@ class DistributionSum:
 
     def total(self) -> Summed:
         """Return the sum."""
-        spread, n = self.layout.spread, self.n_positions
-        values = np.zeros((spread.groups.shape[1], n))
-        for name, of_groups in self._values.items():
-            values[spread.first[name] :][: len(of_groups)] += of_groups
+        spread = self.layout.spread
+        n_groups = spread.shares.shape[1]
+        values = np.zeros((self.n_positions, n_groups))
+        for name, first in spread.first.items():
+            if name in self._values:
+                of_groups = self._values[name]
+                values[:, first : first + of_groups.shape[1]] += of_groups
         counts = list(self._entries())
         for space, entries in counts:
             if space:
-                places = (entries.symbols.astype(np.int64) + spread.first[space]) * n
-                np.add.at(values.reshape(-1), places + entries.positions, entries.values)
+                places = entries.symbols.astype(np.int64) + spread.first[space]
+                places += entries.positions * n_groups
+                np.add.at(values.reshape(-1), places, entries.values)
         p, n_slots = spread.sums(values, self._coefficients), len(spread.shared)
+        for name, group in spread.whole.items():
+            # row after row, because each fits a processor's cache
+            for row, of_groups in zip(p, self._values.get(name, ()), strict=False):
+                row += of_groups.take(group)
         flat = p.reshape(-1)
         for space, entries in counts:
             if not space:

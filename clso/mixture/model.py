@@ -37,7 +37,7 @@ from clso.mixture.buckets import Bucketing
 from clso.mixture.arrays import Float32Array
 from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
-from clso.mixture.history import HistoryCounts
+from clso.mixture.history import History, HistoryCounts
 from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
@@ -193,7 +193,7 @@ class CrystallineMixture:
         nll = np.empty(targets.shape)
         for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
             part = slice(start, start + _BLOCKS_AT_ONCE)
-            weights = self._weights_at(inputs[part])
+            weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
             for index, function in enumerate(self.functions):
                 probability = function.target_probabilities(inputs[part], targets[part])
@@ -225,17 +225,20 @@ class CrystallineMixture:
     def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
         """Yield sums over all functions, and the position where each begins."""
         size = max(1, _ELEMENTS_AT_ONCE // self.vocab_size)
-        weights = self._weights_at(block[None])[0]
+        if first == len(block) - 1:
+            weights = self._weights_of(self.history.of_last(block))[0]
+        else:
+            weights = self._weights_of(self.history.of(block[None]))[0, first:]
         for start in range(first, len(block), size):
-            history = block[: start + size]
-            out = DistributionSum(self._layout, history, start)
-            for index, function in enumerate(self.functions):
-                out.add(function, weights[start : start + size, index])
+            out = DistributionSum(self._layout, block[: start + size], start)
+            chosen = weights[start - first :][:size]
+            for function, own in zip(self.functions, chosen.T, strict=True):
+                out.add(function, own)
             yield start, out.total()
 
-    def _weights_at(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
+    def _weights_of(self, contexts: History) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""
-        buckets = Bucketing(self.bucketing).assign(self.history.of(inputs))
+        buckets = Bucketing(self.bucketing).assign(contexts)
         return np.asarray(self.weights.table[buckets])
 
 

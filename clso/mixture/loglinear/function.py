@@ -172,7 +172,7 @@ class LogLinear:
         found, columns = self._all_tokens.at(history, out.start), self._experts.columns
         groups = Groups(columns.of_token, None, len(columns))
         p = np.multiply(found.p, weights[:, None], out=found.p)
-        out.add_values(f"columns({self.settings.classes})", groups, p.T)
+        out.add_values(f"columns({self.settings.classes})", groups, p)
         out.add_tokens(found.tokens, found.positions, found.more * weights[found.positions])
 
     @property

@@ -130,7 +130,7 @@ class Product(BlockFunction):
         history = check_tokens(out.history, self.vocab_size, self.name)
         q = self._of_classes(history, out.start)
         groups = Groups(self.classes, self._within_class, q.shape[1])
-        out.add_values(f"unigram->{self.settings.classes}", groups, q.T * weights)
+        out.add_values(f"unigram->{self.settings.classes}", groups, q * weights[:, None])
 
     def _of_classes(self, history: Int64Array, start: int) -> FloatArray:
         """Return q(c) after each token from `start`, `(t - start, K)`."""
