@@ -269,8 +269,10 @@ class _OfProbabilities(PreTrainedModel, GenerationMixin):
                 f"input_ids are from {tokens.min()} to {tokens.max()}, expected tokens from 0 to "
                 f"{vocab_size - 1}"
             )
-        logits = torch.full((n_texts, len(positions), vocab_size), -math.log(vocab_size))
+        logits = torch.empty((n_texts, len(positions), vocab_size))
         for text, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            padded = np.flatnonzero((positions < start) | (positions >= stop))
+            logits[text, padded] = -math.log(vocab_size)
             for first, last, rows in _runs(positions, start, stop, self.config.n_positions):
                 self._write_logits(tokens[text, first : last + 1], logits[text, rows])
         logits = logits.to(input_ids.device)

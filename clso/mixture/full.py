@@ -121,6 +121,11 @@ class Layout:
             self._spread = None
 
     @property
+    def n_slots(self) -> int:
+        """The number of slots, S; before the first sum, that of tokens."""
+        return self.vocab_size if self._spread is None else len(self._spread.shared)
+
+    @property
     def spread(self) -> _Spread:
         """From coefficients and values to slots, for all that is remembered."""
         if self._spread is None:

@@ -63,8 +63,10 @@ _DAMAGES = (
     SafetensorError,
 )
 _BLOCKS_AT_ONCE = 512
-# positions times tokens that are summed together: some arrays of this size are in memory at once
+# Positions times slots that are summed together, and the fewest positions: more would not fit a
+# processor's cache, fewer would take longer to begin with. Some ten such arrays are in memory.
 _ELEMENTS_AT_ONCE = 1 << 19
+_FEWEST_AT_ONCE = 32
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -224,7 +226,7 @@ class CrystallineMixture:
 
     def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
         """Yield sums over all functions, and the position where each begins."""
-        size = max(1, _ELEMENTS_AT_ONCE // self.vocab_size)
+        size = max(_FEWEST_AT_ONCE, _ELEMENTS_AT_ONCE // self._layout.n_slots)
         if first == len(block) - 1:
             weights = self._weights_of(self.history.of_last(block))[0]
         else:
