@@ -394,7 +394,11 @@ class DistributionSum:
                 np.add.at(flat, places + entries.positions * n_slots, entries.values)
         apart: list[_Entries] = []
         for entries in self._tokens:
-            slots, positions, added = spread.slots(entries.symbols), entries.positions, entries.values
+            slots, positions, added = (
+                spread.slots(entries.symbols),
+                entries.positions,
+                entries.values,
+            )
             if spread.of_token is not None:
                 is_shared = spread.shared[slots]
                 if is_shared.any():
@@ -433,7 +437,7 @@ class Summed:
         """Write p of every token to `(n, V)`."""
         self._spread(self.of_slots, rows)
         for tokens, positions, values in self.apart:
-            np.add.at(rows, (positions, tokens), values)
+            np.add.at(rows.reshape(-1), positions * rows.shape[1] + tokens, values)
         if self.dense is not None:
             rows += self.dense
 

@@ -33,8 +33,8 @@ from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
-from clso.mixture.buckets import Bucketing
 from clso.mixture.arrays import Float32Array
+from clso.mixture.buckets import Bucketing
 from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import History, HistoryCounts
@@ -222,7 +222,7 @@ class CrystallineMixture:
         row = np.empty((1, self.vocab_size))
         for _, summed in self._sums(history, len(history) - 1):
             summed.write(row)
-        return row[0]
+        return row.reshape(-1)
 
     def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
         """Yield sums over all functions, and the position where each begins."""

@@ -98,7 +98,7 @@ class CountTable:
 
     @cached_property
     def _without_discount(self) -> FloatArray:
-        """r - D of every count r, from 0 to the largest."""
+        """R - D of every count r, from 0 to the largest."""
         counts = np.arange(int(self.counts.max(initial=0)) + 1)
         return np.asarray(counts - self.discounts[np.minimum(counts, 3)])
 

@@ -123,7 +123,7 @@ class CountExpert:
             p *= level.backoff[row]
             entries = slice(*level.starts[row : row + 2])
             p[level.columns[entries]] += level.discounted[entries]
-        return np.log(p, out=p)
+        return np.asarray(np.log(p, out=p))
 
     def log_probabilities(
         self, contexts: Contexts, positions: Int64Array, start: int, stop: int

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.mixture.loglinear.counts import Contexts, CountExpert, CountLevel
@@ -197,7 +198,9 @@ class AllTokens:
             added = np.concatenate([added, level.discounted[entries]])
         if len(columns):
             columns, index = np.unique(columns, return_inverse=True)
-            ratio = np.bincount(index, added) / (expert.table[row, columns].astype(np.float64) * backoff)
+            ratio = np.bincount(index, added) / (
+                expert.table[row, columns].astype(np.float64) * backoff
+            )
             scores[columns] += exponent * np.log1p(ratio)
 
     def _class_probabilities(
@@ -268,7 +271,9 @@ class _Found(NamedTuple):
         distinct = np.unique(position * bound + token)
         return cls(present, (position, token), np.divmod(distinct, bound))
 
-    def has_followed(self, position: Int64Array, token: Int64Array, vocab_size: int) -> Any:
+    def has_followed(
+        self, position: Int64Array, token: Int64Array, vocab_size: int
+    ) -> npt.NDArray[np.bool_]:
         """Return whether tokens followed the token of their position, `(n_pairs,)`."""
         pairs = self.followed[0] * vocab_size + self.followed[1]
         return np.isin(position * vocab_size + token, pairs)

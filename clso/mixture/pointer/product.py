@@ -123,7 +123,8 @@ class Product(BlockFunction):
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
         history = check_tokens(history, self.vocab_size, self.name)
-        return self._of_classes(history, len(history) - 1)[0, self.classes] * self._within_class
+        q = self._of_classes(history, len(history) - 1)[0]
+        return np.asarray(q[self.classes] * self._within_class)
 
     def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
         """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
