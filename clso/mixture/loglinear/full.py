@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
+from clso.mixture.buffers import buffer
 from clso.mixture.loglinear.counts import Contexts, CountExpert, CountLevel
 from clso.mixture.loglinear.positions import (
     CLASS_HALF_LIFE,
@@ -151,7 +152,7 @@ class AllTokens:
         if table is not None:
             scores += table.take(rows, axis=0)
         flat = scores.reshape(-1)
-        added = np.zeros(flat.size)
+        added = buffer("added", (n, m)).reshape(-1)
         backoff = np.ones(n)
         parts = []
         for level, contexts_of_level in reversed(longer):
@@ -166,12 +167,14 @@ class AllTokens:
             entries += np.arange(ends[-1])
             columns, position = level.columns[entries], np.repeat(active, lengths)
             places = position * m + columns
-            added[places] += level.discounted[entries] * backoff[position]
-            parts.append((columns, position, places))
-            backoff[active] *= level.backoff[at]
-        for columns, position, places in reversed(parts):
-            ratio = added[places]
             added[places] = 0.0
+            parts.append((columns, position, places, level.discounted[entries] * backoff[position]))
+            backoff[active] *= level.backoff[at]
+        for _, _, places, values in parts:
+            added[places] += values
+        for columns, position, places, _ in reversed(parts):
+            ratio = added[places]
+            added[places] = 0.0  # longer contexts have some of these columns, too
             ratio /= expert.table[rows[position], columns] * backoff[position]
             flat[places] += exponent * np.log1p(ratio, out=ratio)
 
