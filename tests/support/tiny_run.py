@@ -1,0 +1,80 @@
+"""The smallest configuration with every stage and study, and the data that its commands make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import yaml
+from data_columns import data_columns
+from tiny_studies import TINY
+
+from clso.artifacts import load_run
+
+__all__ = ["COMMANDS", "difference", "tables", "write_config"]
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "run": (),
+    "tune": (),
+    "ablate": ("--family", "gpt"),
+    "savings": ("--family", "mixture"),
+    "pareto": ("--family", "mixture", "--population", "8", "--generations", "3"),
+}
+"""Commands that resume, with their options for this configuration."""
+
+_MORE = """
+data: {fractions: {train: 0.97, tune: 0.01, validation: 0.01, test: 0.01}}
+search: {generations: 3, finalists: 2}
+mixture:
+  search: {population: 6, generations: 3, surrogate: {kind: ridge, start: 1}}
+baseline:
+  learning_rates: [3.0e-3]
+  batch_sizes: [16]
+  eval_points: 2
+  extend: 0
+  warm_start: {enabled: true, learning_rates: [2.0e-3], eval_points: 2}
+opponents:
+  models:
+    - {network: lstm, n_layer: 1, n_embd: 8, learning_rates: [2.0e-2], batch_sizes: [16],
+       dropouts: [0.1], weight_decays: [0.1], passes: [1], extend: 0}
+analysis: {resamples: 100}
+"""
+_METERS = frozenset({"energy", "importances"})
+_MEASURED = frozenset({"wall_s", "datetime_start", "datetime_complete"})
+
+
+def write_config(path: Path, **sections: object) -> Path:
+    """Write the configuration as a YAML file, with other sections in place of its own."""
+    values = yaml.safe_load(TINY)
+    for name, section in yaml.safe_load(_MORE).items():
+        values[name] = {**values.get(name, {}), **section}
+    path.write_text(yaml.safe_dump(values | sections))
+    return path
+
+
+def tables(out: Path) -> dict[str, pa.Table]:
+    """Return the data of every table of an output folder's only run and study, by name."""
+    found = {}
+    for kind in ("runs", "studies"):
+        for folder in sorted((out / kind).glob("[!.]*/")):
+            run = load_run(folder)
+            for path in sorted(folder.glob("*.parquet")):
+                if path.stem not in _METERS:
+                    table = data_columns(run.table(path.stem))
+                    kept = [name for name in table.column_names if name not in _MEASURED]
+                    found[f"{kind}/{path.stem}"] = table.select(kept)
+    return found
+
+
+def difference(found: Mapping[str, pa.Table], expected: Mapping[str, pa.Table]) -> str:
+    """Return how the data of two output folders differ; empty: they do not."""
+    if found.keys() != expected.keys():
+        return f"tables {sorted(found)} instead of {sorted(expected)}"
+    for name, table in expected.items():
+        if found[name].num_rows != table.num_rows:
+            return f"{name}: {found[name].num_rows} rows instead of {table.num_rows}"
+        for column in table.column_names:
+            if not found[name][column].combine_chunks().equals(table[column].combine_chunks()):
+                return f"{name}.{column} differs"
+    return ""
