@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 import clso
 from clso.artifacts import atomic_write_json, read_json, write_error
 from clso.data.tokenizer import END_TOKEN, Tokenizer
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, StorageError
 
 __all__ = [
     "ARRAYS",
@@ -102,7 +102,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise write_error(path, error) from error
     except SafetensorError as error:
         # safetensors raises this when the disk is full
-        raise ArtifactError(
+        raise StorageError(
             f"{path} cannot be written: {error}", remedy="free some space, or use --out DIR"
         ) from error
     finally:

@@ -1,8 +1,10 @@
 """Errors for users: each names the mistake, its place, what was expected, and the remedy."""
 
+import errno
 from typing import ClassVar
 
 __all__ = [
+    "DISK_ERRORS",
     "ArtifactError",
     "ClsoError",
     "ConfigError",
@@ -12,11 +14,14 @@ __all__ = [
     "GenomeError",
     "MeterError",
     "SearchError",
+    "StorageError",
     "WorkError",
     "first_line",
     "shown",
 ]
 
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Numbers of the errors of a disk that is full, or that fails."""
 _MOST_SHOWN = 160
 
 
@@ -64,6 +69,12 @@ class GenomeError(ClsoError):
 
 class ArtifactError(ClsoError):
     """A stored table, manifest or folder that is missing, damaged, foreign or cannot be written."""
+
+
+class StorageError(ArtifactError):
+    """A disk that is full, or that fails: nothing that the user typed is wrong."""
+
+    exit_status = 1
 
 
 class SearchError(ClsoError):

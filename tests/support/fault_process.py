@@ -6,6 +6,7 @@ They lead sessions of their own, so that what they leave running is found, and e
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -53,13 +54,15 @@ class Faults:
     Attributes:
         killed_after_s: SIGKILL so long after it began.
         killed_at_change: SIGKILL at this change of a file or folder, counted from 1.
-        file_bytes: no file may grow larger, as on a full disk.
+        full_at_change: from this change on there is no space for another file or folder.
+        file_bytes: no file may grow larger.
         memory_bytes: of address space, beyond what it has when it begins.
         clock_back: at this reading of the clock, counted from 1, it jumps back by an hour.
     """
 
     killed_after_s: float | None = None
     killed_at_change: int | None = None
+    full_at_change: int | None = None
     file_bytes: int | None = None
     memory_bytes: int | None = None
     clock_back: int | None = None
@@ -138,10 +141,13 @@ def _in_session(session: int) -> list[int]:
 def _work(arguments: list[str], log: Path, faults: Faults, changes: Any) -> None:  # noqa: ANN401
     os.setsid()
     for number, name in ((1, "stdout"), (2, "stderr")):
-        descriptor = os.open(log / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # the limit of a file's size holds for it too, and only the error is short
+        is_lost = name == "stdout" and faults.file_bytes is not None
+        (log / name).touch()
+        descriptor = os.open(os.devnull if is_lost else log / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, number)
         os.close(descriptor)
-    _count_changes(changes, faults.killed_at_change)
+    _count_changes(changes, faults)
     if faults.file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (faults.file_bytes, resource.RLIM_INFINITY))
     if faults.memory_bytes is not None:
@@ -155,8 +161,9 @@ def _work(arguments: list[str], log: Path, faults: Faults, changes: Any) -> None
     main(arguments)
 
 
-def _count_changes(changes: Any, killed_at: int | None) -> None:  # noqa: ANN401
+def _count_changes(changes: Any, faults: Faults) -> None:  # noqa: ANN401
     own = os.getpid()
+    full_at = faults.full_at_change or sys.maxsize
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -167,8 +174,12 @@ def _count_changes(changes: Any, killed_at: int | None) -> None:  # noqa: ANN401
         if os.getpid() != own:
             return
         changes.value += 1
-        if changes.value == killed_at:
+        if changes.value == faults.killed_at_change:
             os.kill(own, signal.SIGKILL)
+        if changes.value >= full_at and (
+            event == "os.mkdir" or (event == "open" and arguments[2] & os.O_CREAT)
+        ):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), arguments[0])
 
     sys.addaudithook(count)
 
