@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from clso.artifacts import Run, atomic_write_bytes, load_run, load_runs
-from clso.errors import ArtifactError
+from clso.errors import ArtifactError, shown
 from clso.report.assumptions import assumptions_table
 from clso.report.differences import comparison_table
 from clso.report.energy import energy_table
@@ -59,7 +59,7 @@ def find_run(name: str, out: Path) -> Run:
         if not runs:
             raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
         return load_run(runs[-1])
-    if name and (Path(name) / "manifest.json").exists():
+    if _is_there(name, "manifest.json"):
         return load_run(Path(name))
     if named := [path for path in runs if name in (path.name, path.name.rpartition("-")[0])]:
         return load_run(named[-1])
@@ -71,9 +71,19 @@ def find_run(name: str, out: Path) -> Run:
             f"{name!r} could be {', '.join(path.name for path in matches)}",
             remedy="give more of the id",
         )
-    if name and Path(name).is_dir():
+    if _is_there(name) and Path(name).is_dir():
         return load_run(Path(name))  # says what it lacks
-    raise ArtifactError(f"there is no run {name!r} in {out}", remedy="`clso ls` lists the runs")
+    raise ArtifactError(
+        f"there is no run {shown(name)} in {out}", remedy="`clso ls` lists the runs"
+    )
+
+
+def _is_there(name: str, inner: str = "") -> bool:
+    """Return whether a name is that of a file or folder; not every text can be one."""
+    try:
+        return bool(name) and (Path(name) / inner).exists()
+    except (OSError, ValueError):  # too long, or with NUL
+        return False
 
 
 def runs_table(out: Path) -> Table:

@@ -29,8 +29,8 @@ __all__ = [
 
 _WRITE_REMEDIES = {
     errno.ENOSPC: "free some space, or write elsewhere with --out DIR; the run resumes",
-    errno.EFBIG: "files may not be as large here: raise the limit (ulimit -f), or write elsewhere with "
-    "--out DIR; the run resumes",
+    errno.EFBIG: "files may not be as large here: raise the limit (ulimit -f), or write elsewhere "
+    "with --out DIR; the run resumes",
     errno.EDQUOT: "the quota is used up: free some space, or write elsewhere with --out DIR",
     errno.EACCES: "make the folder writable, or write elsewhere with --out DIR",
     errno.EPERM: "make the folder writable, or write elsewhere with --out DIR",
@@ -64,8 +64,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` when the block ends without an error.
 
     Raises:
-        ArtifactError: the folder cannot be written; a `StorageError`: the disk is full. The old file
-            stays.
+        ArtifactError: the folder cannot be written, or, a `StorageError`, the disk is full; the old
+            file stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -144,7 +144,9 @@ def _work(arguments: list[str], log: Path, faults: Faults, changes: Any) -> None
         # the limit of a file's size holds for it too, and only the error is short
         is_lost = name == "stdout" and faults.file_bytes is not None
         (log / name).touch()
-        descriptor = os.open(os.devnull if is_lost else log / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(
+            os.devnull if is_lost else log / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+        )
         os.dup2(descriptor, number)
         os.close(descriptor)
     _count_changes(changes, faults)

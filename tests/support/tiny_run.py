@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from data_columns import data_columns
 from tiny_studies import TINY
@@ -62,9 +63,17 @@ def tables(out: Path) -> dict[str, pa.Table]:
             for path in sorted(folder.glob("*.parquet")):
                 if path.stem not in _METERS:
                     table = data_columns(run.table(path.stem))
+                    if path.stem == "trials":
+                        table = _without_repeated(table)
                     kept = [name for name in table.column_names if name not in _MEASURED]
                     found[f"{kind}/{path.stem}"] = table.select(kept)
     return found
+
+
+def _without_repeated(trials: pa.Table) -> pa.Table:
+    """Return trials without those that died and were repeated under another number."""
+    lasting = trials.filter(pc.field("state") != "fail")
+    return lasting.sort_by("params").drop_columns(["number"])
 
 
 def difference(found: Mapping[str, pa.Table], expected: Mapping[str, pa.Table]) -> str:
