@@ -14,13 +14,14 @@ __all__ = ["main"]
 
 # of numpy, when somebody has caught an interruption of its import and imports it again
 _TWICE = "cannot load module more than once per process"
-# of the system, of torch, of the loader of libraries, of C++, and of threads without a stack
+# of the system, of torch, of the loader of libraries, of C++, of threads without a stack, of oneDNN
 _MEMORY_MARKS = (
     "cannot allocate memory",
     "can't allocate memory",
     "failed to map segment",
     "std::bad_alloc",
     "can't start new thread",
+    "could not create a primitive",
 )
 
 

@@ -1,7 +1,7 @@
 """Stored results: Parquet tables with versioned schemas, written atomically, and run folders."""
 
 from clso.artifacts.run import Run, RunFolder, load_run
-from clso.artifacts.runs import load_runs
+from clso.artifacts.runs import load_runs, run_rows
 from clso.artifacts.schemas import SCHEMA_VERSION, SCHEMAS, schema
 from clso.artifacts.store import (
     atomic_file,
@@ -27,6 +27,7 @@ __all__ = [
     "read_json",
     "read_table",
     "remove",
+    "run_rows",
     "schema",
     "table_from_rows",
     "table_name",

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 __all__ = ["CONFIDENCE", "Difference", "FloatArray", "holm", "signed_rank"]
 
@@ -41,6 +40,8 @@ class Difference:
         mean = float(values.mean())
         if len(values) < 2:
             return cls(mean, None, None)
+        from scipy import stats  # takes half a second, which `clso ls` need not
+
         error = float(stats.sem(values))
         margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
         if error > 0:
@@ -78,6 +79,8 @@ def signed_rank(values: FloatArray) -> float | None:
     """
     if len(values) < _MIN_SIGNED_RANK:
         return None
+    from scipy import stats  # takes half a second, which `clso ls` need not
+
     return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
 
 

@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy import stats
 
 from clso.statistics.paired import CONFIDENCE, Difference, FloatArray
 
@@ -171,6 +170,8 @@ def _interval(shares: FloatArray, n_genes: int) -> tuple[float, float]:
 def _binomial_interval(successes: float, n: int) -> tuple[float, float]:
     """Return Clopper and Pearson's interval for a share; see the module's equation."""
     tail = (1 - CONFIDENCE) / 2
+    from scipy import stats  # takes half a second, which `clso ls` need not
+
     low = stats.beta.ppf(tail, successes, n - successes + 1) if successes > 0 else 0.0
     high = stats.beta.ppf(1 - tail, successes + 1, n - successes) if successes < n else 1.0
     return float(low), float(high)

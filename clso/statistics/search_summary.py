@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
 __all__ = ["LowestPrediction", "SearchSummary", "winners_optimism"]
 
@@ -186,6 +185,8 @@ class SearchSummary:
         columns = [pairs[name].to_numpy() for name in ("predicted_loss", "evaluated_loss")]
         if pairs.num_rows < 3 or any((column == column[0]).all() for column in columns):
             return None
+        from scipy import stats  # takes half a second, which `clso ls` need not
+
         return float(stats.spearmanr(*columns).statistic)
 
 

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from clso.statistics.paired import FloatArray
+
+if TYPE_CHECKING:
+    from scipy import stats
 
 __all__ = ["Times"]
 
@@ -38,12 +40,16 @@ class Times:
 
     def censored(self) -> stats.CensoredData:
         """Return the times for `scipy.stats`."""
+        from scipy import stats  # takes half a second, which `clso ls` need not
+
         return stats.CensoredData(
             uncensored=self.spent[self.reached], right=self.spent[~self.reached]
         )
 
     def survival(self) -> tuple[FloatArray, FloatArray]:
         """Return ascending times and S from each time on; before the first time S is 1."""
+        from scipy import stats  # takes half a second, which `clso ls` need not
+
         estimate = stats.ecdf(self.censored()).sf
         return estimate.quantiles, estimate.probabilities
 
@@ -71,4 +77,6 @@ class Times:
         """Return the p of the log-rank test; `None` if no search of either reaches the target."""
         if not self.reached.any() and not other.reached.any():
             return None
+        from scipy import stats  # takes half a second, which `clso ls` need not
+
         return float(stats.logrank(self.censored(), other.censored()).pvalue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
@@ -76,14 +77,25 @@ def _without_repeated(trials: pa.Table) -> pa.Table:
     return lasting.sort_by("params").drop_columns(["number"])
 
 
-def difference(found: Mapping[str, pa.Table], expected: Mapping[str, pa.Table]) -> str:
-    """Return how the data of two output folders differ; empty: they do not."""
+def difference(
+    found: Mapping[str, pa.Table], expected: Mapping[str, pa.Table], *, rounding: float = 0.0
+) -> str:
+    """Return how the data of two output folders differ; empty: they do not.
+
+    `rounding` is the share by which numbers may differ.
+    """
     if found.keys() != expected.keys():
         return f"tables {sorted(found)} instead of {sorted(expected)}"
     for name, table in expected.items():
         if found[name].num_rows != table.num_rows:
             return f"{name}: {found[name].num_rows} rows instead of {table.num_rows}"
         for column in table.column_names:
-            if not found[name][column].combine_chunks().equals(table[column].combine_chunks()):
+            own, other = (one[name][column].combine_chunks() for one in (found, expected))
+            if rounding and pa.types.is_floating(own.type):
+                pairs = (one.to_numpy(zero_copy_only=False) for one in (own, other))
+                is_same = np.allclose(*pairs, rtol=rounding, equal_nan=True)
+            else:
+                is_same = own.equals(other)
+            if not is_same:
                 return f"{name}.{column} differs"
     return ""
