@@ -22,6 +22,7 @@ _MEMORY_MARKS = (
     "std::bad_alloc",
     "can't start new thread",
     "could not create a primitive",
+    "could not execute a primitive",
 )
 
 
