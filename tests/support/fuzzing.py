@@ -13,11 +13,11 @@ from clso.errors import ClsoError
 __all__ = ["EXAMPLES", "fuzzed", "settles"]
 
 EXAMPLES = int(os.environ.get("CLSO_FUZZ", "50"))
-"""Drawn examples of each test; `CLSO_FUZZ=1000` draws more, and others each time."""
+"""Drawn examples of each test; `CLSO_FUZZ=1000` draws more, and `CLSO_FUZZ_ANEW=1` others."""
 
 fuzzed: Callable[[Any], Any] = settings(
     max_examples=EXAMPLES,
-    derandomize="CLSO_FUZZ" not in os.environ,
+    derandomize="CLSO_FUZZ_ANEW" not in os.environ,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
