@@ -22,7 +22,7 @@ from tiny_run import COMMANDS, difference, tables, write_config
 
 pytestmark = pytest.mark.slow
 
-_LIVES = {"run": 8, "tune": 5, "ablate": 5, "savings": 4, "pareto": 4}
+_LIVES = {"run": 6, "tune": 4, "ablate": 3, "savings": 3, "pareto": 3}
 _MOST_KILLS = 3
 
 

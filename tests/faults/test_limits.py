@@ -22,7 +22,7 @@ from clso.artifacts import load_run
 pytestmark = pytest.mark.slow
 
 Record = Callable[[str, object], None]
-_TRIED = {"run": 6, "tune": 2, "savings": 2, "report": 3}
+_TRIED = {"run": 4, "tune": 2, "savings": 2, "report": 3}
 # of programs in other languages, which end the process themselves: tokenizers, OpenBLAS, the C
 # library, and the loader of threads; they leave files as a kill does
 _ENDED_BY_LIBRARIES = (
