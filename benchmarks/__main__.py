@@ -17,6 +17,7 @@ from benchmarks import (
     mixture_use,
     reload,
     search,
+    soak,
     structured,
 )
 from benchmarks.timing import Comparison
@@ -32,20 +33,25 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
 }
 GROWTH = "search"
 STRUCTURED = "structured"
+SOAK = "soak"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     known = [*BENCHMARKS, GROWTH, STRUCTURED]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*known, SOAK]))
     parser.add_argument("--tokens", type=int, default=2048, help="of each product in structured")
     parser.add_argument(
         "--widths", type=int, nargs="+", default=structured.WIDTHS, help="of models in structured"
     )
+    parser.add_argument("--generations", type=int, default=1000, help="of the search in soak")
+    parser.add_argument("--population", type=int, default=256, help="of the search in soak")
+    parser.add_argument("--surrogate", default="none", help="of the search in soak")
+    parser.add_argument("--runs", type=int, default=300, help="that soak lists")
     arguments = parser.parse_args()
-    names = arguments.names or known
-    if unknown := set(names) - set(known):
-        parser.error(f"unknown {sorted(unknown)}, expected some of {', '.join(known)}")
+    names = arguments.names or known  # a soak takes minutes, and is asked for by name
+    if unknown := set(names) - {*known, SOAK}:
+        parser.error(f"unknown {sorted(unknown)}, expected some of {', '.join([*known, SOAK])}")
     # Narrower, the names would be cut; a log file has no width of its own.
     console = Console(width=max(Console().width, 140))
     if compared := [name for name in names if name in BENCHMARKS]:
@@ -54,6 +60,8 @@ def main() -> None:
         _print_growth(console)
     if STRUCTURED in names:
         _print_structured(console, arguments.tokens, arguments.widths)
+    if SOAK in names:
+        _print_soak(console, arguments)
 
 
 def _print_comparisons(console: Console, names: list[str]) -> None:
@@ -84,6 +92,34 @@ def _print_growth(console: Console) -> None:
         table.add_column(column, justify="right")
     table.add_row(search.WORK, f"{first_s:.2f}", f"{last_s:.2f}", f"{last_s / first_s:.2f}")
     console.print(table)
+
+
+def _print_soak(console: Console, arguments: argparse.Namespace) -> None:
+    sizes = f"{arguments.generations:,} generations of {arguments.population:,} genomes"
+    title = f"a long search, {sizes}, surrogate {arguments.surrogate}"
+    table = Table(title=title, title_justify="left")
+    for column in ("generations", "CPU ms each", "evaluated", "memory, MB", "journal, MB"):
+        table.add_column(column, justify="right")
+    for column in ("state, kB", "files"):
+        table.add_column(column, justify="right")
+    with console.status(SOAK):
+        for stretch in soak.search_stretches(
+            arguments.generations, arguments.population, arguments.surrogate
+        ):
+            table.add_row(
+                f"{stretch.generations:,}",
+                f"{stretch.cpu_s * 1e3:,.1f}",
+                f"{stretch.evaluated:,}",
+                f"{stretch.resident_bytes / 1e6:,.0f}",
+                f"{stretch.journal_bytes / 1e6:,.1f}",
+                f"{stretch.state_bytes / 1e3:,.1f}",
+                f"{stretch.folder_files:,}",
+            )
+    console.print(table)
+    if arguments.runs:
+        with console.status(f"{SOAK}: runs"):
+            seconds = soak.listed_s(arguments.runs)
+        console.print(f"clso ls with {arguments.runs:,} runs: {seconds:.2f} s")
 
 
 def _print_structured(console: Console, tokens: int, widths: Sequence[int]) -> None:

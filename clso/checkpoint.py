@@ -27,7 +27,7 @@ from clso.artifacts import (
     write_error,
 )
 from clso.data.tokenizer import END_TOKEN, Tokenizer
-from clso.errors import ArtifactError, DamageError
+from clso.errors import ArtifactError, DamageError, StorageError
 
 __all__ = [
     "ARRAYS",
@@ -112,7 +112,7 @@ def new_folder(path: Path, *, checksums: bool = True) -> Iterator[Path]:
         raise write_error(path, error) from error
     except SafetensorError as error:
         # safetensors raises this when the disk is full
-        raise ArtifactError(
+        raise StorageError(
             f"{path} cannot be written: {error}", remedy="free some space, or use --out DIR"
         ) from error
     finally:

@@ -1,8 +1,10 @@
 """Errors for users: each names the mistake, its place, what was expected, and the remedy."""
 
+import errno
 from typing import ClassVar
 
 __all__ = [
+    "DISK_ERRORS",
     "ArtifactError",
     "ClsoError",
     "ConfigError",
@@ -13,11 +15,14 @@ __all__ = [
     "GenomeError",
     "MeterError",
     "SearchError",
+    "StorageError",
     "WorkError",
     "first_line",
     "shown",
 ]
 
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Numbers of the errors of a disk that is full, or that fails."""
 _MOST_SHOWN = 160
 
 
@@ -69,6 +74,12 @@ class ArtifactError(ClsoError):
 
 class DamageError(ArtifactError):
     """A stored file that is not what was written, or that belongs to another run."""
+
+    exit_status = 1
+
+
+class StorageError(ArtifactError):
+    """A disk that is full, or that fails: nothing that the user typed is wrong."""
 
     exit_status = 1
 

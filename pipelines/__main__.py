@@ -14,6 +14,16 @@ __all__ = ["main"]
 
 # of numpy, when somebody has caught an interruption of its import and imports it again
 _TWICE = "cannot load module more than once per process"
+# of the system, of torch, of the loader of libraries, of C++, of threads without a stack, of oneDNN
+_MEMORY_MARKS = (
+    "cannot allocate memory",
+    "can't allocate memory",
+    "failed to map segment",
+    "std::bad_alloc",
+    "can't start new thread",
+    "could not create a primitive",
+    "could not execute a primitive",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -77,11 +87,9 @@ def _told(error: BaseException) -> int:
 def _lacks_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
-    # of the loader of libraries, of the system, and of torch
     said = str(error).lower()
-    marks = ("cannot allocate memory", "can't allocate memory", "failed to map segment")
     return isinstance(error, ImportError | OSError | RuntimeError) and any(
-        mark in said for mark in marks
+        mark in said for mark in _MEMORY_MARKS
     )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clso.errors import ClsoError
+from clso.errors import DISK_ERRORS, ClsoError
 from pipelines import energy_commands, storage_commands, study_commands
 from pipelines.commands import STAGE_COMMANDS, StageCommand
 from pipelines.flow_command import prepare_process, run_command
@@ -313,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}", 2)
+        _fail(f"{error.filename}: {error.strerror}", 1 if error.errno in DISK_ERRORS else 2)
 
 
 def _fail(message: str, status: int) -> NoReturn:

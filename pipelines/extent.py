@@ -9,6 +9,7 @@ fixed size and models of plug-in families are not counted.
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 
 from clso.baseline.settings import NetworkSettings
@@ -22,6 +23,9 @@ __all__ = ["Extent", "check_extent", "usable_memory"]
 
 _PACKAGES = "the packages"
 _PROCESS = 6e8  # bytes: Python, torch and the other packages
+# bytes of addresses beyond those of memory in use: mapped libraries, stacks and arenas of threads;
+# smoke has 3.2 GB of addresses at its peak, and 0.7 GB of memory
+_ADDRESSES = 2.4e9
 _FLOAT = 4
 _ENTRY = 2000.0  # bytes of an entry as an object, beside its arrays
 _COMPACT = 0.15  # of a dense matrix, that a drawn entry stores on average over families
@@ -181,8 +185,11 @@ def _network_work(model: NetworkSettings, shape: _Shape) -> float:
 
 
 def usable_memory() -> int:
-    """Return the bytes that this process may use: of its control groups, or of the machine."""
+    """Return the bytes that this process may use: by its limit, its control groups, or all."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)  # ulimit -v
+    if addresses != resource.RLIM_INFINITY:
+        limits.append(max(0, addresses - int(_ADDRESSES)))
     for version, folder in group_folders("memory"):
         name = "memory.max" if version == 2 else "memory.limit_in_bytes"
         try:

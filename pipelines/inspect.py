@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
-from clso.artifacts import Run, atomic_write_bytes, load_run, load_runs
-from clso.errors import ArtifactError
+from clso.artifacts import Run, atomic_write_bytes, load_run, run_rows
+from clso.errors import ArtifactError, shown
 from clso.report.assumptions import assumptions_table
 from clso.report.differences import comparison_table
 from clso.report.energy import energy_table
@@ -59,7 +60,7 @@ def find_run(name: str, out: Path) -> Run:
         if not runs:
             raise ArtifactError(f"there is no run in {out}", remedy="make one: `clso run CONFIG`")
         return load_run(runs[-1])
-    if name and (Path(name) / "manifest.json").exists():
+    if _is_there(name, "manifest.json"):
         return load_run(Path(name))
     if named := [path for path in runs if name in (path.name, path.name.rpartition("-")[0])]:
         return load_run(named[-1])
@@ -71,9 +72,19 @@ def find_run(name: str, out: Path) -> Run:
             f"{name!r} could be {', '.join(path.name for path in matches)}",
             remedy="give more of the id",
         )
-    if name and Path(name).is_dir():
+    if _is_there(name) and Path(name).is_dir():
         return load_run(Path(name))  # says what it lacks
-    raise ArtifactError(f"there is no run {name!r} in {out}", remedy="`clso ls` lists the runs")
+    raise ArtifactError(
+        f"there is no run {shown(name)} in {out}", remedy="`clso ls` lists the runs"
+    )
+
+
+def _is_there(name: str, inner: str = "") -> bool:
+    """Return whether a name is that of a file or folder; not every text can be one."""
+    try:
+        return bool(name) and (Path(name) / inner).exists()
+    except (OSError, ValueError):  # too long, or with NUL
+        return False
 
 
 def runs_table(out: Path) -> Table:
@@ -84,7 +95,7 @@ def runs_table(out: Path) -> Table:
     Raises:
         ArtifactError: there is no run.
     """
-    runs = load_runs(out).to_pylist()
+    runs = run_rows(out)
     known = {Path(run["path"]).name for run in runs}
     others = [path for path in sorted((out / "runs").glob("[!.]*/")) if path.name not in known]
     if not runs and not others:
@@ -101,15 +112,15 @@ def runs_table(out: Path) -> Table:
     )
     for run in reversed(runs):
         losses = {
-            name.removesuffix(".test_loss"): loss
-            for name, loss in run.items()
-            if name.endswith(".test_loss") and loss is not None
+            name: result["test_loss"]
+            for name, result in run["results"].items()
+            if result["test_loss"] is not None
         }
         cells = ("", "", "")
         if losses:
             best = min(losses, key=losses.__getitem__)
-            title = _title(run["path"], best)
-            cells = (title, LOSS.text(losses[best]), ENERGY.text(run[f"{best}.energy_j"]))
+            title = _title(run["manifest"], best)
+            cells = (title, LOSS.text(losses[best]), ENERGY.text(run["results"][best]["energy_j"]))
         stages = run["stages"] if run["error"] is None else run["error"]
         table.add(run["run_id"], stages or "", *cells)
     for path in others:
@@ -117,10 +128,10 @@ def runs_table(out: Path) -> Table:
     return table
 
 
-def _title(path: str, model: str) -> str:
+def _title(manifest: Mapping[str, Any], model: str) -> str:
     try:
-        return Models(load_run(path).manifest).title(model)
-    except (ArtifactError, AttributeError, LookupError, TypeError, ValueError):  # changed meanwhile
+        return Models(manifest).title(model)
+    except (AttributeError, LookupError, TypeError, ValueError):  # of a manifest that was edited
         return model
 
 

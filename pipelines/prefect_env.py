@@ -15,7 +15,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clso.errors import ArtifactError, ClsoError
+from clso.errors import ClsoError
 
 if TYPE_CHECKING:
     from prefect.settings import Settings
@@ -49,10 +49,9 @@ def prepare_environment(out: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ArtifactError(
-            f"the output folder {out} cannot be written: {error.strerror or error}",
-            remedy="choose another with --out, or free space there",
-        ) from error
+        from clso.artifacts import write_error  # tables are not needed otherwise
+
+        raise write_error(out, error) from error
     profiles = _profiles_path(home)
     _check_profile(profiles)
     defaults = {

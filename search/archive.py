@@ -63,7 +63,7 @@ class Archive:
         self._scored: dict[Genome, Scored] = {}
         self._n_whole = 0
         # in ascending order of losses, equal losses in the order of evaluation
-        self._ranking: list[tuple[float, int, Finalist]] = []
+        self._ranking: list[Scored] = []
         self.incumbent_rungs: tuple[Rung, ...] = ()
 
     def __len__(self) -> int:
@@ -91,8 +91,8 @@ class Archive:
         if scored.fidelity == 1.0:
             self._n_whole += 1
             if scored.loss is not None:
-                finalist = Finalist(scored.genome, scored.canonical, scored.loss)
-                insort(self._ranking, (scored.loss, len(self._scored), finalist))
+                # a later one comes after equal losses
+                insort(self._ranking, scored, key=_loss)
         self._scored[scored.canonical] = scored
 
     def first(self, count: int) -> Archive:
@@ -133,17 +133,17 @@ class Archive:
 
     def best(self, count: int) -> list[Finalist]:
         """Return the genomes of the `count` lowest losses; of equal losses the earlier first."""
-        return [finalist for _, _, finalist in self._ranking[:count]]
+        return [_finalist(scored) for scored in self._ranking[:count]]
 
     @property
     def incumbent(self) -> Finalist | None:
         """The genome with the lowest loss; `None` while there is no finite loss."""
-        return self._ranking[0][2] if self._ranking else None
+        return _finalist(self._ranking[0]) if self._ranking else None
 
     @property
     def incumbent_loss(self) -> float | None:
         """The lowest loss so far."""
-        return self._ranking[0][0] if self._ranking else None
+        return self._ranking[0].loss if self._ranking else None
 
     def training_set(self) -> tuple[list[Genome], list[float]]:
         """Return genomes and losses that a surrogate learns from, in the order of evaluation.
@@ -165,3 +165,12 @@ class Archive:
         if worst is None:
             return [], []
         return genomes, [worst if loss is None else loss for loss in losses]
+
+
+def _loss(scored: Scored) -> float:
+    assert scored.loss is not None  # as in the ranking
+    return scored.loss
+
+
+def _finalist(scored: Scored) -> Finalist:
+    return Finalist(scored.genome, scored.canonical, _loss(scored))

@@ -33,6 +33,20 @@ def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clso.engine.local._START_S", float("inf"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests of faults counted."""
+    counted = [
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "faults" and report.when == "call"
+    ]
+    if counted:
+        terminalreporter.section("faults")
+        terminalreporter.write_line("\n".join(sorted(counted)))
+
+
 class TokenText:
     """A split of tokens in memory."""
 

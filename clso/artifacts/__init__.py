@@ -2,7 +2,7 @@
 
 from clso.artifacts.folder import CHECKSUMS, check_folder, write_checksums
 from clso.artifacts.run import Run, RunFolder, load_run
-from clso.artifacts.runs import load_runs
+from clso.artifacts.runs import load_runs, run_rows
 from clso.artifacts.schemas import SCHEMA_VERSION, SCHEMAS, schema
 from clso.artifacts.store import (
     atomic_file,
@@ -33,6 +33,7 @@ __all__ = [
     "read_sealed",
     "read_table",
     "remove",
+    "run_rows",
     "schema",
     "table_from_rows",
     "table_name",

@@ -13,7 +13,7 @@ from clso.artifacts.run import Run
 from clso.artifacts.schemas import schema
 from clso.errors import ArtifactError
 
-__all__ = ["load_runs"]
+__all__ = ["load_runs", "run_rows"]
 
 _RUN_COLUMNS = ("run_id", "name", "seed", "status", "error", "stages", "path")
 _IDENTITY = ("run_id", "seed", "model")
@@ -29,8 +29,7 @@ def load_runs(out: str | Path) -> pa.Table:
     `status` is `finished`, `unfinished` (there are no results, or a stage is not done) or
     `damaged`, with the reason in `error`. A folder without a manifest is not a run.
     """
-    root = Path(out)
-    rows = [_row(path) for path in Run.folders(root / "runs" if (root / "runs").is_dir() else root)]
+    rows = run_rows(out)
     settings = dict.fromkeys(name for row in rows for name in row["config"])
     columns = {name: _array([row.get(name) for row in rows]) for name in _RUN_COLUMNS}
     for name in settings:
@@ -45,8 +44,20 @@ def load_runs(out: str | Path) -> pa.Table:
     return pa.table(columns)
 
 
+def run_rows(out: str | Path) -> list[dict[str, Any]]:
+    """Return the values of `load_runs` as they are stored, the oldest run first.
+
+    Besides its columns there are `config` with dotted names, `results` by model, and the
+    `manifest`; a damaged run may lack all three. Of many runs this takes much less time than their
+    table.
+    """
+    root = Path(out)
+    return [_row(path) for path in Run.folders(root / "runs" if (root / "runs").is_dir() else root)]
+
+
 def _row(path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": path.name, "path": str(path), "config": {}, "results": {}}
+    row |= dict.fromkeys(("error", "stages"), None) | {"manifest": {}}
     try:
         run = Run(path)
         stages = run.manifest.get("stages", {})
@@ -57,6 +68,7 @@ def _row(path: Path) -> dict[str, Any]:
             "status": "unfinished",
             "stages": _stages(stages),
             "config": dict(_flat(run.config)),
+            "manifest": run.manifest,
         }
         if run.has("results"):
             row["results"] = {result["model"]: result for result in run.results.to_pylist()}

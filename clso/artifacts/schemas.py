@@ -14,7 +14,7 @@ __all__ = ["NAME_KEY", "SCHEMAS", "SCHEMA_VERSION", "VERSION_KEY", "schema", "sc
 
 SCHEMA_VERSION = 2
 """The version of manifests, and of the tables that `_VERSIONS` does not name."""
-_VERSIONS = {"baseline": 3, "opponents": 4, "results": 3, "warm_start": 3}
+_VERSIONS = {"baseline": 3, "energy": 3, "opponents": 4, "results": 3, "warm_start": 3}
 NAME_KEY = b"clso.schema"
 VERSION_KEY = b"clso.schema_version"
 
@@ -221,6 +221,7 @@ _FIELDS: dict[str, list[pa.Field]] = {
         pa.field("mean_power_w", pa.float64()),
         pa.field("energy_source", pa.string()),
         pa.field("estimated", pa.bool_()),
+        pa.field("reason", pa.string()),
         _always("reused", pa.bool_()),
     ],
     # one row per repeat and model that `clso energy repeat` has made again

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from clso.artifacts.seal import AGAIN, PLACEHOLDER, Sealed, check_belongs_to, seal_of
-from clso.errors import ArtifactError, DamageError
+from clso.errors import DISK_ERRORS, ArtifactError, DamageError, StorageError
 
 __all__ = [
     "atomic_file",
@@ -34,6 +34,8 @@ __all__ = [
 
 _WRITE_REMEDIES = {
     errno.ENOSPC: "free some space, or write elsewhere with --out DIR; the run resumes",
+    errno.EFBIG: "files may not be as large here: raise the limit (ulimit -f), or write elsewhere "
+    "with --out DIR; the run resumes",
     errno.EDQUOT: "the quota is used up: free some space, or write elsewhere with --out DIR",
     errno.EACCES: "make the folder writable, or write elsewhere with --out DIR",
     errno.EPERM: "make the folder writable, or write elsewhere with --out DIR",
@@ -48,7 +50,8 @@ def write_error(path: Path, error: OSError) -> ArtifactError:
     """Return the error that tells a user why a path cannot be written, and what to do."""
     reason = error.strerror or str(error)
     remedy = _WRITE_REMEDIES.get(error.errno or 0, "write elsewhere with --out DIR")
-    return ArtifactError(f"{path} cannot be written: {reason}", remedy=remedy)
+    kind = StorageError if error.errno in DISK_ERRORS else ArtifactError
+    return kind(f"{path} cannot be written: {reason}", remedy=remedy)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -66,7 +69,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` when the block ends without an error.
 
     Raises:
-        ArtifactError: the folder cannot be written or the disk is full; the old file stays.
+        ArtifactError: the folder cannot be written, or, a `StorageError`, the disk is full; the old
+            file stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

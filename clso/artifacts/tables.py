@@ -110,6 +110,8 @@ def read_table(path: Path, schema_name: str, *, belongs_to: str | None = None) -
         raise ArtifactError(
             f"{path} does not exist", remedy="the command that makes it makes it again"
         ) from None
+    except MemoryError:  # also of Arrow, whose error is an ArrowException too
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamageError(f"{path} is torn or no Parquet file: {error}", remedy=AGAIN) from error
     if not table.schema.equals(expected):
@@ -153,6 +155,8 @@ def table_name(path: Path) -> str:
         metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
         name: bytes = metadata[NAME_KEY]
         return name.decode()
+    except MemoryError:
+        raise
     except (pa.ArrowException, KeyError, OSError, ValueError) as error:
         raise DamageError(
             f"{path} is missing, torn, or none of CLSO's tables", remedy=AGAIN

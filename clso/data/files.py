@@ -109,8 +109,14 @@ def read_rows(path: Path) -> Iterator[Row]:
 @contextlib.contextmanager
 def damage_told(path: Path, instead: str) -> Iterator[None]:
     """Turn what a reader of files raises into a `DataError`; `instead` says what else to do."""
+    if "\0" in str(path):  # which Python tells as a mistake of the program
+        raise DataError(
+            f"{str(path)!r} is no name of a file: it has NUL", remedy="name another file"
+        )
     try:
         yield
+    except MemoryError:  # also of Arrow
+        raise
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(

@@ -130,6 +130,8 @@ class TokenFile(Tokens):
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         except FileNotFoundError:
             raise ArtifactError(f"{path} does not exist", remedy=_REMEDY) from None
+        except MemoryError:  # also of Arrow, whose error is an ArrowException too
+            raise
         except (pa.ArrowException, OSError) as error:
             raise DamageError(
                 f"{path} is torn or no token file: {error}", remedy=_REMEDY

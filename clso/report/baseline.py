@@ -160,7 +160,8 @@ def _strongest_sentence(run: Run) -> str:
     if not reached:
         return f"The warm start does not reach {whose}."
     first = min(reached, key=lambda row: row["tokens"])
-    spent, whole = first["energy_j"], strongest["training"]["energy_j"]
+    spent = first["energy_j"]
+    whole = Measurement.from_record(strongest["training"]).energy_j
     sentence = f"The warm start is below {whose} after {counted(first['step'], 'step')}"
     if spent is None or not whole:
         return f"{sentence}."

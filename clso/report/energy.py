@@ -80,7 +80,7 @@ def energy_table(energy: pa.Table, title: str = "") -> Table:
         power = row["mean_power_w"]
         table.add(
             row["stage"] + (" (reused)" if row["reused"] else ""),
-            (row["device"], format_source(row["energy_source"], row["estimated"])),
+            (row["device"], row["reason"] or format_source(row["energy_source"], row["estimated"])),
             ENERGY.text(row["energy_j"]),
             DURATION.text(row["duration_s"]),
             NOT_MEASURED if power is None else f"{power:.1f}\u00a0W",

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from clso.artifacts import write_error
-from clso.errors import ConfigError
+from clso.errors import ConfigError, shown
 
 __all__ = ["config_path", "copy_shipped", "shipped_configs"]
 
@@ -38,11 +38,12 @@ def config_path(source: str | Path) -> Path:
     if isinstance(source, str) and _is_name(source):
         if source in shipped:
             return shipped[source]
+        known = ", ".join(shipped)
         raise ConfigError(
-            f"there is no shipped configuration {source!r}; there are {', '.join(shipped)}",
+            f"there is no shipped configuration {shown(source)}; there are {known}",
             remedy=_remedy(path, shipped),
         )
-    if not path.exists():
+    if not _is_there(path):
         raise ConfigError(f"there is no configuration {path}", remedy=_remedy(path, shipped))
     return path
 
@@ -77,12 +78,21 @@ def _is_name(source: str) -> bool:
     return not has_folder and not source.endswith((".yaml", ".yml"))
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file or folder; not every text can be the name of one."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with NUL
+        return False
+
+
 def _remedy(path: Path, shipped: dict[str, Path]) -> str:
-    if path.is_file():
+    if _is_there(path):
         return f"for the file here write {os.curdir}{os.sep}{path}"
     if near := difflib.get_close_matches(path.stem, shipped, n=1):
         return f"did you mean the shipped configuration {near[0]}?"
-    siblings = [sibling.name for sibling in path.parent.glob("*.yaml")]
+    is_there = _is_there(path.parent)
+    siblings = [one.name for one in path.parent.glob("*.yaml")] if is_there else []
     if near := difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5):
         return f"did you mean {path.parent / near[0]}?"
     return "name a shipped configuration, or an existing YAML file"

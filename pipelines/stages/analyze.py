@@ -193,6 +193,7 @@ def energy_rows(run: RunContext) -> list[dict[str, Any]]:
                     "mean_power_w": None if energy_j is None else energy_j / duration_s,
                     "energy_source": device.source or None,
                     "estimated": device.estimated if device.source else None,
+                    "reason": device.reason or None,
                     "reused": record.owner != run.uid,
                 }
             )

@@ -104,6 +104,7 @@ def fill(folder: RunFolder, run_id: str) -> None:
                 **shared,
                 **energy,
                 "stage": stage,
+                "reason": None,
                 "device": "cpu",
                 "mean_power_w": 10.0,
                 "reused": False,

@@ -103,6 +103,15 @@ def test_too_long_is_refused_and_the_limits_are_settings() -> None:
         assert tight.digest() == smoke.digest()
 
 
+def test_a_limit_of_addresses_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = usable_memory()
+    for addresses, expected in ((10**20, machine), (2_900_000_000, 500_000_000), (1000, 0)):
+        monkeypatch.setattr(
+            "pipelines.extent.resource.getrlimit", lambda _, most=addresses: (most, most)
+        )
+        assert usable_memory() == expected
+
+
 def test_the_memory_of_a_control_group_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,9 @@ def test_the_end_of_memory_and_an_interruption_are_told(
     errors: dict[BaseException, tuple[int, str]] = {
         MemoryError(): (1, "memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"): (1, "memory"),
+        RuntimeError("std::bad_alloc"): (1, "memory"),
+        RuntimeError("can't start new thread"): (1, "memory"),
+        RuntimeError("could not create a primitive"): (1, "memory"),
         OSError(12, "Cannot allocate memory"): (1, "memory"),
         ImportError("x.so: failed to map segment from shared object"): (1, "memory"),
         from_import(MemoryError()): (1, "memory"),

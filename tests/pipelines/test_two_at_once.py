@@ -55,3 +55,25 @@ def test_a_report_is_asked_for_while_a_run_begins_anew(tmp_path: Path, smoke_yam
             assert status == 0 or error.startswith("error: ")
     assert ended(anew)[0] == 0
     assert load_runs(tmp_path)["status"].to_pylist() == ["finished"]
+
+
+def test_two_processes_begin_one_study_anew(tmp_path: Path, smoke_yaml: str) -> None:
+    command = ("tune", smoke_yaml, "--no-prefect", "--set", TUNE)
+    assert ended(begun(*command, out=tmp_path))[0] == 0
+    both = [begun(*command, "--fresh", out=tmp_path) for _ in range(2)]
+    for status, error in map(ended, both):
+        assert status == 0 or error.startswith("error: ")
+    assert ended(begun(*command, out=tmp_path))[0] == 0
+    assert load_run(tmp_path / "studies" / "smoke").trials.num_rows >= 3
+
+
+def test_a_study_is_read_and_pruned_while_it_grows(tmp_path: Path, smoke_yaml: str) -> None:
+    command = ("tune", smoke_yaml, "--no-prefect", "--set", TUNE)
+    study = begun(*command, out=tmp_path)
+    folder = str(tmp_path / "studies" / "smoke")
+    while study.poll() is None:
+        others = [("report", folder), ("show", folder), ("prune",)]
+        for status, error in map(ended, [begun(*other, out=tmp_path) for other in others]):
+            assert status == 0 or error.startswith("error: ")
+    assert ended(study)[0] == 0
+    assert load_run(tmp_path / "studies" / "smoke").trials.num_rows == 3

@@ -178,6 +178,9 @@ def test_a_reused_stage_says_so_and_an_unmeasured_one_has_dashes(run: Run) -> No
     dash = "\u2014"
     assert unmeasured.cells[1:3] == (("cpu", "not measured"), dash)
     assert unmeasured.cells[4] == dash
+    rows[1]["reason"] = "NVML refuses gpu0"
+    _, refused, *_ = energy_table(table_from_rows(rows, "energy")).rows
+    assert refused.cells[1] == ("cpu", "NVML refuses gpu0")
 
 
 def test_each_meter_is_explained_once(run: Run) -> None:

@@ -9,6 +9,7 @@ _MEASURED = {
     "energy_j_per_token",
     "generation_j_per_token",
     "mean_power_w",
+    "reason",
     "scoring_j_per_token",
     "step_energy_j",
     "surrogate_energy_j",

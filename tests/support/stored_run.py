@@ -212,6 +212,7 @@ def energy_rows() -> list[dict[str, Any]]:
             "duration_s": joules / 18,
             "mean_power_w": 18.0,
             **METER,
+            "reason": None,
             "reused": stage == "prepare",
         }
         for stage, joules in stages.items()
