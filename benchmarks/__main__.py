@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import baseline, command_line, evaluation, reload, search, soak, structured
+from benchmarks import (
+    baseline,
+    command_line,
+    evaluation,
+    mixture_use,
+    reload,
+    search,
+    soak,
+    structured,
+)
 from benchmarks.timing import Comparison
 from clso.energy import Measurement
 from pipelines.context import processor
@@ -20,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], list[Comparison]]] = {
     "baseline": baseline.run,
     "command_line": command_line.run,
     "reload": reload.run,
+    "mixture_use": mixture_use.run,
 }
 GROWTH = "search"
 STRUCTURED = "structured"

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,7 +46,7 @@ from clso.checkpoint import MODEL_CODE, save_tokenizer
 from clso.errors import ArtifactError, first_line
 from clso.mixture.model import AUTO_MAP, FORMAT_VERSION, MODEL_TYPE, CrystallineMixture
 from clso.models import StoredModel
-from clso.scoring import GenerativeModel
+from clso.scoring import GenerativeModel, Int64Array
 
 __all__ = [
     "CrystallineMixtureConfig",
@@ -269,17 +269,22 @@ class _OfProbabilities(PreTrainedModel, GenerationMixin):
                 f"input_ids are from {tokens.min()} to {tokens.max()}, expected tokens from 0 to "
                 f"{vocab_size - 1}"
             )
-        logits = torch.full((n_texts, len(positions), vocab_size), -math.log(vocab_size))
+        logits = torch.empty((n_texts, len(positions), vocab_size))
         for text, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            for row, position in enumerate(positions):
-                if start <= position < stop:
-                    first = max(start, position + 1 - self.config.n_positions)
-                    p = self._inside.distribution(tokens[text, first : position + 1])
-                    logits[text, row] = torch.from_numpy(np.log(p))
+            padded = np.flatnonzero((positions < start) | (positions >= stop))
+            logits[text, padded] = -math.log(vocab_size)
+            for first, last, rows in _runs(positions, start, stop, self.config.n_positions):
+                self._write_logits(tokens[text, first : last + 1], logits[text, rows])
         logits = logits.to(input_ids.device)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
         output = CausalLMOutput(loss=loss, logits=logits)
         return output.to_tuple() if return_dict is False else output
+
+    def _write_logits(self, block: Int64Array, logits: torch.Tensor) -> None:
+        """Write log p of every token at the last positions of a block to `(n, V)`."""
+        for row, length in enumerate(range(len(block) - len(logits) + 1, len(block) + 1)):
+            p = self._inside.distribution(block[:length])
+            logits[row] = torch.from_numpy(np.log(p))
 
     def prepare_inputs_for_generation(  # type: ignore[override]  # called by names alone
         self,
@@ -311,6 +316,9 @@ class CrystallineMixtureForCausalLM(_OfProbabilities):  # type: ignore[no-untype
         """The mixture itself."""
         assert isinstance(self._inside, CrystallineMixture)
         return self._inside
+
+    def _write_logits(self, block: Int64Array, logits: torch.Tensor) -> None:
+        self.mixture.write_log_probabilities(block, logits.numpy())
 
     @classmethod
     def _read(cls, path: Path) -> CrystallineMixture:
@@ -391,6 +399,30 @@ def _spans(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[int]
     if any(not text[a:b].all() for text, a, b in zip(seen, starts, stops, strict=True)):
         raise ValueError("attention_mask has a gap inside a text: pad on the left to generate")
     return starts.tolist(), stops.tolist()
+
+
+def _runs(
+    positions: Int64Array, start: int, stop: int, n_positions: int
+) -> Iterator[tuple[int, int, slice]]:
+    """Yield runs of successive positions of a text that are the ends of one block.
+
+    Each is the block's first and last position, and the run's indices into `positions`. Beyond
+    `n_positions` tokens every position has a block of its own.
+    """
+    row = 0
+    while row < len(positions):
+        end, last = row + 1, int(positions[row])
+        if not start <= last < stop:
+            row = end
+            continue
+        while (
+            end < len(positions)
+            and positions[end] == last + 1
+            and last + 1 < min(stop, start + n_positions)
+        ):
+            end, last = end + 1, last + 1
+        yield max(start, last + 1 - n_positions), last, slice(row, end)
+        row = end
 
 
 def _check_arguments(arguments: Mapping[str, object], noun: str) -> None:

@@ -67,7 +67,7 @@ def test_logits_are_the_model_s_log_probabilities(
     logits = model(tokens).logits
     assert logits.dtype == torch.float32
     expected = log_probabilities(request.getfixturevalue(f"toy_{name}"), tokens)
-    np.testing.assert_array_equal(logits.numpy(), expected.astype(np.float32))
+    np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-6)
     np.testing.assert_allclose(logits.exp().sum(-1).numpy(), 1.0, atol=1e-5)
 
 
@@ -109,17 +109,19 @@ def test_only_the_wanted_positions_are_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = mixture(tokens).logits
-    asked: list[int] = []
-    distribution = mixture.mixture.distribution
-    monkeypatch.setattr(
-        mixture.mixture,
-        "distribution",
-        lambda history: asked.append(len(history)) or distribution(history),
-    )
-    assert torch.equal(mixture(tokens, logits_to_keep=2).logits, whole[:, -2:])
-    assert asked == [BLOCK_SIZE - 1, BLOCK_SIZE] * 3
+    asked: list[tuple[int, int]] = []
+    write = mixture.mixture.write_log_probabilities
+
+    def recorded(history: np.ndarray, rows: np.ndarray) -> None:
+        asked.append((len(history), len(rows)))
+        write(history, rows)
+
+    monkeypatch.setattr(mixture.mixture, "write_log_probabilities", recorded)
+    torch.testing.assert_close(mixture(tokens, logits_to_keep=2).logits, whole[:, -2:])
+    assert asked == [(BLOCK_SIZE, 2)] * 3
     chosen = torch.tensor([4, 1])
-    assert torch.equal(mixture(tokens, logits_to_keep=chosen).logits, whole[:, chosen])
+    torch.testing.assert_close(mixture(tokens, logits_to_keep=chosen).logits, whole[:, chosen])
+    assert asked[3:] == [(5, 1), (2, 1)] * 3
     assert mixture(tokens, return_dict=False)[0].shape == whole.shape
 
 

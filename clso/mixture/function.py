@@ -8,7 +8,7 @@ every context: non-negative, and it sums to 1 over the V tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,20 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.scoring import GenerativeModel, Int64Array
 
+if TYPE_CHECKING:
+    from clso.mixture.full import DistributionSum
+
 __all__ = ["BasisFunction", "CountedFunction", "Neural"]
+
+_ELEMENTS_AT_ONCE: Final = 1 << 24  # a block's positions times tokens
 
 
 class BasisFunction(Protocol):
-    """A count-based, pointer or neural predictor p(y | context), fitted once and then fixed."""
+    """A count-based, pointer or neural predictor p(y | context), fitted once and then fixed.
+
+    It may have a method `add_distributions(weights, out)`, which adds its distributions at many
+    positions to a `clso.mixture.full.DistributionSum`. Without it, each `distribution` is added.
+    """
 
     @property
     def name(self) -> str:
@@ -86,6 +95,17 @@ class Neural:
         """Return the softmax after the last token, `(V,)`, normalised in float64."""
         probabilities = self.model.distribution(history).astype(np.float64)
         return np.asarray(probabilities / probabilities.sum())
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
+        history, dense = out.history, out.dense
+        if len(weights) == 1 or len(history) * dense.shape[1] > _ELEMENTS_AT_ONCE:
+            for index, weight in enumerate(weights):
+                dense[index] += weight * self.distribution(history[: out.start + index + 1])
+            return
+        p = self.model.probabilities(history[None])[0, out.start :].astype(np.float64)
+        p *= (weights / p.sum(axis=1))[:, None]
+        dense += p
 
     def spec(self) -> dict[str, Any]:
         """Return the name and the folder that holds the network's own checkpoint."""

@@ -42,17 +42,19 @@ class History:
         match: how many of the last tokens, 0 to the number of lengths, occurred together earlier
             in a block, `(B, T)`.
         classes: the class of the last token under some class maps, each `(B, T)`.
+        first: the position of the first context.
     """
 
     seen: tuple[Int64Array, ...]
     match: Int64Array
     classes: Mapping[str, Int64Array] = field(default_factory=dict)
+    first: int = 0
 
     def blocks(self, chosen: slice) -> History:
         """Return the features of some blocks."""
         classes = {name: values[chosen] for name, values in self.classes.items()}
         seen = tuple(counts[chosen] for counts in self.seen)
-        return History(seen, self.match[chosen], classes)
+        return History(seen, self.match[chosen], classes, self.first)
 
     @classmethod
     def joined(cls, parts: Sequence[History]) -> History:
@@ -64,12 +66,14 @@ class History:
                 name: np.concatenate([part.classes[name] for part in parts])
                 for name in parts[0].classes
             },
+            parts[0].first,
         )
 
     @property
     def position(self) -> Int64Array:
         """The position in the block, `(B, T)`."""
-        return np.broadcast_to(np.arange(self.match.shape[1]), self.match.shape)
+        positions = np.arange(self.first, self.first + self.match.shape[1])
+        return np.broadcast_to(positions, self.match.shape)
 
 
 class HistoryCounts:
@@ -142,6 +146,29 @@ class HistoryCounts:
         match = BlockView.match_lengths(inputs, longest).astype(np.int64)
         classes = {name: of[inputs].astype(np.int64) for name, of in self.class_maps.items()}
         return History(tuple(seen), match, classes)
+
+    def of_last(self, block: Int64Array) -> History:
+        """Return the features of the last context of one block, `(t,)`; each array is `(1, 1)`."""
+        tokens = block[::-1].tolist()
+        key, seen = 0, []
+        for length, (keys, counts) in enumerate(zip(self.keys, self.counts, strict=True), 1):
+            count = 0
+            if length <= len(tokens):
+                key = key * self.vocab_size + tokens[length - 1]
+                index = int(np.searchsorted(keys, key))
+                if index < len(keys) and keys[index] == key:
+                    count = int(counts[index])
+            seen.append(np.full((1, 1), count, dtype=np.int64))
+        match, ends = 0, np.arange(len(tokens) - 1)
+        while match < len(self.keys):
+            ends = ends[ends >= match]
+            ends = ends[block[ends - match] == block[len(tokens) - 1 - match]]
+            if not len(ends):
+                break
+            match += 1
+        last = block[None, -1:]
+        classes = {name: of[last].astype(np.int64) for name, of in self.class_maps.items()}
+        return History(tuple(seen), np.full((1, 1), match, dtype=np.int64), classes, len(block) - 1)
 
     @property
     def stored_bytes(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,9 +33,11 @@ from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
+from clso.mixture.arrays import Float32Array
 from clso.mixture.buckets import Bucketing
+from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
-from clso.mixture.history import HistoryCounts
+from clso.mixture.history import History, HistoryCounts
 from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
@@ -61,6 +63,10 @@ _DAMAGES = (
     SafetensorError,
 )
 _BLOCKS_AT_ONCE = 512
+# Positions times slots that are summed together, and the fewest positions. With fewer, the calls
+# take longer than what they compute. Some ten such arrays, of 12 MB each, are in memory.
+_ELEMENTS_AT_ONCE = 3 << 19
+_FEWEST_AT_ONCE = 32
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -96,6 +102,7 @@ class CrystallineMixture:
         self.bucketing = bucketing
         self.history = history
         self.vocab_size = vocab_size
+        self._layout = Layout(vocab_size)
 
     def __repr__(self) -> str:
         picked = ", ".join(function.name for function in self.functions)
@@ -188,7 +195,7 @@ class CrystallineMixture:
         nll = np.empty(targets.shape)
         for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
             part = slice(start, start + _BLOCKS_AT_ONCE)
-            weights = self._weights_at(inputs[part])
+            weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
             for index, function in enumerate(self.functions):
                 probability = function.target_probabilities(inputs[part], targets[part])
@@ -198,24 +205,42 @@ class CrystallineMixture:
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`."""
-        n_blocks, length = inputs.shape
-        rows = np.empty((n_blocks, length, self.vocab_size))
-        for block in range(n_blocks):
-            for position in range(length):
-                rows[block, position] = self.distribution(inputs[block, : position + 1])
+        rows = np.empty((*inputs.shape, self.vocab_size))
+        for block, of_block in zip(inputs, rows, strict=True):
+            for start, summed in self._sums(block, 0):
+                summed.write(of_block[start : start + summed.n_positions])
         return rows
+
+    def write_log_probabilities(self, history: Int64Array, rows: Float32Array) -> None:
+        """Write log p of every token at the last n positions of a block to `(n, V)` float32."""
+        first = len(history) - len(rows)
+        for start, summed in self._sums(history, first):
+            summed.write_logs(rows[start - first :][: summed.n_positions])
 
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
-        weights = self._weights_at(history[None])[0, -1]
-        total = np.zeros(self.vocab_size)
-        for weight, function in zip(weights, self.functions, strict=True):
-            total += weight * function.distribution(history)
-        return total
+        row = np.empty((1, self.vocab_size))
+        for _, summed in self._sums(history, len(history) - 1):
+            summed.write(row)
+        return row.reshape(-1)
 
-    def _weights_at(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
+    def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
+        """Yield sums over all functions, and the position where each begins."""
+        size = max(_FEWEST_AT_ONCE, _ELEMENTS_AT_ONCE // self._layout.n_slots)
+        if first == len(block) - 1:
+            weights = self._weights_of(self.history.of_last(block))[0]
+        else:
+            weights = self._weights_of(self.history.of(block[None]))[0, first:]
+        for start in range(first, len(block), size):
+            out = DistributionSum(self._layout, block[: start + size], start)
+            chosen = weights[start - first :][:size]
+            for function, own in zip(self.functions, chosen.T, strict=True):
+                out.add(function, own)
+            yield start, out.total()
+
+    def _weights_of(self, contexts: History) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""
-        buckets = Bucketing(self.bucketing).assign(self.history.of(inputs))
+        buckets = Bucketing(self.bucketing).assign(contexts)
         return np.asarray(self.weights.table[buckets])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clso.mixture.full import DistributionSum, Layout
 from clso.mixture.function import BasisFunction
 
 Load = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], BasisFunction]
@@ -34,6 +35,7 @@ def hold(
     load: Load | None = None,
     block_size: int = 12,
     sum_tolerance: float = 1e-12,
+    target_tolerance: float = 1e-9,
 ) -> None:
     """Check one function against the protocol's promises.
 
@@ -43,13 +45,15 @@ def hold(
         load: makes it again from specification and arrays; `None`: its own `from_arrays`.
         block_size: T of the blocks that it is asked about.
         sum_tolerance: how far from 1 a distribution may sum.
+        target_tolerance: how far apart, relatively, the two ways to a target's probability may be.
     """
     function = fit()
     for inputs, targets in blocks(vocab_size, block_size):
         scored = function.target_probabilities(inputs, targets)
         assert scored.shape == inputs.shape
         assert scored.dtype == np.float64
-        assert_distributions(function, inputs, targets, scored, sum_tolerance)
+        assert_distributions(function, inputs, targets, scored, sum_tolerance, target_tolerance)
+        assert_sums(function, inputs, vocab_size)
         assert_future_is_unseen(function, inputs, targets, scored, vocab_size)
         assert_blocks_stand_alone(function, inputs, targets, scored)
     assert_same(function, fit(), vocab_size, block_size)
@@ -77,12 +81,35 @@ def assert_distributions(
     targets: np.ndarray,
     scored: np.ndarray,
     tolerance: float,
+    target_tolerance: float,
 ) -> None:
     for b, t in np.ndindex(inputs.shape):
         distribution = function.distribution(inputs[b, : t + 1])
         assert distribution.min() >= 0
         assert abs(distribution.sum() - 1) <= tolerance
-        assert distribution[targets[b, t]] == pytest.approx(scored[b, t], rel=1e-9, abs=1e-15)
+        assert distribution[targets[b, t]] == pytest.approx(
+            scored[b, t], rel=target_tolerance, abs=1e-15
+        )
+
+
+def assert_sums(function: BasisFunction, inputs: np.ndarray, vocab_size: int) -> None:
+    layout = Layout(vocab_size)
+    for block in inputs:
+        for start in {0, len(block) // 2, len(block) - 1}:
+            weights = np.linspace(0.2, 1.0, len(block) - start)
+            out = DistributionSum(layout, block, start)
+            out.add(function, weights)
+            summed, rows = out.total(), np.empty((len(weights), vocab_size))
+            summed.write(rows)
+            for weight, row, stop in zip(
+                weights, rows, range(start + 1, len(block) + 1), strict=True
+            ):
+                expected = weight * function.distribution(block[:stop])
+                np.testing.assert_allclose(row, expected, rtol=1e-12, atol=1e-300)
+            logs = np.empty(rows.shape, dtype=np.float32)
+            with np.errstate(divide="ignore"):
+                summed.write_logs(logs)
+                np.testing.assert_allclose(logs, np.log(rows), rtol=2e-6, atol=1e-6)
 
 
 def assert_future_is_unseen(

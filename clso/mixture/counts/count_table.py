@@ -92,6 +92,16 @@ class CountTable:
         counts = self.counts[entries]
         return np.asarray((counts - self.discounts[np.minimum(counts, 3)]) / totals)
 
+    def without_discount(self, entries: Int64Array | slice) -> FloatArray:
+        """Return c(h, y) - D of entries by number, `(n,)`."""
+        return np.asarray(self._without_discount[self.counts[entries]])
+
+    @cached_property
+    def _without_discount(self) -> FloatArray:
+        """R - D of every count r, from 0 to the largest."""
+        counts = np.arange(int(self.counts.max(initial=0)) + 1)
+        return np.asarray(counts - self.discounts[np.minimum(counts, 3)])
+
     def has_counts(self, contexts: Int64Array) -> BoolArray:
         """Return whether contexts have counts, `(n,)`; -1 is no context."""
         occurs = contexts >= 0

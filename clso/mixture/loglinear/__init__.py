@@ -21,6 +21,7 @@ and Newton's method finds its maximum. There is no back-propagation.
     counts.py     the Kneser-Ney models, evaluated for the tokens of a class at once
     topic.py      vectors of tokens and of blocks
     positions.py  all experts at the positions of blocks
+    full.py       all tokens at once, for full distributions
     exponents.py  Newton's method
     function.py   the basis function
 

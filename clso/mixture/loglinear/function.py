@@ -12,7 +12,9 @@ from clso.counting import FloatArray
 from clso.errors import ArtifactError, ConfigError
 from clso.mixture.arrays import Float32Array, UnsignedArray, check_tokens, narrow, stored_array
 from clso.mixture.counts import KneserNey, Pattern
+from clso.mixture.full import DistributionSum, Groups
 from clso.mixture.loglinear.exponents import fit_exponents
+from clso.mixture.loglinear.full import AllTokens
 from clso.mixture.loglinear.name import LogLinearName
 from clso.mixture.loglinear.positions import OFFSETS, Experts, Positions
 from clso.mixture.loglinear.topic import token_vectors
@@ -62,6 +64,7 @@ class LogLinear:
         self.vectors = vectors
         self._experts = Experts(settings, counts, models, classes, lifts, vectors)
         self.exponents = self._experts.default_exponents if exponents is None else exponents
+        self._for_all: AllTokens | None = None
 
     def __repr__(self) -> str:
         return f"LogLinear({self.name!r})"
@@ -154,19 +157,29 @@ class LogLinear:
             DataError: a token is outside the vocabulary.
         """
         history = check_tokens(history, self.vocab_size, self.name)
-        positions, columns = (
-            Positions(self._experts, BlockView(history[None], history[None])),
-            self._experts.columns,
-        )
-        for _, scores in positions.class_scores(self._class_exponents):
-            of_class = np.exp(scores[-1] - scores[-1].max())
-        scores, new = positions.column_scores_of_last(self._column_exponents)
-        starts, sizes = columns.starts[:-1], np.diff(columns.starts)
-        weights = np.exp(scores - np.repeat(np.maximum.reduceat(scores, starts), sizes))
-        of_tokens, classes = weights[columns.of_token], self._experts.classes
-        of_tokens[new.token] *= np.exp(new.gains(self._column_exponents))
-        total = np.bincount(classes, of_tokens)
-        return np.asarray(of_tokens * (of_class / of_class.sum() / total)[classes])
+        found = self._all_tokens.at(history, len(history) - 1)
+        p = found.p[0, self._experts.columns.of_token]
+        p[found.tokens] += found.more
+        return np.asarray(p)
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        history = check_tokens(out.history, self.vocab_size, self.name)
+        found, columns = self._all_tokens.at(history, out.start), self._experts.columns
+        groups = Groups(columns.of_token, None, len(columns))
+        p = np.multiply(found.p, weights[:, None], out=found.p)
+        out.add_values(f"columns({self.settings.classes})", groups, p)
+        out.add_tokens(found.tokens, found.positions, found.more * weights[found.positions])
+
+    @property
+    def _all_tokens(self) -> AllTokens:
+        if self._for_all is None or self._for_all.exponents is not self.exponents:
+            self._for_all = AllTokens(self._experts, self.exponents)
+        return self._for_all
 
     def _view_probabilities(self, view: BlockView) -> FloatArray:
         """Return p(target), `(B, T)`."""

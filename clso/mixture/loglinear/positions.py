@@ -40,18 +40,28 @@ from clso.mixture.loglinear.topic import block_vectors, rarity
 from clso.mixture.pointer import BlockView
 from clso.scoring import Int64Array
 
-__all__ = ["OFFSETS", "Experts", "NewRepeats", "Positions"]
+__all__ = [
+    "CLASS_HALF_LIFE",
+    "KAPPA",
+    "OFFSETS",
+    "TOKEN_HALF_LIVES",
+    "Experts",
+    "NewRepeats",
+    "Positions",
+]
 
 FloatingArray = npt.NDArray[np.floating[Any]]
 
 OFFSETS: Final = (4, 5, 6, 7, 8)
 """The offsets of the lifts."""
 
+CLASS_HALF_LIFE: Final = 32.0
+TOKEN_HALF_LIVES: Final = (8.0, np.inf)
+"""The half-lives of the topics of classes, and of tokens; see `clso.mixture.loglinear.topic`."""
+
+KAPPA: Final = 40.0
 _COMMON: Final = 4.0  # tokens more frequent than exp(-4) say nothing of the topic
 _COMMON_REPEATED: Final = 3.0
-_CLASS_HALF_LIFE: Final = 32.0
-_TOKEN_HALF_LIVES: Final = (8.0, np.inf)
-_KAPPA: Final = 40.0
 _CHUNK_ELEMENTS: Final = 1 << 18  # they fit a processor's cache
 # The exponents without held-out text, and where Newton's method starts: rounded from those that it
 # found on 256,000 tokens of WikiText. Models of one kind share theirs equally.
@@ -159,7 +169,7 @@ class Positions:
         }
         self._topics = [
             block_vectors(view.inputs, experts.weighted_vectors, half_life)
-            for half_life in _TOKEN_HALF_LIVES
+            for half_life in TOKEN_HALF_LIVES
         ]
         repeats, tokens = view.repeats(1), view.inputs.reshape(-1)
         self._followed = repeats.query, tokens[repeats.source + 1]
@@ -174,20 +184,6 @@ class Positions:
                 slice(blocks.start * block_size, blocks.stop * block_size),
                 _weighted_sum(exponents, self._class_features(blocks)),
             )
-
-    def column_scores_of_last(self, exponents: FloatArray) -> tuple[FloatArray, NewRepeats]:
-        """Return the sums of b_j g_j at the last position of the only block, `(n_columns,)`."""
-        tokens = self._view.inputs[0]
-        position = len(tokens) - 1
-        query, token = self._followed
-        followed = token[query == position]
-        repeats = _Repeats(
-            (np.zeros(len(tokens), np.int64), tokens), (np.zeros(len(followed), np.int64), followed)
-        )
-        stop = len(self._experts.columns)
-        features = self._column_features(np.array([position]), 0, stop, repeats)
-        scores = np.asarray(_weighted_sum(exponents, features)[0])
-        return scores, self._new_repeats(repeats)
 
     def column_scores(
         self, exponents: FloatArray
@@ -248,12 +244,12 @@ class Positions:
             earlier = np.full(inputs.shape, n_classes)
             earlier[:, offset - 1 :] = classes[:, : max(block_size - offset + 1, 0)]
             yield log_lift[earlier.reshape(-1)]
-        topics = block_vectors(inputs, experts.weighted_vectors, _CLASS_HALF_LIFE)
+        topics = block_vectors(inputs, experts.weighted_vectors, CLASS_HALF_LIFE)
         yield topics.reshape(inputs.size, -1) @ experts.class_vectors.T
         in_block = np.zeros((*inputs.shape, n_classes))
         np.put_along_axis(in_block, classes[..., None], 1.0, axis=2)
         in_block = np.cumsum(in_block, axis=1).reshape(inputs.size, n_classes)
-        yield np.log(in_block / experts.class_share + _KAPPA)
+        yield np.log(in_block / experts.class_share + KAPPA)
         query, token = self._followed
         first, last = np.searchsorted(query, [start, start + inputs.size])
         places = (query[first:last] - start) * n_classes + experts.classes[token[first:last]]

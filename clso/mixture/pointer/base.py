@@ -19,12 +19,15 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.mixture.arrays import check_tokens, stored_array
+from clso.mixture.full import DistributionSum
 from clso.mixture.pointer.names import PointerName
 from clso.mixture.pointer.pairs import BlockView
 from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
 __all__ = ["BlockFunction", "Pointer", "flops_over_sources"]
+
+_NO_TOKENS = np.empty(0, dtype=np.int64)
 
 
 def flops_over_sources(per_source: int, block_size: int) -> int:
@@ -148,8 +151,11 @@ class Pointer(BlockFunction):
         """Return the summed weight of the sources with the target, and of all; each `(B, T)`."""
 
     @abstractmethod
-    def weights(self, history: Int64Array) -> FloatArray:
-        """Return the weight of each source for the last token of the history, `(t,)`."""
+    def weights(self, history: Int64Array, start: int) -> FloatArray:
+        """Return the weight of each source for the tokens from `start`, `(t - start, t)`.
+
+        It is 0 where the source comes after the token.
+        """
 
     def view_probabilities(self, view: BlockView) -> FloatArray:
         """Return p(target), `(B, T)`; pointers that share a view share its pairs."""
@@ -162,11 +168,25 @@ class Pointer(BlockFunction):
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
         check_tokens(history, self.vocab_size, self.name)
-        weights = self.weights(history)
+        weights = self.weights(history, len(history) - 1)[0]
         total = weights.sum()
         if not total > 0:
             return self.unigram.copy()
         return np.asarray(np.bincount(history, weights, self.vocab_size) / total)
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
+        history = check_tokens(out.history, self.vocab_size, self.name)
+        masses = self.weights(history, out.start)
+        totals = masses.sum(axis=1)
+        has_weight = totals > 0
+        positions, sources = np.nonzero(masses)
+        shares = np.divide(weights, totals, out=np.zeros(len(totals)), where=has_weight)
+        values = masses[positions, sources] * shares[positions]
+        out.add_tokens(history[sources], positions, values)
+        if not has_weight.all():
+            backed_off = np.where(has_weight, 0.0, weights)
+            out.add_vector("unigram", self.unigram, _NO_TOKENS, backed_off)
 
     def flops_per_token(self, block_size: int) -> int:
         """Return the operations for one target: those of the sources, and 1 for the quotient."""

@@ -27,6 +27,12 @@ def _recency(half_life: float, n_lags: int) -> FloatArray:
     return np.exp2(np.arange(n_lags) / -half_life)
 
 
+def _decay(half_life: float, start: int, stop: int) -> FloatArray:
+    """Return lambda^(t - s) of queries from `start` to `stop` - 1, 0 for s > t."""
+    lags = np.subtract.outer(np.arange(start, stop), np.arange(stop))
+    return np.where(lags >= 0, _recency(half_life, stop)[np.abs(lags)], 0.0)
+
+
 def _rarity(unigram: FloatArray, idf: float) -> FloatArray:
     """Return p^-idf, `(V,)`."""
     return np.ones_like(unigram) if idf == 0 else unigram**-idf
@@ -64,10 +70,9 @@ class Cache(Pointer):
             total_before = total[:, strip.stop - 1]
         return hit, total
 
-    def weights(self, history: Int64Array) -> FloatArray:
-        """Return the weight of each source for the last token of the history, `(t,)`."""
-        recency = _recency(self.settings.half_life, len(history))[::-1]
-        return np.asarray(recency * self._rarity[history])
+    def weights(self, history: Int64Array, start: int) -> FloatArray:
+        """Return the weight of each source; see `Pointer.weights`."""
+        return _decay(self.settings.half_life, start, len(history)) * self._rarity[history]
 
 
 class Gated(Pointer):
@@ -142,8 +147,8 @@ class Gated(Pointer):
                 total[blocks, strip] = (weighted @ rarity[blocks, : strip.stop, None])[..., 0]
         return view.sums(view.hits, weights), total
 
-    def weights(self, history: Int64Array) -> FloatArray:
-        """Return the weight of each source for the last token of the history, `(t,)`."""
+    def weights(self, history: Int64Array, start: int) -> FloatArray:
+        """Return the weight of each source; see `Pointer.weights`."""
         classes = self.classes[history]
-        recency = _recency(self.settings.half_life, len(history))[::-1]
-        return np.asarray(self._gate[classes[-1], classes] * recency * self._rarity[history])
+        gate = self._gate[classes[start:, None], classes]
+        return gate * _decay(self.settings.half_life, start, len(history)) * self._rarity[history]

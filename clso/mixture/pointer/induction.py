@@ -43,16 +43,18 @@ class Induction(Pointer):
         is_target = continuation == view.targets.reshape(-1)[pairs.query]
         return view.sums(pairs, weights * is_target), view.sums(pairs, weights)
 
-    def weights(self, history: Int64Array) -> FloatArray:
-        """Return the weight of each source for the last token of the history, `(t,)`."""
-        length, last = self.settings.length, len(history) - 1
-        weights = np.zeros(len(history))
-        if last < length:
+    def weights(self, history: Int64Array, start: int) -> FloatArray:
+        """Return the weight of each source; see `Pointer.weights`."""
+        length, stop = self.settings.length, len(history)
+        weights = np.zeros((stop - start, stop))
+        if stop <= length:
             return weights
-        ends = np.arange(length - 1, last)
-        equal = np.ones(len(ends), dtype=np.bool_)
+        queries = np.arange(max(start, length), stop)
+        ends = np.arange(length - 1, stop - 1)
+        equal = ends < queries[:, None]
         for back in range(length):
-            equal &= history[ends - back] == history[last - back]
-        matches = ends[equal]
-        weights[matches + 1] = self.settings.decay ** (last - matches)
+            equal &= history[queries - back, None] == history[ends - back]
+        query, end = np.nonzero(equal)
+        query, end = query + queries[0], end + length - 1
+        weights[query - start, end + 1] = self.settings.decay ** (query - end)
         return weights

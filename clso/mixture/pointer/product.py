@@ -25,6 +25,7 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.errors import ArtifactError
 from clso.mixture.arrays import Float32Array, UnsignedArray, check_tokens, stored_array
+from clso.mixture.full import DistributionSum, Groups
 from clso.mixture.pointer.base import BlockFunction
 from clso.mixture.pointer.names import ProductName
 from clso.mixture.pointer.pairs import BlockView
@@ -121,16 +122,31 @@ class Product(BlockFunction):
 
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
-        check_tokens(history, self.vocab_size, self.name)
-        logs = self._by_last_token(history[-1:])[0]
-        if self.settings.adapt:
-            class_counts = np.bincount(self.classes[history], minlength=len(self._class_share))
-            logs += self._adaptation(class_counts.astype(np.float32))
-        for log_lift, classes in zip(self._log_lifts, self._earlier(history[None]), strict=True):
-            logs += log_lift[classes[0, -1]]
-        unnormalised = np.exp(logs).astype(np.float64)
-        q = unnormalised / unnormalised.sum()
+        history = check_tokens(history, self.vocab_size, self.name)
+        q = self._of_classes(history, len(history) - 1)[0]
         return np.asarray(q[self.classes] * self._within_class)
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
+        history = check_tokens(out.history, self.vocab_size, self.name)
+        q = self._of_classes(history, out.start)
+        groups = Groups(self.classes, self._within_class, q.shape[1])
+        out.add_values(f"unigram->{self.settings.classes}", groups, q * weights[:, None])
+
+    def _of_classes(self, history: Int64Array, start: int) -> FloatArray:
+        """Return q(c) after each token from `start`, `(t - start, K)`."""
+        distinct, number = np.unique(history[start:], return_inverse=True)
+        logs = self._by_last_token(distinct)[number]
+        if self.settings.adapt:
+            n_classes, classes = len(self._class_share), self.classes[history]
+            before = np.bincount(classes[:start], minlength=n_classes).astype(np.float32)
+            counts = np.zeros(logs.shape, dtype=np.float32)
+            counts[np.arange(len(logs)), classes[start:]] = 1
+            logs += self._adaptation(np.cumsum(counts, axis=0) + before)
+        for log_lift, earlier in zip(self._log_lifts, self._earlier(history[None]), strict=True):
+            logs += log_lift[earlier[0, start:]]
+        unnormalised = np.exp(logs).astype(np.float64)
+        return np.asarray(unnormalised / unnormalised.sum(axis=1, keepdims=True))
 
     def _by_last_token(self, tokens: Int64Array) -> Float32Array:
         """Return log p(c | x) - A log u(c), `(n, K)`, of distinct sorted tokens."""

@@ -15,6 +15,7 @@ from clso.mixture.arrays import UnsignedArray, check_tokens, stored_array
 from clso.mixture.counts.count_table import CountTable, interpolation_flops
 from clso.mixture.counts.keys import KeyArray, ranked, tally
 from clso.mixture.counts.rows import Rows, symbol_bits
+from clso.mixture.full import Base, DistributionSum, Level
 from clso.mixture.text import FittingText
 from clso.mixture.words.name import LAST_TOKENS, LETTERS, WordName
 from clso.mixture.words.places import UNKNOWN, Places, elements_at
@@ -111,6 +112,22 @@ class WordCounts:
                 break
             self.levels[level].interpolate(int(rows[-1]), probability)
         return probability
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        history = check_tokens(out.history, self.vocab_size, self.name)
+        base_name, *names = self.settings.count_names
+        levels = []
+        for level, active, rows in self._walk(history[None]):
+            of_positions = np.full(out.n_positions, -1)
+            inside = active >= out.start
+            of_positions[active[inside] - out.start] = rows[inside]
+            levels.append(Level(names[level - 1], self.levels[level], of_positions))
+        out.add_levels(Base(base_name, self.base, self.levels[0].rows.symbols), levels, weights)
 
     def _walk(self, inputs: Int64Array) -> Iterator[tuple[int, Int64Array, Int64Array]]:
         """Follow the contexts of all positions, see `KneserNey.walk`."""

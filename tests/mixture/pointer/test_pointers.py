@@ -230,7 +230,7 @@ def test_weights_of_a_view_agree_with_the_weights_of_a_history(fit: Fit) -> None
     for pointer in fit(POINTERS):
         _, total = pointer.masses(BlockView(stream[:, :-1], stream[:, 1:]))
         for t in range(10):
-            assert pointer.weights(stream[0, : t + 1]).sum() == pytest.approx(total[0, t])
+            assert pointer.weights(stream[0, : t + 1], t).sum() == pytest.approx(total[0, t])
 
 
 @settings(max_examples=50, deadline=None)
