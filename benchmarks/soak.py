@@ -9,7 +9,6 @@ all of them, so with one a generation takes the longer the more there are.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
@@ -17,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clso.artifacts import load_run
 from search import Search, SearchSettings
 
 __all__ = ["Stretch", "listed_s", "search_stretches"]
@@ -122,15 +121,14 @@ def listed_s(runs: int) -> float:
         listed = subprocess.run([*base, "ls", "--out", str(out)], check=True, capture_output=True)
         took_s = time.perf_counter() - began_s
         assert listed.stdout.count(b"smoke-") == runs
+        assert b"damaged" not in listed.stdout
         return took_s
 
 
 def _copied(run: Path, number: int) -> None:
-    """Copy a run under another id, with a uid of its own."""
+    """Copy a run under another id; it stays the same run by its `uid`, which its tables carry."""
     run_id = f"{run.name.rpartition('-')[0]}-{number:010x}"
     copy = run.with_name(run_id)
     shutil.copytree(run, copy)
-    path = copy / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest |= {"run_id": run_id, "uid": uuid.UUID(int=number).hex}
-    path.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    stored = load_run(copy)
+    stored.folder.write_manifest({**stored.manifest, "run_id": run_id})
