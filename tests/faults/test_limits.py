@@ -115,7 +115,9 @@ def test_too_little_memory_is_told_or_enough(
             worked += 1
         elif _is_told(ended) and "memory" in ended.error:
             told += 1
-        elif ended.error.startswith(_ENDED_BY_LIBRARIES) and "Traceback" not in ended.error:
+        elif "Traceback" not in ended.error and (
+            ended.status < 0 or ended.error.startswith(_ENDED_BY_LIBRARIES)
+        ):  # a signal, of their abort or of a null pointer
             ended_by_libraries += 1
         else:
             wrong.append(f"{faults}: status {ended.status}: {ended.error[-2000:]}")
