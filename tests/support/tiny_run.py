@@ -74,7 +74,7 @@ def tables(out: Path) -> dict[str, pa.Table]:
 def _without_repeated(trials: pa.Table) -> pa.Table:
     """Return trials without those that died and were repeated under another number."""
     lasting = trials.filter(pc.field("state") != "fail")
-    return lasting.sort_by("params").drop_columns(["number"])
+    return lasting.sort_by("params").drop_columns(["number", "retry_of"])
 
 
 def difference(
