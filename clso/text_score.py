@@ -88,6 +88,8 @@ class TextScore:
                 documents -= 1  # the first end token stands before the first document
             for place in _largest(nll.ravel(), costliest):
                 row, column = divmod(int(place), targets.shape[1])
+                if len(heap) == costliest and nll[row, column] < heap[0].nll:
+                    break  # the rest of the chunk costs less still: no need of its texts
                 costly = CostlyToken(
                     float(nll[row, column]),
                     n_tokens + int(place) + 1,
