@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.data.tokenizer import Tokenizer
-from clso.errors import WorkError
 from clso.scoring import Int64Array, LanguageModel
-from clso.statistics.scores import Totals
+from clso.statistics.scores import Totals, finite_nll
 
 __all__ = ["CostlyToken", "TextScore"]
 
@@ -76,13 +75,13 @@ class TextScore:
         heap: list[CostlyToken] = []
         end = tokenizer.end_token_id
         for inputs, targets in _blocks(tokens, end, block_size):
-            nll = model.token_nll(inputs, targets)
-            if not np.isfinite(nll).all():
-                raise WorkError(
-                    f"model {model.name!r} gives a loss that is not finite after "
-                    f"{n_tokens:,} tokens",
-                    remedy="score with another of the run's models",
-                )
+            nll = finite_nll(
+                model,
+                inputs,
+                targets,
+                place=f"after {n_tokens:,} tokens",
+                remedy="score with another of the run's models",
+            )
             documents = document + np.cumsum(inputs.ravel() == end)
             if n_tokens == 0:
                 documents -= 1  # the first end token stands before the first document

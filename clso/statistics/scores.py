@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from clso.artifacts import schema
 from clso.errors import WorkError
 from clso.progress import SILENT, Reporter
-from clso.scoring import Int64Array, LanguageModel
+from clso.scoring import Int64Array, LanguageModel, NllArray
 
-__all__ = ["Totals", "score_split"]
+__all__ = ["Totals", "finite_nll", "score_split"]
 
 
 class _ScoredSplit(Protocol):
@@ -105,13 +105,13 @@ def score_split(
         for start in range(0, split.n_blocks, chunk):
             index = slice(start, min(start + chunk, split.n_blocks))
             inputs, targets = split.blocks(index)
-            nll = model.token_nll(inputs, targets)
-            if not np.isfinite(nll).all():
-                raise WorkError(
-                    f"model {model.name!r} gives a loss that is not finite on {split.name}, "
-                    f"blocks {index.start} to {index.stop - 1}",
-                    remedy="train it with a smaller learning rate, or exclude it from the run",
-                )
+            nll = finite_nll(
+                model,
+                inputs,
+                targets,
+                place=f"on {split.name}, blocks {index.start} to {index.stop - 1}",
+                remedy="train it with a smaller learning rate, or exclude it from the run",
+            )
             documents = split.documents(index)
             # a piece begins with its block and wherever the document changes
             begins = np.ones(targets.shape, dtype=bool)
@@ -134,6 +134,22 @@ def score_split(
         for field in expected
     ]
     return pa.Table.from_arrays(arrays, schema=expected)
+
+
+def finite_nll(
+    model: LanguageModel, inputs: Int64Array, targets: Int64Array, *, place: str, remedy: str
+) -> NllArray:
+    """Return `-log p(targets | inputs)` in nats, `(B, T)`, all of them finite.
+
+    Raises:
+        WorkError: one is not; the message names the `place`, and has the `remedy`.
+    """
+    nll = model.token_nll(inputs, targets)
+    if not np.isfinite(nll).all():
+        raise WorkError(
+            f"model {model.name!r} gives a loss that is not finite {place}", remedy=remedy
+        )
+    return nll
 
 
 def _joined(chunks: list[np.ndarray]) -> np.ndarray:
