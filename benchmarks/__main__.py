@@ -55,7 +55,11 @@ def main() -> None:
     # Narrower, the names would be cut; a log file has no width of its own.
     console = Console(width=max(Console().width, 140))
     if compared := [name for name in names if name in BENCHMARKS]:
-        _print_comparisons(console, compared)
+        results: list[Comparison] = []
+        for name in compared:
+            with console.status(name):
+                results += BENCHMARKS[name]()
+        _print_table(console, results)
     if GROWTH in names:
         _print_growth(console)
     if STRUCTURED in names:
@@ -64,22 +68,20 @@ def main() -> None:
         _print_soak(console, arguments)
 
 
-def _print_comparisons(console: Console, names: list[str]) -> None:
+def _print_table(console: Console, results: Iterable[Comparison]) -> None:
     table = Table(title="medians over pairs of runs", title_justify="left")
     for column in ("work", "CLSO", "against", "CLSO, s", "against, s", "times faster", "range"):
         table.add_column(column, justify="right" if "s" in column[-2:] else "left")
-    for name in names:
-        with console.status(name):
-            for result in BENCHMARKS[name]():
-                table.add_row(
-                    result.what,
-                    result.ours,
-                    result.plain,
-                    f"{sorted(result.ours_s)[len(result.ours_s) // 2]:.3f}",
-                    f"{sorted(result.plain_s)[len(result.plain_s) // 2]:.3f}",
-                    f"{result.ratio:.2f}",
-                    f"{min(result.ratios):.2f} to {max(result.ratios):.2f}",
-                )
+    for result in results:
+        table.add_row(
+            result.what,
+            result.ours,
+            result.plain,
+            f"{sorted(result.ours_s)[len(result.ours_s) // 2]:.3g}",
+            f"{sorted(result.plain_s)[len(result.plain_s) // 2]:.3g}",
+            f"{result.ratio:.2f}",
+            f"{min(result.ratios):.2f} to {max(result.ratios):.2f}",
+        )
     console.print(table)
 
 
@@ -92,6 +94,17 @@ def _print_growth(console: Console) -> None:
         table.add_column(column, justify="right")
     table.add_row(search.WORK, f"{first_s:.2f}", f"{last_s:.2f}", f"{last_s / first_s:.2f}")
     console.print(table)
+    with console.status(f"{GROWTH}: original_full"):
+        outside = search.outside_evaluation()
+    console.print(
+        f"original_full: {outside.share:.1%} of the CPU time is outside of evaluation: "
+        f"{outside.outside_s:.1f} s beside {outside.evaluations} evaluations of "
+        f"{outside.evaluation_s:.2f} s; ten generations with a surrogate take "
+        f"{outside.first_s:.2f} s first and {outside.last_s:.2f} s last"
+    )
+    with console.status(f"{GROWTH}: surrogate"):
+        compared = search.surrogate()
+    _print_table(console, compared)
 
 
 def _print_soak(console: Console, arguments: argparse.Namespace) -> None:

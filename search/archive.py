@@ -16,6 +16,8 @@ from search.ladder import Rung
 
 __all__ = ["Archive", "Finalist", "Scored"]
 
+_RANKED = 256  # genomes whose order is kept; more are sorted when they are asked for
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -62,7 +64,8 @@ class Archive:
     def __init__(self) -> None:
         self._scored: dict[Genome, Scored] = {}
         self._n_whole = 0
-        # in ascending order of losses, equal losses in the order of evaluation
+        # the lowest losses in ascending order, equal losses in the order of evaluation; a list of
+        # all would be moved in memory for every genome
         self._ranking: list[Scored] = []
         self.incumbent_rungs: tuple[Rung, ...] = ()
 
@@ -93,6 +96,7 @@ class Archive:
             if scored.loss is not None:
                 # a later one comes after equal losses
                 insort(self._ranking, scored, key=_loss)
+                del self._ranking[_RANKED:]
         self._scored[scored.canonical] = scored
 
     def first(self, count: int) -> Archive:
@@ -133,7 +137,10 @@ class Archive:
 
     def best(self, count: int) -> list[Finalist]:
         """Return the genomes of the `count` lowest losses; of equal losses the earlier first."""
-        return [_finalist(scored) for scored in self._ranking[:count]]
+        ranking = self._ranking
+        if count > _RANKED:
+            ranking = sorted((scored for scored in self if scored.loss is not None), key=_loss)
+        return [_finalist(scored) for scored in ranking[:count]]
 
     @property
     def incumbent(self) -> Finalist | None:

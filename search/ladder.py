@@ -237,6 +237,8 @@ class Ladder:
 
 
 def _summed(evaluations: Sequence[Evaluation]) -> Evaluation:
+    if len(evaluations) == 1 and evaluations[0].batch_nats is None:
+        return evaluations[0]
     return replace(
         evaluations[-1],
         tokens=sum(evaluation.tokens for evaluation in evaluations),

@@ -18,6 +18,7 @@ class OpenBatch:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._index = {genome: index for index, genome in enumerate(batch.genomes)}
+        self._asked = set(map(id, batch.genomes))
         self._told: dict[Genome, Evaluation] = {}
 
     @property
@@ -73,7 +74,10 @@ class OpenBatch:
         genomes = list(genomes)
         told: dict[Genome, Evaluation] = {}
         for index, result in _by_index(results, len(genomes)).items():
-            canonical = space.canonical(genomes[index])
+            genome = genomes[index]
+            # a genome that is the very object that was asked for needs no check
+            asked = id(genome) in self._asked
+            canonical = tuple(genome) if asked else space.canonical(genome)
             if canonical in told or canonical in self._told:
                 raise SearchError(f"genome {canonical} was told already")
             if canonical not in self._index:

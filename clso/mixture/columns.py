@@ -20,6 +20,7 @@ import pyarrow as pa
 from clso.artifacts import read_table, write_table
 from clso.errors import ArtifactError
 from clso.mixture.arrays import Float32Array
+from clso.mixture.counts import KneserNey
 from clso.mixture.function import BasisFunction
 from clso.mixture.plain import PlainFunction
 from clso.mixture.pointer import BlockFunction
@@ -65,9 +66,11 @@ class Columns:
             WorkError: a function of another package does not return distributions.
         """
         values = np.empty((len(functions), targets.size), dtype=np.float32)
-        # functions of the block are scored together, because they share their pairs of tokens
+        # functions of the block are scored together, because they share their pairs of tokens, and
+        # so are those of counts, which share contexts and lower orders
         of_block = {i: f for i, f in enumerate(functions) if isinstance(f, BlockFunction)}
-        others = {i: f for i, f in enumerate(functions) if i not in of_block}
+        of_counts = {i: f for i, f in enumerate(functions) if isinstance(f, KneserNey)}
+        others = {i: f for i, f in enumerate(functions) if i not in of_block | of_counts}
         block_size = targets.shape[1]
         with reporter.task(f"columns of {split}", len(functions)) as task:
             for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
@@ -77,6 +80,9 @@ class Columns:
                 if of_block:
                     scored = BlockFunction.score_together(list(of_block.values()), x, y)
                     values[list(of_block), place] = scored.reshape(len(of_block), -1)
+                scores = KneserNey.score_together(list(of_counts.values()), x, y)
+                for i, scored in zip(of_counts, scores, strict=True):
+                    values[i, place] = scored.ravel()
                 for i, function in others.items():
                     scored = function.target_probabilities(x, y)
                     if isinstance(function, PlainFunction):

@@ -44,6 +44,11 @@ class MultiHot:
             self._features = (math.sqrt(1 - _OWN_SHARE) * known[1:]).astype(np.float32)
 
     @property
+    def is_binary(self) -> bool:
+        """Whether rows have zeros and ones alone."""
+        return self._features is None
+
+    @property
     def width(self) -> int:
         """Number of columns."""
         known = 0 if self._features is None else self._features.shape[1]

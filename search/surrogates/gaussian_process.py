@@ -38,7 +38,11 @@ _LINEAR_SHARES = (0.0, 0.3, 0.6, 0.9, 1.0)
 _LENGTHS = (2.0, 4.0, 8.0)
 _NOISES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 _ROUNDING = 1e-9
+_ROWS_AT_ONCE = 32  # whose centred copies stay in the cache of a core
 _WORKSPACE = 4096  # numbers that LAPACK may use while it applies reflections to one column
+
+
+_Rows = npt.NDArray[np.float32] | FloatArray
 
 
 class _Prior(NamedTuple):
@@ -70,16 +74,16 @@ class GaussianProcessSurrogate:
         observed = np.asarray(losses, dtype=np.float64)
         kept = _thinned(np.argsort(observed, kind="stable"), self._most)
         observed = observed[kept]
-        rows = self._encode([genomes[index] for index in kept]).astype(np.float64)
+        rows = self._encoded([genomes[index] for index in kept])
         self._mean, self._scale = float(observed.mean()), float(observed.std()) or 1.0
         standard = (observed - self._mean) / self._scale
-        self._center = rows.mean(axis=0)
+        self._center = rows.mean(axis=0, dtype=np.float64)
         self._rows = rows
-        self._power = max(float(np.square(rows - self._center).sum(axis=1).mean()), _ROUNDING)
+        self._power = max(float(self._powers(rows).mean()), _ROUNDING)
         with one_thread():
             step = -(-len(rows) // self._tuned_on)
             self._prior = self._most_likely(rows[::step], standard[::step])
-            covariance = _mixed(*self._parts(rows, rows), self._prior)
+            covariance = self._covariance(rows, rows)
             covariance[np.diag_indices_from(covariance)] += self._prior.noise
             self._factor = cholesky(covariance, lower=True)
             self._weights = cho_solve((self._factor, True), standard)
@@ -89,15 +93,15 @@ class GaussianProcessSurrogate:
         """Predict losses; see `Surrogate.predict`."""
         if not genomes:
             return np.empty(0), np.empty(0)
-        rows = self._encode(genomes).astype(np.float64)
+        rows = self._encoded(genomes)
         with one_thread():
-            shared = _mixed(*self._parts(rows, self._rows), self._prior)
+            shared = self._covariance(rows, self._rows)
             mean = shared @ self._weights
             known = np.square(
                 solve_triangular(self._factor, shared.T, lower=True, check_finite=False)
             ).sum(axis=0)
         share = self._prior.linear_share
-        power = np.square(rows - self._center).sum(axis=1) / self._power
+        power = self._powers(rows) / self._power
         variance = np.maximum(share * power + 1.0 - share - known, 0.0) * self._variance
         return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
 
@@ -117,8 +121,8 @@ class GaussianProcessSurrogate:
         weights, toward = np.empty(0), list[FloatArray]()
         with one_thread():
             if prior.linear_share < 1.0:
-                _, differing = self._parts(row, self._rows)
-                near = np.exp(differing[0] / (-2.0 * lengths))
+                distances = _distances(row, self._rows, _products(row, self._rows))
+                near = _near(distances, prior.length)[0]
                 weights = (1.0 - prior.linear_share) * near * self._weights
                 shift = self._encode.products(self._rows - row)
                 # exchangeable slots share one array, of which the exponential is taken once
@@ -133,23 +137,46 @@ class GaussianProcessSurrogate:
                 means.append(mean * self._scale + self._mean)
         return means
 
-    def _parts(self, left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the linear part of k / s and the squared distances, `(n_left, n_right)` each."""
-        # the products of the uncentred rows take most of the time; both results follow from them
-        products = left @ right.T
-        center = self._center
-        shifts = (left @ center)[:, None] + (right @ center - center @ center)
-        norms = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)
-        return (products - shifts) / self._power, np.maximum(norms - 2.0 * products, 0.0)
+    def _encoded(self, genomes: Sequence[Genome]) -> _Rows:
+        """Return the rows, `(n, width)`; zeros and ones have exact products in half the bytes."""
+        rows = self._encode(genomes)
+        return rows if self._encode.is_binary else rows.astype(np.float64)
 
-    def _most_likely(self, rows: FloatArray, standard: FloatArray) -> _Prior:
+    def _powers(self, rows: _Rows) -> FloatArray:
+        """Return the squared norms of centred rows, `(n,)`."""
+        parts = np.split(rows, range(_ROWS_AT_ONCE, len(rows), _ROWS_AT_ONCE))
+        return np.concatenate([np.square(part - self._center).sum(axis=1) for part in parts])
+
+    def _covariance(self, left: _Rows, right: _Rows) -> FloatArray:
+        """Return k / s of the chosen prior without noise, `(n_left, n_right)`."""
+        products, prior = _products(left, right), self._prior
+        near = linear = products  # of a part with the share 0, anything
+        if prior.linear_share < 1.0:
+            near = _near(_distances(left, right, products), prior.length)
+        if prior.linear_share > 0.0:
+            linear = self._linear(left, right, products)
+        return _mixed(linear, near, prior.linear_share)
+
+    def _linear(self, left: _Rows, right: _Rows, products: FloatArray) -> FloatArray:
+        """Return the linear part of k / s, of the products of the uncentred rows."""
+        center = self._center
+        toward = right @ center
+        shifts = (toward if left is right else left @ center)[:, None] + (toward - center @ center)
+        linear: FloatArray = np.subtract(products, shifts, out=shifts)
+        linear /= self._power
+        return linear
+
+    def _most_likely(self, rows: _Rows, standard: FloatArray) -> _Prior:
         best, best_prior = -np.inf, _Prior(1.0, _LENGTHS[0], _NOISES[-1])
-        parts = self._parts(rows, rows)
+        products = _products(rows, rows)
+        linear = self._linear(rows, rows, products)
+        distances = _distances(rows, rows, products)
+        nears = {length: _near(distances, length) for length in _LENGTHS}
         for share, length in product(_LINEAR_SHARES, _LENGTHS):
             if share == 1.0 and length != _LENGTHS[0]:
                 continue  # without the second part its length has no effect
             # one decomposition serves all noises
-            covariance = _Tridiagonal(_mixed(*parts, _Prior(share, length, 0.0)), standard)
+            covariance = _Tridiagonal(_mixed(linear, nears[length], share), standard)
             for noise in _NOISES:
                 quadratic, log_determinant = covariance.with_noise(noise)
                 scale = max(quadratic / len(rows), _ROUNDING)
@@ -182,11 +209,28 @@ class _Tridiagonal:
         return float(self._losses[:, 0] @ solved[:, 0]), float(np.log(pivots).sum())
 
 
-def _mixed(linear: FloatArray, differing: FloatArray, prior: _Prior) -> FloatArray:
-    if prior.linear_share == 1.0:
-        return linear
-    near = np.exp(differing / (-2.0 * prior.length**2))
-    covariance: FloatArray = prior.linear_share * linear + (1.0 - prior.linear_share) * near
+def _products(left: _Rows, right: _Rows) -> FloatArray:
+    """Return the inner products of uncentred rows, `(n_left, n_right)`; all else follows."""
+    return np.asarray(left @ right.T, dtype=np.float64)
+
+
+def _distances(left: _Rows, right: _Rows, products: FloatArray) -> FloatArray:
+    """Return the squared distances of rows, `(n_left, n_right)`."""
+    norms: FloatArray = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)
+    distances = norms - 2.0 * products
+    return np.maximum(distances, 0.0, out=distances)
+
+
+def _near(distances: FloatArray, length: float) -> FloatArray:
+    near: FloatArray = distances / (-2.0 * length**2)
+    return np.exp(near, out=near)
+
+
+def _mixed(linear: FloatArray, near: FloatArray, share: float) -> FloatArray:
+    if share in (0.0, 1.0):
+        return linear if share else near
+    covariance: FloatArray = share * linear
+    covariance += (1.0 - share) * near
     return covariance
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.adamw import adamw
 
 from clso.genome import Genome, GenomeSpace
 from clso.threads import one_thread
@@ -128,15 +129,31 @@ class MlpSurrogate:
             inputs = torch.as_tensor(np.asarray(genomes, dtype=np.int64))
             targets = torch.as_tensor((observed - self._center) / self._scale).float()
             importance = torch.as_tensor(weights / count).float()  # (M, n)
-            optimizer = torch.optim.AdamW(
-                self._network.parameters(), weight_decay=_WEIGHT_DECAY, fused=True
-            )
+            parameters: list[torch.Tensor] = list(self._network.parameters())
+            means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+            counts = [torch.zeros(()) for _ in parameters]
             for step in range(_STEPS):
-                optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
-                optimizer.zero_grad()
                 error = self._network(inputs) - targets
-                (importance * error.square()).sum().backward()
-                optimizer.step()
+                loss = (importance * error.square()).sum()
+                gradients = list(torch.autograd.grad(loss, parameters))
+                with torch.no_grad():
+                    # an optimizer object imports torch's compiler, which takes a second
+                    adamw(
+                        parameters,
+                        gradients,
+                        means,
+                        squares,
+                        [],
+                        counts,
+                        fused=True,
+                        amsgrad=False,
+                        beta1=0.9,
+                        beta2=0.999,
+                        lr=_LEARNING_RATE * (1 - step / _STEPS),
+                        weight_decay=_WEIGHT_DECAY,
+                        eps=1e-8,
+                        maximize=False,
+                    )
 
     def predict(self, genomes: Sequence[Genome]) -> tuple[FloatArray, FloatArray]:
         """Predict losses; see `Surrogate.predict`."""

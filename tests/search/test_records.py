@@ -1,6 +1,7 @@
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from clso.artifacts import table_from_rows
 from clso.energy import DeviceEnergy, Measurement
 from clso.problem import Evaluation
-from search.archive import Archive, Scored
+from search.archive import _RANKED, Archive, Scored
 from search.generation import Generation, Individual, SearchCounts
 from search.ladder import Rung
 from search.records import MemorySink, Records
@@ -116,6 +117,16 @@ def test_the_hall_of_fame_is_the_lowest_measured_and_the_earlier_of_equals() -> 
     assert [one.canonical for one in archive.best(3)] == [(2,), (4,), (3,)]
     assert len(archive.best(99)) == 4
     assert archive.training_set()[1] == [3.0, 3.0, 1.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("count", [1, 5, _RANKED, _RANKED + 1, 3 * _RANKED])
+def test_the_best_of_many_are_those_of_a_stable_sort(count: int) -> None:
+    archive = Archive()
+    losses = np.random.default_rng(0).integers(0, 40, 2 * _RANKED).astype(float).tolist()
+    for gene, loss in enumerate(losses):
+        archive.add(Scored((gene,), (gene,), loss))
+    expected = sorted(range(len(losses)), key=losses.__getitem__)[:count]
+    assert [one.canonical for one in archive.best(count)] == [(gene,) for gene in expected]
 
 
 def test_the_archive_refuses_a_second_evaluation() -> None:

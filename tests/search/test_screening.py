@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from search.screening import Screener, Screening, rank_correlation, topk_recall
 
@@ -127,6 +128,15 @@ def test_the_control_may_be_alike() -> None:
     result = run([0.0, 1.0, 2.0, 3.0], 4, fraction=1.0, random_fraction=0.5, alike="aaaa")
     assert result.best == (0,)
     assert len(result.random) == 2
+
+
+def test_rank_correlation_is_that_of_scipy_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    for count in range(3, 80):
+        predicted = rng.normal(size=count).round(1)
+        evaluated = (predicted + rng.normal(size=count)).round(int(rng.integers(0, 9)))
+        expected = float(spearmanr(predicted, evaluated).statistic)
+        assert rank_correlation(predicted.tolist(), evaluated.tolist()) == expected
 
 
 def test_rank_correlation_sees_order_only() -> None:

@@ -135,17 +135,52 @@ class KneserNey:
         probability = self.probabilities_at(inputs, np.arange(inputs.size), targets.reshape(-1))
         return probability.reshape(inputs.shape)
 
+    @classmethod
+    def score_together(
+        cls, models: Sequence[KneserNey], inputs: Int64Array, targets: Int64Array
+    ) -> Iterator[FloatArray]:
+        """Yield the `target_probabilities` of each model; models of one text share their work.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        found: dict[Hashable, Any] = {}
+        checked: dict[int, tuple[Int64Array, Int64Array]] = {}
+        for model in models:
+            size = model.vocab_size
+            if size not in checked:
+                x, y = (check_tokens(tokens, size, model.name) for tokens in (inputs, targets))
+                checked[size] = x, y.reshape(-1)
+            x, y = checked[size]
+            probability = model.probabilities_at(x, np.arange(x.size), y, found)
+            yield probability.reshape(x.shape)
+
     def probabilities_at(
-        self, inputs: Int64Array, positions: Int64Array, targets: Int64Array
+        self,
+        inputs: Int64Array,
+        positions: Int64Array,
+        targets: Int64Array,
+        found: dict[Hashable, Any] | None = None,
     ) -> FloatArray:
-        """Return p(targets) at `positions`, `(n,)` indices into `inputs.reshape(-1)`."""
+        """Return p(targets) at `positions`, `(n,)` indices into `inputs.reshape(-1)`.
+
+        `found` keeps contexts and the predictions of lower orders for other models of the same
+        text at the same positions.
+        """
+        found = {} if found is None else found
         symbols = self._symbols(self.pattern.target, targets)
         probability: FloatArray = self.base[symbols]
-        for level, active, rows in self.walk(inputs, positions):
-            table = self.levels[level]
-            probability[active] = table.interpolated(rows, symbols[active], probability[active])
+        for level, active, rows in self.walk(inputs, positions, found):
+            lower_orders = tuple(map(id, self.levels[: level + 1]))
+            known = found.get(lower_orders)
+            if known is None:
+                known, table = probability.copy(), self.levels[level]
+                known[active] = table.interpolated(rows, symbols[active], probability[active])
+                if level < len(self.contexts):  # occurrences are of this pattern alone
+                    found[lower_orders] = known
+            probability = known
         if self._within_class is not None:
-            probability *= self._within_class[targets]
+            probability = probability * self._within_class[targets]
         return probability
 
     def distribution(self, history: Int64Array) -> FloatArray:
@@ -251,32 +286,52 @@ class KneserNey:
         return name, Groups(of_token, self._within_class, len(self.base))
 
     def walk(
-        self, inputs: Int64Array, positions: Int64Array
+        self,
+        inputs: Int64Array,
+        positions: Int64Array,
+        found: dict[Hashable, Any] | None = None,
     ) -> Iterator[tuple[int, Int64Array, Int64Array]]:
         """Follow the contexts of positions from short to long, as far as they occur in the text.
 
-        `positions` are indices into `inputs.reshape(-1)`, `(n,)`.
+        `positions` are indices into `inputs.reshape(-1)`, `(n,)`; `found` keeps their contexts for
+        other models of the same text.
 
         Yields:
             A level k = 1, 2, ...; the indices into `positions` whose context of length k occurs;
             and the number of that context, which is its row in `levels[k]`.
         """
-        tokens, column = inputs.reshape(-1), positions % max(inputs.shape[1], 1)
-        active = np.arange(len(positions))
-        rows = np.zeros(len(positions), dtype=np.int64)
+        found = {} if found is None else found
+        longer = np.zeros(len(positions), dtype=np.int64)
+        occurs = np.ones(len(positions), dtype=np.bool_)
         for level, (element, contexts, table) in enumerate(
             zip(self.pattern.elements, self.contexts, self.levels[1:], strict=True), start=1
         ):
-            back = element.offset - 1
-            in_block = column[active] >= back
-            active, rows = active[in_block], rows[in_block]
-            symbols = self._symbols(element.classes, tokens[positions[active] - back])
-            rows = contexts.find(rows, symbols)
-            occurs = table.has_counts(rows)
-            active, rows = active[occurs], rows[occurs]
+            shorter, key = longer, id(contexts)
+            if key not in found:
+                found[key] = self._contexts_at(element, contexts, shorter, inputs, positions)
+            longer = found[key]
+            occurs &= table.has_counts(longer)
+            active = np.flatnonzero(occurs)
             if not len(active):
                 return
-            yield level, active, rows
+            yield level, active, longer[active]
+
+    def _contexts_at(
+        self,
+        element: Element,
+        contexts: Rows,
+        shorter: Int64Array,
+        inputs: Int64Array,
+        positions: Int64Array,
+    ) -> Int64Array:
+        """Return the contexts of positions that are one element longer, `(n,)`; -1: none."""
+        back, column = element.offset - 1, positions % max(inputs.shape[1], 1)
+        longer = np.full(len(positions), -1)
+        inside = np.flatnonzero((shorter >= 0) & (column >= back))
+        tokens = inputs.reshape(-1)[positions[inside] - back]
+        symbols = self._symbols(element.classes, tokens)
+        longer[inside] = contexts.find(shorter[inside], symbols)
+        return longer
 
     def spec(self) -> dict[str, Any]:
         """Return what `from_arrays` needs beside the arrays, as JSON values."""

@@ -9,7 +9,12 @@ from clso.genome import Genome, GenomeSpace, Slot
 from search.settings import SurrogateSettings
 from search.surrogates import surrogate_factory
 from search.surrogates.encoding import MultiHot
-from search.surrogates.gaussian_process import GaussianProcessSurrogate, _Tridiagonal
+from search.surrogates.gaussian_process import (
+    GaussianProcessSurrogate,
+    _distances,
+    _products,
+    _Tridiagonal,
+)
 from search.surrogates.interface import FloatArray, neighbour_means
 from search.surrogates.normal_scores import NormalScoresSurrogate
 from search.surrogates.ridge import RidgeSurrogate
@@ -62,7 +67,8 @@ def test_the_parts_of_the_covariance_are_those_of_its_formula() -> None:
     process.fit(genomes, rng.normal(size=30).tolist())
     rows = MultiHot(space)(genomes).astype(np.float64)
     left, right = rows[:12], rows[12:]
-    linear, apart = process._parts(left, right)
+    products = _products(left, right)
+    linear, apart = process._linear(left, right, products), _distances(left, right, products)
     centred = rows - rows.mean(axis=0)
     power = np.square(centred).sum(axis=1).mean()
     assert np.allclose(linear, centred[:12] @ centred[12:].T / power, atol=1e-12)
