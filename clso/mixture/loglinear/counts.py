@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from clso.mixture.arrays import Float32Array
+from clso.mixture.arrays import Float32Array, narrow
 from clso.mixture.counts import Element, KneserNey
 from clso.scoring import Int64Array
 
@@ -27,19 +27,54 @@ _DENSE_ELEMENTS: Final = 1 << 21
 class CountLevel(NamedTuple):
     """The counts after contexts of one length, with columns in place of symbols.
 
+    Entries are sorted by row, then column.
+
     Attributes:
-        keys: row times the number of columns, plus column, sorted, `(n_entries,)`.
+        rows: of each entry, `(n_entries,)`.
         columns: of each entry, `(n_entries,)`.
         discounted: (c(h, y) - D) / c(h), `(n_entries,)`.
         backoff: gamma(h), `(n_rows,)`.
         starts: the first entry of each row, and the number of entries, `(n_rows + 1,)`.
     """
 
-    keys: Int64Array
+    rows: Int64Array
     columns: Int64Array
     discounted: Float32Array
     backoff: Float32Array
     starts: Int64Array
+
+
+class _Ranges:
+    """The entries of a level in ranges of columns, which are sorted out when they are asked for.
+
+    A search among the few entries of a range stays in a processor's cache.
+    """
+
+    def __init__(self, level: CountLevel) -> None:
+        self._level = level
+        self._by_column = np.argsort(narrow(level.columns), kind="stable")
+        self._columns = level.columns[self._by_column]
+        self._found: dict[tuple[int, int], _Range] = {}
+
+    def of(self, start: int, stop: int) -> _Range:
+        """Return the entries with columns from `start` to before `stop`."""
+        if (start, stop) not in self._found:
+            first, last = np.searchsorted(self._columns, [start, stop])
+            entries = np.sort(self._by_column[first:last])
+            self._found[start, stop] = _Range(
+                self._level.rows[entries],
+                self._level.columns[entries],
+                self._level.discounted[entries],
+            )
+        return self._found[start, stop]
+
+
+class _Range(NamedTuple):
+    """Rows, columns and discounted counts of entries; see `CountLevel`."""
+
+    rows: Int64Array
+    columns: Int64Array
+    discounted: Float32Array
 
 
 class CountExpert:
@@ -63,6 +98,7 @@ class CountExpert:
         # rows of level 0, 1, ... one after another; the first row of each level
         tables, self._first_rows = [model.base[symbol_of].astype(np.float32)[None]], [0]
         self._levels: list[CountLevel] = []  # those without a table
+        self._ranges: dict[int, _Ranges] = {}  # by the index of the level
         for level in range(1, len(model.levels)):
             counted = self._level(level, column_of)
             if self._levels or len(counted.backoff) * self._n_columns > _DENSE_ELEMENTS:
@@ -71,7 +107,7 @@ class CountExpert:
             self._first_rows.append(self._first_rows[-1] + len(tables[-1]))
             parents = model.contexts[level - 1].row_of_entries()
             table = tables[-1][parents] * counted.backoff[:, None]
-            table.reshape(-1)[counted.keys] += counted.discounted
+            table[counted.rows, counted.columns] += counted.discounted
             tables.append(table)
         self.table = np.concatenate(tables)
 
@@ -81,9 +117,9 @@ class CountExpert:
         keys = rows * self._n_columns + column_of[table.rows.symbols]
         order = np.argsort(keys)
         discounted = table.discounted(slice(None), table.totals[rows]).astype(np.float32)
-        keys, backoff = keys[order], table.backoff.astype(np.float32)
-        starts = table.rows.starts.astype(np.int64)
-        return CountLevel(keys, keys % self._n_columns, discounted[order], backoff, starts)
+        row_of_entry, columns = np.divmod(keys[order], self._n_columns)
+        backoff, starts = table.backoff.astype(np.float32), table.rows.starts.astype(np.int64)
+        return CountLevel(row_of_entry, columns, discounted[order], backoff, starts)
 
     def contexts(self, inputs: Int64Array) -> list[Int64Array]:
         """Return the context of every position of blocks `(B, T)` per level; see `Contexts`."""
@@ -133,18 +169,36 @@ class CountExpert:
         tables, longer = self.split({self.elements: at})
         p = self.table[:, start:stop].take(tables, axis=0)
         flat, width = p.reshape(-1), stop - start
-        for level, rows in longer:
+        for number, (level, rows) in enumerate(longer):
             active = np.flatnonzero(rows >= 0)
             if not len(active):
                 break
             backoff = np.ones(len(positions), dtype=np.float32)
             backoff[active] = level.backoff[rows[active]]
             p *= backoff[:, None]
-            keys = rows[active] * self._n_columns
-            first = np.searchsorted(level.keys, keys + start)
-            lengths = np.searchsorted(level.keys, keys + stop) - first
+            first, lengths, columns, discounted = self._entries(number, rows[active], start, stop)
             before = np.cumsum(lengths) - lengths
             entries = np.arange(lengths.sum()) + np.repeat(first - before, lengths)
-            places = level.columns[entries] + np.repeat(active * width - start, lengths)
-            flat[places] += level.discounted[entries]
+            places = columns[entries] + np.repeat(active * width - start, lengths)
+            flat[places] += discounted[entries]
         return np.log(p, out=p)
+
+    def _entries(
+        self, number: int, rows: Int64Array, start: int, stop: int
+    ) -> tuple[Int64Array, Int64Array, Int64Array, Float32Array]:
+        """Return where the entries of rows with a range of columns are.
+
+        Returns:
+            The first entry of each row and how many it has, `(n,)`; columns and discounted counts
+            of all entries that these are counted among.
+        """
+        level = self._levels[number]
+        if stop - start == self._n_columns:
+            first = level.starts[rows]
+            return first, level.starts[rows + 1] - first, level.columns, level.discounted
+        if number not in self._ranges:
+            self._ranges[number] = _Ranges(level)
+        found = self._ranges[number].of(start, stop)
+        first = np.searchsorted(found.rows, rows)
+        last = np.searchsorted(found.rows, rows, side="right")
+        return first, last - first, found.columns, found.discounted

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from clso.counting import FloatArray
 from clso.mixture.arrays import Float32Array, UnsignedArray
+from clso.mixture.buffers import buffer
 from clso.mixture.counts import KneserNey, Pattern
 from clso.mixture.loglinear.columns import TokenColumns
 from clso.mixture.loglinear.counts import CountExpert
@@ -69,6 +70,7 @@ _CLASS_MODELS, _LIFT, _CLASS_TOPIC, _CLASS_SHARE, _CLASS_FOLLOWED = 1.0, 0.05, 2
 _TOKEN_MODELS, _TOPICS, _UNSEEN, _RATE = 0.65, (1.3, 3.5), 1.3, 0.7
 _REPEATED, _FOLLOWED, _NEW_REPEATED = 0.35, 1.3, 4.0
 _N_REPEATS: Final = 3  # experts that tell repeats
+_NOWHERE: Final = np.zeros(0, dtype=np.int64)
 # In place of a column's number of tokens, where all of them are new repeats.
 _HARDLY_ANY: Final = 1e-9
 
@@ -154,6 +156,69 @@ class NewRepeats(NamedTuple):
         return np.asarray(exponents[-_N_REPEATS:] @ self.features)
 
 
+class _Dense(NamedTuple):
+    """An expert by its values, `(n, m)`; or `(m,)`, the same at all positions."""
+
+    values: FloatingArray
+
+    def add(self, exponent: np.float64, total: FloatArray) -> None:
+        """Add its part to a sum of all experts, `(n, m)`."""
+        if self.values.ndim == 1:
+            total += exponent * self.values
+        else:
+            total += np.multiply(exponent, self.values, out=buffer("expert", total.shape))
+
+    def write(self, out: Float32Array) -> None:
+        """Write the values, `(n, m)`."""
+        out[:] = self.values
+
+
+class _Table(NamedTuple):
+    """An expert that has one of few rows at each position.
+
+    Attributes:
+        rows: `(R, m)`.
+        chosen: the row of each position, `(n,)`.
+    """
+
+    rows: FloatArray
+    chosen: Int64Array
+
+    def add(self, exponent: np.float64, total: FloatArray) -> None:
+        """Add its part to a sum of all experts, `(n, m)`."""
+        out = buffer("expert", total.shape)
+        # with this mode numpy needs no array between; all rows are there
+        total += np.take(exponent * self.rows, self.chosen, axis=0, out=out, mode="clip")
+
+    def write(self, out: Float32Array) -> None:
+        """Write the values, `(n, m)`."""
+        out[:] = self.rows[self.chosen]
+
+
+class _Sparse(NamedTuple):
+    """An expert that is 0 but at few places.
+
+    Attributes:
+        places: indices of position and outcome, each pair once, two `(n_places,)`.
+        values: `(n_places,)`.
+    """
+
+    places: tuple[Int64Array, Int64Array]
+    values: FloatArray
+
+    def add(self, exponent: np.float64, total: FloatArray) -> None:
+        """Add its part to a sum of all experts, `(n, m)`."""
+        total[self.places] += exponent * self.values
+
+    def write(self, out: Float32Array) -> None:
+        """Write the values, `(n, m)`."""
+        out[:] = 0.0
+        out[self.places] = self.values
+
+
+_Feature = _Dense | _Table | _Sparse
+
+
 class Positions:
     """The experts at all positions of a view."""
 
@@ -182,7 +247,11 @@ class Positions:
             blocks = slice(start, min(start + size, n_blocks))
             yield (
                 slice(blocks.start * block_size, blocks.stop * block_size),
-                _weighted_sum(exponents, self._class_features(blocks)),
+                _weighted_sum(
+                    exponents,
+                    self._class_features(blocks),
+                    ((blocks.stop - blocks.start) * block_size, self._experts.columns.n_classes),
+                ),
             )
 
     def column_scores(
@@ -194,14 +263,14 @@ class Positions:
         """
         for positions, start, stop, repeats in self._by_class():
             features = self._column_features(positions, start, stop, repeats)
-            scores = _weighted_sum(exponents, features)
+            scores = _weighted_sum(exponents, features, (len(positions), stop - start))
             yield positions, scores, start, self._new_repeats(repeats)
 
     def class_choices(self) -> Choices:
         """Return the experts on classes and the classes of the targets."""
-        features = self._class_features(slice(0, self._view.shape[0]))
+        shape = self._view.inputs.size, self._experts.columns.n_classes
         return Choices(
-            np.stack([feature.astype(np.float32) for feature in features]),
+            _stacked(self._class_features(slice(0, self._view.shape[0])), shape),
             np.zeros(self._experts.columns.n_classes, np.float32),
             self._experts.classes[self._view.targets.reshape(-1)],
         )
@@ -214,7 +283,7 @@ class Positions:
         columns, all_targets = self._experts.columns, self._view.targets.reshape(-1)
         for positions, start, stop, repeats in self._by_class():
             by_expert = self._column_features(positions, start, stop, repeats)
-            features = np.stack([feature.astype(np.float32) for feature in by_expert])
+            features = _stacked(by_expert, (len(positions), stop - start))
             new, targets = self._new_repeats(repeats), all_targets[positions]
             tokens, place = np.unique(new.token, return_inverse=True)
             column = columns.of_token[tokens] - start
@@ -231,51 +300,54 @@ class Positions:
                 chosen,
             )
 
-    def _class_features(self, blocks: slice) -> Iterator[FloatingArray]:
+    def _class_features(self, blocks: slice) -> Iterator[_Feature]:
         """Yield f_j at all positions of some blocks, `(n, C)` each."""
         experts, inputs = self._experts, self._view.inputs[blocks]
         n_classes, block_size = experts.columns.n_classes, inputs.shape[1]
         start = blocks.start * block_size
         positions = np.arange(start, start + inputs.size)
         for expert in experts.of_classes:
-            yield expert.log_probabilities(self._contexts, positions, 0, n_classes)
+            yield _Dense(expert.log_probabilities(self._contexts, positions, 0, n_classes))
         classes = experts.classes[inputs]
         for offset, log_lift in zip(OFFSETS, experts.log_lifts, strict=True):
             earlier = np.full(inputs.shape, n_classes)
             earlier[:, offset - 1 :] = classes[:, : max(block_size - offset + 1, 0)]
-            yield log_lift[earlier.reshape(-1)]
+            yield _Table(log_lift, earlier.reshape(-1))
         topics = block_vectors(inputs, experts.weighted_vectors, CLASS_HALF_LIFE)
-        yield topics.reshape(inputs.size, -1) @ experts.class_vectors.T
+        yield _Dense(topics.reshape(inputs.size, -1) @ experts.class_vectors.T)
         in_block = np.zeros((*inputs.shape, n_classes))
         np.put_along_axis(in_block, classes[..., None], 1.0, axis=2)
-        in_block = np.cumsum(in_block, axis=1).reshape(inputs.size, n_classes)
-        yield np.log(in_block / experts.class_share + KAPPA)
+        in_block = np.cumsum(in_block, axis=1, out=in_block).reshape(inputs.size, n_classes)
+        in_block /= experts.class_share
+        in_block += KAPPA
+        yield _Dense(np.log(in_block, out=in_block))
         query, token = self._followed
         first, last = np.searchsorted(query, [start, start + inputs.size])
-        places = (query[first:last] - start) * n_classes + experts.classes[token[first:last]]
-        followed = np.bincount(places, minlength=inputs.size * n_classes)
-        yield np.log1p(followed.reshape(inputs.size, n_classes))
+        pairs = (query[first:last] - start) * n_classes + experts.classes[token[first:last]]
+        places, times = np.unique(pairs, return_counts=True)
+        yield _Sparse(np.divmod(places, n_classes), np.log1p(times))
 
     def _column_features(
         self, positions: Int64Array, start: int, stop: int, repeats: _Repeats
-    ) -> Iterator[FloatingArray]:
+    ) -> Iterator[_Feature]:
         """Yield g_j of a range of columns at some positions, `(n, m)` each."""
-        experts, shape = self._experts, (len(positions), stop - start)
-        of_token = experts.columns.of_token
+        experts, columns = self._experts, self._experts.columns
         for expert in experts.of_columns:
-            yield expert.log_probabilities(self._contexts, positions, start, stop)
+            yield _Dense(expert.log_probabilities(self._contexts, positions, start, stop))
         for topics in self._topics:
             here = topics.reshape(-1, topics.shape[-1])[positions]
-            yield here @ experts.column_vectors[start:stop].T
-        columns = experts.columns
-        yield np.broadcast_to(columns.is_unseen[start:stop].astype(np.float64), shape)
-        yield np.broadcast_to(columns.log_rate[start:stop], shape)
-        for (index, token), value in zip(repeats, (experts.repeated, np.ones(1)), strict=True):
-            repeated, seen = np.zeros(shape), ~experts.is_unseen[token]
-            places = index[seen], of_token[token[seen]] - start
-            repeated[places] = np.broadcast_to(value, len(of_token))[token[seen]]
-            yield repeated
-        yield np.broadcast_to(np.zeros(1), shape)
+            yield _Dense(here @ experts.column_vectors[start:stop].T)
+        yield _Dense(columns.is_unseen[start:stop].astype(np.float64))
+        yield _Dense(columns.log_rate[start:stop])
+        for (index, token), value in zip(repeats, (experts.repeated, None), strict=True):
+            seen = ~experts.is_unseen[token]
+            index, token = np.divmod(
+                np.unique(index[seen] * len(experts.is_unseen) + token[seen]),
+                len(experts.is_unseen),
+            )
+            values = np.ones(len(token)) if value is None else value[token]
+            yield _Sparse((index, columns.of_token[token] - start), values)
+        yield _Sparse((_NOWHERE, _NOWHERE), np.zeros(0))
 
     def _new_repeats(self, repeats: _Repeats) -> NewRepeats:
         experts, vocab_size = self._experts, len(self._experts.is_unseen)
@@ -340,10 +412,19 @@ def _grouped(query: Int64Array, token: Int64Array, of_target: Int64Array) -> _Gr
     return _Grouped(query[order], token[order], bounds)
 
 
-def _weighted_sum(exponents: FloatArray, features: Iterator[FloatingArray]) -> FloatArray:
-    pairs = zip(exponents, features, strict=True)
-    exponent, feature = next(pairs)
-    total: FloatArray = np.multiply(exponent, feature, dtype=np.float64)
-    for exponent, feature in pairs:
-        total += exponent * feature
+def _weighted_sum(
+    exponents: FloatArray, features: Iterator[_Feature], shape: tuple[int, int]
+) -> FloatArray:
+    total = np.zeros(shape)
+    for exponent, feature in zip(exponents, features, strict=True):
+        feature.add(exponent, total)
     return total
+
+
+def _stacked(features: Iterator[_Feature], shape: tuple[int, int]) -> Float32Array:
+    """Return all experts, `(J, n, m)`."""
+    each = []
+    for feature in features:
+        each.append(np.empty(shape, np.float32))
+        feature.write(each[-1])
+    return np.stack(each)
