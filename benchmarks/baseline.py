@@ -26,7 +26,7 @@ from clso.gpt import GptShape
 
 __all__ = ["Pair", "draw", "gpt_pair", "lstm_pair", "run"]
 
-_BATCH_SIZE, _LENGTH, _WIDTH, _STEPS = 4, 128, 128, 8
+_BATCH_SIZE, _LENGTH, _WIDTH, _STEPS = 4, 128, 128, 4
 _WEIGHT_DECAY, _GRAD_CLIP = 0.1, 1.0
 _LR = {"adamw": 1e-3, "muon": 1e-3, "lstm": 4e-3}
 

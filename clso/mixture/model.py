@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -63,6 +66,7 @@ _DAMAGES = (
     SafetensorError,
 )
 _BLOCKS_AT_ONCE = 512
+_LONG_BLOCK = 128
 # Positions times slots that are summed together, and the fewest positions. With fewer, the calls
 # take longer than what they compute. Some ten such arrays, of 12 MB each, are in memory.
 _ELEMENTS_AT_ONCE = 3 << 19
@@ -191,17 +195,41 @@ class CrystallineMixture:
         return sum(shared.values()) + neural + self.history.stored_bytes + self.weights.table.nbytes
 
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
-        """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
+        """Return `-log p(targets | inputs)` in nats, `(B, T)` float64.
+
+        Functions are computed at the same time, on as many threads as PyTorch has; their number
+        changes no digit.
+        """
         nll = np.empty(targets.shape)
-        for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
-            part = slice(start, start + _BLOCKS_AT_ONCE)
-            weights = self._weights_of(self.history.of(inputs[part]))
-            total = np.zeros(targets[part].shape)
-            for index, function in enumerate(self.functions):
-                probability = function.target_probabilities(inputs[part], targets[part])
-                total += weights[..., index] * probability
-            nll[part] = -np.log(total)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
+                part = slice(start, start + _BLOCKS_AT_ONCE)
+                of_functions = self._target_probabilities(pool, inputs[part], targets[part])
+                weights = self._weights_of(self.history.of(inputs[part]))
+                total = np.zeros(targets[part].shape)
+                for index, probability in enumerate(of_functions):
+                    total += weights[..., index] * probability()
+                nll[part] = -np.log(total)
         return nll
+
+    def _target_probabilities(
+        self, pool: ThreadPoolExecutor, inputs: Int64Array, targets: Int64Array
+    ) -> list[Callable[[], FloatArray]]:
+        """Begin with p(targets) of all functions, the longest work first; return how to get it."""
+        found: dict[int, Callable[[], FloatArray]] = {}
+        for index in sorted(range(len(self.functions)), key=self._work.__getitem__, reverse=True):
+            function = self.functions[index]
+            if isinstance(function, Neural):  # has threads of its own
+                found[index] = partial(function.target_probabilities, inputs, targets)
+            else:
+                found[index] = pool.submit(function.target_probabilities, inputs, targets).result
+        return [found[index] for index in range(len(self.functions))]
+
+    @cached_property
+    def _work(self) -> list[int]:
+        """About how long each function takes, as operations for a token of a long block."""
+        flops = [getattr(function, "flops_per_token", None) for function in self.functions]
+        return [0 if of is None else of(_LONG_BLOCK) for of in flops]
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`."""

@@ -11,6 +11,7 @@ from clso.mixture.history import HistoryCounts
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.specification import FunctionSpec, fit_functions
 from clso.mixture.weights import MixtureWeights
+from clso.threads import torch_threads
 
 VOCAB = 11
 NAMES = ("unigram", "kn(1)", "kn(1,2)", "cache(8)", "induction(2)")
@@ -57,6 +58,31 @@ def test_blocks_do_not_see_each_other_nor_the_future(model: CrystallineMixture) 
     together = model.token_nll(inputs, targets)
     assert np.allclose(model.token_nll(inputs[7:8], targets[7:8])[0], together[7], atol=1e-6)
     assert np.allclose(model.token_nll(inputs[:, :4], targets[:, :4]), together[:, :4], atol=1e-6)
+
+
+def test_the_number_of_threads_changes_no_digit(model: CrystallineMixture) -> None:
+    stream = np.random.default_rng(4).integers(0, VOCAB, (600, 9))  # more than one part
+    inputs, targets = stream[:, :-1], stream[:, 1:]
+    expected = np.zeros(targets.shape)
+    for start in range(0, len(inputs), 512):
+        part = slice(start, start + 512)
+        counts = model.history.of(inputs[part])
+        weights = model.weights.table[Bucketing(model.bucketing).assign(counts)]
+        for index, function in enumerate(model.functions[:-1]):  # a network has its own threads
+            p = function.target_probabilities(inputs[part], targets[part])
+            expected[part] += weights[..., index] * p
+    table = model.weights.table[:, :-1]
+    counted = CrystallineMixture(
+        "mixture",
+        model.functions[1:-1],
+        MixtureWeights(table.mean(axis=0), table),
+        model.bucketing,
+        model.history,
+        VOCAB,
+    )
+    for threads in (1, 3):
+        with torch_threads(threads):
+            np.testing.assert_array_equal(counted.token_nll(inputs, targets), -np.log(expected))
 
 
 def test_shared_arrays_are_counted_once(model: CrystallineMixture) -> None:
