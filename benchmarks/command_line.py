@@ -29,6 +29,18 @@ def _smoke(*options: str) -> Callable[[], object]:
     return work
 
 
+def _shown() -> Comparison:
+    with tempfile.TemporaryDirectory() as out:
+        clso = (sys.executable, "-m", "pipelines")
+        _command(*clso, "run", _SMOKE, "--out", out, "--no-prefect")()
+        return in_turn(
+            "show a run",
+            ("clso show", _command(*clso, "show", "latest", "--out", out)),
+            ("import torch", _command(sys.executable, "-c", "import torch")),
+            repeats=5,
+        )
+
+
 def run() -> list[Comparison]:
     if not Path(_SMOKE).exists():
         raise SystemExit("run the benchmarks from the project's folder")
@@ -39,6 +51,7 @@ def run() -> list[Comparison]:
             ("import torch", _command(sys.executable, "-c", "import torch")),
             repeats=5,
         ),
+        _shown(),
         in_turn(
             "smoke run, all stages",
             ("with --no-prefect", _smoke("--no-prefect")),

@@ -1,9 +1,11 @@
 r"""Cross-entropy of a softmax over V tokens and its gradients, computed without autograd.
 
-Notation: n positions, d coordinates; h `(n, d)`, W `(V, d)`, y the n targets. With
-P = softmax(h W^T), `(n, V)`, and one-hot targets Y,
+Notation: n positions, d coordinates; h `(n, d)`, W `(V, d)`, b `(V,)`, y the n targets. With
+P = softmax(h W^T + b), `(n, V)`, and one-hot targets Y,
 
-    loss = -1/n sum_i log P_{i, y_i},   dloss/dh = (P - Y) W / n,   dloss/dW = (P - Y)^T h / n.
+    loss = -1/n sum_i log P_{i, y_i},   dloss/dh = (P - Y) W / n,   dloss/dW = (P - Y)^T h / n,
+
+and dloss/db is the sum of the rows of (P - Y) / n.
 
 Autograd allocates several `(n, V)` arrays: logits, their log-softmax, its gradient. Here one buffer
 holds the logits and is reused in every step. Each tile is exponentiated while it is in the cache of
@@ -12,9 +14,11 @@ the processor; the normaliser is applied as a factor per row and tile.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-__all__ = ["TiledCrossEntropy"]
+__all__ = ["Biases", "TiledCrossEntropy"]
 
 # Measured on two cores for d = 128: tiles of 1024 to 4096 tokens are equally fast. The start
 # of threads slows smaller tiles, memory larger ones. The rows bound the buffer: V x 2 KiB.
@@ -22,8 +26,16 @@ _ROWS = 512
 _COLUMNS = 2048
 
 
+@dataclass(frozen=True)
+class Biases:
+    """The biases b of a readout, `(V,)` float32, and the array that dloss/db overwrites."""
+
+    values: torch.Tensor
+    gradient: torch.Tensor
+
+
 class TiledCrossEntropy:
-    """The loss of a linear softmax readout of V tokens and its two gradients; exact, in float32."""
+    """The loss of a linear softmax readout of V tokens and its gradients; exact, in float32."""
 
     def __init__(self, vocab_size: int, *, device: str | torch.device = "cpu") -> None:
         self.vocab_size = vocab_size
@@ -37,11 +49,12 @@ class TiledCrossEntropy:
         weight: torch.Tensor,
         targets: torch.Tensor,
         weight_gradient: torch.Tensor,
+        biases: Biases | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean loss in nats (float64, a scalar) and dloss/dh, `(n, d)`.
 
         h `(n, d)` and W `(V, d)` are float32, the targets `(n,)` int64 from 0 to V - 1.
-        `weight_gradient`, `(V, d)` float32, is overwritten with dloss/dW.
+        `weight_gradient`, `(V, d)` float32, is overwritten with dloss/dW. Without `biases`, b is 0.
         """
         hidden, n = hidden.detach(), hidden.shape[0]
         hidden_gradient = torch.empty_like(hidden)
@@ -55,6 +68,7 @@ class TiledCrossEntropy:
                     targets[rows],
                     hidden_gradient[rows],
                     weight_gradient,
+                    biases,
                     share=1.0 / n,
                     accumulate=start > 0,
                 )
@@ -68,6 +82,7 @@ class TiledCrossEntropy:
         targets: torch.Tensor,
         hidden_gradient: torch.Tensor,
         weight_gradient: torch.Tensor,
+        biases: Biases | None,
         *,
         share: float,
         accumulate: bool,
@@ -78,7 +93,11 @@ class TiledCrossEntropy:
         largest = hidden.new_empty(len(starts), hidden.shape[0])
         total = torch.empty_like(largest)
         for index, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
-            torch.mm(hidden, weight[start : start + _COLUMNS].t(), out=tile)
+            columns = slice(start, start + _COLUMNS)
+            if biases is None:
+                torch.mm(hidden, weight[columns].t(), out=tile)
+            else:
+                torch.addmm(biases.values[columns], hidden, weight[columns].t(), out=tile)
             torch.amax(tile, 1, out=largest[index])
             tile.sub_(largest[index][:, None]).exp_()
             torch.sum(tile, 1, out=total[index])
@@ -95,10 +114,17 @@ class TiledCrossEntropy:
                 weight_gradient[columns].addmm_(tile.t(), hidden * factor)
             else:
                 torch.mm(tile.t(), hidden * factor, out=weight_gradient[columns])
+            if biases is not None:
+                of_tile = biases.gradient[columns]
+                of_tile.addmv_(tile.t(), factors[index], beta=float(accumulate))
         target_weight = weight[targets]
         hidden_gradient.sub_(target_weight, alpha=share)
         weight_gradient.index_add_(0, targets, hidden, alpha=-share)
-        return log_normaliser - (hidden * target_weight).sum(1, dtype=torch.float64)
+        target_logit = (hidden * target_weight).sum(1, dtype=torch.float64)
+        if biases is not None:
+            biases.gradient.index_add_(0, targets, hidden.new_ones(len(targets)), alpha=-share)
+            target_logit += biases.values[targets]
+        return log_normaliser - target_logit
 
     def _tiles(self, rows: int) -> list[torch.Tensor]:
         """Return the buffer as one contiguous `(rows, columns)` array per tile of tokens."""

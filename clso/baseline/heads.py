@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 
-from clso.baseline.cross_entropy import TiledCrossEntropy
+from clso.baseline.cross_entropy import Biases, TiledCrossEntropy
 from clso.baseline.seen_tokens import SeenTokens
 from clso.errors import ConfigError
 from clso.gpt.head import TiledHead
@@ -48,14 +48,15 @@ class FullHead(torch.nn.Module):
         if self._cross_entropy is None:
             self._cross_entropy = TiledCrossEntropy(self.n_rows, device=hidden.device)
         loss: torch.Tensor = _TiledLoss.apply(  # type: ignore[no-untyped-call]  # as torch has it
-            *_with_bias(hidden, weight, self.bias), rows, self._cross_entropy
+            hidden, weight, self.bias, rows, self._cross_entropy
         )
         return loss
 
     def nll(self, hidden: torch.Tensor, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return -log p(row | h) in nats, `(n,)` float64, without gradients."""
-        longer, columns = _with_bias(hidden, weight, self.bias)
-        return TiledHead(columns).nll(longer, rows)
+        # a coordinate of ones, and the biases as its column
+        longer = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
+        return TiledHead(torch.cat([weight, self.bias[:, None]], 1)).nll(longer, rows)
 
     def log_probabilities(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return log p of all rows, `(n, rows)` float64."""
@@ -182,31 +183,26 @@ def _groups(
     return order, place, torch.repeat_interleave(torch.arange(n_classes, device=device), n_groups)
 
 
-def _with_bias(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return h with a coordinate of ones, and the vectors with the biases as last column."""
-    longer = torch.cat([hidden, hidden.new_ones(hidden.shape[0], 1)], 1)
-    return longer, torch.cat([weight, bias[:, None]], 1)
-
-
 class _TiledLoss(torch.autograd.Function):
-    """The loss of `TiledCrossEntropy`, which computes both gradients with it."""
+    """The loss of `TiledCrossEntropy`, which computes all gradients with it."""
 
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - PyTorch's context
         hidden: torch.Tensor,
         weight: torch.Tensor,
+        bias: torch.Tensor,
         rows: torch.Tensor,
         cross_entropy: TiledCrossEntropy,
     ) -> torch.Tensor:
-        weight_gradient = torch.empty_like(weight)
-        loss, hidden_gradient = cross_entropy(hidden, weight, rows, weight_gradient)
-        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        weight_gradient, biases = torch.empty_like(weight), Biases(bias, torch.empty_like(bias))
+        loss, hidden_gradient = cross_entropy(hidden, weight, rows, weight_gradient, biases)
+        ctx.save_for_backward(hidden_gradient, weight_gradient, biases.gradient)
         return loss.float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
-        hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * gradient, weight_gradient.mul_(gradient), None, None
+        gradients: tuple[torch.Tensor, ...] = ctx.saved_tensors
+        if float(gradient) != 1.0:  # a pass over memory
+            gradients = tuple(of.mul_(gradient) for of in gradients)
+        return *gradients, None, None

@@ -40,7 +40,7 @@ from clso.threads import torch_threads
 
 __all__ = ["Sweep", "SweepResult", "trial_of"]
 
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 _DESCRIPTION = "training.json"
 
 

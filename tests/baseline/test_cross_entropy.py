@@ -5,18 +5,16 @@ import torch
 from torch.nn import functional
 
 from clso.baseline import cross_entropy
-from clso.baseline.cross_entropy import TiledCrossEntropy
+from clso.baseline.cross_entropy import Biases, TiledCrossEntropy
 
 
 def reference(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    hidden, weight = hidden.double().requires_grad_(), weight.double().requires_grad_()
-    loss = functional.cross_entropy(hidden @ weight.t(), targets)
-    loss.backward()
-    assert hidden.grad is not None
-    assert weight.grad is not None
-    return loss.detach(), hidden.grad, weight.grad
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """The loss and its gradients by hidden states, weights and biases."""
+    inputs = [tensor.double().requires_grad_() for tensor in (hidden, weight, bias)]
+    loss = functional.cross_entropy(inputs[0] @ inputs[1].t() + inputs[2], targets)
+    return loss.detach(), *torch.autograd.grad(loss, inputs)
 
 
 def draw(
@@ -31,13 +29,19 @@ def draw(
 def check(
     tiled: TiledCrossEntropy, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> None:
-    weight_gradient = torch.full_like(weight, torch.nan)
-    loss, hidden_gradient = tiled(hidden, weight, targets, weight_gradient)
-    expected = reference(hidden, weight, targets)
-    torch.testing.assert_close(loss, expected[0], rtol=1e-6, atol=1e-6)
-    for mine, theirs in ((hidden_gradient, expected[1]), (weight_gradient, expected[2])):
-        scale = theirs.abs().max() or 1.0
-        torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=3e-6)
+    drawn = torch.randn(len(weight), generator=torch.Generator().manual_seed(1))
+    for bias in (None, drawn):
+        weight_gradient = torch.full_like(weight, torch.nan)
+        biases = None if bias is None else Biases(bias, torch.full_like(bias, torch.nan))
+        loss, hidden_gradient = tiled(hidden, weight, targets, weight_gradient, biases)
+        gradients = [hidden_gradient, weight_gradient]
+        gradients += [] if biases is None else [biases.gradient]
+        values = torch.zeros_like(drawn) if bias is None else bias
+        expected_loss, *expected = reference(hidden, weight, values, targets)
+        torch.testing.assert_close(loss, expected_loss, rtol=1e-6, atol=1e-6)
+        for mine, theirs in zip(gradients, expected, strict=False):
+            scale = theirs.abs().max() or 1.0
+            torch.testing.assert_close(mine.double() / scale, theirs / scale, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize(("n", "d", "vocab_size"), [(1, 3, 5), (40, 16, 2048), (7, 8, 5000)])
