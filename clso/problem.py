@@ -23,6 +23,7 @@ __all__ = [
     "GenomeCost",
     "Problem",
     "Result",
+    "Screened",
 ]
 
 
@@ -91,7 +92,10 @@ class Problem(Protocol):
 
     @property
     def fidelities(self) -> tuple[float, ...]:
-        """Shares of the fixed batches that can be asked for, ascending, ending in 1.0."""
+        """Shares of the fixed batches that can be asked for, ascending, ending in 1.0.
+
+        The lowest may be another share of the work; see `Screened`.
+        """
 
     @property
     def fingerprint(self) -> str:
@@ -117,6 +121,18 @@ class Extendable(Problem, Protocol):
             begun: their evaluations, all at one lower fidelity.
             fidelity: the higher one.
         """
+
+
+@runtime_checkable
+class Screened(Problem, Protocol):
+    """A problem whose lowest fidelity may be an approximation.
+
+    Attributes:
+        screening: that fidelity, the share of a whole evaluation that it costs; nothing of it is
+            of use to a higher one. `None`: all fidelities are exact.
+    """
+
+    screening: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ test is better: the lowest mean is wanted, not the best rank, and all batches ha
 The level is that of one comparison. An error loses a candidate and never makes a result.
 
 The cost of a climb is counted in whole evaluations. Rung r costs f_r - f_{r-1} if the problem
-scores only the batches that lower rungs left (`Extendable`), and f_r otherwise.
+scores only the batches that lower rungs left (`Extendable`), and f_r otherwise. A rung of
+approximate losses (`Screened`) leaves nothing that a higher one could use.
 
 Source: Jamieson and Talwalkar 2016 (successive halving); Birattari et al. 2002 (F-Race); Maron and
 Moore 1994 (races).
@@ -36,7 +37,7 @@ from scipy.special import stdtrit
 from clso.energy import Measurement
 from clso.errors import ConfigError
 from clso.genome import Genome
-from clso.problem import Evaluation, Extendable, Problem
+from clso.problem import Evaluation, Extendable, Problem, Screened
 from search.settings import FidelitySettings
 
 __all__ = ["SPENT_ROUNDING", "Batch", "Climb", "Ladder", "Rung"]
@@ -146,10 +147,10 @@ class Ladder:
         climbs = settings.kind != "none"
         self._fidelities = problem.fidelities if climbs else problem.fidelities[-1:]
         self._extends = isinstance(problem, Extendable)
-        below = [lower for lower, _ in pairwise((0.0, *self._fidelities))]
+        self._screening = problem.screening if isinstance(problem, Screened) else None
         self._steps = [
-            fidelity - lower if self._extends else fidelity
-            for lower, fidelity in zip(below, self._fidelities, strict=True)
+            fidelity - lower if self._leaves_something(lower) else fidelity
+            for lower, fidelity in pairwise((0.0, *self._fidelities))
         ]
         self._limit = limit
         if self.affordable(0.0) == 0:
@@ -197,7 +198,8 @@ class Ladder:
         for rung, fidelity in enumerate(self._fidelities):
             if not climbing:
                 break
-            begun = [parts[index][-1] for index in climbing if self._extends and parts[index]]
+            extends = rung > 0 and self._leaves_something(self._fidelities[rung - 1])
+            begun = [parts[index][-1] for index in climbing if extends]
             scored = yield Batch(
                 tuple(genomes[index] for index in climbing), fidelity, tuple(begun)
             )
@@ -231,6 +233,10 @@ class Ladder:
         best = min((*incumbent, *standing.values()), key=lambda rung: rung.loss)
         alpha = self._settings.alpha
         return [i for i, rung in standing.items() if not rung.is_worse_than(best, alpha=alpha)]
+
+    def _leaves_something(self, fidelity: float) -> bool:
+        """Return whether a higher rung goes on from an evaluation at a fidelity."""
+        return self._extends and fidelity != self._screening
 
     def _halved(self, count: int) -> int:
         return math.ceil(count / self._settings.eta)

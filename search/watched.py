@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from clso.energy import Measurement
 from clso.genome import Genome, GenomeSpace
-from clso.problem import Evaluation, Extendable, Problem
+from clso.problem import Evaluation, Extendable, Problem, Screened
 from search.archive import Archive, Scored
 from search.ladder import SPENT_ROUNDING
 
@@ -77,6 +77,11 @@ class WatchedProblem:
     def fidelities(self) -> tuple[float, ...]:
         """See `Problem`."""
         return self._problem.fidelities
+
+    @property
+    def screening(self) -> float | None:
+        """See `Screened`."""
+        return self._problem.screening if isinstance(self._problem, Screened) else None
 
     @property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -10,7 +10,9 @@ from clso.errors import DataError
 from clso.scoring import Int64Array
 from clso.section import Count, Section
 
-__all__ = ["EvaluationSettings"]
+__all__ = ["EvaluationSettings", "Precision"]
+
+Precision = Literal["float32", "bfloat16", "auto"]
 
 # Separates this random stream from other uses of the same seed.
 _STREAM = int.from_bytes(b"batc")
@@ -27,10 +29,20 @@ class _Blocks(Protocol):
 
 
 class EvaluationSettings(Section):
-    """The fixed batches of validation blocks that every individual is scored on."""
+    """The fixed batches of validation blocks that every individual is scored on, and how.
+
+    Attributes:
+        precision: of the products of the head during a crystalline GPT's search. `auto` is
+            bfloat16 where the processor computes it faster, and float32 elsewhere. Finalists, and
+            all searches of studies, are scored in float32.
+        screening: whether the fidelity ladder of a crystalline GPT begins with approximate losses
+            on all batches (`clso.gpt.screening`). Genomes with a result have the exact loss.
+    """
 
     batch_size: Count = 4
     batches: Count = 10
+    precision: Precision = "float32"
+    screening: bool = False
 
     def fixed_batches(self, split: _Blocks, seed: int) -> tuple[Int64Array, Int64Array]:
         """Draw inputs and targets, each `(batches, batch_size, T)`, once for all individuals.

@@ -10,7 +10,7 @@ from clso.energy import EnergyMonitor
 from clso.engine.engine import Engine
 from clso.engine.shared import Shared
 from clso.genome import Genome
-from clso.problem import Evaluation, Extendable, Problem
+from clso.problem import Evaluation, Extendable, Problem, Screened
 
 __all__ = ["shared_out"]
 
@@ -23,7 +23,7 @@ _CHUNKS_PER_WORKER = 4
 def shared_out(problem: P, engine: Engine, monitor: EnergyMonitor | None = None) -> P:
     """Return a problem whose genomes the workers of an engine score; the losses stay the same.
 
-    It is `Extendable` if the problem is, and has all its other attributes. With the local engine it
+    It is `Extendable` if the problem is, `Screened` as the problem is, and has all its other attributes. With the local engine it
     is the problem itself, which uses the cores as it knows best.
 
     Args:
@@ -55,6 +55,7 @@ class _SharedOut:
         self.space = problem.space
         self.fidelities = problem.fidelities
         self.fingerprint = problem.fingerprint
+        self.screening = problem.screening if isinstance(problem, Screened) else None
         if isinstance(problem, Extendable):
             self.extend = self._extend  # the attribute makes it an `Extendable`
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +15,24 @@ import torch
 from clso.library.basis_library import BasisLibrary
 from clso.library.entry import LibraryEntry
 from clso.library.linear_map import LinearMap
-from clso.library.weight import RowsOfTokens, aligned, applied
+from clso.library.weight import aligned, applied
 
 __all__ = ["MatrixCache"]
 
-Kept = TypeVar("Kept", LinearMap, RowsOfTokens, torch.Tensor)
-_Kept = LinearMap | RowsOfTokens | torch.Tensor
+
+class _Made(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+Made = TypeVar("Made", bound=_Made)
 
 
 class MatrixCache:
-    """The matrices of a library in memory, within `max_bytes`; the least recently used go first.
+    """What the matrices of a library are applied with, in memory, within `max_bytes`.
 
-    A single matrix above the bound is returned but not kept. Safe to use from several threads.
-    A pickled copy is empty.
+    The least recently used go first. A single matrix above the bound is returned but not kept. Safe
+    to use from several threads. A pickled copy is empty.
 
     Args:
         tokens: whose rows of an embedding are kept, `(m,)`; `None`: those of all tokens.
@@ -46,7 +51,7 @@ class MatrixCache:
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self._device = torch.device(device)
-        self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, object], _Made] = OrderedDict()
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -57,29 +62,26 @@ class MatrixCache:
 
     def weight(self, slot: str, index: int) -> LinearMap:
         """Return an entry of the body."""
-        return self._get(slot, index, applied)
+        return self.made(slot, index, applied)
 
     def matrix(self, slot: str, index: int) -> torch.Tensor:
         """Return the embedding's rows of `tokens`, `(m, d)` or `(V, d)` float32, read-only."""
-        return self._get(slot, index, self._embedding)
+        return self.made(slot, index, self._embedding)
 
     def _embedding(self, entry: LibraryEntry, device: torch.device) -> torch.Tensor:
         dense = entry.dense()
         return aligned(dense if self.tokens is None else dense[self.tokens], device)
 
-    def rows(self, slot: str, index: int) -> RowsOfTokens:
-        """Return the readout."""
-        return self._get(slot, index, RowsOfTokens.of)
-
-    def _get(
-        self, slot: str, index: int, make: Callable[[LibraryEntry, torch.device], Kept]
-    ) -> Kept:
-        key = (slot, index)
+    def made(
+        self, slot: str, index: int, make: Callable[[LibraryEntry, torch.device], Made]
+    ) -> Made:
+        """Return what a function makes of an entry; equal functions share it."""
+        key = (slot, index, make)
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
-                return cast("Kept", kept)
+                return cast("Made", kept)
         # outside the lock: two threads may compute the same matrix, with the same bits
         made = make(self.library[slot][index], self._device)
         with self._lock:

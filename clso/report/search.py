@@ -212,7 +212,9 @@ def _winner_steps(
 ) -> list[tuple[str, str]]:
     """Follow the winner from the search's fixed batches to the test split, loss by loss."""
     model = next((row for row in results if row["model"] == family), None)
-    fitness = summary.best_loss(best.get(family, {}).get("genome_hash"))
+    winner = best.get(family, {})
+    # float32, also where the evaluations of the search were not
+    fitness = winner.get("search_loss", summary.best_loss(winner.get("genome_hash")))
     steps = [("fitness: the search's validation batches", fitness)]
     if model is not None:
         steps.append(("whole validation split", model["validation_loss"]))

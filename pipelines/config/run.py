@@ -159,6 +159,28 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _evaluation_fits_the_rest(self) -> RunConfig:
+        evaluation = self.evaluation
+        asked = {
+            f"precision is {evaluation.precision}": evaluation.precision == "bfloat16",
+            "screening is true": evaluation.screening,
+        }
+        misfits = [
+            f"evaluation.{setting}, which the evaluations of a crystalline GPT alone have, and "
+            f"families is {', '.join(self.families)}; add gpt to families, or leave it out"
+            for setting, is_asked in asked.items()
+            if is_asked and "gpt" not in self.families
+        ]
+        if not misfits and evaluation.screening and self.search.fidelity.kind == "none":
+            misfits.append(
+                "evaluation.screening is true, but search.fidelity.kind is none, so that every "
+                "genome is evaluated on all batches; choose successive_halving or racing"
+            )
+        if misfits:
+            raise ValueError("; ".join(misfits))
+        return self
+
+    @model_validator(mode="after")
     def _opponents_fit_the_rest(self) -> RunConfig:
         misfits = []
         for index, model in enumerate(self.opponents.models):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clso.baseline import AdamwGpt2
 from clso.data import TokenSplit
+from clso.data.batches import Precision
 from clso.errors import ConfigError
 from clso.floors import Unigram
 from clso.genome import Genome
@@ -24,12 +25,13 @@ from clso.statistics.picks import Genes, Similarity, mean_similarity
 from pipelines.config import RunConfig
 from pipelines.context import RunContext
 from pipelines.experiment import Experiment
-from pipelines.families.base import Halves, ModelFamily, Params
+from pipelines.families.base import Halves, ModelFamily, Params, ScoredFinalist
 from pipelines.stages.gpt_library import LIBRARY, GptLibrary
 from pipelines.stages.warm_start import warm_start_stage
 
 if TYPE_CHECKING:
     from pipelines.config.tune import TuneDimension, TuneSpace
+    from search.archive import Finalist
 
 __all__ = ["GPT"]
 
@@ -46,6 +48,33 @@ class _GptFamily(ModelFamily[GptProblem]):
 
     def problem(self, experiment: Experiment) -> GptProblem:
         return self._problem(experiment, experiment.dataset.splits["validation"])
+
+    def searched_problem(self, run: RunContext) -> GptProblem:
+        """Return the problem in the precision, and with the screening, of the configuration."""
+        experiment = run.experiment
+        evaluation = experiment.config.evaluation
+        problem = self._problem(
+            experiment,
+            experiment.dataset.splits["validation"],
+            precision=evaluation.precision,
+            screening=evaluation.screening,
+        )
+        run.note(evaluation={self.name: {"precision": problem.precision}})
+        if evaluation.precision == "auto" and problem.precision == "float32":
+            with run.reporter.task("precision of the search", total=1) as task:
+                task.update(1, "float32: no units here that compute bfloat16 faster")
+        return problem
+
+    def keep(
+        self, run: RunContext, problem: GptProblem, finalists: Sequence[Finalist]
+    ) -> list[ScoredFinalist]:
+        """Keep the best finalist as any family does, all with losses in float32."""
+        if problem.precision != "float32":
+            losses = problem.exact_losses([finalist.canonical for finalist in finalists])
+            pairs = zip(finalists, losses, strict=True)
+            exact = [replace(found, loss=loss) for found, loss in pairs if loss is not None]
+            finalists = sorted(exact, key=lambda finalist: finalist.loss)
+        return super().keep(run, problem, finalists)
 
     def halves(self, experiment: Experiment) -> Halves[GptProblem]:
         return self._halves(experiment, GptLibrary(experiment).load())
@@ -196,6 +225,9 @@ class _GptFamily(ModelFamily[GptProblem]):
         experiment: Experiment,
         blocks: TokenSplit | _Half,
         library: BasisLibrary | None = None,
+        *,
+        precision: Precision = "float32",
+        screening: bool = False,
     ) -> GptProblem:
         """Return the problem on fixed batches of the blocks; by default with the stored library."""
         config = experiment.config
@@ -208,6 +240,8 @@ class _GptFamily(ModelFamily[GptProblem]):
             share_layers=config.gpt.share_layers,
             monitor=experiment.monitor,
             workers=experiment.workers,
+            precision=precision,
+            screening=screening,
         )
 
 

@@ -82,6 +82,7 @@ CONFIG_MISTAKES = {
     "a truth value": ("seed=yes", "seed is true, expected another value"),
     "the same twice": ("baseline.learning_rates=[1e-3, 0.001]", "the list has an item twice"),
     "a GPU that is not there": ("runtime.device=cuda", "torch finds no GPU"),
+    "a screening without a ladder": ("evaluation.screening=true", "search.fidelity.kind is none"),
     "a meter that is not there": ("energy={meter: replay, replay: no.jsonl}", "no.jsonl"),
 }
 

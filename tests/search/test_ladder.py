@@ -101,6 +101,13 @@ class Extending(Batched):
         ]
 
 
+class ScreenedFirst(Extending):
+    """The lowest rung is an approximation that costs a tenth of a whole evaluation."""
+
+    fidelities = (0.1, 0.25, 0.5, 1.0)
+    screening = 0.1
+
+
 def search(
     problem: Problem,
     asked: SearchSettings,
@@ -416,3 +423,34 @@ def test_equals_are_not_worse_and_one_batch_says_nothing() -> None:
     assert not rung([1.0, 2.0]).is_worse_than(rung([1.0, 2.0]), alpha=0.4)
     assert not rung([9.0]).is_worse_than(rung([1.0]), alpha=0.4)
     assert rung([2.0, 3.0]).is_worse_than(rung([1.0, 2.0]), alpha=0.01)
+
+
+def test_the_rung_above_a_screening_begins_anew_and_costs_all_of_its_share() -> None:
+    problem = ScreenedFirst(noise=0.0)
+    ladder = Ladder(problem, HALVING)
+    assert ladder.worst_cost(1) == pytest.approx(1.1)
+    climbing = ladder.climb([(0, 0, 0, 0), (1, 0, 0, 0)], ())
+    batch = next(climbing)
+    begun = []
+    try:
+        while True:
+            begun.append((batch.fidelity, len(batch), len(batch.begun)))
+            batch = climbing.send(batch.evaluated_by(problem))
+    except StopIteration as stop:
+        climbs = stop.value
+    assert begun == [(0.1, 2, 0), (0.25, 1, 0), (0.5, 1, 1), (1.0, 1, 1)]
+    assert sorted(climb.cost for climb in climbs) == pytest.approx([0.1, 1.1])
+
+
+@pytest.mark.parametrize("asked", [HALVING, RACING])
+def test_a_screened_search_ends_with_whole_losses(asked: FidelitySettings) -> None:
+    problem = ScreenedFirst()
+    watched = WatchedProblem(problem)
+    assert watched.screening == 0.1
+    result, rows, _ = search(watched, SMALL.replaced(fidelity=asked.model_dump()))
+    for finalist in result.finalists:
+        assert finalist.loss == problem.whole(finalist.canonical)
+    scored = [row for row in rows if row["status"] == "evaluated"]
+    assert scored
+    assert {row["fidelity"] for row in scored} == {1.0}
+    assert {row["fidelity"] for row in rows if row["status"] == "screened"} & {0.1, 0.25, 0.5}
