@@ -205,8 +205,8 @@ class _Spread:
             return np.asarray(p[None])
         none = np.zeros(n)
         rows = np.stack([none, *(coefficients.get(name, none) for name in self.names)])
-        of_groups = _transposed(values, buffer("of groups", values.T.shape))
-        p = _transposed(self.shares @ of_groups, buffer("sums", (n, self.shares.shape[0])))
+        of_groups = _transposed(values, buffer("of groups", *values.T.shape))
+        p = _transposed(self.shares @ of_groups, buffer("sums", n, self.shares.shape[0]))
         p += rows[1:].T @ self.vectors
         return p
 

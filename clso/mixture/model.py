@@ -17,11 +17,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -41,6 +43,7 @@ from clso.mixture.history import History, HistoryCounts
 from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
+from clso.threads import one_thread
 
 __all__ = ["AUTO_MAP", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
@@ -62,7 +65,7 @@ _DAMAGES = (
     AttributeError,
     SafetensorError,
 )
-_BLOCKS_AT_ONCE = 512
+_BLOCKS_AT_ONCE = 64  # of targets that a thread prices; their arrays stay in its cache
 # Positions times slots that are summed together, and the fewest positions. With fewer, the calls
 # take longer than what they compute. Some ten such arrays, of 12 MB each, are in memory.
 _ELEMENTS_AT_ONCE = 3 << 19
@@ -193,7 +196,8 @@ class CrystallineMixture:
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
         nll = np.empty(targets.shape)
-        for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
+
+        def score(start: int) -> None:
             part = slice(start, start + _BLOCKS_AT_ONCE)
             weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
@@ -201,6 +205,11 @@ class CrystallineMixture:
                 probability = function.target_probabilities(inputs[part], targets[part])
                 total += weights[..., index] * probability
             nll[part] = -np.log(total)
+
+        # blocks do not depend on each other; numpy and compiled loops let other threads run
+        n_threads = torch.get_num_threads()
+        with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+            list(threads.map(score, range(0, len(inputs), _BLOCKS_AT_ONCE)))
         return nll
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
