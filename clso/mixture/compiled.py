@@ -1,24 +1,58 @@
 """Loops that numba compiles, and how they read arrays of several integer types.
 
 numpy makes a pass over memory for each operation; a compiled loop makes one for all of them, and
-lets other threads run meanwhile. Sums keep the order that is written: no fast mathematics.
+lets other threads run meanwhile. Sums keep the order that is written: no fast mathematics, but for
+products of vectors. numba is imported when the first loop runs: it takes half a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property, update_wrapper
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 __all__ = ["Handles", "compiled", "dot_product", "find_entry", "inner", "read"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Loop:
+    """A function that is compiled when it is first called."""
+
+    def __init__(self, function: FunctionType, is_kept: bool, options: dict[str, Any]) -> None:
+        self._function, self._is_kept, self._options = function, is_kept, options
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - the function's own
+        return self.made(*arguments)
+
+    @cached_property
+    def made(self) -> Any:  # noqa: ANN401 - numba's own type
+        """What numba makes of the function."""
+        import numba
+
+        own = self._function
+        called = {
+            name: value.made
+            for name, value in own.__globals__.items()
+            if isinstance(value, _Loop) and name in own.__code__.co_names
+        }
+        function = FunctionType(own.__code__, {**own.__globals__, **called}, own.__name__)
+        function.__qualname__, function.__module__ = own.__qualname__, own.__module__
+        if self._is_kept:
+            try:
+                return numba.njit(cache=True, **self._options)(function)
+            except RuntimeError:  # neither the package's folder nor the user's can be written
+                pass
+        return numba.njit(**self._options)(function)
+
+
+# Divisions by zero are not looked for: a loop that does cannot compute eight values at a time.
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def compiled(function: _Function) -> _Function:
@@ -26,24 +60,18 @@ def compiled(function: _Function) -> _Function:
 
     Without a folder that can be written, each process compiles anew.
     """
-    # a division by zero is not to be looked for: the loop could not compute eight at a time
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        made = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's own can be written
-        made = numba.njit(**options)(function)
-    return cast(_Function, made)
+    return cast(_Function, _Loop(cast(FunctionType, function), True, _OPTIONS))
 
 
 def inner(function: _Function) -> _Function:
     """Compile a function with the loops that call it; it is not called from outside."""
-    return cast(_Function, numba.njit(error_model="numpy")(function))
+    return cast(_Function, _Loop(cast(FunctionType, function), False, _OPTIONS))
 
 
 def dot_product(function: _Function) -> _Function:
     """Do the same for a sum whose terms a processor may add in any order, as in BLAS."""
-    options = {"error_model": "numpy", "fastmath": {"reassoc", "contract"}}
-    return cast(_Function, numba.njit(**options)(function))
+    options = {**_OPTIONS, "fastmath": {"reassoc", "contract"}}
+    return cast(_Function, _Loop(cast(FunctionType, function), False, options))
 
 
 class Handles:
@@ -65,27 +93,43 @@ class Handles:
         return type(self), (self._arrays,)
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba leaves it untyped
-def _load(_context: Any, address: Any, width: Any) -> Any:  # noqa: ANN401 - numba's own types
-    """Read an unsigned integer of 1, 2 or 4 bytes at an address."""
+class _Load(_Loop):
+    """Reads an unsigned integer of 1, 2 or 4 bytes at an address."""
 
-    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
-        place, n_bytes = arguments
-        result = cgutils.alloca_once(builder, ir.IntType(64))
-        for size in (1, 2, 4):
-            with builder.if_then(builder.icmp_signed("==", n_bytes, n_bytes.type(size))):
-                kind = ir.IntType(8 * size)
-                pointer = builder.inttoptr(place, kind.as_pointer())
-                builder.store(builder.zext(builder.load(pointer), ir.IntType(64)), result)
-        return builder.load(result)
+    @cached_property
+    def made(self) -> Any:  # noqa: ANN401 - numba's own type
+        from llvmlite import ir
+        from numba.core import cgutils, types
+        from numba.extending import intrinsic
 
-    return types.int64(types.int64, types.int64), generate
+        def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+            place, n_bytes = arguments
+            result = cgutils.alloca_once(builder, ir.IntType(64))
+            for size in (1, 2, 4):
+                with builder.if_then(builder.icmp_signed("==", n_bytes, n_bytes.type(size))):
+                    kind = ir.IntType(8 * size)
+                    pointer = builder.inttoptr(place, kind.as_pointer())
+                    builder.store(builder.zext(builder.load(pointer), ir.IntType(64)), result)
+            return builder.load(result)
+
+        def load(_context: Any, _address: Any, _n_bytes: Any) -> Any:  # noqa: ANN401
+            return types.int64(types.int64, types.int64), generate
+
+        return intrinsic(load)
+
+
+def _at_address(address: int, n_bytes: int) -> int:
+    """Return the integer there; only for loops."""
+    raise NotImplementedError
+
+
+_load = cast(Callable[[int, int], int], _Load(cast(FunctionType, _at_address), False, {}))
 
 
 @inner
 def read(handle: npt.NDArray[np.int64], index: int) -> int:
     """Return an element of an array; `handle` is a row of `Handles.places`."""
-    return int(_load(handle[0] + index * handle[1], handle[1]))
+    return _load(handle[0] + index * handle[1], handle[1])
 
 
 @inner
