@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Handles", "compiled", "dot_product", "find_entry", "inner", "read"]
+__all__ = ["Handles", "compiled", "dot_product", "find_entry", "inner", "read", "read_float"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ class Handles:
     """Where the memory of arrays begins, so that one compiled loop reads any number of them.
 
     Args:
-        arrays: one-dimensional, of unsigned integers; kept.
+        arrays: one-dimensional, of unsigned integers or float64; kept.
 
     Attributes:
         places: the address of each array and the bytes of an element, `(n_arrays, 2)`.
@@ -94,7 +94,7 @@ class Handles:
 
 
 class _Load(_Loop):
-    """Reads an unsigned integer of 1, 2 or 4 bytes at an address."""
+    """Reads an unsigned integer of 1, 2 or 4 bytes at an address, or a float of 8."""
 
     @cached_property
     def made(self) -> Any:  # noqa: ANN401 - numba's own type
@@ -102,8 +102,12 @@ class _Load(_Loop):
         from numba.core import cgutils, types
         from numba.extending import intrinsic
 
+        is_float = self._options["is_float"]
+
         def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:  # noqa: ANN401
             place, n_bytes = arguments
+            if is_float:
+                return builder.load(builder.inttoptr(place, ir.DoubleType().as_pointer()))
             result = cgutils.alloca_once(builder, ir.IntType(64))
             for size in (1, 2, 4):
                 with builder.if_then(builder.icmp_signed("==", n_bytes, n_bytes.type(size))):
@@ -113,23 +117,31 @@ class _Load(_Loop):
             return builder.load(result)
 
         def load(_context: Any, _address: Any, _n_bytes: Any) -> Any:  # noqa: ANN401
-            return types.int64(types.int64, types.int64), generate
+            kind = types.float64 if is_float else types.int64
+            return kind(types.int64, types.int64), generate
 
         return intrinsic(load)
 
 
-def _at_address(address: int, n_bytes: int) -> int:
-    """Return the integer there; only for loops."""
+def _at_address(address: int, n_bytes: int) -> Any:  # noqa: ANN401 - an integer or a float
+    """Return the number there; only for loops."""
     raise NotImplementedError
 
 
-_load = cast(Callable[[int, int], int], _Load(cast(FunctionType, _at_address), False, {}))
+_load_integer = _Load(cast(FunctionType, _at_address), False, {"is_float": False})
+_load_float = _Load(cast(FunctionType, _at_address), False, {"is_float": True})
 
 
 @inner
 def read(handle: npt.NDArray[np.int64], index: int) -> int:
     """Return an element of an array; `handle` is a row of `Handles.places`."""
-    return _load(handle[0] + index * handle[1], handle[1])
+    return _load_integer(handle[0] + index * handle[1], handle[1])  # type: ignore[no-any-return]
+
+
+@inner
+def read_float(handle: npt.NDArray[np.int64], index: int) -> float:
+    """Do the same for an array of float64."""
+    return _load_float(handle[0] + index * handle[1], handle[1])  # type: ignore[no-any-return]
 
 
 @inner

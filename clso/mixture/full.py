@@ -9,7 +9,7 @@ Functions hand in what they are made of, and only the sum is spread over the tok
 
     vectors    the same in every context, such as the unigram, times a coefficient per position
     tables     the few tokens that followed a context; functions share tables, so each table's row
-               is read once, with the sum of the coefficients
+               is read once (`clso.mixture.interpolation`)
     values     of the classes of a map, or of other groups of tokens; each token takes those of its
                group, times its share within the group
     tokens     single ones, such as those of the block
@@ -21,9 +21,9 @@ likely, unless the block has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,31 +33,15 @@ from scipy import sparse
 from clso.counting import FloatArray
 from clso.mixture.arrays import Float32Array
 from clso.mixture.buffers import buffer
+from clso.mixture.compiled import compiled
 from clso.mixture.function import BasisFunction
+from clso.mixture.interpolation import CountTables, Credits, Interpolation, add_entries
 from clso.scoring import Int64Array
 
-if TYPE_CHECKING:
-    from clso.mixture.counts.count_table import CountTable
-
-__all__ = ["Base", "DistributionSum", "Groups", "Layout", "Level", "Summed"]
+__all__ = ["DistributionSum", "Groups", "Layout", "Summed"]
 
 _NONE = np.empty(0, dtype=np.int64)
 _MOST_SLOTS = 0.8  # of the tokens; with more, slots cost more than they save
-
-_Result = TypeVar("_Result")
-
-
-class Level(NamedTuple):
-    """The counts that a function interpolates, at all positions.
-
-    Attributes:
-        name: of the table; equal names mean equal tables.
-        rows: the context of each position, `(n,)`; -1: it has no counts.
-    """
-
-    name: str
-    table: CountTable
-    rows: Int64Array
 
 
 class Groups(NamedTuple):
@@ -74,31 +58,13 @@ class Groups(NamedTuple):
     size: int
 
 
-class Base(NamedTuple):
-    """What an interpolation begins with: the prediction of the empty context.
-
-    Attributes:
-        name: equal names mean equal bases.
-        p: of every symbol, `(A,)`.
-        seen: the symbols that have counts.
-        groups: the name and the groups that symbols are; `None`: they are tokens.
-    """
-
-    name: str
-    p: FloatArray
-    seen: npt.NDArray[Any]
-    groups: tuple[str, Groups] | None = None
-
-    @property
-    def space(self) -> str:
-        """The name of the groups; empty for tokens."""
-        return "" if self.groups is None else self.groups[0]
-
-
 class Layout:
     """What the sums of one mixture have in common; grows with what functions hand in.
 
     Names stand for what they name: equal names mean equal arrays.
+
+    Attributes:
+        tables: the counts that functions interpolate.
     """
 
     def __init__(self, vocab_size: int) -> None:
@@ -107,6 +73,7 @@ class Layout:
         self._groups: dict[str, Groups] = {}
         self._seen = np.zeros(vocab_size, dtype=np.bool_)
         self._spread: _Spread | None = None
+        self.tables = CountTables()
 
     def add_vector(self, name: str, vector: FloatArray, seen: npt.NDArray[Any]) -> None:
         """Remember a vector, `(V,)`, and tokens that tables may have."""
@@ -246,44 +213,27 @@ class _Entries(NamedTuple):
 
 
 @dataclass
-class _Counted:
-    table: CountTable
-    rows: Int64Array
-    coefficients: FloatArray
-
-
-@dataclass
 class DistributionSum:
     """The sum of weighted distributions at the positions of `history` from `start`.
 
     Args:
         history: the tokens of a block up to the last position, `(t,)`.
         start: the first position.
-        kept: what functions share; see `once`.
     """
 
     layout: Layout
     history: Int64Array
     start: int
     _coefficients: dict[str, FloatArray] = field(default_factory=dict)
-    _tables: dict[tuple[str, str], _Counted] = field(default_factory=dict)
+    _credits: Credits | None = None
     _values: dict[str, FloatArray] = field(default_factory=dict)
     _tokens: list[_Entries] = field(default_factory=list)
     _dense: FloatArray | None = None
-    _at_one: dict[tuple[str, str], tuple[CountTable, int, float]] = field(default_factory=dict)
-    kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def n_positions(self) -> int:
         """The number of positions, n."""
         return len(self.history) - self.start
-
-    def once(self, key: Hashable, make: Callable[[], _Result]) -> _Result:
-        """Return what was made under a key before, or make it: functions share it."""
-        if key not in self.kept:
-            self.kept[key] = make()
-        result: _Result = self.kept[key]
-        return result
 
     def add(self, function: BasisFunction, weights: FloatArray) -> None:
         """Add w(t) f(. | history up to t) at all positions; `weights` is `(n,)`."""
@@ -326,92 +276,83 @@ class DistributionSum:
         """Add values of single tokens at positions, counted from the first, `(m,)` each."""
         self._tokens.append(_Entries(tokens, positions, values))
 
-    def add_levels(self, base: Base, levels: Sequence[Level], weights: FloatArray) -> None:
-        """Add interpolated counts, from the empty context to longer ones; `weights` is `(n,)`."""
-        for level in reversed(levels):
-            has_counts = level.rows >= 0
-            own = np.where(has_counts, weights, 0.0)
-            known = self._tables.get((base.space, level.name))
-            if known is None:
-                self._tables[base.space, level.name] = _Counted(level.table, level.rows, own)
-            else:
-                known.rows = np.maximum(known.rows, level.rows)
-                known.coefficients = known.coefficients + own
-            weights = np.where(has_counts, weights * level.table.backoff[level.rows], weights)
-        self._add_base(base, weights)
-
-    def add_levels_at_one(
-        self, base: Base, levels: Sequence[tuple[str, CountTable, int]], weights: FloatArray
+    def add_counts(
+        self, functions: Interpolation, contexts: Int64Array, weights: FloatArray
     ) -> None:
-        """Do the same where there is one position; a level is a name, a table and its row."""
-        weight = float(weights[0])
-        for name, table, row in reversed(levels):
-            known = self._at_one.get((base.space, name))
-            before = 0.0 if known is None else known[2]
-            self._at_one[base.space, name] = table, row, before + weight
-            weight *= float(table.backoff[row])
-        self._add_base(base, np.array([weight]))
+        """Add interpolated counts with weights `(K, n)`; see `Interpolation.credit`."""
+        tables = self.layout.tables
+        tables.numbers(functions)
+        if self._credits is None or len(self._credits.rows) < len(tables):
+            before, self._credits = self._credits, Credits.none(len(tables), self.n_positions)
+            if before is not None:
+                for known, all_tables in zip(before, self._credits, strict=True):
+                    all_tables[: len(known)] = known
+        left = functions.credit(tables, contexts, weights, self._credits)
+        for base, credit in zip(functions.bases, left, strict=True):
+            self.add_vector(base.name, base.p, base.seen, credit)
 
-    def _add_base(self, base: Base, weights: FloatArray) -> None:
-        if base.groups is None:
-            self.add_vector(base.name, base.p, base.seen, weights)
-        else:
-            self.add_values(*base.groups, weights[:, None] * base.p)
-
-    def _entries(self) -> Iterator[tuple[str, _Entries]]:
-        """Yield the groups' name, or "" for tokens, and the counts of each table."""
-        for (space, _), counted in self._tables.items():
-            found = _entries(counted)
-            if found is not None:
-                yield space, found
-        for (space, _), (table, row, coefficient) in self._at_one.items():
-            entries = table.rows.entries_of(row)
-            values = table.without_discount(entries) * (coefficient / float(table.totals[row]))
-            yield space, _Entries(table.rows.symbols[entries], 0, values)
+    def _add_entries(
+        self, sums: FloatArray, columns: dict[str, int], of_symbol: Int64Array
+    ) -> None:
+        """Add the counts of tables to sums; `columns` has the first of each space."""
+        tables = self.layout.tables
+        if self._credits is None:
+            return
+        chosen = [i for i in range(len(self._credits.rows)) if tables.spaces[i] in columns]
+        first = [columns[tables.spaces[i]] for i in chosen]
+        add_entries(
+            sums,
+            np.array(chosen, dtype=np.int64),
+            np.array(first, dtype=np.int64),
+            of_symbol,
+            tables.places,
+            tables.discounts,
+            *self._credits,
+        )
 
     def total(self) -> Summed:
         """Return the sum."""
         spread = self.layout.spread
-        n_groups = spread.shares.shape[1]
-        values = np.zeros((self.n_positions, n_groups))
+        values = np.zeros((self.n_positions, spread.shares.shape[1]))
         for name, first in spread.first.items():
             if name in self._values:
                 of_groups = self._values[name]
                 values[:, first : first + of_groups.shape[1]] += of_groups
-        counts = list(self._entries())
-        for space, entries in counts:
-            if space:
-                places = entries.symbols.astype(np.int64) + spread.first[space]
-                places += entries.positions * n_groups
-                np.add.at(values.reshape(-1), places, entries.values)
-        p, n_slots = spread.sums(values, self._coefficients), len(spread.shared)
+        self._add_entries(values, spread.first, _NONE)
+        p = spread.sums(values, self._coefficients)
         for name, group in spread.whole.items():
             # row after row, because each fits a processor's cache
             for row, of_groups in zip(p, self._values.get(name, ()), strict=False):
                 row += of_groups.take(group)
-        flat = p.reshape(-1)
-        for space, entries in counts:
-            if not space:
-                places = spread.slots(entries.symbols)
-                np.add.at(flat, places + entries.positions * n_slots, entries.values)
+        slots = _NONE if spread.of_token is None else spread.of_token
+        self._add_entries(p, {"": 0}, slots)
         apart: list[_Entries] = []
-        for entries in self._tokens:
-            slots, positions, added = (
-                spread.slots(entries.symbols),
-                entries.positions,
-                entries.values,
-            )
-            if spread.of_token is not None:
-                is_shared = spread.shared[slots]
-                if is_shared.any():
-                    at = np.broadcast_to(positions, slots.shape)
-                    apart.append(
-                        _Entries(entries.symbols[is_shared], at[is_shared], added[is_shared])
-                    )
-                    own = ~is_shared
-                    slots, positions, added = slots[own], at[own], added[own]
-            np.add.at(flat, slots + positions * n_slots, added)
+        for tokens, positions, added in self._tokens:
+            positions = np.broadcast_to(positions, tokens.shape)
+            is_shared = np.zeros(len(tokens), dtype=np.bool_)
+            _add_tokens(p, is_shared, slots, spread.shared, tokens, positions, added)
+            if is_shared.any():
+                apart.append(_Entries(tokens[is_shared], positions[is_shared], added[is_shared]))
         return Summed(p, spread.of_token, apart, self._dense)
+
+
+@compiled
+def _add_tokens(
+    p: FloatArray,
+    is_shared: npt.NDArray[np.bool_],
+    slots: Int64Array,
+    shared: npt.NDArray[np.bool_],
+    tokens: Int64Array,
+    positions: Int64Array,
+    values: FloatArray,
+) -> None:
+    """Add values to the slots that stand for one token; mark the others."""
+    for index in range(len(tokens)):
+        slot = slots[tokens[index]] if len(slots) else tokens[index]
+        if shared[slot]:
+            is_shared[index] = True
+        else:
+            p[positions[index], slot] += values[index]
 
 
 @dataclass(frozen=True)
@@ -467,20 +408,3 @@ class Summed:
             return
         for row, values in zip(rows, of_slots, strict=True):
             np.take(values, self.slot, out=row, mode="clip")
-
-
-def _entries(counted: _Counted) -> _Entries | None:
-    """Return the discounted counts of a table's rows, times the coefficients."""
-    table, starts = counted.table, counted.table.rows.starts
-    active = np.flatnonzero(counted.rows >= 0)
-    if not len(active):
-        return None
-    rows = counted.rows[active]
-    first = starts[rows].astype(np.int64)
-    lengths = starts[rows + 1].astype(np.int64) - first
-    ends = np.cumsum(lengths)
-    entries = np.repeat(first - ends + lengths, lengths)
-    entries += np.arange(ends[-1])
-    values = table.without_discount(entries)
-    values *= np.repeat(counted.coefficients[active] / table.totals[rows], lengths)
-    return _Entries(table.rows.symbols[entries], np.repeat(active, lengths), values)

@@ -18,6 +18,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
 from clso.mixture.arrays import Float32Array
 from clso.mixture.buckets import Bucketing
+from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import History, HistoryCounts
@@ -106,6 +108,7 @@ class CrystallineMixture:
         self.history = history
         self.vocab_size = vocab_size
         self._layout = Layout(vocab_size)
+        self._counted = [i for i, f in enumerate(self.functions) if isinstance(f, KneserNey)]
 
     def __repr__(self) -> str:
         picked = ", ".join(function.name for function in self.functions)
@@ -242,10 +245,18 @@ class CrystallineMixture:
             weights = self._weights_of(self.history.of(block[None]))[0, first:]
         for start in range(first, len(block), size):
             out = DistributionSum(self._layout, block[: start + size], start)
-            chosen = weights[start - first :][:size]
-            for function, own in zip(self.functions, chosen.T, strict=True):
-                out.add(function, own)
+            chosen = np.ascontiguousarray(weights[start - first :][:size].T)
+            if self._counted:
+                self._together.add_distributions(chosen[self._counted], out)
+            for index, function in enumerate(self.functions):
+                if index not in self._counted:
+                    out.add(function, chosen[index])
             yield start, out.total()
+
+    @cached_property
+    def _together(self) -> CountedTogether:
+        models = [self.functions[index] for index in self._counted]
+        return CountedTogether([model for model in models if isinstance(model, KneserNey)])
 
     def _weights_of(self, contexts: History) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""

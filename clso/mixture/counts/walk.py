@@ -7,14 +7,17 @@ context's number is its row in the table of counts after it. B blocks of T posit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from clso.mixture.arrays import UnsignedArray
 from clso.mixture.compiled import Handles, compiled, find_entry
-from clso.mixture.counts.kneser_ney import KneserNey
 from clso.scoring import Int64Array
+
+if TYPE_CHECKING:
+    from clso.mixture.counts.kneser_ney import KneserNey
 
 __all__ = ["ContextWalk"]
 
@@ -48,7 +51,7 @@ class ContextWalk:
                 parent = self._numbers[name]
         self._steps = np.array(steps, dtype=np.int64).reshape(-1, 3)
         self._tables = Handles(arrays)
-        self._classes = np.array(classes, dtype=np.int32).reshape(len(classes), -1)
+        self._classes = np.array(classes or [[0]], dtype=np.int32)
 
     def numbers(self, model: KneserNey) -> list[int]:
         """Return which rows of `find` are a model's contexts of length 1, 2, ..."""
