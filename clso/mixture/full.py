@@ -27,12 +27,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy import sparse
 
 from clso.counting import FloatArray
 from clso.mixture.arrays import Float32Array
-from clso.mixture.buffers import buffer
+from clso.mixture.buffers import buffer, buffer_float32
 from clso.mixture.compiled import compiled
 from clso.mixture.function import BasisFunction
 from clso.mixture.interpolation import CountTables, Credits, Interpolation, add_entries
@@ -41,6 +39,7 @@ from clso.scoring import Int64Array
 __all__ = ["DistributionSum", "Groups", "Layout", "Summed"]
 
 _NONE = np.empty(0, dtype=np.int64)
+_POSITIONS_AT_ONCE, _SLOTS_AT_ONCE = 32, 64
 _MOST_SLOTS = 0.8  # of the tokens; with more, slots cost more than they save
 
 
@@ -110,8 +109,10 @@ class _Spread:
         shared: whether a slot stands for tokens that do not occur in the text, `(S,)`.
         names: of the vectors.
         vectors: `(n_vectors, S)`.
-        shares: of slots within groups, sparse, `(S, n_groups)`.
-        first: the first column of `shares` by the name of the groups.
+        n_groups: of all divisions of tokens into groups with shares.
+        places: the group of each slot, numbered through all divisions, `(n_divisions, S)`.
+        shares: of slots within these groups, `(n_divisions, S)`.
+        first: the first group of each division, by its name.
         whole: the group of each slot, `(S,)`, by the name of groups without shares.
     """
 
@@ -119,7 +120,9 @@ class _Spread:
     shared: npt.NDArray[np.bool_]
     names: tuple[str, ...]
     vectors: FloatArray
-    shares: Any
+    n_groups: int
+    places: Int64Array
+    shares: FloatArray
     first: dict[str, int]
     whole: dict[str, Int64Array]
 
@@ -134,22 +137,20 @@ class _Spread:
         of_token, tokens = _slots(vectors, groups, seen)
         divided = {name: group for name, group in groups.items() if group.within is not None}
         firsts = np.cumsum([0, *(group.size for group in divided.values())])
-        places = np.zeros((len(tokens), len(divided)), dtype=np.int64)
+        places = np.zeros((len(divided), len(tokens)), dtype=np.int64)
         shares = np.zeros(places.shape)
         for index, group in enumerate(divided.values()):
             assert group.within is not None
-            places[:, index] = firsts[index] + group.of_token[tokens].astype(np.int64)
-            shares[:, index] = group.within[tokens]
-        starts = np.arange(len(tokens) + 1) * len(divided)
+            places[index] = firsts[index] + group.of_token[tokens].astype(np.int64)
+            shares[index] = group.within[tokens]
         return cls(
             of_token,
             np.zeros(vocab_size, np.bool_) if of_token is None else ~seen[tokens],
             tuple(vectors),
             np.reshape([vector[tokens] for vector in vectors.values()], (-1, len(tokens))),
-            sparse.csr_matrix(
-                (shares.reshape(-1), places.reshape(-1), starts),
-                shape=(len(tokens), int(firsts[-1])),
-            ),
+            int(firsts[-1]),
+            places,
+            shares,
             dict(zip(divided, firsts.tolist(), strict=False)),
             {
                 name: group.of_token[tokens].astype(np.int64)
@@ -164,18 +165,64 @@ class _Spread:
 
     def sums(self, values: FloatArray, coefficients: dict[str, FloatArray]) -> FloatArray:
         """Return what values of groups, `(n, n_groups)`, and vectors add up to, `(n, S)`."""
-        n = len(values)
-        if n == 1:
-            p = self.shares @ values[0]
-            for name, (coefficient,) in coefficients.items():
-                p += coefficient * self.vectors[self.names.index(name)]
-            return np.asarray(p[None])
-        none = np.zeros(n)
+        none = np.zeros(len(values))
         rows = np.stack([none, *(coefficients.get(name, none) for name in self.names)])
-        of_groups = _transposed(values, buffer("of groups", *values.T.shape))
-        p = _transposed(self.shares @ of_groups, buffer("sums", n, self.shares.shape[0]))
-        p += rows[1:].T @ self.vectors
+        p = buffer("sums", len(values), len(self.shared))
+        np.matmul(rows[1:].T, self.vectors, out=p)
+        _add_divided(p, values, self.places, self.shares)
         return p
+
+
+@compiled
+def _add_divided(p: FloatArray, values: FloatArray, places: Int64Array, shares: FloatArray) -> None:
+    """Add to each slot, for each division, its share of the value of its group."""
+    n_positions, n_slots = p.shape
+    if n_positions == 1:
+        for division in range(len(places)):
+            for slot in range(n_slots):
+                value = values[0, np.uint64(places[division, slot])]
+                p[0, slot] += shares[division, slot] * value
+        return
+    # some positions are computed together, and so few slots that their sums stay in a cache
+    of_groups = np.empty((values.shape[1], _POSITIONS_AT_ONCE))
+    sums = np.empty((_SLOTS_AT_ONCE, _POSITIONS_AT_ONCE))
+    for begin in range(0, n_positions, _POSITIONS_AT_ONCE):
+        n_together = np.uint64(min(_POSITIONS_AT_ONCE, n_positions - begin))
+        for column in range(values.shape[1]):
+            for number in range(n_together):
+                of_groups[column, number] = values[np.uint64(begin) + number, column]
+        for first in range(0, n_slots, _SLOTS_AT_ONCE):
+            at, n_near = np.uint64(first), np.uint64(min(_SLOTS_AT_ONCE, n_slots - first))
+            for slot in range(n_near):
+                for number in range(n_together):
+                    sums[slot, number] = 0.0
+            for division in range(len(places)):
+                for slot in range(n_near):
+                    group, share = (
+                        np.uint64(places[division, at + slot]),
+                        shares[division, at + slot],
+                    )
+                    for number in range(n_together):
+                        sums[slot, number] += share * of_groups[group, number]
+            for number in range(n_together):
+                for slot in range(n_near):
+                    p[np.uint64(begin) + number, at + slot] += sums[slot, number]
+
+
+@compiled
+def _take(rows: npt.NDArray[Any], of_slots: npt.NDArray[Any], slots: Int64Array) -> None:
+    """Write to each token the value of its slot."""
+    for position in range(rows.shape[0]):
+        for token in range(rows.shape[1]):
+            rows[position, token] = of_slots[position, np.uint64(slots[token])]
+
+
+@compiled
+def _add_whole(p: FloatArray, values: FloatArray, group_of: Int64Array) -> None:
+    """Add to each slot the value of its group."""
+    for position in range(p.shape[0]):
+        for slot in range(p.shape[1]):
+            p[position, slot] += values[position, np.uint64(group_of[slot])]
 
 
 def _slots(
@@ -196,12 +243,6 @@ def _slots(
             of_token[unseen] = n_seen + inverse.reshape(-1)
             return of_token, np.concatenate([np.flatnonzero(seen), unseen[first]])
     return None, np.arange(len(seen))
-
-
-def _transposed(matrix: FloatArray, out: FloatArray) -> FloatArray:
-    """Copy the transposed matrix to `out`; several times faster than numpy does."""
-    torch.from_numpy(out).copy_(torch.from_numpy(matrix).t())
-    return out
 
 
 class _Entries(NamedTuple):
@@ -313,7 +354,7 @@ class DistributionSum:
     def total(self) -> Summed:
         """Return the sum."""
         spread = self.layout.spread
-        values = np.zeros((self.n_positions, spread.shares.shape[1]))
+        values = np.zeros((self.n_positions, spread.n_groups))
         for name, first in spread.first.items():
             if name in self._values:
                 of_groups = self._values[name]
@@ -321,9 +362,8 @@ class DistributionSum:
         self._add_entries(values, spread.first, _NONE)
         p = spread.sums(values, self._coefficients)
         for name, group in spread.whole.items():
-            # row after row, because each fits a processor's cache
-            for row, of_groups in zip(p, self._values.get(name, ()), strict=False):
-                row += of_groups.take(group)
+            if name in self._values:
+                _add_whole(p, self._values[name], group)
         slots = _NONE if spread.of_token is None else spread.of_token
         self._add_entries(p, {"": 0}, slots)
         apart: list[_Entries] = []
@@ -391,8 +431,12 @@ class Summed:
             self.write(exact)
             rows[:] = np.log(exact, out=exact)
             return
-        logs = self.of_slots.astype(np.float32)
-        self._spread(np.log(logs, out=logs), rows)
+        logs = buffer_float32("logs", self.of_slots.size).reshape(self.of_slots.shape)
+        logs[:] = self.of_slots
+        if self.slot is None:
+            np.log(logs, out=rows)
+        else:
+            self._spread(np.log(logs, out=logs), rows)
         if self.apart and self.slot is not None:
             tokens = np.concatenate([entries.symbols for entries in self.apart])
             positions = np.concatenate([np.asarray(entries.positions) for entries in self.apart])
@@ -406,5 +450,4 @@ class Summed:
         if self.slot is None:
             rows[:] = of_slots
             return
-        for row, values in zip(rows, of_slots, strict=True):
-            np.take(values, self.slot, out=row, mode="clip")
+        _take(rows, of_slots, self.slot)

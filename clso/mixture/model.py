@@ -239,10 +239,7 @@ class CrystallineMixture:
     def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
         """Yield sums over all functions, and the position where each begins."""
         size = max(_FEWEST_AT_ONCE, _ELEMENTS_AT_ONCE // self._layout.n_slots)
-        if first == len(block) - 1:
-            weights = self._weights_of(self.history.of_last(block))[0]
-        else:
-            weights = self._weights_of(self.history.of(block[None]))[0, first:]
+        weights = self._weights_of(self.history.of(block[None], first))[0]
         for start in range(first, len(block), size):
             out = DistributionSum(self._layout, block[: start + size], start)
             chosen = np.ascontiguousarray(weights[start - first :][:size].T)

@@ -93,7 +93,7 @@ def test_the_last_context_alone_has_the_same_features(model: CrystallineMixture)
     rng = np.random.default_rng(3)
     for length in (1, 2, 3, 9, 30):
         block = rng.integers(0, 3, length) * 5
-        whole, last = model.history.of(block[None]), model.history.of_last(block)
+        whole, last = (model.history.of(block[None], first) for first in (0, length - 1))
         assert [counts[0, -1] for counts in whole.seen] == [counts[0, 0] for counts in last.seen]
         assert (whole.match[0, -1], length - 1) == (last.match[0, 0], last.position[0, 0])
 

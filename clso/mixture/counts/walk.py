@@ -51,7 +51,7 @@ class ContextWalk:
                 parent = self._numbers[name]
         self._steps = np.array(steps, dtype=np.int64).reshape(-1, 3)
         self._tables = Handles(arrays)
-        self._classes = np.array(classes or [[0]], dtype=np.int32)
+        self._classes = np.array(classes or [np.zeros(1, dtype=np.int32)])
 
     def numbers(self, model: KneserNey) -> list[int]:
         """Return which rows of `find` are a model's contexts of length 1, 2, ..."""

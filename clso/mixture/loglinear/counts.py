@@ -127,16 +127,9 @@ class CountExperts:
         """J."""
         return len(self.roots)
 
-    def n_entries(self, contexts: Int64Array) -> Int64Array:
-        """Return the number of entries in the sparse levels of each position, `(n,)`."""
-        total = np.zeros(contexts.shape[1], dtype=np.int64)
-        starts = self.sparse.rows["start"]
-        for number, first_row, is_dense in self.levels.reshape(-1, 3):
-            if is_dense == 0:
-                found = contexts[number] >= 0
-                rows = first_row + contexts[number][found]
-                total[found] += starts[rows + 1] - starts[rows]
-        return total
+    def n_entries(self, contexts: Int64Array) -> int:
+        """Return how many entries the sparse levels have at all positions together."""
+        return _n_entries(self.levels, self.sparse.rows, contexts)
 
     def log_probabilities(self, contexts: Int64Array, ranges: Ranges) -> Float32Array:
         """Return log p(column | context) of all models, `(J * ranges.offsets[-1],)`.
@@ -178,6 +171,20 @@ def _joined(
         of_rows["column"], of_rows["discounted"] = keys % n_columns, discounted
         first_row, first_entry = first_row + len(backoff), first_entry + len(keys)
     return SparseLevels(rows, entries)
+
+
+@compiled
+def _n_entries(levels: Int64Array, rows: Any, contexts: Int64Array) -> int:  # noqa: ANN401
+    total = 0
+    for model in range(levels.shape[0]):
+        for level in range(levels.shape[1]):
+            if levels[model, level, 2] == 0:
+                for position in range(contexts.shape[1]):
+                    context = contexts[levels[model, level, 0], position]
+                    if context >= 0:
+                        context += levels[model, level, 1]
+                        total += rows[context + 1].start - rows[context].start
+    return total
 
 
 @compiled

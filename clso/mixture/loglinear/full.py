@@ -82,7 +82,7 @@ class AllTokens:
         topics[:, :-1] = scores.token_topics(inputs, positions)
         p = np.matmul(topics, self._columns, out=buffer("columns", len(positions), len(columns)))
         models = experts.of_columns
-        n_ratios = 1 + int(models.n_entries(contexts).sum())
+        n_ratios = 1 + models.n_entries(contexts)
         ratios, at = buffer("ratios", n_ratios), np.empty(n_ratios, dtype=_PLACE)
         n_ratios = _add_rows(
             p,
