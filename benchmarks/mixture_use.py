@@ -119,7 +119,9 @@ def _beside_kenlm(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"
         write_arpa(five_gram, path)
-        theirs = kenlm.Model(str(path))
+        config = kenlm.Config()
+        config.show_progress = False
+        theirs = kenlm.Model(str(path), config)
 
     def kenlm_prices() -> list[float]:
         return [theirs.score(sentence, bos=False, eos=False) for sentence in sentences]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clso.mixture.model as model_module
+from clso.mixture import full
 from clso.mixture.buckets import Bucketing
 from clso.mixture.full import DistributionSum, Layout
 from clso.mixture.function import BasisFunction
@@ -79,6 +80,23 @@ def test_all_positions_together_are_each_alone(
     nll = model.token_nll(history[None], targets[None])[0]
     priced = np.take_along_axis(together, targets[:, None], axis=1)[:, 0]
     np.testing.assert_allclose(-np.log(priced), nll, rtol=0, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=st.tuples(*(st.integers(1, most) for most in (70, 150, 3, 5))),
+    seed=st.integers(0, 99),
+)
+def test_a_slot_has_its_share_of_each_of_its_groups(
+    shape: tuple[int, int, int, int], seed: int
+) -> None:
+    (n, n_slots, n_divisions, n_groups), rng = shape, np.random.default_rng(seed)
+    p, values = rng.random((n, n_slots)), rng.random((n, n_groups))
+    places = rng.integers(0, n_groups, (n_divisions, n_slots))
+    shares = rng.random(places.shape)
+    expected = p + sum(values[:, at] * share for at, share in zip(places, shares, strict=True))
+    full._add_divided(p, values, places, shares)
+    np.testing.assert_allclose(p, expected, rtol=1e-12)
 
 
 def test_tokens_without_counts_share_slots(model: CrystallineMixture) -> None:
