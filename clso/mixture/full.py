@@ -249,7 +249,7 @@ class _Entries(NamedTuple):
     """Single values: of token or group `symbols` at `positions`, `(m,)` each."""
 
     symbols: npt.NDArray[Any]
-    positions: Int64Array | int
+    positions: Int64Array
     values: FloatArray
 
 
@@ -311,9 +311,7 @@ class DistributionSum:
         before = self._values.get(name)
         self._values[name] = values if before is None else before + values
 
-    def add_tokens(
-        self, tokens: Int64Array, positions: Int64Array | int, values: FloatArray
-    ) -> None:
+    def add_tokens(self, tokens: Int64Array, positions: Int64Array, values: FloatArray) -> None:
         """Add values of single tokens at positions, counted from the first, `(m,)` each."""
         self._tokens.append(_Entries(tokens, positions, values))
 
@@ -367,8 +365,8 @@ class DistributionSum:
         slots = _NONE if spread.of_token is None else spread.of_token
         self._add_entries(p, {"": 0}, slots)
         apart: list[_Entries] = []
-        for tokens, positions, added in self._tokens:
-            positions = np.broadcast_to(positions, tokens.shape)
+        if self._tokens:
+            tokens, positions, added = map(np.concatenate, zip(*self._tokens, strict=True))
             is_shared = np.zeros(len(tokens), dtype=np.bool_)
             _add_tokens(p, is_shared, slots, spread.shared, tokens, positions, added)
             if is_shared.any():

@@ -110,10 +110,12 @@ class AllTokens:
             scores.new,
             experts.is_unseen,
             columns.of_token,
-            columns.starts,
             inputs[0],
             start,
         )
+        if float(p.max()) > _LARGEST_SCORE or float(p.min()) < -_LARGEST_SCORE:
+            sizes = np.diff(columns.starts)
+            p -= np.repeat(np.maximum.reduceat(p, columns.starts[:-1], axis=1), sizes, axis=1)
         np.exp(p, out=p)
         of_class *= (weights / of_class.sum(axis=1))[:, None]
         new = new[:n_new]
@@ -189,7 +191,6 @@ def _add_repeats(
     of_new: float,
     is_unseen: npt.NDArray[np.bool_],
     column_of: Int64Array,
-    class_starts: Int64Array,
     history: Int64Array,
     start: int,
 ) -> int:
@@ -197,7 +198,7 @@ def _add_repeats(
     for index in range(len(log_ratios)):
         place = at[index]
         scores[place.position, place.column] += exponents[place.model] * log_ratios[index]
-    n_columns, length, n_new = scores.shape[1], len(history), 0
+    length, n_new = len(history), 0
     latest = np.full(len(is_unseen), -1)
     previous = np.empty(length, dtype=np.int64)
     found = np.zeros(len(is_unseen), dtype=np.int64)
@@ -229,18 +230,6 @@ def _add_repeats(
                     n_new += 1
                 else:
                     scores[position, column_of[token]] += repeated[token]
-        largest = smallest = scores[position, 0]
-        for column in range(n_columns):
-            largest = max(largest, scores[position, column])
-            smallest = min(smallest, scores[position, column])
-        if largest < _LARGEST_SCORE and smallest > -_LARGEST_SCORE:
-            continue
-        for label in range(len(class_starts) - 1):
-            largest = scores[position, class_starts[label]]
-            for column in range(class_starts[label], class_starts[label + 1]):
-                largest = max(largest, scores[position, column])
-            for column in range(class_starts[label], class_starts[label + 1]):
-                scores[position, column] -= largest
     return n_new
 
 
