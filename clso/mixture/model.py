@@ -68,6 +68,8 @@ _DAMAGES = (
     SafetensorError,
 )
 _BLOCKS_AT_ONCE = 64  # of targets that a thread prices; their arrays stay in its cache
+# Families of functions that may use memory again, or have threads of their own.
+_OF_OTHERS = frozenset({"neural", "plain"})
 # Positions times slots that are summed together, and the fewest positions. With fewer, the calls
 # take longer than what they compute. Some ten such arrays, of 12 MB each, are in memory.
 _ELEMENTS_AT_ONCE = 3 << 19
@@ -209,10 +211,15 @@ class CrystallineMixture:
                 total += weights[..., index] * probability
             nll[part] = -np.log(total)
 
+        starts = range(0, len(inputs), _BLOCKS_AT_ONCE)
+        if any(function.family in _OF_OTHERS for function in self.functions):
+            for start in starts:
+                score(start)
+            return nll
         # blocks do not depend on each other; numpy and compiled loops let other threads run
         n_threads = torch.get_num_threads()
         with one_thread(), ThreadPoolExecutor(n_threads) as threads:
-            list(threads.map(score, range(0, len(inputs), _BLOCKS_AT_ONCE)))
+            list(threads.map(score, starts))
         return nll
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:

@@ -14,6 +14,7 @@ from clso.mixture.history import HistoryCounts
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.specification import fit_functions
 from clso.mixture.weights import MixtureWeights
+from clso.threads import torch_threads
 
 VOCAB, SEEN = 240, 12
 NAMES = (
@@ -80,6 +81,19 @@ def test_all_positions_together_are_each_alone(
     nll = model.token_nll(history[None], targets[None])[0]
     priced = np.take_along_axis(together, targets[:, None], axis=1)[:, 0]
     np.testing.assert_allclose(-np.log(priced), nll, rtol=0, atol=1e-6)
+
+
+def test_prices_do_not_depend_on_threads(model: CrystallineMixture) -> None:
+    tokens = np.random.default_rng(4).integers(0, SEEN, (200, 15)) * 5
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    prices = []
+    for number in (1, 2, 5):
+        with torch_threads(number):
+            prices.append(model.token_nll(inputs, targets))
+    np.testing.assert_array_equal(prices[0], prices[1])
+    np.testing.assert_array_equal(prices[0], prices[2])
+    alone = model.token_nll(inputs[150:151], targets[150:151])
+    np.testing.assert_allclose(alone[0], prices[0][150], rtol=1e-12)
 
 
 @settings(max_examples=20, deadline=None)
