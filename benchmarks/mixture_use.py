@@ -1,4 +1,7 @@
-"""A mixture in use beside a GPT-2 of the quick run's shape: full distributions, and generation.
+"""A mixture in use beside a GPT-2 of the quick run's shape, and beside KenLM.
+
+Beside GPT-2: full distributions, and generation. Beside KenLM: the prices of given tokens, by the
+5-gram that KenLM reads from our ARPA file, and by the mixture.
 
 The mixture has the functions that the quick run has found, counted on a part of the King James
 text. Their weights are all equal, which changes the predictions but not the work.
@@ -8,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -20,9 +25,11 @@ from clso.data.tokenizer import Tokenizer
 from clso.hub import CrystallineMixtureConfig, CrystallineMixtureForCausalLM
 from clso.mixture.buckets import Bucketing
 from clso.mixture.classes import fit_class_maps
+from clso.mixture.counts import KneserNey, write_arpa
 from clso.mixture.history import HistoryCounts
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.specification import FunctionSpec, fit_functions
+from clso.mixture.text import FittingText
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array
 
@@ -36,6 +43,7 @@ _FUNCTIONS = (
 )
 _BUCKETING = "longest*match"
 _TRAIN_TOKENS, _LENGTH, _BLOCKS, _PROMPT, _CONTINUED = 110_000, 128, 4, 32, 64
+_PRICED = 400 * _LENGTH
 
 
 class _Stream:
@@ -61,6 +69,7 @@ def run() -> list[Comparison]:
 
 def _compare(tokenizer: Tokenizer, texts: list[str]) -> list[Comparison]:
     encoded = [token for text in tokenizer.encode_many(texts) for token in text]
+    priced = np.array(encoded[_TRAIN_TOKENS : _TRAIN_TOKENS + _PRICED + 1], dtype=np.int64)
     tokens = np.array(encoded[: _TRAIN_TOKENS + _BLOCKS * _LENGTH], dtype=np.int64)
     mixture = _mixture(tokenizer, tokens[:_TRAIN_TOKENS])
     gpt2 = GPT2LMHeadModel(
@@ -88,7 +97,51 @@ def _compare(tokenizer: Tokenizer, texts: list[str]) -> list[Comparison]:
         ("GPT-2's generate, with its cache", _generation(gpt2, blocks)),
         repeats=9,
     )
-    return [scored, continued]
+    five_gram = _five_gram(tokens[:_TRAIN_TOKENS], tokenizer.vocab_size)
+    return [scored, continued, *_beside_kenlm(mixture.mixture, five_gram, priced, vocabulary)]
+
+
+def _five_gram(tokens: Int64Array, vocab_size: int) -> KneserNey:
+    (function,) = KneserNey.fit(FittingText([_Stream(tokens)], vocab_size, {}), ["kn(1,2,3,4)"])
+    return function
+
+
+def _beside_kenlm(
+    mixture: CrystallineMixture, five_gram: KneserNey, tokens: Int64Array, vocabulary: str
+) -> list[Comparison]:
+    try:
+        import kenlm
+    except ImportError:
+        print("no comparison with KenLM: install clso[test], which has its module")
+        return []
+    inputs, targets = (part.reshape(-1, _LENGTH) for part in (tokens[:-1], tokens[1:]))
+    sentences = [" ".join(f"t{token}" for token in block) for block in targets]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.arpa"
+        write_arpa(five_gram, path)
+        config = kenlm.Config()
+        config.show_progress = False
+        theirs = kenlm.Model(str(path), config)
+
+    def kenlm_prices() -> list[float]:
+        return [theirs.score(sentence, bos=False, eos=False) for sentence in sentences]
+
+    what = f"price {targets.size:,} given tokens, {vocabulary}"
+    kenlm_side = "KenLM, the 5-gram", kenlm_prices
+    return [
+        in_turn(
+            what,
+            ("our 5-gram, one function", lambda: five_gram.target_probabilities(inputs, targets)),
+            kenlm_side,
+            repeats=9,
+        ),
+        in_turn(
+            what,
+            (f"a mixture of {len(_FUNCTIONS)}", lambda: mixture.token_nll(inputs, targets)),
+            kenlm_side,
+            repeats=9,
+        ),
+    ]
 
 
 def _generation(model: PreTrainedModel, blocks: torch.Tensor) -> Callable[[], object]:

@@ -22,7 +22,7 @@ from clso.statistics.scores import Totals, finite_nll
 
 __all__ = ["CostlyToken", "TextScore"]
 
-_BLOCKS_AT_ONCE = 64
+_BLOCKS_AT_ONCE = 512  # enough for a model that prices blocks on several threads
 _CONTEXT_TOKENS = 12
 
 

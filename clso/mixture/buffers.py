@@ -8,13 +8,14 @@ import threading
 import numpy as np
 
 from clso.counting import FloatArray
+from clso.mixture.arrays import Float32Array
 
-__all__ = ["buffer"]
+__all__ = ["buffer", "buffer_float32"]
 
 _OF_THREAD = threading.local()
 
 
-def buffer(name: str, shape: tuple[int, int]) -> FloatArray:
+def buffer(name: str, *shape: int) -> FloatArray:
     """Return an array of this thread that has what its last user left.
 
     The next call with the name returns the same memory, for any shape.
@@ -24,3 +25,8 @@ def buffer(name: str, shape: tuple[int, int]) -> FloatArray:
     if name not in buffers or buffers[name].size < size:
         buffers[name] = np.empty(size)
     return buffers[name][:size].reshape(shape)
+
+
+def buffer_float32(name: str, size: int) -> Float32Array:
+    """Return such an array of float32, `(size,)`."""
+    return buffer(name, (size + 1) // 2).view(np.float32)[:size]

@@ -9,7 +9,7 @@ Functions hand in what they are made of, and only the sum is spread over the tok
 
     vectors    the same in every context, such as the unigram, times a coefficient per position
     tables     the few tokens that followed a context; functions share tables, so each table's row
-               is read once, with the sum of the coefficients
+               is read once (`clso.mixture.interpolation`)
     values     of the classes of a map, or of other groups of tokens; each token takes those of its
                group, times its share within the group
     tokens     single ones, such as those of the block
@@ -21,43 +21,26 @@ likely, unless the block has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy import sparse
 
 from clso.counting import FloatArray
 from clso.mixture.arrays import Float32Array
-from clso.mixture.buffers import buffer
+from clso.mixture.buffers import buffer, buffer_float32
+from clso.mixture.compiled import compiled
 from clso.mixture.function import BasisFunction
+from clso.mixture.interpolation import CountTables, Credits, Interpolation, add_entries
 from clso.scoring import Int64Array
 
-if TYPE_CHECKING:
-    from clso.mixture.counts.count_table import CountTable
-
-__all__ = ["Base", "DistributionSum", "Groups", "Layout", "Level", "Summed"]
+__all__ = ["DistributionSum", "Groups", "Layout", "Summed"]
 
 _NONE = np.empty(0, dtype=np.int64)
+_POSITIONS_AT_ONCE, _SLOTS_AT_ONCE = 32, 64
 _MOST_SLOTS = 0.8  # of the tokens; with more, slots cost more than they save
-
-_Result = TypeVar("_Result")
-
-
-class Level(NamedTuple):
-    """The counts that a function interpolates, at all positions.
-
-    Attributes:
-        name: of the table; equal names mean equal tables.
-        rows: the context of each position, `(n,)`; -1: it has no counts.
-    """
-
-    name: str
-    table: CountTable
-    rows: Int64Array
 
 
 class Groups(NamedTuple):
@@ -74,31 +57,13 @@ class Groups(NamedTuple):
     size: int
 
 
-class Base(NamedTuple):
-    """What an interpolation begins with: the prediction of the empty context.
-
-    Attributes:
-        name: equal names mean equal bases.
-        p: of every symbol, `(A,)`.
-        seen: the symbols that have counts.
-        groups: the name and the groups that symbols are; `None`: they are tokens.
-    """
-
-    name: str
-    p: FloatArray
-    seen: npt.NDArray[Any]
-    groups: tuple[str, Groups] | None = None
-
-    @property
-    def space(self) -> str:
-        """The name of the groups; empty for tokens."""
-        return "" if self.groups is None else self.groups[0]
-
-
 class Layout:
     """What the sums of one mixture have in common; grows with what functions hand in.
 
     Names stand for what they name: equal names mean equal arrays.
+
+    Attributes:
+        tables: the counts that functions interpolate.
     """
 
     def __init__(self, vocab_size: int) -> None:
@@ -107,6 +72,7 @@ class Layout:
         self._groups: dict[str, Groups] = {}
         self._seen = np.zeros(vocab_size, dtype=np.bool_)
         self._spread: _Spread | None = None
+        self.tables = CountTables()
 
     def add_vector(self, name: str, vector: FloatArray, seen: npt.NDArray[Any]) -> None:
         """Remember a vector, `(V,)`, and tokens that tables may have."""
@@ -143,8 +109,10 @@ class _Spread:
         shared: whether a slot stands for tokens that do not occur in the text, `(S,)`.
         names: of the vectors.
         vectors: `(n_vectors, S)`.
-        shares: of slots within groups, sparse, `(S, n_groups)`.
-        first: the first column of `shares` by the name of the groups.
+        n_groups: of all divisions of tokens into groups with shares.
+        places: the group of each slot, numbered through all divisions, `(n_divisions, S)`.
+        shares: of slots within these groups, `(n_divisions, S)`.
+        first: the first group of each division, by its name.
         whole: the group of each slot, `(S,)`, by the name of groups without shares.
     """
 
@@ -152,7 +120,9 @@ class _Spread:
     shared: npt.NDArray[np.bool_]
     names: tuple[str, ...]
     vectors: FloatArray
-    shares: Any
+    n_groups: int
+    places: Int64Array
+    shares: FloatArray
     first: dict[str, int]
     whole: dict[str, Int64Array]
 
@@ -167,22 +137,20 @@ class _Spread:
         of_token, tokens = _slots(vectors, groups, seen)
         divided = {name: group for name, group in groups.items() if group.within is not None}
         firsts = np.cumsum([0, *(group.size for group in divided.values())])
-        places = np.zeros((len(tokens), len(divided)), dtype=np.int64)
+        places = np.zeros((len(divided), len(tokens)), dtype=np.int64)
         shares = np.zeros(places.shape)
         for index, group in enumerate(divided.values()):
             assert group.within is not None
-            places[:, index] = firsts[index] + group.of_token[tokens].astype(np.int64)
-            shares[:, index] = group.within[tokens]
-        starts = np.arange(len(tokens) + 1) * len(divided)
+            places[index] = firsts[index] + group.of_token[tokens].astype(np.int64)
+            shares[index] = group.within[tokens]
         return cls(
             of_token,
             np.zeros(vocab_size, np.bool_) if of_token is None else ~seen[tokens],
             tuple(vectors),
             np.reshape([vector[tokens] for vector in vectors.values()], (-1, len(tokens))),
-            sparse.csr_matrix(
-                (shares.reshape(-1), places.reshape(-1), starts),
-                shape=(len(tokens), int(firsts[-1])),
-            ),
+            int(firsts[-1]),
+            places,
+            shares,
             dict(zip(divided, firsts.tolist(), strict=False)),
             {
                 name: group.of_token[tokens].astype(np.int64)
@@ -197,18 +165,64 @@ class _Spread:
 
     def sums(self, values: FloatArray, coefficients: dict[str, FloatArray]) -> FloatArray:
         """Return what values of groups, `(n, n_groups)`, and vectors add up to, `(n, S)`."""
-        n = len(values)
-        if n == 1:
-            p = self.shares @ values[0]
-            for name, (coefficient,) in coefficients.items():
-                p += coefficient * self.vectors[self.names.index(name)]
-            return np.asarray(p[None])
-        none = np.zeros(n)
+        none = np.zeros(len(values))
         rows = np.stack([none, *(coefficients.get(name, none) for name in self.names)])
-        of_groups = _transposed(values, buffer("of groups", values.T.shape))
-        p = _transposed(self.shares @ of_groups, buffer("sums", (n, self.shares.shape[0])))
-        p += rows[1:].T @ self.vectors
+        p = buffer("sums", len(values), len(self.shared))
+        np.matmul(rows[1:].T, self.vectors, out=p)
+        _add_divided(p, values, self.places, self.shares)
         return p
+
+
+@compiled
+def _add_divided(p: FloatArray, values: FloatArray, places: Int64Array, shares: FloatArray) -> None:
+    """Add to each slot, for each division, its share of the value of its group."""
+    n_positions, n_slots = p.shape
+    if n_positions == 1:
+        for division in range(len(places)):
+            for slot in range(n_slots):
+                value = values[0, np.uint64(places[division, slot])]
+                p[0, slot] += shares[division, slot] * value
+        return
+    # some positions are computed together, and so few slots that their sums stay in a cache
+    of_groups = np.empty((values.shape[1], _POSITIONS_AT_ONCE))
+    sums = np.empty((_SLOTS_AT_ONCE, _POSITIONS_AT_ONCE))
+    for begin in range(0, n_positions, _POSITIONS_AT_ONCE):
+        n_together = np.uint64(min(_POSITIONS_AT_ONCE, n_positions - begin))
+        for column in range(values.shape[1]):
+            for number in range(n_together):
+                of_groups[column, number] = values[np.uint64(begin) + number, column]
+        for first in range(0, n_slots, _SLOTS_AT_ONCE):
+            at, n_near = np.uint64(first), np.uint64(min(_SLOTS_AT_ONCE, n_slots - first))
+            for slot in range(n_near):
+                for number in range(n_together):
+                    sums[slot, number] = 0.0
+            for division in range(len(places)):
+                for slot in range(n_near):
+                    group, share = (
+                        np.uint64(places[division, at + slot]),
+                        shares[division, at + slot],
+                    )
+                    for number in range(n_together):
+                        sums[slot, number] += share * of_groups[group, number]
+            for number in range(n_together):
+                for slot in range(n_near):
+                    p[np.uint64(begin) + number, at + slot] += sums[slot, number]
+
+
+@compiled
+def _take(rows: npt.NDArray[Any], of_slots: npt.NDArray[Any], slots: Int64Array) -> None:
+    """Write to each token the value of its slot."""
+    for position in range(rows.shape[0]):
+        for token in range(rows.shape[1]):
+            rows[position, token] = of_slots[position, np.uint64(slots[token])]
+
+
+@compiled
+def _add_whole(p: FloatArray, values: FloatArray, group_of: Int64Array) -> None:
+    """Add to each slot the value of its group."""
+    for position in range(p.shape[0]):
+        for slot in range(p.shape[1]):
+            p[position, slot] += values[position, np.uint64(group_of[slot])]
 
 
 def _slots(
@@ -231,25 +245,12 @@ def _slots(
     return None, np.arange(len(seen))
 
 
-def _transposed(matrix: FloatArray, out: FloatArray) -> FloatArray:
-    """Copy the transposed matrix to `out`; several times faster than numpy does."""
-    torch.from_numpy(out).copy_(torch.from_numpy(matrix).t())
-    return out
-
-
 class _Entries(NamedTuple):
     """Single values: of token or group `symbols` at `positions`, `(m,)` each."""
 
     symbols: npt.NDArray[Any]
-    positions: Int64Array | int
+    positions: Int64Array
     values: FloatArray
-
-
-@dataclass
-class _Counted:
-    table: CountTable
-    rows: Int64Array
-    coefficients: FloatArray
 
 
 @dataclass
@@ -259,31 +260,21 @@ class DistributionSum:
     Args:
         history: the tokens of a block up to the last position, `(t,)`.
         start: the first position.
-        kept: what functions share; see `once`.
     """
 
     layout: Layout
     history: Int64Array
     start: int
     _coefficients: dict[str, FloatArray] = field(default_factory=dict)
-    _tables: dict[tuple[str, str], _Counted] = field(default_factory=dict)
+    _credits: Credits | None = None
     _values: dict[str, FloatArray] = field(default_factory=dict)
     _tokens: list[_Entries] = field(default_factory=list)
     _dense: FloatArray | None = None
-    _at_one: dict[tuple[str, str], tuple[CountTable, int, float]] = field(default_factory=dict)
-    kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def n_positions(self) -> int:
         """The number of positions, n."""
         return len(self.history) - self.start
-
-    def once(self, key: Hashable, make: Callable[[], _Result]) -> _Result:
-        """Return what was made under a key before, or make it: functions share it."""
-        if key not in self.kept:
-            self.kept[key] = make()
-        result: _Result = self.kept[key]
-        return result
 
     def add(self, function: BasisFunction, weights: FloatArray) -> None:
         """Add w(t) f(. | history up to t) at all positions; `weights` is `(n,)`."""
@@ -320,98 +311,86 @@ class DistributionSum:
         before = self._values.get(name)
         self._values[name] = values if before is None else before + values
 
-    def add_tokens(
-        self, tokens: Int64Array, positions: Int64Array | int, values: FloatArray
-    ) -> None:
+    def add_tokens(self, tokens: Int64Array, positions: Int64Array, values: FloatArray) -> None:
         """Add values of single tokens at positions, counted from the first, `(m,)` each."""
         self._tokens.append(_Entries(tokens, positions, values))
 
-    def add_levels(self, base: Base, levels: Sequence[Level], weights: FloatArray) -> None:
-        """Add interpolated counts, from the empty context to longer ones; `weights` is `(n,)`."""
-        for level in reversed(levels):
-            has_counts = level.rows >= 0
-            own = np.where(has_counts, weights, 0.0)
-            known = self._tables.get((base.space, level.name))
-            if known is None:
-                self._tables[base.space, level.name] = _Counted(level.table, level.rows, own)
-            else:
-                known.rows = np.maximum(known.rows, level.rows)
-                known.coefficients = known.coefficients + own
-            weights = np.where(has_counts, weights * level.table.backoff[level.rows], weights)
-        self._add_base(base, weights)
-
-    def add_levels_at_one(
-        self, base: Base, levels: Sequence[tuple[str, CountTable, int]], weights: FloatArray
+    def add_counts(
+        self, functions: Interpolation, contexts: Int64Array, weights: FloatArray
     ) -> None:
-        """Do the same where there is one position; a level is a name, a table and its row."""
-        weight = float(weights[0])
-        for name, table, row in reversed(levels):
-            known = self._at_one.get((base.space, name))
-            before = 0.0 if known is None else known[2]
-            self._at_one[base.space, name] = table, row, before + weight
-            weight *= float(table.backoff[row])
-        self._add_base(base, np.array([weight]))
+        """Add interpolated counts with weights `(K, n)`; see `Interpolation.credit`."""
+        tables = self.layout.tables
+        tables.numbers(functions)
+        if self._credits is None or len(self._credits.rows) < len(tables):
+            before, self._credits = self._credits, Credits.none(len(tables), self.n_positions)
+            if before is not None:
+                for known, all_tables in zip(before, self._credits, strict=True):
+                    all_tables[: len(known)] = known
+        left = functions.credit(tables, contexts, weights, self._credits)
+        for base, credit in zip(functions.bases, left, strict=True):
+            self.add_vector(base.name, base.p, base.seen, credit)
 
-    def _add_base(self, base: Base, weights: FloatArray) -> None:
-        if base.groups is None:
-            self.add_vector(base.name, base.p, base.seen, weights)
-        else:
-            self.add_values(*base.groups, weights[:, None] * base.p)
-
-    def _entries(self) -> Iterator[tuple[str, _Entries]]:
-        """Yield the groups' name, or "" for tokens, and the counts of each table."""
-        for (space, _), counted in self._tables.items():
-            found = _entries(counted)
-            if found is not None:
-                yield space, found
-        for (space, _), (table, row, coefficient) in self._at_one.items():
-            entries = table.rows.entries_of(row)
-            values = table.without_discount(entries) * (coefficient / float(table.totals[row]))
-            yield space, _Entries(table.rows.symbols[entries], 0, values)
+    def _add_entries(
+        self, sums: FloatArray, columns: dict[str, int], of_symbol: Int64Array
+    ) -> None:
+        """Add the counts of tables to sums; `columns` has the first of each space."""
+        tables = self.layout.tables
+        if self._credits is None:
+            return
+        chosen = [i for i in range(len(self._credits.rows)) if tables.spaces[i] in columns]
+        first = [columns[tables.spaces[i]] for i in chosen]
+        add_entries(
+            sums,
+            np.array(chosen, dtype=np.int64),
+            np.array(first, dtype=np.int64),
+            of_symbol,
+            tables.places,
+            tables.discounts,
+            *self._credits,
+        )
 
     def total(self) -> Summed:
         """Return the sum."""
         spread = self.layout.spread
-        n_groups = spread.shares.shape[1]
-        values = np.zeros((self.n_positions, n_groups))
+        values = np.zeros((self.n_positions, spread.n_groups))
         for name, first in spread.first.items():
             if name in self._values:
                 of_groups = self._values[name]
                 values[:, first : first + of_groups.shape[1]] += of_groups
-        counts = list(self._entries())
-        for space, entries in counts:
-            if space:
-                places = entries.symbols.astype(np.int64) + spread.first[space]
-                places += entries.positions * n_groups
-                np.add.at(values.reshape(-1), places, entries.values)
-        p, n_slots = spread.sums(values, self._coefficients), len(spread.shared)
+        self._add_entries(values, spread.first, _NONE)
+        p = spread.sums(values, self._coefficients)
         for name, group in spread.whole.items():
-            # row after row, because each fits a processor's cache
-            for row, of_groups in zip(p, self._values.get(name, ()), strict=False):
-                row += of_groups.take(group)
-        flat = p.reshape(-1)
-        for space, entries in counts:
-            if not space:
-                places = spread.slots(entries.symbols)
-                np.add.at(flat, places + entries.positions * n_slots, entries.values)
+            if name in self._values:
+                _add_whole(p, self._values[name], group)
+        slots = _NONE if spread.of_token is None else spread.of_token
+        self._add_entries(p, {"": 0}, slots)
         apart: list[_Entries] = []
-        for entries in self._tokens:
-            slots, positions, added = (
-                spread.slots(entries.symbols),
-                entries.positions,
-                entries.values,
-            )
-            if spread.of_token is not None:
-                is_shared = spread.shared[slots]
-                if is_shared.any():
-                    at = np.broadcast_to(positions, slots.shape)
-                    apart.append(
-                        _Entries(entries.symbols[is_shared], at[is_shared], added[is_shared])
-                    )
-                    own = ~is_shared
-                    slots, positions, added = slots[own], at[own], added[own]
-            np.add.at(flat, slots + positions * n_slots, added)
+        if self._tokens:
+            tokens, positions, added = map(np.concatenate, zip(*self._tokens, strict=True))
+            is_shared = np.zeros(len(tokens), dtype=np.bool_)
+            _add_tokens(p, is_shared, slots, spread.shared, tokens, positions, added)
+            if is_shared.any():
+                apart.append(_Entries(tokens[is_shared], positions[is_shared], added[is_shared]))
         return Summed(p, spread.of_token, apart, self._dense)
+
+
+@compiled
+def _add_tokens(
+    p: FloatArray,
+    is_shared: npt.NDArray[np.bool_],
+    slots: Int64Array,
+    shared: npt.NDArray[np.bool_],
+    tokens: Int64Array,
+    positions: Int64Array,
+    values: FloatArray,
+) -> None:
+    """Add values to the slots that stand for one token; mark the others."""
+    for index in range(len(tokens)):
+        slot = slots[tokens[index]] if len(slots) else tokens[index]
+        if shared[slot]:
+            is_shared[index] = True
+        else:
+            p[positions[index], slot] += values[index]
 
 
 @dataclass(frozen=True)
@@ -450,8 +429,12 @@ class Summed:
             self.write(exact)
             rows[:] = np.log(exact, out=exact)
             return
-        logs = self.of_slots.astype(np.float32)
-        self._spread(np.log(logs, out=logs), rows)
+        logs = buffer_float32("logs", self.of_slots.size).reshape(self.of_slots.shape)
+        logs[:] = self.of_slots
+        if self.slot is None:
+            np.log(logs, out=rows)
+        else:
+            self._spread(np.log(logs, out=logs), rows)
         if self.apart and self.slot is not None:
             tokens = np.concatenate([entries.symbols for entries in self.apart])
             positions = np.concatenate([np.asarray(entries.positions) for entries in self.apart])
@@ -465,22 +448,4 @@ class Summed:
         if self.slot is None:
             rows[:] = of_slots
             return
-        for row, values in zip(rows, of_slots, strict=True):
-            np.take(values, self.slot, out=row, mode="clip")
-
-
-def _entries(counted: _Counted) -> _Entries | None:
-    """Return the discounted counts of a table's rows, times the coefficients."""
-    table, starts = counted.table, counted.table.rows.starts
-    active = np.flatnonzero(counted.rows >= 0)
-    if not len(active):
-        return None
-    rows = counted.rows[active]
-    first = starts[rows].astype(np.int64)
-    lengths = starts[rows + 1].astype(np.int64) - first
-    ends = np.cumsum(lengths)
-    entries = np.repeat(first - ends + lengths, lengths)
-    entries += np.arange(ends[-1])
-    values = table.without_discount(entries)
-    values *= np.repeat(counted.coefficients[active] / table.totals[rows], lengths)
-    return _Entries(table.rows.symbols[entries], np.repeat(active, lengths), values)
+        _take(rows, of_slots, self.slot)

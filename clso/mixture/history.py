@@ -17,7 +17,8 @@ import numpy.typing as npt
 from clso.counting import TokenStream
 from clso.errors import ConfigError
 from clso.mixture.arrays import UnsignedArray
-from clso.mixture.pointer import BlockView, flops_over_sources
+from clso.mixture.compiled import compiled
+from clso.mixture.pointer import flops_over_sources
 from clso.scoring import Int64Array
 
 __all__ = ["DEEPEST", "LONGEST", "History", "HistoryCounts"]
@@ -132,43 +133,18 @@ class HistoryCounts:
         keys = sum(len(key).bit_length() for key in self.keys)
         return keys + flops_over_sources(len(self.keys), block_size)
 
-    def of(self, inputs: Int64Array) -> History:
-        """Return the features of `(B, T)` blocks."""
-        seen, longest = [], len(self.keys)
-        for length, key in enumerate(_context_keys(inputs, self.vocab_size, longest)):
-            counted_keys = self.keys[length]
-            counts = np.zeros(inputs.shape, dtype=np.int64)
-            if len(counted_keys):
-                index = np.minimum(np.searchsorted(counted_keys, key), len(counted_keys) - 1)
-                counts = np.where(counted_keys[index] == key, self.counts[length][index], 0)
-            counts[:, :length] = 0
-            seen.append(counts)
-        match = BlockView.match_lengths(inputs, longest).astype(np.int64)
-        classes = {name: of[inputs].astype(np.int64) for name, of in self.class_maps.items()}
-        return History(tuple(seen), match, classes)
-
-    def of_last(self, block: Int64Array) -> History:
-        """Return the features of the last context of one block, `(t,)`; each array is `(1, 1)`."""
-        tokens = block[::-1].tolist()
-        key, seen = 0, []
+    def of(self, inputs: Int64Array, start: int = 0) -> History:
+        """Return the features of `(B, T)` blocks, from the position `start`."""
+        n_blocks, n_positions, longest = len(inputs), inputs.shape[1] - start, len(self.keys)
+        seen = np.zeros((longest, n_blocks, n_positions), dtype=np.int64)
+        match = np.zeros((n_blocks, n_positions), dtype=np.int64)
+        tokens = np.ascontiguousarray(inputs, dtype=np.int64)
+        _write_match(match, tokens, start, self.vocab_size, longest)
         for length, (keys, counts) in enumerate(zip(self.keys, self.counts, strict=True), 1):
-            count = 0
-            if length <= len(tokens):
-                key = key * self.vocab_size + tokens[length - 1]
-                index = int(np.searchsorted(keys, key))
-                if index < len(keys) and keys[index] == key:
-                    count = int(counts[index])
-            seen.append(np.full((1, 1), count, dtype=np.int64))
-        match, ends = 0, np.arange(len(tokens) - 1)
-        while match < len(self.keys):
-            ends = ends[ends >= match]
-            ends = ends[block[ends - match] == block[len(tokens) - 1 - match]]
-            if not len(ends):
-                break
-            match += 1
-        last = block[None, -1:]
+            _write_seen(seen[length - 1], tokens, start, self.vocab_size, length, keys, counts)
+        last = tokens[:, start:]
         classes = {name: of[last].astype(np.int64) for name, of in self.class_maps.items()}
-        return History(tuple(seen), np.full((1, 1), match, dtype=np.int64), classes, len(block) - 1)
+        return History(tuple(seen), match, classes, start)
 
     @property
     def stored_bytes(self) -> int:
@@ -205,3 +181,60 @@ def _context_keys(inputs: Int64Array, vocab_size: int, longest: int) -> list[Int
         longer[:, offset:] += inputs[:, :-offset]
         keys.append(longer)
     return keys
+
+
+@compiled
+def _write_seen(
+    seen: Int64Array,
+    inputs: Int64Array,
+    start: int,
+    vocab_size: int,
+    length: int,
+    keys: Int64Array,
+    counts: Int64Array,
+) -> None:
+    """Write how often the context of one length occurs; 0 where it would begin before the block."""
+    for block in range(inputs.shape[0]):
+        for place in range(max(start, length - 1), inputs.shape[1]):
+            key = 0
+            for back in range(length):
+                key = key * vocab_size + inputs[block, place - back]
+            low, high = 0, len(keys)
+            while low < high:
+                middle = (low + high) >> 1
+                if keys[middle] < key:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < len(keys) and keys[low] == key:
+                seen[block, place - start] = counts[low]
+
+
+@compiled
+def _write_match(
+    match: Int64Array, inputs: Int64Array, start: int, vocab_size: int, longest: int
+) -> None:
+    """Write how many last tokens, up to `longest`, stand together earlier in the block."""
+    latest = np.full(vocab_size, -1)
+    previous = np.empty(inputs.shape[1], dtype=np.int64)  # where a token was seen before
+    for block in range(inputs.shape[0]):
+        for place in range(inputs.shape[1]):
+            token = inputs[block, place]
+            previous[place] = latest[token]
+            latest[token] = place
+            if place < start:
+                continue
+            best, source = 0, previous[place]
+            while source >= 0 and best < longest:
+                length = 1
+                while (
+                    length < longest
+                    and length <= source
+                    and inputs[block, source - length] == inputs[block, place - length]
+                ):
+                    length += 1
+                best = max(best, length)
+                source = previous[source]
+            match[block, place - start] = best
+        for place in range(inputs.shape[1]):
+            latest[inputs[block, place]] = -1

@@ -17,11 +17,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -35,12 +38,14 @@ from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
 from clso.mixture.arrays import Float32Array
 from clso.mixture.buckets import Bucketing
+from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import History, HistoryCounts
 from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
+from clso.threads import one_thread
 
 __all__ = ["AUTO_MAP", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
@@ -62,7 +67,9 @@ _DAMAGES = (
     AttributeError,
     SafetensorError,
 )
-_BLOCKS_AT_ONCE = 512
+_BLOCKS_AT_ONCE = 64  # of targets that a thread prices; their arrays stay in its cache
+# Families of functions that may use memory again, or have threads of their own.
+_OF_OTHERS = frozenset({"neural", "plain"})
 # Positions times slots that are summed together, and the fewest positions. With fewer, the calls
 # take longer than what they compute. Some ten such arrays, of 12 MB each, are in memory.
 _ELEMENTS_AT_ONCE = 3 << 19
@@ -103,6 +110,7 @@ class CrystallineMixture:
         self.history = history
         self.vocab_size = vocab_size
         self._layout = Layout(vocab_size)
+        self._counted = [i for i, f in enumerate(self.functions) if isinstance(f, KneserNey)]
 
     def __repr__(self) -> str:
         picked = ", ".join(function.name for function in self.functions)
@@ -193,7 +201,8 @@ class CrystallineMixture:
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
         nll = np.empty(targets.shape)
-        for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
+
+        def score(start: int) -> None:
             part = slice(start, start + _BLOCKS_AT_ONCE)
             weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
@@ -201,6 +210,16 @@ class CrystallineMixture:
                 probability = function.target_probabilities(inputs[part], targets[part])
                 total += weights[..., index] * probability
             nll[part] = -np.log(total)
+
+        starts = range(0, len(inputs), _BLOCKS_AT_ONCE)
+        if any(function.family in _OF_OTHERS for function in self.functions):
+            for start in starts:
+                score(start)
+            return nll
+        # blocks do not depend on each other; numpy and compiled loops let other threads run
+        n_threads = torch.get_num_threads()
+        with one_thread(), ThreadPoolExecutor(n_threads) as threads:
+            list(threads.map(score, starts))
         return nll
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
@@ -227,16 +246,21 @@ class CrystallineMixture:
     def _sums(self, block: Int64Array, first: int) -> Iterator[tuple[int, Summed]]:
         """Yield sums over all functions, and the position where each begins."""
         size = max(_FEWEST_AT_ONCE, _ELEMENTS_AT_ONCE // self._layout.n_slots)
-        if first == len(block) - 1:
-            weights = self._weights_of(self.history.of_last(block))[0]
-        else:
-            weights = self._weights_of(self.history.of(block[None]))[0, first:]
+        weights = self._weights_of(self.history.of(block[None], first))[0]
         for start in range(first, len(block), size):
             out = DistributionSum(self._layout, block[: start + size], start)
-            chosen = weights[start - first :][:size]
-            for function, own in zip(self.functions, chosen.T, strict=True):
-                out.add(function, own)
+            chosen = np.ascontiguousarray(weights[start - first :][:size].T)
+            if self._counted:
+                self._together.add_distributions(chosen[self._counted], out)
+            for index, function in enumerate(self.functions):
+                if index not in self._counted:
+                    out.add(function, chosen[index])
             yield start, out.total()
+
+    @cached_property
+    def _together(self) -> CountedTogether:
+        models = [self.functions[index] for index in self._counted]
+        return CountedTogether([model for model in models if isinstance(model, KneserNey)])
 
     def _weights_of(self, contexts: History) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""

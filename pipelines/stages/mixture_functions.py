@@ -30,7 +30,7 @@ from pipelines.stage import Stage
 __all__ = ["FUNCTIONS", "FunctionLibrary"]
 
 # Raised whenever a change of code changes the stored files of basis functions.
-_VERSION = 4
+_VERSION = 5
 _SPLITS = ("tune", "validation")
 
 

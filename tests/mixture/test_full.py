@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clso.mixture.model as model_module
+from clso.mixture import full
 from clso.mixture.buckets import Bucketing
 from clso.mixture.full import DistributionSum, Layout
 from clso.mixture.function import BasisFunction
@@ -13,6 +14,7 @@ from clso.mixture.history import HistoryCounts
 from clso.mixture.model import CrystallineMixture
 from clso.mixture.specification import fit_functions
 from clso.mixture.weights import MixtureWeights
+from clso.threads import torch_threads
 
 VOCAB, SEEN = 240, 12
 NAMES = (
@@ -81,6 +83,36 @@ def test_all_positions_together_are_each_alone(
     np.testing.assert_allclose(-np.log(priced), nll, rtol=0, atol=1e-6)
 
 
+def test_prices_do_not_depend_on_threads(model: CrystallineMixture) -> None:
+    tokens = np.random.default_rng(4).integers(0, SEEN, (200, 15)) * 5
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    prices = []
+    for number in (1, 2, 5):
+        with torch_threads(number):
+            prices.append(model.token_nll(inputs, targets))
+    np.testing.assert_array_equal(prices[0], prices[1])
+    np.testing.assert_array_equal(prices[0], prices[2])
+    alone = model.token_nll(inputs[150:151], targets[150:151])
+    np.testing.assert_allclose(alone[0], prices[0][150], rtol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=st.tuples(*(st.integers(1, most) for most in (70, 150, 3, 5))),
+    seed=st.integers(0, 99),
+)
+def test_a_slot_has_its_share_of_each_of_its_groups(
+    shape: tuple[int, int, int, int], seed: int
+) -> None:
+    (n, n_slots, n_divisions, n_groups), rng = shape, np.random.default_rng(seed)
+    p, values = rng.random((n, n_slots)), rng.random((n, n_groups))
+    places = rng.integers(0, n_groups, (n_divisions, n_slots))
+    shares = rng.random(places.shape)
+    expected = p + sum(values[:, at] * share for at, share in zip(places, shares, strict=True))
+    full._add_divided(p, values, places, shares)
+    np.testing.assert_allclose(p, expected, rtol=1e-12)
+
+
 def test_tokens_without_counts_share_slots(model: CrystallineMixture) -> None:
     model.probabilities(np.array([[5, 1, 10, 1]]))
     slots = model._layout.spread.of_token
@@ -93,7 +125,7 @@ def test_the_last_context_alone_has_the_same_features(model: CrystallineMixture)
     rng = np.random.default_rng(3)
     for length in (1, 2, 3, 9, 30):
         block = rng.integers(0, 3, length) * 5
-        whole, last = model.history.of(block[None]), model.history.of_last(block)
+        whole, last = (model.history.of(block[None], first) for first in (0, length - 1))
         assert [counts[0, -1] for counts in whole.seen] == [counts[0, 0] for counts in last.seen]
         assert (whole.match[0, -1], length - 1) == (last.match[0, 0], last.position[0, 0])
 

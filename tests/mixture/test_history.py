@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clso.errors import ConfigError
 from clso.mixture.history import HistoryCounts
@@ -29,6 +31,30 @@ def test_matches_grow_with_the_repeated_phrase(counts: HistoryCounts) -> None:
     assert counts.of(np.array([[4, 1, 2, 1, 2, 3, 1, 2, 3, 3]])).match.tolist() == [
         [0, 0, 0, 1, 2, 0, 1, 2, 3, 1]
     ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    blocks=st.lists(st.lists(st.integers(0, 4), min_size=9, max_size=9), min_size=1, max_size=3),
+    start=st.integers(0, 8),
+    longest=st.sampled_from([1, 3, 7]),
+)
+def test_features_are_what_their_definition_says(
+    text_stream: type, blocks: list[list[int]], start: int, longest: int
+) -> None:
+    history = HistoryCounts.fit([text_stream(TEXT)], 5, longest).of(np.array(blocks), start)
+    contexts = [tuple(TEXT[i - n : i]) for n in range(1, 8) for i in range(n, len(TEXT))]
+    for row, block in enumerate(blocks):
+        for place in range(start, 9):
+            past = block[: place + 1]
+            repeats = [0]
+            for n in range(1, longest + 1):
+                last = tuple(past[-n:])
+                count = contexts.count(last) if n <= len(past) else 0
+                assert history.seen[n - 1][row, place - start] == count
+                if any(past[end - n : end] == past[-n:] for end in range(n, len(past))):
+                    repeats.append(n)
+            assert history.match[row, place - start] == max(repeats)
 
 
 def test_reloaded_counts_are_equal(counts: HistoryCounts) -> None:

@@ -31,7 +31,7 @@ Sources: Kneser and Ney 1995; Chen and Goodman 1999 (modified Kneser-Ney, with t
 
 from clso.mixture.counts.arpa import write_arpa
 from clso.mixture.counts.floor import KneserNeyFloor
-from clso.mixture.counts.kneser_ney import KneserNey
+from clso.mixture.counts.kneser_ney import CountedTogether, KneserNey
 from clso.mixture.counts.pattern import Element, Pattern
 
-__all__ = ["Element", "KneserNey", "KneserNeyFloor", "Pattern", "write_arpa"]
+__all__ = ["CountedTogether", "Element", "KneserNey", "KneserNeyFloor", "Pattern", "write_arpa"]

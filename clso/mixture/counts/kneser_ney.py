@@ -27,7 +27,7 @@ Source: Chen and Goodman 1999, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -37,14 +37,16 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.mixture.arrays import check_tokens
 from clso.mixture.counts.count_table import CountTable, interpolation_flops
-from clso.mixture.counts.pattern import Counted, Element, Pattern
+from clso.mixture.counts.pattern import Counted, Pattern
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
-from clso.mixture.full import Base, DistributionSum, Groups, Level
+from clso.mixture.counts.walk import ContextWalk
+from clso.mixture.full import DistributionSum, Groups
+from clso.mixture.interpolation import Base, Interpolation, Level
 from clso.mixture.text import FittingText
 from clso.scoring import Int64Array
 
-__all__ = ["KneserNey"]
+__all__ = ["CountedTogether", "KneserNey"]
 
 
 class KneserNey:
@@ -191,35 +193,11 @@ class KneserNey:
         """
         history = check_tokens(history, self.vocab_size, self.name)
         probability = self.base.copy()
-        for table, row in zip(self.levels[1:], self.contexts_after(history), strict=False):
-            table.interpolate(row, probability)
+        for level, _, rows in self.walk(history[None], np.array([len(history) - 1])):
+            self.levels[level].interpolate(int(rows[0]), probability)
         if self._within_class is None or self.pattern.target is None:
             return probability
         return probability[self.class_maps[self.pattern.target]] * self._within_class
-
-    def contexts_after(
-        self, history: Int64Array, found: dict[Hashable, Any] | None = None
-    ) -> list[int]:
-        """Return the contexts of length 1, 2, .. after a history, as far as they occur in the text.
-
-        `found` keeps contexts for other models of the same text.
-        """
-        rows: list[int] = []
-        row, found = 0, {} if found is None else found
-        for element, contexts, name, table, _ in self._steps:
-            key, before = ("after", name), row
-            known = found.get(key)
-            if known is None:
-                known = -1
-                if element.offset <= len(history):
-                    symbol = self._symbols(element.classes, history[-element.offset])
-                    known = contexts.find_one(before, int(symbol))
-                found[key] = known
-            row = known
-            if row < 0 or not table.rows.occupied[row]:
-                break
-            rows.append(row)
-        return rows
 
     def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
         """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`.
@@ -227,63 +205,11 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        history = out.once("checked", lambda: check_tokens(out.history, self.vocab_size, self.name))
-        base = Base(self._base_name, self.base, self.levels[0].rows.symbols, self._groups)
-        if out.n_positions == 1:
-            rows = self.contexts_after(history, out.kept)
-            tables = zip(self._steps, rows, strict=False)
-            levels = [(name, table, row) for (_, _, _, table, name), row in tables]
-            out.add_levels_at_one(base, levels, weights)
-        else:
-            out.add_levels(base, list(self._levels_at(out)), weights)
-
-    def _levels_at(self, out: DistributionSum) -> Iterator[Level]:
-        rows = np.zeros(out.n_positions, dtype=np.int64)
-        occurs = np.ones(out.n_positions, dtype=np.bool_)
-        for element, contexts, context_name, table, count_name in self._steps:
-            before = rows
-
-            def found(
-                element: Element = element, contexts: Rows = contexts, before: Int64Array = before
-            ) -> Int64Array:
-                return self._longer(element, contexts, before, out)
-
-            rows = out.once(context_name, found)
-            occurs = occurs & table.has_counts(rows)
-            if not occurs.any():
-                return
-            yield Level(count_name, table, np.where(occurs, rows, -1))
-
-    def _longer(
-        self, element: Element, contexts: Rows, rows: Int64Array, out: DistributionSum
-    ) -> Int64Array:
-        """Return the contexts of all positions that are one element longer, `(n,)`; -1: none."""
-        places = np.arange(out.start, len(out.history)) - (element.offset - 1)
-        longer = np.full(len(rows), -1)
-        active = np.flatnonzero((places >= 0) & (rows >= 0))
-        symbols = self._symbols(element.classes, out.history[places[active]])
-        longer[active] = contexts.find(rows[active], symbols)
-        return longer
+        self._alone.add_distributions(weights[None], out)
 
     @cached_property
-    def _steps(self) -> list[tuple[Element, Rows, str, CountTable, str]]:
-        pattern = self.pattern
-        names = pattern.context_names, pattern.count_names[1:]
-        return list(
-            zip(pattern.elements, self.contexts, names[0], self.levels[1:], names[1], strict=True)
-        )
-
-    @cached_property
-    def _base_name(self) -> str:
-        return self.pattern.count_names[0]
-
-    @cached_property
-    def _groups(self) -> tuple[str, Groups] | None:
-        if self._within_class is None or self.pattern.target is None:
-            return None
-        of_token = self.class_maps[self.pattern.target]
-        name = f"{UNIGRAM}->{self.pattern.target}"
-        return name, Groups(of_token, self._within_class, len(self.base))
+    def _alone(self) -> CountedTogether:
+        return CountedTogether([self])
 
     def walk(
         self,
@@ -397,3 +323,51 @@ class KneserNey:
         within_class = (backoff / np.maximum(n_members, 1))[classes]
         within_class[tokens] += (counts - discounts) / totals[classes[tokens]]
         return np.asarray(within_class)
+
+    @property
+    def token_base(self) -> Base:
+        """What the empty context predicts of every token, with a name of its own."""
+        target = self.pattern.target
+        if self._within_class is None or target is None:
+            seen = self.levels[0].rows.symbols
+            return Base(self.pattern.count_names[0], self.base, seen)
+        p = self.base[self.class_maps[target]] * self._within_class
+        assert self._unigram is not None
+        return Base(self.pattern.count_names[0], p, self._unigram.rows.symbols)
+
+    @property
+    def groups(self) -> tuple[str, Groups] | None:
+        """The classes that are predicted, and their name; `None`: tokens are."""
+        target = self.pattern.target
+        if self._within_class is None or target is None:
+            return None
+        groups = Groups(self.class_maps[target], self._within_class, len(self.base))
+        return f"{UNIGRAM}->{target}", groups
+
+
+class CountedTogether:
+    """Models of one text, whose distributions are added together."""
+
+    def __init__(self, models: Sequence[KneserNey]) -> None:
+        self._models = models
+        self._walk = ContextWalk(models)
+        self._groups = dict(model.groups for model in models if model.groups is not None)
+        levels = []
+        for model in models:
+            names, numbers = model.pattern.count_names[1:], self._walk.numbers(model)
+            space = "" if model.groups is None else model.groups[0]
+            tables = zip(names, model.levels[1:], numbers, strict=True)
+            levels.append([Level(name, table, number, space) for name, table, number in tables])
+        self._functions = Interpolation([model.token_base for model in models], levels)
+
+    def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
+        """Add w_k(t) p_k(. | history up to t) at all positions of a sum; `weights` is `(K, n)`.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        first = self._models[0]
+        history = check_tokens(out.history, first.vocab_size, first.name)
+        for name, groups in self._groups.items():
+            out.layout.add_groups(name, groups)
+        out.add_counts(self._functions, self._walk.find(history[None], out.start), weights)

@@ -1,150 +1,242 @@
 """Kneser-Ney models as experts: their probabilities of a range of columns at many positions.
 
-Notation: a column is a symbol of the model in another order, or a group of symbols that never occur
-(`clso.mixture.loglinear.columns`). n positions, m columns.
+Notation: a column is a symbol of the models in another order, or a group of symbols that never
+occur (`clso.mixture.loglinear.columns`). J models, n positions, m columns. Rows and entries of all
+models and levels are numbered one after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from clso.mixture.arrays import Float32Array
-from clso.mixture.counts import Element, KneserNey
+from clso.mixture.buffers import buffer_float32
+from clso.mixture.compiled import compiled
+from clso.mixture.counts import KneserNey
+from clso.mixture.counts.walk import ContextWalk
 from clso.scoring import Int64Array
 
-__all__ = ["Contexts", "CountExpert", "CountLevel"]
-
-Contexts = Mapping[tuple[Element, ...], Sequence[Int64Array]]
-"""By a context's elements, per level: the context of each position, `(n,)`; -1: not counted."""
+__all__ = ["CountExperts", "Ranges", "SparseLevels"]
 
 # the most elements of a table that has all columns of a context
 _DENSE_ELEMENTS: Final = 1 << 21
+_FEW_ENTRIES: Final = 8
+_ROW: Final = np.dtype([("start", np.int64), ("backoff", np.float32)], align=True)
+_ENTRY: Final = np.dtype([("column", np.int32), ("discounted", np.float32)])
 
 
-class CountLevel(NamedTuple):
-    """The counts after contexts of one length, with columns in place of symbols.
+class Ranges(NamedTuple):
+    """A range of columns at each of some positions.
 
     Attributes:
-        keys: row times the number of columns, plus column, sorted, `(n_entries,)`.
-        columns: of each entry, `(n_entries,)`.
-        discounted: (c(h, y) - D) / c(h), `(n_entries,)`.
-        backoff: gamma(h), `(n_rows,)`.
-        starts: the first entry of each row, and the number of entries, `(n_rows + 1,)`.
+        positions: whose contexts are read, `(n,)`.
+        first: the first column, `(n,)`.
+        stop: the column after the last, `(n,)`.
+        offsets: where the columns of a position begin among those of all, and their number,
+            `(n + 1,)`.
     """
 
-    keys: Int64Array
-    columns: Int64Array
-    discounted: Float32Array
-    backoff: Float32Array
-    starts: Int64Array
+    positions: Int64Array
+    first: Int64Array
+    stop: Int64Array
+    offsets: Int64Array
+
+    @classmethod
+    def of(cls, positions: Int64Array, first: Any, stop: Any) -> Ranges:  # noqa: ANN401 - or scalars
+        """Return the ranges from `first` to `stop`, each `(n,)` or one for all positions."""
+        bounds = np.empty((2, len(positions)), dtype=np.int64)
+        bounds[0], bounds[1] = first, stop
+        offsets = np.zeros(len(positions) + 1, dtype=np.int64)
+        np.cumsum(bounds[1] - bounds[0], out=offsets[1:])
+        return cls(positions, bounds[0], bounds[1], offsets)
 
 
-class CountExpert:
-    """A Kneser-Ney model whose symbols are numbered by columns.
+class SparseLevels(NamedTuple):
+    """The counts after the longer contexts of all models, with columns in place of symbols.
+
+    Attributes:
+        rows: the first entry of each row, and its backoff weight gamma(h), `(n_rows + 1,)`.
+        entries: a column and (c(h, y) - D) / c(h); columns increase within a row, `(n_entries,)`.
+    """
+
+    rows: npt.NDArray[np.void]
+    entries: npt.NDArray[np.void]
+
+
+class CountExperts:
+    """Kneser-Ney models of the same symbols, which are numbered by columns.
 
     The probabilities of all columns are kept for short contexts, of which there are few.
 
     Args:
+        walk: finds the contexts of the models, among others.
         column_of: the column of each symbol, `(A,)`.
         symbol_of: a symbol of each column, `(m,)`.
 
     Attributes:
-        elements: the context of the model.
-        table: p of all columns after each short context, `(R, m)`; row 0: no context.
+        table: p of all columns after the short contexts of all models, `(R, m)`.
+        roots: the row of `table` that has no context, of each model, `(J,)`.
+        levels: by model and level, the number of the context in `walk`, its first row in `table` or
+            in the sparse levels, and which of the two (1: `table`), `(J, L, 3)`; -1: no more.
+        sparse: the longer contexts.
     """
 
-    def __init__(self, model: KneserNey, column_of: Int64Array, symbol_of: Int64Array) -> None:
-        self.elements = model.pattern.elements
-        self._model = model
-        self._n_columns = len(symbol_of)
-        # rows of level 0, 1, ... one after another; the first row of each level
-        tables, self._first_rows = [model.base[symbol_of].astype(np.float32)[None]], [0]
-        self._levels: list[CountLevel] = []  # those without a table
-        for level in range(1, len(model.levels)):
-            counted = self._level(level, column_of)
-            if self._levels or len(counted.backoff) * self._n_columns > _DENSE_ELEMENTS:
-                self._levels.append(counted)
-                continue
-            self._first_rows.append(self._first_rows[-1] + len(tables[-1]))
-            parents = model.contexts[level - 1].row_of_entries()
-            table = tables[-1][parents] * counted.backoff[:, None]
-            table.reshape(-1)[counted.keys] += counted.discounted
-            tables.append(table)
+    def __init__(
+        self,
+        models: Sequence[KneserNey],
+        walk: ContextWalk,
+        column_of: Int64Array,
+        symbol_of: Int64Array,
+    ) -> None:
+        n_columns = len(symbol_of)
+        deepest = max(len(model.contexts) for model in models)
+        self.levels = np.full((len(models), deepest, 3), -1)
+        tables: list[Float32Array] = []
+        sparse: list[tuple[Int64Array, Int64Array, Float32Array, Float32Array]] = []
+        n_dense = n_rows = 0
+        roots = []
+        for index, model in enumerate(models):
+            roots.append(n_dense)
+            tables.append(model.base[symbol_of].astype(np.float32)[None])
+            n_dense += 1
+            is_dense = True
+            for level, number in enumerate(walk.numbers(model)):
+                entries = _entries(model, level + 1, column_of, n_columns)
+                keys, _, discounted, backoff = entries
+                is_dense &= len(backoff) * n_columns <= _DENSE_ELEMENTS
+                self.levels[index, level] = number, n_dense if is_dense else n_rows, is_dense
+                if not is_dense:
+                    sparse.append(entries)
+                    n_rows += len(backoff)
+                    continue
+                parents = model.contexts[level].row_of_entries()
+                table = tables[-1][parents] * backoff[:, None]
+                table.reshape(-1)[keys] += discounted
+                tables.append(table)
+                n_dense += len(table)
         self.table = np.concatenate(tables)
+        self.roots = np.array(roots)
+        self.sparse = _joined(sparse, n_columns)
 
-    def _level(self, level: int, column_of: Int64Array) -> CountLevel:
-        table = self._model.levels[level]
-        rows = table.rows.row_of_entries().astype(np.int64)
-        keys = rows * self._n_columns + column_of[table.rows.symbols]
-        order = np.argsort(keys)
-        discounted = table.discounted(slice(None), table.totals[rows]).astype(np.float32)
-        keys, backoff = keys[order], table.backoff.astype(np.float32)
-        starts = table.rows.starts.astype(np.int64)
-        return CountLevel(keys, keys % self._n_columns, discounted[order], backoff, starts)
+    @property
+    def n_models(self) -> int:
+        """J."""
+        return len(self.roots)
 
-    def contexts(self, inputs: Int64Array) -> list[Int64Array]:
-        """Return the context of every position of blocks `(B, T)` per level; see `Contexts`."""
-        levels = [np.full(inputs.size, -1) for _ in self.elements]
-        for level, active, rows in self._model.walk(inputs, np.arange(inputs.size)):
-            levels[level - 1][active] = rows
-        return levels
+    def n_entries(self, contexts: Int64Array) -> int:
+        """Return how many entries the sparse levels have at all positions together."""
+        return _n_entries(self.levels, self.sparse.rows, contexts)
 
-    def contexts_at(self, history: Int64Array, start: int) -> list[Int64Array]:
-        """Return the context of each position of one block from `start`, per level, `(n,)`."""
-        levels = [np.full(len(history) - start, -1) for _ in self.elements]
-        if len(history) - start == 1:
-            for of_level, row in zip(levels, self._model.contexts_after(history), strict=False):
-                of_level[0] = row
-            return levels
-        for level, active, rows in self._model.walk(history[None], np.arange(start, len(history))):
-            levels[level - 1][active] = rows
-        return levels
+    def log_probabilities(self, contexts: Int64Array, ranges: Ranges) -> Float32Array:
+        """Return log p(column | context) of all models, `(J * ranges.offsets[-1],)`.
 
-    def split(self, contexts: Contexts) -> tuple[Int64Array, list[tuple[CountLevel, Int64Array]]]:
-        """Return the row of `table` for each position, `(n,)`, and the longer contexts."""
-        levels = contexts[self.elements]
-        n_dense = len(self._first_rows) - 1
-        tables = np.zeros(len(levels[0]), dtype=np.int64)
-        for first_row, rows in zip(self._first_rows[1:], levels[:n_dense], strict=True):
-            tables = np.where(rows >= 0, first_row + rows, tables)
-        return tables, list(zip(self._levels, levels[n_dense:], strict=True))
-
-    def log_probabilities_at_one(self, contexts: Contexts) -> Float32Array:
-        """Return log p(column | context) of all columns where there is one position, `(m,)`."""
-        tables, longer = self.split(contexts)
-        p = self.table[tables[0]].copy()
-        for level, rows in longer:
-            row = int(rows[0])
-            if row < 0:
-                break
-            p *= level.backoff[row]
-            entries = slice(*level.starts[row : row + 2])
-            p[level.columns[entries]] += level.discounted[entries]
-        return np.asarray(np.log(p, out=p))
-
-    def log_probabilities(
-        self, contexts: Contexts, positions: Int64Array, start: int, stop: int
-    ) -> Float32Array:
-        """Return log p(column | context) of a range of columns, `(n, stop - start)`."""
-        at = [level[positions] for level in contexts[self.elements]]
-        tables, longer = self.split({self.elements: at})
-        p = self.table[:, start:stop].take(tables, axis=0)
-        flat, width = p.reshape(-1), stop - start
-        for level, rows in longer:
-            active = np.flatnonzero(rows >= 0)
-            if not len(active):
-                break
-            backoff = np.ones(len(positions), dtype=np.float32)
-            backoff[active] = level.backoff[rows[active]]
-            p *= backoff[:, None]
-            keys = rows[active] * self._n_columns
-            first = np.searchsorted(level.keys, keys + start)
-            lengths = np.searchsorted(level.keys, keys + stop) - first
-            before = np.cumsum(lengths) - lengths
-            entries = np.arange(lengths.sum()) + np.repeat(first - before, lengths)
-            places = level.columns[entries] + np.repeat(active * width - start, lengths)
-            flat[places] += level.discounted[entries]
+        Those of a position stand together, model after model. `contexts` is what `walk` found. The
+        thread's next call overwrites them.
+        """
+        p = buffer_float32("log p", self.n_models * int(ranges.offsets[-1]))
+        _write_probabilities(
+            p, self.table, self.roots, self.levels, *self.sparse, contexts, *ranges
+        )
         return np.log(p, out=p)
+
+
+def _entries(
+    model: KneserNey, level: int, column_of: Int64Array, n_columns: int
+) -> tuple[Int64Array, Int64Array, Float32Array, Float32Array]:
+    """Return sorted keys, row times m plus column, the starts of rows, and values; see above."""
+    table = model.levels[level]
+    rows = table.rows.row_of_entries().astype(np.int64)
+    keys = rows * n_columns + column_of[table.rows.symbols]
+    order = np.argsort(keys)
+    discounted = table.discounted(slice(None), table.totals[rows]).astype(np.float32)
+    starts = table.rows.starts.astype(np.int64)
+    return keys[order], starts, discounted[order], table.backoff.astype(np.float32)
+
+
+def _joined(
+    levels: Sequence[tuple[Int64Array, Int64Array, Float32Array, Float32Array]], n_columns: int
+) -> SparseLevels:
+    rows = np.zeros(1 + sum(len(backoff) for _, _, _, backoff in levels), dtype=_ROW)
+    entries = np.zeros(sum(len(keys) for keys, _, _, _ in levels), dtype=_ENTRY)
+    rows["start"][-1] = len(entries)
+    first_row = first_entry = 0
+    for keys, starts, discounted, backoff in levels:
+        of_level = rows[first_row : first_row + len(backoff)]
+        of_level["start"], of_level["backoff"] = first_entry + starts[:-1], backoff
+        of_rows = entries[first_entry : first_entry + len(keys)]
+        of_rows["column"], of_rows["discounted"] = keys % n_columns, discounted
+        first_row, first_entry = first_row + len(backoff), first_entry + len(keys)
+    return SparseLevels(rows, entries)
+
+
+@compiled
+def _n_entries(levels: Int64Array, rows: Any, contexts: Int64Array) -> int:  # noqa: ANN401
+    total = 0
+    for model in range(levels.shape[0]):
+        for level in range(levels.shape[1]):
+            if levels[model, level, 2] == 0:
+                for position in range(contexts.shape[1]):
+                    context = contexts[levels[model, level, 0], position]
+                    if context >= 0:
+                        context += levels[model, level, 1]
+                        total += rows[context + 1].start - rows[context].start
+    return total
+
+
+@compiled
+def _write_probabilities(
+    p: Float32Array,
+    table: Float32Array,
+    roots: Int64Array,
+    levels: Int64Array,
+    rows: Any,  # noqa: ANN401 - records
+    entries: Any,  # noqa: ANN401
+    contexts: Int64Array,
+    positions: Int64Array,
+    first: Int64Array,
+    stop: Int64Array,
+    offsets: Int64Array,
+) -> None:
+    n_models, n_levels = len(roots), levels.shape[1]
+    # one model after another, so that its counts stay in a processor's cache
+    for model in range(n_models):
+        for index in range(len(positions)):
+            position, left, right = positions[index], first[index], stop[index]
+            width = right - left
+            begin = n_models * offsets[index] + model * width
+            row, level = roots[model], 0
+            while level < n_levels and levels[model, level, 2] == 1:
+                context = contexts[levels[model, level, 0], position]
+                if context < 0:
+                    break
+                row = levels[model, level, 1] + context
+                level += 1
+            at, from_column = np.uint64(begin), np.uint64(left)
+            for column in range(np.uint64(width)):
+                p[at + column] = table[row, from_column + column]
+            while level < n_levels and levels[model, level, 2] == 0:
+                context = contexts[levels[model, level, 0], position]
+                if context < 0:
+                    break
+                context += levels[model, level, 1]
+                entry, end = rows[context].start, rows[context + 1].start
+                gamma = rows[context].backoff
+                for column in range(np.uint64(width)):
+                    p[at + column] *= gamma
+                if end - entry > _FEW_ENTRIES:
+                    high = end
+                    while entry < high:
+                        middle = (entry + high) >> 1
+                        if entries[middle].column < left:
+                            entry = middle + 1
+                        else:
+                            high = middle
+                while entry < end and entries[entry].column < right:
+                    if entries[entry].column >= left:
+                        p[begin + entries[entry].column - left] += entries[entry].discounted
+                    entry += 1
+                level += 1

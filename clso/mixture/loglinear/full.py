@@ -1,7 +1,7 @@
 r"""A log-linear function for all tokens at once, at neighbouring positions of a block.
 
-Notation: as in `clso.mixture.loglinear.positions`; n positions, m columns, R rows of a model's
-table, g its backoff weights, d its discounted counts, b its exponent.
+Notation: as in `clso.mixture.loglinear.positions`; n positions, m columns, R rows of the models'
+table, g backoff weights, d discounted counts, b the exponent of a model.
 
 The scores of all columns are one product of matrices: the topics and what never changes. A
 Kneser-Ney model adds a row of logarithms, those of its longest context that has a table. Longer
@@ -11,39 +11,36 @@ to the few columns that followed them:
 .. math:: b \log p(y \mid h) = b \log p(y \mid h') + b \log \prod g
     + b \log \Bigl( 1 + \frac{\sum d(y)}{\prod g \; p(y \mid h')} \Bigr)
 
-All is in float64; `Positions` rounds logarithms to float32, so the two agree to six digits.
+`Scores` rounds logarithms to float32 for given targets, so the two agree to six digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
+from clso.mixture.arrays import Float32Array
 from clso.mixture.buffers import buffer
-from clso.mixture.loglinear.counts import Contexts, CountExpert, CountLevel
-from clso.mixture.loglinear.positions import (
-    CLASS_HALF_LIFE,
-    KAPPA,
-    OFFSETS,
-    TOKEN_HALF_LIVES,
-    Experts,
-)
+from clso.mixture.compiled import compiled, dot_product
+from clso.mixture.loglinear.positions import Experts
+from clso.mixture.loglinear.scores import NEW_REPEAT, Scores
 from clso.scoring import Int64Array
 
 __all__ = ["AllColumns", "AllTokens"]
 
 _LARGEST_SCORE: Final = 300.0  # the exponentials of larger ones may pass the range of floats
+_PLACE: Final = np.dtype([("position", np.int32), ("column", np.int32), ("model", np.int64)])
 
 
 class AllColumns(NamedTuple):
     """Distributions at n positions.
 
     Attributes:
-        p: the probability of a token of each column, `(n, m)`.
+        p: the probability of a token of each column, `(n, m)`; overwritten by the thread's next.
         tokens: tokens that have more than their column, `(n_more,)`.
         positions: where, `(n_more,)`.
         more: how much more, `(n_more,)`.
@@ -56,243 +53,228 @@ class AllColumns(NamedTuple):
 
 
 class AllTokens:
-    """The experts with their exponents, arranged for all tokens at once."""
+    """The scores of an instance of `Scores`, arranged for all tokens at once."""
 
-    def __init__(self, experts: Experts, exponents: FloatArray) -> None:
+    def __init__(self, experts: Experts, scores: Scores) -> None:
+        self.scores = scores
         self._experts = experts
-        n = experts.n_class_exponents
-        self._of_classes, self.exponents = exponents[:n], exponents
-        of_columns = exponents[n:]
-        n_models = len(experts.of_columns)
-        self._models = of_columns[:n_models]
-        self._topics = of_columns[n_models : n_models + len(TOKEN_HALF_LIVES)]
-        unseen, rate, self._repeated, self._followed, self._new = of_columns[-5:]
-        columns = experts.columns
-        fixed = unseen * columns.is_unseen + rate * columns.log_rate
-        self._tables: list[FloatArray | None] = []
-        for exponent, expert in zip(self._models, experts.of_columns, strict=True):
-            logs = np.log(expert.table.astype(np.float64)) * exponent
-            self._tables.append(logs if len(logs) > 1 else None)
-            if len(logs) == 1:
-                fixed += logs[0]
+        columns, models = experts.columns, experts.of_columns
+        bounds = np.append(models.roots, len(models.table))
+        logs = np.log(models.table)
+        for exponent, start, stop in zip(scores.models, bounds[:-1], bounds[1:], strict=True):
+            logs[start:stop] *= exponent
+        self._logs = logs
+        # models without rows for contexts add the same to every position
+        self._has_rows = np.diff(bounds) > 1
+        fixed = scores.fixed + logs[models.roots[~self._has_rows]].sum(axis=0, dtype=np.float64)
         self._columns = np.concatenate([experts.column_vectors.T, fixed[None]])
         self._multiplicity = columns.multiplicity.astype(np.float64)
-        self._sizes = np.diff(columns.starts)
-        self._class_of = np.repeat(np.arange(columns.n_classes), self._sizes)
 
-    def at(self, history: Int64Array, start: int) -> AllColumns:
-        """Return the distributions after each token of a block's history from `start`."""
-        experts, n = self._experts, len(history) - start
-        found = _Found.of(history, start)
-        contexts = self._contexts(history, start)
-        decays = _Decays(history, start, experts.weighted_vectors)
-        of_class = self._class_probabilities(history, start, contexts, found, decays)
-        topics = np.ones((n, len(self._columns)))
-        topics[:, :-1] = sum(
-            exponent * decays.vectors(half_life)
-            for exponent, half_life in zip(self._topics, TOKEN_HALF_LIVES, strict=True)
+    def at(self, history: Int64Array, start: int, weights: FloatArray) -> AllColumns:
+        """Return w(t) p(. | history up to t) for each token from `start`; `weights` is `(n,)`."""
+        experts, columns, scores = self._experts, self._experts.columns, self.scores
+        inputs = np.ascontiguousarray(history[None], dtype=np.int64)
+        positions = np.arange(start, len(history))
+        places = np.arange(len(positions))
+        contexts = experts.walk.find(inputs, start)
+        of_class = scores.class_weights(inputs, positions, contexts, places)
+        topics = np.ones((len(positions), len(self._columns)))
+        topics[:, :-1] = scores.token_topics(inputs, positions)
+        p = np.matmul(topics, self._columns, out=buffer("columns", len(positions), len(columns)))
+        models = experts.of_columns
+        n_ratios = 1 + models.n_entries(contexts)
+        ratios, at = buffer("ratios", n_ratios), np.empty(n_ratios, dtype=_PLACE)
+        n_ratios = _add_rows(
+            p,
+            ratios,
+            at,
+            self._logs,
+            self._has_rows,
+            models.table,
+            models.roots,
+            models.levels,
+            *models.sparse,
+            contexts,
         )
-        scores: FloatArray = topics @ self._columns
-        for index, expert in enumerate(experts.of_columns):
-            self._add_model(scores, index, expert, contexts)
-        of_token = experts.columns.of_token
-        for (position, token), value in (
-            (found.present, self._repeated * experts.repeated),
-            (found.followed, np.broadcast_to(self._followed, len(of_token))),
-        ):
-            seen = ~experts.is_unseen[token]
-            position, token = position[seen], token[seen]
-            scores[position, of_token[token]] += value[token]
-        position, token = found.present
-        new = experts.is_unseen[token]
-        position, token = position[new], token[new]
-        gains = self._repeated * experts.repeated[token] + self._new
-        gains += self._followed * found.has_followed(position, token, len(of_token))
-        factors = np.expm1(gains)
-        weights, totals = self._weights(scores, position, of_token[token], factors)
-        scale = of_class / totals
-        # classes are neighbouring columns
-        weights *= np.repeat(scale, self._sizes, axis=1)
-        return AllColumns(weights, token, position, weights[position, of_token[token]] * factors)
+        np.log1p(ratios[:n_ratios], out=ratios[:n_ratios])
+        n_unseen = np.cumsum(experts.is_unseen[inputs[0]])[start:]
+        new = np.empty(int(n_unseen.sum()), dtype=NEW_REPEAT)
+        n_new = _add_repeats(
+            p,
+            new,
+            ratios[:n_ratios],
+            at,
+            scores.models,
+            scores.repeated,
+            scores.followed,
+            scores.new,
+            experts.is_unseen,
+            columns.of_token,
+            inputs[0],
+            start,
+        )
+        if float(p.max()) > _LARGEST_SCORE or float(p.min()) < -_LARGEST_SCORE:
+            sizes = np.diff(columns.starts)
+            p -= np.repeat(np.maximum.reduceat(p, columns.starts[:-1], axis=1), sizes, axis=1)
+        np.exp(p, out=p)
+        of_class *= (weights / of_class.sum(axis=1))[:, None]
+        new = new[:n_new]
+        _normalize(p, new, of_class, columns.starts, self._multiplicity, columns.of_token)
+        return AllColumns(p, new["token"], new["index"], new["gain"])
 
-    def _weights(
-        self, scores: FloatArray, position: Int64Array, column: Int64Array, factors: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return weights of all columns, `(n, m)`, and the sums of classes, `(n, C)`.
 
-        New repeats, `(n_more,)` each, add to the sums. The scores are overwritten.
-        """
-        starts = self._experts.columns.starts[:-1]
-        if float(scores.max()) > _LARGEST_SCORE or float(scores.min()) < -_LARGEST_SCORE:
-            largest = np.maximum.reduceat(scores, starts, axis=1)
-            scores -= np.repeat(largest, self._sizes, axis=1)
-        weights = np.exp(scores, out=scores)
-        totals = np.add.reduceat(weights * self._multiplicity, starts, axis=1)
-        more = weights[position, column] * factors
-        np.add.at(totals, (position, self._class_of[column]), more)
-        return weights, totals
+@compiled
+def _add_rows(
+    scores: FloatArray,
+    ratios: FloatArray,
+    at: Any,  # noqa: ANN401 - records
+    logs: Float32Array,
+    has_rows: npt.NDArray[np.bool_],
+    table: Float32Array,
+    roots: Int64Array,
+    levels: Int64Array,
+    rows: Any,  # noqa: ANN401 - records
+    entries: Any,  # noqa: ANN401 - records
+    contexts: Int64Array,
+) -> int:
+    """Add rows of logarithms; write ratios of counts to rows, and where; return their number."""
+    (n_positions, n_columns), n_levels, n_ratios = scores.shape, levels.shape[1], 0
+    added, touched = np.zeros(n_columns), np.empty(n_columns, dtype=np.int64)
+    for model in range(len(roots)):
+        for position in range(n_positions):
+            row, level = roots[model], 0
+            while level < n_levels and levels[model, level, 2] == 1:
+                context = contexts[levels[model, level, 0], position]
+                if context < 0:
+                    break
+                row = levels[model, level, 1] + context
+                level += 1
+            if has_rows[model]:
+                for column in range(n_columns):
+                    scores[position, column] += logs[row, column]
+            first = level
+            while level < n_levels and levels[model, level, 2] == 0:
+                if contexts[levels[model, level, 0], position] < 0:
+                    break
+                level += 1
+            # the longest context first: what it leaves is a factor of the shorter ones
+            left, n_touched = 1.0, 0
+            while level > first:
+                level -= 1
+                context = levels[model, level, 1] + contexts[levels[model, level, 0], position]
+                for entry in range(rows[context].start, rows[context + 1].start):
+                    column = entries[entry].column
+                    if added[column] == 0.0:
+                        touched[n_touched] = column
+                        n_touched += 1
+                    added[column] += left * entries[entry].discounted
+                left *= rows[context].backoff
+            for index in range(n_touched):
+                column = touched[index]
+                ratios[n_ratios] = added[column] / (left * table[row, column])
+                at[n_ratios].position, at[n_ratios].column = position, column
+                at[n_ratios].model = model
+                added[column] = 0.0
+                n_ratios += 1
+    return n_ratios
 
-    def _contexts(self, history: Int64Array, start: int) -> Contexts:
-        """Return the context of every position per level, by the elements of a model."""
-        contexts: dict[Any, list[Int64Array]] = {}
-        for expert in (*self._experts.of_classes, *self._experts.of_columns):
-            if expert.elements not in contexts:
-                contexts[expert.elements] = expert.contexts_at(history, start)
-        return contexts
 
-    def _add_model(
-        self, scores: FloatArray, index: int, expert: CountExpert, contexts: Contexts
-    ) -> None:
-        n, m = scores.shape
-        rows, longer = expert.split(contexts)
-        table, exponent = self._tables[index], self._models[index]
-        if n == 1:
-            self._add_model_at_one(scores[0], table, exponent, expert, int(rows[0]), longer)
-            return
-        if table is not None:
-            scores += table.take(rows, axis=0)
-        flat = scores.reshape(-1)
-        added = buffer("added", (n, m)).reshape(-1)
-        backoff = np.ones(n)
-        parts = []
-        for level, contexts_of_level in reversed(longer):
-            active = np.flatnonzero(contexts_of_level >= 0)
-            if not len(active):
-                continue
-            at = contexts_of_level[active]
-            first = level.starts[at]
-            lengths = level.starts[at + 1] - first
-            ends = np.cumsum(lengths)
-            entries = np.repeat(first - ends + lengths, lengths)
-            entries += np.arange(ends[-1])
-            columns, position = level.columns[entries], np.repeat(active, lengths)
-            places = position * m + columns
-            added[places] = 0.0
-            parts.append((columns, position, places, level.discounted[entries] * backoff[position]))
-            backoff[active] *= level.backoff[at]
-        for _, _, places, values in parts:
-            added[places] += values
-        for columns, position, places, _ in reversed(parts):
-            ratio = added[places]
-            added[places] = 0.0  # longer contexts have some of these columns, too
-            ratio /= expert.table[rows[position], columns] * backoff[position]
-            flat[places] += exponent * np.log1p(ratio, out=ratio)
+@compiled
+def _add_repeats(
+    scores: FloatArray,
+    new: Any,  # noqa: ANN401 - records
+    log_ratios: FloatArray,
+    at: Any,  # noqa: ANN401 - records
+    exponents: FloatArray,
+    repeated: FloatArray,
+    of_followed: float,
+    of_new: float,
+    is_unseen: npt.NDArray[np.bool_],
+    column_of: Int64Array,
+    history: Int64Array,
+    start: int,
+) -> int:
+    """Add logarithms of ratios, and repeats; write new repeats and return their number."""
+    for index in range(len(log_ratios)):
+        place = at[index]
+        scores[place.position, place.column] += exponents[place.model] * log_ratios[index]
+    length, n_new = len(history), 0
+    latest = np.full(len(is_unseen), -1)
+    previous = np.empty(length, dtype=np.int64)
+    found = np.zeros(len(is_unseen), dtype=np.int64)
+    after = np.zeros(len(is_unseen), dtype=np.int64)
+    for place in range(length):
+        token = history[place]
+        previous[place] = latest[token]
+        latest[token] = place
+        position, stamp = place - start, place + 1
+        if position < 0:
+            continue
+        source = previous[place]
+        while source >= 0:
+            token = history[source + 1]
+            if after[token] != stamp:
+                after[token] = stamp
+                if not is_unseen[token]:
+                    scores[position, column_of[token]] += of_followed
+            source = previous[source]
+        for source in range(stamp):
+            token = history[source]
+            if found[token] != stamp:
+                found[token] = stamp
+                if is_unseen[token]:
+                    gain = repeated[token] + of_new
+                    if after[token] == stamp:
+                        gain += of_followed
+                    new[n_new].index, new[n_new].token, new[n_new].gain = position, token, gain
+                    n_new += 1
+                else:
+                    scores[position, column_of[token]] += repeated[token]
+    return n_new
 
-    @staticmethod
-    def _add_model_at_one(
-        scores: FloatArray,
-        table: FloatArray | None,
-        exponent: float,
-        expert: CountExpert,
-        row: int,
-        longer: Sequence[tuple[CountLevel, Int64Array]],
-    ) -> None:
-        if table is not None:
-            scores += table[row]
-        added, backoff = np.zeros(0), 1.0
-        columns = np.zeros(0, dtype=np.int64)
-        for level, (context,) in longer:
-            if context < 0:
-                break
-            entries = slice(*level.starts[context : context + 2])
-            gamma = float(level.backoff[context])
-            added, backoff = added * gamma, backoff * gamma
-            columns = np.concatenate([columns, level.columns[entries]])
-            added = np.concatenate([added, level.discounted[entries]])
-        if len(columns):
-            columns, index = np.unique(columns, return_inverse=True)
-            ratio = np.bincount(index, added) / (
-                expert.table[row, columns].astype(np.float64) * backoff
+
+@compiled
+def _normalize(
+    weights: FloatArray,
+    new: Any,  # noqa: ANN401 - records
+    of_class: FloatArray,
+    starts: Int64Array,
+    multiplicity: FloatArray,
+    column_of: Int64Array,
+) -> None:
+    """Turn weights, `(n, m)`, into p, and gains of new repeats into what they have beyond."""
+    n_positions, n_classes = of_class.shape
+    class_of, scales = np.empty(weights.shape[1], dtype=np.int64), np.empty(n_classes)
+    entry = 0
+    for label in range(n_classes):
+        for column in range(starts[label], starts[label + 1]):
+            class_of[column] = label
+    for position in range(n_positions):
+        for label in range(n_classes):
+            scales[label] = _weighted(
+                weights, position, starts[label], starts[label + 1], multiplicity
             )
-            scores[columns] += exponent * np.log1p(ratio)
-
-    def _class_probabilities(
-        self,
-        history: Int64Array,
-        start: int,
-        contexts: Contexts,
-        found: _Found,
-        decays: _Decays,
-    ) -> FloatArray:
-        """Return p(c | history) at all positions, `(n, C)`."""
-        experts, n = self._experts, len(history) - start
-        n_classes, positions = experts.columns.n_classes, np.arange(n)
-        exponents = iter(self._of_classes)
-        scores = np.zeros((n, n_classes))
-        for expert in experts.of_classes:
-            if n == 1:
-                scores[0] += next(exponents) * expert.log_probabilities_at_one(contexts)
-            else:
-                logs = expert.log_probabilities(contexts, positions, 0, n_classes)
-                scores += next(exponents) * logs
-        classes = experts.classes[history]
-        for offset, log_lift in zip(OFFSETS, experts.log_lifts, strict=True):
-            earlier = np.full(n, n_classes)
-            places = np.arange(start, len(history)) - (offset - 1)
-            inside = places >= 0
-            earlier[inside] = classes[places[inside]]
-            scores += next(exponents) * log_lift[earlier]
-        scores += next(exponents) * (decays.vectors(CLASS_HALF_LIFE) @ experts.class_vectors.T)
-        in_block = np.zeros((n, n_classes))
-        in_block[positions, classes[start:]] = 1.0
-        in_block[0] += np.bincount(classes[:start], minlength=n_classes)
-        np.cumsum(in_block, axis=0, out=in_block)
-        scores += next(exponents) * np.log(in_block / experts.class_share + KAPPA)
-        position, token = found.followers
-        counts = np.bincount(position * n_classes + experts.classes[token], minlength=scores.size)
-        scores += next(exponents) * np.log1p(counts.reshape(scores.shape))
-        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)
-        return np.asarray(weights)
+        first = entry
+        while entry < len(new) and new[entry].index == position:
+            column = column_of[new[entry].token]
+            new[entry].gain = weights[position, column] * math.expm1(new[entry].gain)
+            scales[class_of[column]] += new[entry].gain
+            entry += 1
+        for label in range(n_classes):
+            scales[label] = of_class[position, label] / scales[label]
+            scale = scales[label]
+            for column in range(np.uint64(starts[label]), np.uint64(starts[label + 1])):
+                weights[position, column] *= scale
+        for index in range(first, entry):
+            new[index].gain *= scales[class_of[column_of[new[index].token]]]
 
 
-class _Found(NamedTuple):
-    """What the block has at each position, as pairs of a position, counted from the first.
-
-    Attributes:
-        present: each different token up to the position.
-        followers: what came after each earlier place of the position's token.
-        followed: the same, each different token once.
-    """
-
-    present: tuple[Int64Array, Int64Array]
-    followers: tuple[Int64Array, Int64Array]
-    followed: tuple[Int64Array, Int64Array]
-
-    @classmethod
-    def of(cls, history: Int64Array, start: int) -> _Found:
-        stop = len(history)
-        tokens, first = np.unique(history, return_index=True)
-        queries = np.arange(start, stop)
-        position, index = np.nonzero(first <= queries[:, None])
-        present = position, tokens[index]
-        equal = history[start:, None] == history
-        equal &= np.arange(stop) < queries[:, None]
-        position, source = np.nonzero(equal)
-        token = history[source + 1]
-        bound = int(tokens[-1]) + 1
-        distinct = np.unique(position * bound + token)
-        return cls(present, (position, token), np.divmod(distinct, bound))
-
-    def has_followed(
-        self, position: Int64Array, token: Int64Array, vocab_size: int
-    ) -> npt.NDArray[np.bool_]:
-        """Return whether tokens followed the token of their position, `(n_pairs,)`."""
-        pairs = self.followed[0] * vocab_size + self.followed[1]
-        return np.isin(position * vocab_size + token, pairs)
-
-
-class _Decays:
-    """Vectors of the block at n positions."""
-
-    def __init__(self, history: Int64Array, start: int, weighted: FloatArray) -> None:
-        self._weighted = weighted[history]
-        lags = np.subtract.outer(np.arange(start, len(history)), np.arange(len(history)))
-        self._is_past, self._lags = lags >= 0, np.abs(lags)
-
-    def vectors(self, half_life: float) -> FloatArray:
-        """Return tau with this half-life, `(n, d)`."""
-        powers = (2.0 ** (-1.0 / half_life)) ** np.arange(len(self._weighted))
-        vectors = np.where(self._is_past, powers[self._lags], 0.0) @ self._weighted
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(np.divide(vectors, lengths, out=vectors, where=lengths > 0))
+@dot_product
+def _weighted(
+    weights: FloatArray, position: int, start: int, stop: int, multiplicity: FloatArray
+) -> float:
+    """Return the sum of a class's weights, each as often as its column has tokens."""
+    total = 0.0
+    for column in range(np.uint64(start), np.uint64(stop)):
+        total += weights[position, column] * multiplicity[column]
+    return total

@@ -17,6 +17,7 @@ from clso.mixture.loglinear.exponents import fit_exponents
 from clso.mixture.loglinear.full import AllTokens
 from clso.mixture.loglinear.name import LogLinearName
 from clso.mixture.loglinear.positions import OFFSETS, Experts, Positions
+from clso.mixture.loglinear.scores import Scores
 from clso.mixture.loglinear.topic import token_vectors
 from clso.mixture.pointer import BlockView, flops_over_sources
 from clso.mixture.text import FittingText
@@ -65,6 +66,7 @@ class LogLinear:
         self._experts = Experts(settings, counts, models, classes, lifts, vectors)
         self.exponents = self._experts.default_exponents if exponents is None else exponents
         self._for_all: AllTokens | None = None
+        self._for_targets: Scores | None = None
 
     def __repr__(self) -> str:
         return f"LogLinear({self.name!r})"
@@ -147,7 +149,7 @@ class LogLinear:
         )
         probability = np.empty(inputs.shape)
         for blocks, view in BlockView.cut(inputs, targets):
-            probability[blocks] = self._view_probabilities(view)
+            probability[blocks] = self._scores.target_probabilities(view.inputs, view.targets)
         return probability
 
     def distribution(self, history: Int64Array) -> FloatArray:
@@ -157,7 +159,7 @@ class LogLinear:
             DataError: a token is outside the vocabulary.
         """
         history = check_tokens(history, self.vocab_size, self.name)
-        found = self._all_tokens.at(history, len(history) - 1)
+        found = self._all_tokens.at(history, len(history) - 1, np.ones(1))
         p = found.p[0, self._experts.columns.of_token]
         p[found.tokens] += found.more
         return np.asarray(p)
@@ -169,39 +171,23 @@ class LogLinear:
             DataError: a token is outside the vocabulary.
         """
         history = check_tokens(out.history, self.vocab_size, self.name)
-        found, columns = self._all_tokens.at(history, out.start), self._experts.columns
+        found, columns = self._all_tokens.at(history, out.start, weights), self._experts.columns
         groups = Groups(columns.of_token, None, len(columns))
-        p = np.multiply(found.p, weights[:, None], out=found.p)
-        out.add_values(f"columns({self.settings.classes})", groups, p)
-        out.add_tokens(found.tokens, found.positions, found.more * weights[found.positions])
+        out.add_values(f"columns({self.settings.classes})", groups, found.p)
+        out.add_tokens(found.tokens, found.positions, found.more)
+
+    @property
+    def _scores(self) -> Scores:
+        if self._for_targets is None or self._for_targets.exponents is not self.exponents:
+            self._for_targets = Scores(self._experts, self.exponents)
+        return self._for_targets
 
     @property
     def _all_tokens(self) -> AllTokens:
-        if self._for_all is None or self._for_all.exponents is not self.exponents:
-            self._for_all = AllTokens(self._experts, self.exponents)
+        scores = self._scores
+        if self._for_all is None or self._for_all.scores is not scores:
+            self._for_all = AllTokens(self._experts, scores)
         return self._for_all
-
-    def _view_probabilities(self, view: BlockView) -> FloatArray:
-        """Return p(target), `(B, T)`."""
-        experts, positions = self._experts, Positions(self._experts, view)
-        targets = view.targets.reshape(-1)
-        classes, of_token = experts.classes[targets], experts.columns.of_token
-        p = np.empty(len(targets))
-        for part, scores in positions.class_scores(self._class_exponents):
-            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-            p[part] = weights[np.arange(len(weights)), classes[part]] / weights.sum(axis=1)
-        for chosen, scores, start, new in positions.column_scores(self._column_exponents):
-            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-            of_target = weights[np.arange(len(weights)), of_token[targets[chosen]] - start]
-            multiplicity = experts.columns.multiplicity[start : start + scores.shape[1]]
-            total = (weights * multiplicity).sum(axis=1)
-            gains = new.gains(self._column_exponents)
-            of_new = weights[new.query, of_token[new.token] - start]
-            np.add.at(total, new.query, of_new * np.expm1(gains))
-            came = new.token == targets[chosen][new.query]
-            of_target[new.query[came]] *= np.exp(gains[came])
-            p[chosen] *= of_target / total
-        return p.reshape(view.shape)
 
     def _fitted_exponents(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return the exponents that make the targets of blocks `(B, T)` likeliest."""

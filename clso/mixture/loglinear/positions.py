@@ -32,8 +32,9 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.mixture.arrays import Float32Array, UnsignedArray
 from clso.mixture.counts import KneserNey, Pattern
+from clso.mixture.counts.walk import ContextWalk
 from clso.mixture.loglinear.columns import TokenColumns
-from clso.mixture.loglinear.counts import CountExpert
+from clso.mixture.loglinear.counts import CountExperts, Ranges
 from clso.mixture.loglinear.exponents import Choices
 from clso.mixture.loglinear.name import LogLinearName
 from clso.mixture.loglinear.topic import block_vectors, rarity
@@ -99,26 +100,23 @@ class Experts:
     ) -> None:
         columns = self.columns = TokenColumns(classes, counts)
         labels = np.arange(columns.n_classes)
-        self.of_classes = [
-            CountExpert(models[pattern], labels, labels) for pattern in settings.class_patterns
-        ]
-        self.of_columns = [
-            CountExpert(models[pattern], columns.of_token, columns.token)
-            for pattern in settings.token_patterns
-        ]
+        class_models = [models[pattern] for pattern in settings.class_patterns]
+        token_models = [models[pattern] for pattern in settings.token_patterns]
+        self.walk = ContextWalk([*class_models, *token_models])
+        self.of_classes = CountExperts(class_models, self.walk, labels, labels)
+        self.of_columns = CountExperts(token_models, self.walk, columns.of_token, columns.token)
         self.classes = classes.astype(np.int64)
         in_class = np.bincount(self.classes, counts) + 1e-3
         self.class_share = in_class / in_class.sum()
-        # the last row is for an offset before the start of the block, where no class is likelier
-        self.log_lifts = [np.vstack([np.log(lift), np.zeros((1, len(labels)))]) for lift in lifts]
-        self.weighted_vectors = vectors * rarity(counts, _COMMON)[:, None]
+        self.log_lifts = np.log(np.array(lifts, dtype=np.float32)).astype(np.float64)
+        self.weighted_vectors: FloatArray = vectors * rarity(counts, _COMMON)[:, None]
         self.column_vectors = vectors[columns.token].astype(np.float64)
         self.class_vectors = columns.class_means(self.column_vectors, counts)
         self.repeated = rarity(counts, _COMMON_REPEATED)
         self.is_unseen = counts == 0
-        of_classes = [_CLASS_MODELS / len(self.of_classes)] * len(self.of_classes)
+        of_classes = [_CLASS_MODELS / len(class_models)] * len(class_models)
         of_classes += [_LIFT] * len(OFFSETS) + [_CLASS_TOPIC, _CLASS_SHARE, _CLASS_FOLLOWED]
-        of_columns = [_TOKEN_MODELS / len(self.of_columns)] * len(self.of_columns)
+        of_columns = [_TOKEN_MODELS / len(token_models)] * len(token_models)
         of_columns += [*_TOPICS, _UNSEEN, _RATE, _REPEATED, _FOLLOWED, _NEW_REPEATED]
         self.default_exponents = np.array([*of_classes, *of_columns])
         self.n_class_exponents = len(of_classes)
@@ -149,10 +147,6 @@ class NewRepeats(NamedTuple):
     token: Int64Array
     features: FloatArray
 
-    def gains(self, exponents: FloatArray) -> FloatArray:
-        """Return what is added to the sum of the token's column, `(n_pairs,)`."""
-        return np.asarray(exponents[-_N_REPEATS:] @ self.features)
-
 
 class Positions:
     """The experts at all positions of a view."""
@@ -160,48 +154,19 @@ class Positions:
     def __init__(self, experts: Experts, view: BlockView) -> None:
         self._experts = experts
         self._view = view
-        # models with the same elements have the same contexts
-        by_elements = {
-            expert.elements: expert for expert in (*experts.of_classes, *experts.of_columns)
-        }
-        self._contexts = {
-            elements: expert.contexts(view.inputs) for elements, expert in by_elements.items()
-        }
+        self._contexts = experts.walk.find(view.inputs)
+        positions = np.arange(view.inputs.size)
         self._topics = [
-            block_vectors(view.inputs, experts.weighted_vectors, half_life)
+            block_vectors(view.inputs, experts.weighted_vectors, half_life, positions)
             for half_life in TOKEN_HALF_LIVES
         ]
         repeats, tokens = view.repeats(1), view.inputs.reshape(-1)
         self._followed = repeats.query, tokens[repeats.source + 1]
 
-    def class_scores(self, exponents: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
-        """Yield ranges of positions and the sums of a_j f_j there, `(n, C)`."""
-        n_blocks, block_size = self._view.shape
-        size = max(_CHUNK_ELEMENTS // (block_size * self._experts.columns.n_classes), 1)
-        for start in range(0, n_blocks, size):
-            blocks = slice(start, min(start + size, n_blocks))
-            yield (
-                slice(blocks.start * block_size, blocks.stop * block_size),
-                _weighted_sum(exponents, self._class_features(blocks)),
-            )
-
-    def column_scores(
-        self, exponents: FloatArray
-    ) -> Iterator[tuple[Int64Array, FloatArray, int, NewRepeats]]:
-        """Yield positions whose targets have one class, with the first column of this class.
-
-        And the sums of b_j g_j of its columns, `(n, m)`, to which new repeats add.
-        """
-        for positions, start, stop, repeats in self._by_class():
-            features = self._column_features(positions, start, stop, repeats)
-            scores = _weighted_sum(exponents, features)
-            yield positions, scores, start, self._new_repeats(repeats)
-
     def class_choices(self) -> Choices:
         """Return the experts on classes and the classes of the targets."""
-        features = self._class_features(slice(0, self._view.shape[0]))
         return Choices(
-            np.stack([feature.astype(np.float32) for feature in features]),
+            np.stack([feature.astype(np.float32) for feature in self._class_features()]),
             np.zeros(self._experts.columns.n_classes, np.float32),
             self._experts.classes[self._view.targets.reshape(-1)],
         )
@@ -231,28 +196,26 @@ class Positions:
                 chosen,
             )
 
-    def _class_features(self, blocks: slice) -> Iterator[FloatingArray]:
-        """Yield f_j at all positions of some blocks, `(n, C)` each."""
-        experts, inputs = self._experts, self._view.inputs[blocks]
+    def _class_features(self) -> Iterator[FloatingArray]:
+        """Yield f_j at all positions, `(n, C)` each."""
+        experts, inputs = self._experts, self._view.inputs
         n_classes, block_size = experts.columns.n_classes, inputs.shape[1]
-        start = blocks.start * block_size
-        positions = np.arange(start, start + inputs.size)
-        for expert in experts.of_classes:
-            yield expert.log_probabilities(self._contexts, positions, 0, n_classes)
+        positions = np.arange(inputs.size)
+        yield from self._of_models(experts.of_classes, positions, 0, n_classes)
         classes = experts.classes[inputs]
         for offset, log_lift in zip(OFFSETS, experts.log_lifts, strict=True):
-            earlier = np.full(inputs.shape, n_classes)
-            earlier[:, offset - 1 :] = classes[:, : max(block_size - offset + 1, 0)]
-            yield log_lift[earlier.reshape(-1)]
-        topics = block_vectors(inputs, experts.weighted_vectors, CLASS_HALF_LIFE)
-        yield topics.reshape(inputs.size, -1) @ experts.class_vectors.T
+            # before the start of the block, no class is likelier
+            feature = np.zeros((*inputs.shape, n_classes))
+            feature[:, offset - 1 :] = log_lift[classes[:, : max(block_size - offset + 1, 0)]]
+            yield feature.reshape(-1, n_classes)
+        topics = block_vectors(inputs, experts.weighted_vectors, CLASS_HALF_LIFE, positions)
+        yield topics @ experts.class_vectors.T
         in_block = np.zeros((*inputs.shape, n_classes))
         np.put_along_axis(in_block, classes[..., None], 1.0, axis=2)
         in_block = np.cumsum(in_block, axis=1).reshape(inputs.size, n_classes)
         yield np.log(in_block / experts.class_share + KAPPA)
         query, token = self._followed
-        first, last = np.searchsorted(query, [start, start + inputs.size])
-        places = (query[first:last] - start) * n_classes + experts.classes[token[first:last]]
+        places = query * n_classes + experts.classes[token]
         followed = np.bincount(places, minlength=inputs.size * n_classes)
         yield np.log1p(followed.reshape(inputs.size, n_classes))
 
@@ -262,11 +225,9 @@ class Positions:
         """Yield g_j of a range of columns at some positions, `(n, m)` each."""
         experts, shape = self._experts, (len(positions), stop - start)
         of_token = experts.columns.of_token
-        for expert in experts.of_columns:
-            yield expert.log_probabilities(self._contexts, positions, start, stop)
+        yield from self._of_models(experts.of_columns, positions, start, stop)
         for topics in self._topics:
-            here = topics.reshape(-1, topics.shape[-1])[positions]
-            yield here @ experts.column_vectors[start:stop].T
+            yield topics[positions] @ experts.column_vectors[start:stop].T
         columns = experts.columns
         yield np.broadcast_to(columns.is_unseen[start:stop].astype(np.float64), shape)
         yield np.broadcast_to(columns.log_rate[start:stop], shape)
@@ -276,6 +237,15 @@ class Positions:
             repeated[places] = np.broadcast_to(value, len(of_token))[token[seen]]
             yield repeated
         yield np.broadcast_to(np.zeros(1), shape)
+
+    def _of_models(
+        self, experts: CountExperts, positions: Int64Array, start: int, stop: int
+    ) -> Iterator[Float32Array]:
+        """Yield the logarithms of Kneser-Ney models at some positions, `(n, m)` each."""
+        ranges = Ranges.of(positions, start, stop)
+        logs = experts.log_probabilities(self._contexts, ranges)
+        shape = len(positions), experts.n_models, stop - start
+        yield from logs.reshape(shape).swapaxes(0, 1).copy()
 
     def _new_repeats(self, repeats: _Repeats) -> NewRepeats:
         experts, vocab_size = self._experts, len(self._experts.is_unseen)
@@ -338,12 +308,3 @@ def _grouped(query: Int64Array, token: Int64Array, of_target: Int64Array) -> _Gr
     labels = of_target[query][order]
     bounds = np.searchsorted(labels, np.arange(int(of_target.max(initial=0)) + 2))
     return _Grouped(query[order], token[order], bounds)
-
-
-def _weighted_sum(exponents: FloatArray, features: Iterator[FloatingArray]) -> FloatArray:
-    pairs = zip(exponents, features, strict=True)
-    exponent, feature = next(pairs)
-    total: FloatArray = np.multiply(exponent, feature, dtype=np.float64)
-    for exponent, feature in pairs:
-        total += exponent * feature
-    return total

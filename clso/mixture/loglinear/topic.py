@@ -22,6 +22,7 @@ Sources: Bellegarda 2000 (latent semantic analysis in language models); Levy, Go
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from scipy import sparse
 
 from clso.counting import FloatArray, TokenStream
 from clso.mixture.arrays import Float32Array
+from clso.mixture.compiled import compiled, dot_product
 from clso.mixture.neighbours import NeighbourCounts, SparseMatrix, unit_left_factors
 from clso.scoring import Int64Array
 
@@ -85,18 +87,44 @@ def rarity(counts: npt.NDArray[Any], common: float) -> FloatArray:
     return np.asarray(np.maximum(np.log(max(int(counts.sum()), 1) / (counts + 1.0)) - common, 0.0))
 
 
-def block_vectors(inputs: Int64Array, weighted: FloatArray, half_life: float) -> FloatArray:
-    """Return tau of every position of blocks `(B, T)`, `(B, T, d)`.
+def block_vectors(
+    inputs: Int64Array, weighted: FloatArray, half_life: float, positions: Int64Array
+) -> FloatArray:
+    """Return tau at successive positions b T + t of blocks `(B, T)`, `(n, d)`.
 
     `weighted` has the vectors of all tokens, times their rarity, `(V, d)`.
     """
-    n_blocks, block_size = inputs.shape
-    decay = 2.0 ** (-1.0 / half_life)
-    total = np.zeros((n_blocks, weighted.shape[1]))
-    vectors = np.empty((n_blocks, block_size, weighted.shape[1]))
-    for position in range(block_size):
-        total *= decay
-        total += weighted[inputs[:, position]]
-        vectors[:, position] = total
-    lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
-    return np.asarray(np.divide(vectors, lengths, out=vectors, where=lengths > 0))
+    vectors = np.empty((len(positions), weighted.shape[1]))
+    _write_vectors(vectors, inputs, weighted, 2.0 ** (-1.0 / half_life), positions)
+    return vectors
+
+
+@dot_product
+def _square(vector: FloatArray) -> float:
+    """Return the square of a vector's length."""
+    total = 0.0
+    for number in range(len(vector)):
+        total += vector[number] * vector[number]
+    return total
+
+
+@compiled
+def _write_vectors(
+    vectors: FloatArray,
+    inputs: Int64Array,
+    weighted: FloatArray,
+    decay: float,
+    positions: Int64Array,
+) -> None:
+    length, total = inputs.shape[1], np.zeros(weighted.shape[1])
+    for position in range(positions[0] - positions[0] % length, positions[-1] + 1):
+        block, place = position // length, position % length
+        token = inputs[block, place]
+        kept = 0.0 if place == 0 else decay
+        for number in range(len(total)):
+            total[number] = total[number] * kept + weighted[token, number]
+        index = position - positions[0]
+        if index >= 0:
+            size = math.sqrt(_square(total))
+            for number in range(len(total)):
+                vectors[index, number] = total[number] / size if size > 0 else total[number]

@@ -54,20 +54,6 @@ class BlockView:
             blocks = slice(start, min(start + size, n_blocks))
             yield blocks, cls(inputs[blocks], targets[blocks])
 
-    @classmethod
-    def match_lengths(cls, inputs: Int64Array, longest: int) -> npt.NDArray[np.int8]:
-        """Return how many last tokens, up to `longest`, stand together earlier in the block.
-
-        The result is `(B, T)`, like `inputs`.
-        """
-        lengths = np.zeros(inputs.shape, dtype=np.int8)
-        for blocks, view in cls.cut(inputs, inputs):
-            in_view = np.zeros(view.inputs.size, dtype=np.int8)
-            for length in range(1, longest + 1):
-                in_view[view.repeats(length).query] = length
-            lengths[blocks] = in_view.reshape(view.shape)
-        return lengths
-
     @property
     def shape(self) -> tuple[int, int]:
         """B and T."""

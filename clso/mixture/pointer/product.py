@@ -17,6 +17,7 @@ classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
@@ -25,6 +26,8 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.errors import ArtifactError
 from clso.mixture.arrays import Float32Array, UnsignedArray, check_tokens, stored_array
+from clso.mixture.buffers import buffer
+from clso.mixture.compiled import compiled, dot_product
 from clso.mixture.full import DistributionSum, Groups
 from clso.mixture.pointer.base import BlockFunction
 from clso.mixture.pointer.names import ProductName
@@ -39,8 +42,8 @@ EXPONENTS: Final[Mapping[int, float]] = {2: 0.5, 3: 0.3, 4: 0.2, 5: 0.2}
 _TOKEN_COUNT: Final = 20.0
 _CLASS_COUNT: Final = 10.0
 _KAPPA: Final = 40.0
-# positions times classes that are scored together fit a processor's cache
-_CHUNK_ELEMENTS: Final = 1 << 19
+_CHUNK_ELEMENTS: Final = 1 << 16  # positions times classes that fit a processor's cache
+_OFFSETS: Final = np.array(list(EXPONENTS))
 
 
 class Product(BlockFunction):
@@ -78,108 +81,82 @@ class Product(BlockFunction):
         self.via = via
         self.successors = successors
         self.lifts = list(lifts)
-        self._class_share = np.bincount(classes, unigram)
+        self._class_share: FloatArray = np.bincount(classes, unigram).astype(np.float64)
         self._within_class = unigram / self._class_share[classes]
-        self._pseudo_counts = (_KAPPA * self._class_share).astype(np.float32)
-        n_classes = len(self._class_share)
-        tokens, following = np.divmod(successors[0], n_classes)
-        pairs = classes[tokens].astype(np.int64) * n_classes + following
-        after = np.bincount(pairs, successors[1], n_classes**2).reshape(n_classes, n_classes)
-        total = after.sum(axis=1, keepdims=True) + _CLASS_COUNT
-        self._after_class = (after + _CLASS_COUNT * self._class_share) / total
-        # the last row is for an offset before the start of the block, where no class is likelier
-        self._log_lifts = [
-            np.vstack([exponent * np.log(lift), np.zeros((1, n_classes))]).astype(np.float32)
-            for exponent, lift in zip(EXPONENTS.values(), self.lifts, strict=True)
-        ]
 
     def view_probabilities(self, view: BlockView) -> FloatArray:
         """Return p(target), `(B, T)`."""
-        n_blocks, block_size = view.shape
-        distinct, number = np.unique(view.inputs, return_inverse=True)
-        by_last_token = self._by_last_token(distinct)
-        number = number.reshape(view.shape)
-        target_classes = self.classes[view.targets].astype(np.int64)
-        probability = np.empty(view.shape)
-        size = max(_CHUNK_ELEMENTS // (block_size * len(self._class_share)), 1)
-        for start in range(0, n_blocks, size):
-            blocks = slice(start, min(start + size, n_blocks))
-            inputs = view.inputs[blocks]
-            logs = by_last_token[number[blocks]]  # (b, T, K)
-            if self.settings.adapt:
-                class_counts = np.zeros(logs.shape, dtype=np.float32)
-                own = self.classes[inputs].astype(np.int64)[..., None]
-                np.put_along_axis(class_counts, own, np.float32(1), axis=2)
-                np.cumsum(class_counts, axis=1, out=class_counts)
-                logs += self._adaptation(class_counts)
-            for log_lift, classes in zip(self._log_lifts, self._earlier(inputs), strict=True):
-                logs += log_lift[classes]
-            unnormalised = np.exp(logs)
-            chosen = target_classes[blocks][..., None]
-            of_target = np.take_along_axis(unnormalised, chosen, axis=2)[..., 0]
-            probability[blocks] = of_target / unnormalised.sum(axis=2, dtype=np.float64)
-        return probability * self._within_class[view.targets]
+        targets = view.targets.reshape(-1)
+        labels, size = self.classes[targets], max(_CHUNK_ELEMENTS // len(self._class_share), 1)
+        probability = np.empty(len(targets))
+        for start in range(0, len(targets), size):
+            positions = np.arange(start, min(start + size, len(targets)))
+            weights, totals = self._weights(view.inputs, positions)
+            of_target = weights[np.arange(len(positions)), labels[positions]]
+            probability[positions] = of_target / totals
+        probability *= self._within_class[targets]
+        return probability.reshape(view.shape)
 
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)`, after the `(t,)` tokens of a block."""
         history = check_tokens(history, self.vocab_size, self.name)
-        q = self._of_classes(history, len(history) - 1)[0]
-        return np.asarray(q[self.classes] * self._within_class)
+        weights, totals = self._weights(history[None], np.array([len(history) - 1]))
+        return np.asarray((weights[0] / totals[0])[self.classes] * self._within_class)
 
     def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
         """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`."""
         history = check_tokens(out.history, self.vocab_size, self.name)
-        q = self._of_classes(history, out.start)
-        groups = Groups(self.classes, self._within_class, q.shape[1])
-        out.add_values(f"unigram->{self.settings.classes}", groups, q * weights[:, None])
+        of_class, totals = self._weights(history[None], np.arange(out.start, len(history)))
+        groups = Groups(self.classes, self._within_class, of_class.shape[1])
+        values = of_class * (weights / totals)[:, None]
+        out.add_values(f"unigram->{self.settings.classes}", groups, values)
 
-    def _of_classes(self, history: Int64Array, start: int) -> FloatArray:
-        """Return q(c) after each token from `start`, `(t - start, K)`."""
-        distinct, number = np.unique(history[start:], return_inverse=True)
-        logs = self._by_last_token(distinct)[number]
-        if self.settings.adapt:
-            n_classes, classes = len(self._class_share), self.classes[history]
-            before = np.bincount(classes[:start], minlength=n_classes).astype(np.float32)
-            counts = np.zeros(logs.shape, dtype=np.float32)
-            counts[np.arange(len(logs)), classes[start:]] = 1
-            logs += self._adaptation(np.cumsum(counts, axis=0) + before)
-        for log_lift, earlier in zip(self._log_lifts, self._earlier(history[None]), strict=True):
-            logs += log_lift[earlier[0, start:]]
-        unnormalised = np.exp(logs).astype(np.float64)
-        return np.asarray(unnormalised / unnormalised.sum(axis=1, keepdims=True))
+    def _weights(self, inputs: Int64Array, positions: Int64Array) -> tuple[FloatArray, FloatArray]:
+        """Return numbers that q(c) is proportional to at successive positions, and their sums.
 
-    def _by_last_token(self, tokens: Int64Array) -> Float32Array:
-        """Return log p(c | x) - A log u(c), `(n, K)`, of distinct sorted tokens."""
+        They are `(n, K)` and `(n,)`; the positions are numbers b T + t of blocks `(B, T)`. The
+        thread's next call overwrites the former.
+        """
         n_classes = len(self._class_share)
-        counts = np.zeros((len(tokens), n_classes))
-        keys, key_counts = self.successors
-        bounds = np.searchsorted(keys, np.stack([tokens, tokens + 1]) * n_classes)
-        lengths = bounds[1] - bounds[0]
-        rows = np.repeat(np.arange(len(tokens)), lengths)
-        entries = np.arange(lengths.sum()) + np.repeat(
-            bounds[0] - np.cumsum(lengths) + lengths, lengths
+        weights, totals = buffer("product", len(positions), n_classes), np.empty(len(positions))
+        _write_weights(
+            weights,
+            totals,
+            self._class_share,
+            self.settings.adapt,
+            self._after_class,
+            self._first_successors,
+            *self.successors,
+            self._powers,
+            _OFFSETS,
+            self.classes,
+            self.via,
+            np.ascontiguousarray(inputs, dtype=np.int64),
+            positions,
         )
-        counts[rows, keys[entries] % n_classes] = key_counts[entries]
-        total = counts.sum(axis=1, keepdims=True) + _TOKEN_COUNT
-        after = (counts + _TOKEN_COUNT * self._after_class[self.classes[tokens]]) / total
-        logs = np.log(after) - self.settings.adapt * np.log(self._class_share)
-        return np.asarray(logs, dtype=np.float32)
+        return weights, totals
 
-    def _adaptation(self, class_counts: Float32Array) -> Float32Array:
-        """Return A log(h_t(c) + kappa u(c)), in the shape of h_t."""
-        adapted = np.log(class_counts + self._pseudo_counts)
-        adapted *= np.float32(self.settings.adapt)
-        return np.asarray(adapted)
+    @cached_property
+    def _after_class(self) -> FloatArray:
+        """20 p(c | a(x)) by the class of x, `(K, K)`."""
+        n_classes = len(self._class_share)
+        tokens, following = np.divmod(self.successors[0], n_classes)
+        pairs = self.classes[tokens].astype(np.int64) * n_classes + following
+        after = np.bincount(pairs, self.successors[1], n_classes**2).reshape(n_classes, n_classes)
+        total = after.sum(axis=1, keepdims=True) + _CLASS_COUNT
+        return np.asarray(_TOKEN_COUNT * (after + _CLASS_COUNT * self._class_share) / total)
 
-    def _earlier(self, inputs: Int64Array) -> list[Int64Array]:
-        """Return the class of map b at each offset, `(b, T)`; C before the start of the block."""
-        earlier = []
-        for offset in EXPONENTS:
-            back = offset - 1
-            classes = np.full(inputs.shape, len(self._log_lifts[0]) - 1)
-            classes[:, back:] = self.via[inputs[:, : max(inputs.shape[1] - back, 0)]]
-            earlier.append(classes)
-        return earlier
+    @cached_property
+    def _first_successors(self) -> Int64Array:
+        """The first of each token's successors, and their number, `(V + 1,)`."""
+        first = np.arange(self.vocab_size + 1) * len(self._class_share)
+        return np.searchsorted(self.successors[0], first)
+
+    @cached_property
+    def _powers(self) -> FloatArray:
+        """lift^lambda by offset, `(4, C, K)`."""
+        exponents = np.array(list(EXPONENTS.values()))[:, None, None]
+        return np.asarray(np.array(self.lifts, dtype=np.float64) ** exponents)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return unigram and class maps, `(V,)`, sparse successor counts and lifts, `(C, K)`."""
@@ -223,6 +200,62 @@ class Product(BlockFunction):
             )
         lifts = [stored_array(arrays, name, (n_via, n_classes)) for name in lift_names]
         return cls(settings, unigram, classes, via, (pairs, pair_counts), lifts)
+
+
+@compiled
+def _write_weights(
+    weights: FloatArray,
+    totals: FloatArray,
+    share: FloatArray,
+    adapt: float,
+    after_class: FloatArray,
+    first: Int64Array,
+    keys: Int64Array,
+    counts: npt.NDArray[np.uint32],
+    powers: FloatArray,
+    offsets: Int64Array,
+    classes: UnsignedArray,
+    via: UnsignedArray,
+    inputs: Int64Array,
+    positions: Int64Array,
+) -> None:
+    """Write p(c | x_t), times n(x_t) + 20, times the other experts, and the sums of positions."""
+    length, n_classes = inputs.shape[1], len(share)
+    in_block, adapted, others = np.empty(n_classes), np.empty(n_classes), np.empty(n_classes)
+    for position in range(positions[0] - positions[0] % length, positions[-1] + 1):
+        block, place = position // length, position % length
+        if place == 0:
+            for number in range(n_classes):
+                in_block[number], adapted[number] = 0.0, _KAPPA**adapt
+        token = inputs[block, place]
+        label = np.int64(classes[token])
+        in_block[label] += 1.0
+        adapted[label] = (in_block[label] / share[label] + _KAPPA) ** adapt
+        index = position - positions[0]
+        if index < 0:
+            continue
+        for number in range(n_classes):
+            others[number] = adapted[number]
+        for offset in range(len(offsets)):
+            earlier = place - offsets[offset] + 1
+            if earlier >= 0:
+                of_earlier = np.int64(via[inputs[block, earlier]])
+                for number in range(n_classes):
+                    others[number] *= powers[offset, of_earlier, number]
+        for number in range(n_classes):
+            weights[index, number] = after_class[label, number] * others[number]
+        for entry in range(first[token], first[token + 1]):
+            number = keys[entry] - token * n_classes
+            weights[index, number] += counts[entry] * others[number]
+        totals[index] = _sum(weights, index)
+
+
+@dot_product
+def _sum(weights: FloatArray, row: int) -> float:
+    total = 0.0
+    for number in range(weights.shape[1]):
+        total += weights[row, number]
+    return total
 
 
 def _array_names(settings: ProductName) -> list[str]:

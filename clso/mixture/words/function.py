@@ -15,7 +15,8 @@ from clso.mixture.arrays import UnsignedArray, check_tokens, stored_array
 from clso.mixture.counts.count_table import CountTable, interpolation_flops
 from clso.mixture.counts.keys import KeyArray, ranked, tally
 from clso.mixture.counts.rows import Rows, symbol_bits
-from clso.mixture.full import Base, DistributionSum, Level
+from clso.mixture.full import DistributionSum
+from clso.mixture.interpolation import Base, Interpolation, Level
 from clso.mixture.text import FittingText
 from clso.mixture.words.name import LAST_TOKENS, LETTERS, WordName
 from clso.mixture.words.places import UNKNOWN, Places, elements_at
@@ -120,14 +121,18 @@ class WordCounts:
             DataError: a token is outside the vocabulary.
         """
         history = check_tokens(out.history, self.vocab_size, self.name)
-        base_name, *names = self.settings.count_names
-        levels = []
+        contexts = np.full((len(self.levels) - 1, out.n_positions), -1)
         for level, active, rows in self._walk(history[None]):
-            of_positions = np.full(out.n_positions, -1)
             inside = active >= out.start
-            of_positions[active[inside] - out.start] = rows[inside]
-            levels.append(Level(names[level - 1], self.levels[level], of_positions))
-        out.add_levels(Base(base_name, self.base, self.levels[0].rows.symbols), levels, weights)
+            contexts[level - 1, active[inside] - out.start] = rows[inside]
+        out.add_counts(self._interpolation, contexts, weights[None])
+
+    @cached_property
+    def _interpolation(self) -> Interpolation:
+        base_name, *names = self.settings.count_names
+        tables = zip(names, self.levels[1:], strict=True)
+        levels = [Level(name, table, number) for number, (name, table) in enumerate(tables)]
+        return Interpolation([Base(base_name, self.base, self.levels[0].rows.symbols)], [levels])
 
     def _walk(self, inputs: Int64Array) -> Iterator[tuple[int, Int64Array, Int64Array]]:
         """Follow the contexts of all positions, see `KneserNey.walk`."""

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import clso.mixture.loglinear.scores as scores_module
 from clso.errors import ArtifactError, ConfigError, DataError
 from clso.mixture.loglinear import LogLinear, LogLinearName
 from clso.mixture.loglinear.positions import Experts, Positions
@@ -70,15 +73,30 @@ def test_a_class_and_a_token_in_it_follow_from_products_of_experts(
     fit: Fit, text_stream: type
 ) -> None:
     function, history = fit(), np.array([0, 1, 8, 5, 0, 1, 4, 0, 1])
-    experts = Definition(function)
-    of_class = np.exp([experts.of_class(history, c) for c in range(3)])
-    scores = np.exp([experts.of_token(history, y) for y in range(VOCAB)])
-    expected = np.empty(VOCAB)
-    for token in range(VOCAB):
-        label = function.classes[token]
-        within = scores[token] / scores[function.classes == label].sum()
-        expected[token] = of_class[label] / of_class.sum() * within
+    expected = Definition(function).distribution(history)
     np.testing.assert_allclose(function.distribution(history), expected, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    tokens=st.lists(st.integers(0, VOCAB - 1), min_size=13, max_size=13),
+    shape=st.sampled_from([(1, 12), (3, 4)]),
+    elements=st.sampled_from([1, 60, 1 << 19]),
+)
+def test_given_targets_have_what_the_definition_says(
+    fit: Fit, tokens: list[int], shape: tuple[int, int], elements: int
+) -> None:
+    function = fit()
+    inputs, targets = np.reshape(tokens[:-1], shape), np.reshape(tokens[1:], shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores_module, "_PART_ELEMENTS", elements)
+        priced = function.target_probabilities(inputs, targets)
+    experts = Definition(function)
+    expected = [
+        experts.distribution(inputs[block, : place + 1])[targets[block, place]]
+        for block, place in np.ndindex(shape)
+    ]
+    np.testing.assert_allclose(priced.reshape(-1), expected, rtol=1e-5)
 
 
 class Definition:
@@ -88,6 +106,13 @@ class Definition:
         self.function = function
         self.counts = function.counts.astype(float)
         self.n_class = len(function.settings.class_patterns) + 8
+
+    def distribution(self, history: np.ndarray) -> np.ndarray:
+        of_class = np.exp([self.of_class(history, c) for c in range(3)])
+        scores = np.exp([self.of_token(history, y) for y in range(VOCAB)])
+        classes = self.function.classes
+        within = scores / np.bincount(classes, scores)[classes]
+        return (of_class / of_class.sum())[classes] * within
 
     def of_class(self, history: np.ndarray, label: int) -> float:
         function, classes = self.function, self.function.classes

@@ -129,13 +129,11 @@ def test_blocks_beyond_one_view_are_scored_alike(fit: Fit, monkeypatch: pytest.M
     stream = np.random.default_rng(2).integers(0, VOCAB, (9, 17))
     inputs, targets = stream[:, :-1], stream[:, 1:]
     whole = BlockFunction.score_together(pointers, inputs, targets)
-    matches = BlockView.match_lengths(inputs, 3)
     monkeypatch.setattr("clso.mixture.pointer.pairs._VIEW_ELEMENTS", 2 * 16 * 16)
     monkeypatch.setattr("clso.mixture.pointer.pairs._CHUNK_ELEMENTS", 16 * 16)
     np.testing.assert_allclose(
         BlockFunction.score_together(pointers, inputs, targets), whole, rtol=1e-12
     )
-    np.testing.assert_array_equal(BlockView.match_lengths(inputs, 3), matches)
 
 
 def test_pointers_together_are_the_pointers_alone(fit: Fit) -> None:
@@ -231,20 +229,6 @@ def test_weights_of_a_view_agree_with_the_weights_of_a_history(fit: Fit) -> None
         _, total = pointer.masses(BlockView(stream[:, :-1], stream[:, 1:]))
         for t in range(10):
             assert pointer.weights(stream[0, : t + 1], t).sum() == pytest.approx(total[0, t])
-
-
-@settings(max_examples=50, deadline=None)
-@given(block=st.lists(st.integers(0, 2), min_size=1, max_size=14))
-def test_match_length_is_the_longest_repeat_up_to_three(block: list[int]) -> None:
-    lengths = BlockView.match_lengths(np.array([block, block]), 3)
-    assert lengths.dtype == np.int8
-    for t in range(len(block)):
-        seen = block[: t + 1]
-        longest = 0
-        for n in range(1, 4):
-            if any(seen[e - n : e] == seen[-n:] for e in range(n, len(seen))):
-                longest = n
-        assert lengths[0, t] == lengths[1, t] == longest
 
 
 @pytest.mark.parametrize(

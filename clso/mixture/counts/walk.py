@@ -1,0 +1,98 @@
+"""The contexts of many models of one text, at all positions of blocks: each is found once.
+
+Notation: a model with n elements has contexts of length 1 .. n (`clso.mixture.counts.pattern`); a
+context's number is its row in the table of counts after it. B blocks of T positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from clso.mixture.arrays import UnsignedArray
+from clso.mixture.compiled import Handles, compiled, find_entry
+from clso.scoring import Int64Array
+
+if TYPE_CHECKING:
+    from clso.mixture.counts.kneser_ney import KneserNey
+
+__all__ = ["ContextWalk"]
+
+
+class ContextWalk:
+    """The tables that lead to the contexts of some models, each table once.
+
+    Models share a table where its name is the same, so all must be of one text.
+    """
+
+    def __init__(self, models: Sequence[KneserNey]) -> None:
+        self._numbers: dict[str, int] = {}
+        maps: dict[str, int] = {}
+        steps: list[tuple[int, int, int]] = []
+        arrays: list[UnsignedArray] = []
+        classes: list[npt.NDArray[np.int32]] = []
+        for model in models:
+            parent = -1
+            pattern = model.pattern
+            for element, rows, name in zip(
+                pattern.elements, model.contexts, pattern.context_names, strict=True
+            ):
+                if name not in self._numbers:
+                    self._numbers[name] = len(steps)
+                    if element.classes is not None and element.classes not in maps:
+                        maps[element.classes] = len(classes)
+                        classes.append(model.class_maps[element.classes].astype(np.int32))
+                    of_map = -1 if element.classes is None else maps[element.classes]
+                    steps.append((parent, element.offset, of_map))
+                    arrays += [rows.starts, rows.symbols]
+                parent = self._numbers[name]
+        self._steps = np.array(steps, dtype=np.int64).reshape(-1, 3)
+        self._tables = Handles(arrays)
+        self._classes = np.array(classes or [np.zeros(1, dtype=np.int32)])
+
+    def numbers(self, model: KneserNey) -> list[int]:
+        """Return which rows of `find` are a model's contexts of length 1, 2, ..."""
+        return [self._numbers[name] for name in model.pattern.context_names]
+
+    def find(self, inputs: Int64Array, start: int = 0) -> Int64Array:
+        """Return the contexts at the positions from `start` of blocks `(B, T)`.
+
+        The result is `(n_contexts, B * (T - start))`; -1 where a context would begin before the
+        block, or its tokens do not occur together in the text.
+        """
+        n_blocks, length = inputs.shape
+        found = np.empty((len(self._steps), n_blocks * (length - start)), dtype=np.int64)
+        tokens = np.ascontiguousarray(inputs, dtype=np.int64)
+        _find(tokens, start, self._steps, self._classes, self._tables.places, found)
+        return found
+
+
+@compiled
+def _find(
+    inputs: Int64Array,
+    start: int,
+    steps: Int64Array,
+    classes: npt.NDArray[np.int32],
+    tables: Int64Array,
+    found: Int64Array,
+) -> None:
+    n_blocks, length = inputs.shape
+    # one table after another, so that it stays in a processor's cache
+    for number in range(len(steps)):
+        parent, offset, of_map = steps[number]
+        starts, symbols = tables[2 * number], tables[2 * number + 1]
+        index = 0
+        for block in range(n_blocks):
+            for position in range(start, length):
+                place, entry = position - offset + 1, -1
+                row = 0 if parent < 0 else found[parent, index]
+                if row >= 0 and place >= 0:
+                    symbol = inputs[block, place]
+                    if of_map >= 0:
+                        symbol = np.int64(classes[of_map, symbol])
+                    entry = find_entry(starts, symbols, row, symbol)
+                found[number, index] = entry
+                index += 1
