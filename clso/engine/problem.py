@@ -23,8 +23,9 @@ _CHUNKS_PER_WORKER = 4
 def shared_out(problem: P, engine: Engine, monitor: EnergyMonitor | None = None) -> P:
     """Return a problem whose genomes the workers of an engine score; the losses stay the same.
 
-    It is `Extendable` if the problem is, `Screened` as the problem is, and has all its other attributes. With the local engine it
-    is the problem itself, which uses the cores as it knows best.
+    It is `Extendable` if the problem is, `Screened` as the problem is, and has all its other
+    attributes. With the local engine it is the problem itself, which uses the cores as it knows
+    best.
 
     Args:
         monitor: measures each batch as a whole, workers included; `None`: time only.

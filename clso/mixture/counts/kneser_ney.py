@@ -27,7 +27,7 @@ Source: Chen and Goodman 1999, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -37,7 +37,7 @@ import numpy.typing as npt
 from clso.counting import FloatArray
 from clso.mixture.arrays import check_tokens
 from clso.mixture.counts.count_table import CountTable, interpolation_flops
-from clso.mixture.counts.pattern import Counted, Pattern
+from clso.mixture.counts.pattern import Counted, Element, Pattern
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
 from clso.mixture.counts.walk import ContextWalk
