@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.timing import in_turn
 from clso.engine import open_engine
 from clso.mixture.classes import fit_class_maps
-from clso.mixture.counts import KneserNey
+from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.parts import FittedLibrary, LibraryInputs
 from clso.mixture.specification import fit_functions
 from clso.progress import SILENT
@@ -74,9 +74,10 @@ def main() -> None:
             if isinstance(function, KneserNey)
         ]
         x, y = (part[:_BLOCKS_AT_ONCE] for part in blocks["train"])
+        together = CountedTogether(functions)
         compared = in_turn(
             "",
-            ("", lambda: _together(functions, x, y)),
+            ("", lambda: together.target_probabilities(x, y)),
             ("", lambda: _alone(functions, x, y)),
             repeats=7,
         )
@@ -85,11 +86,6 @@ def main() -> None:
         f"{compared.ratio:.2f} times faster than one by one "
         f"({min(compared.ratios):.2f} to {max(compared.ratios):.2f})"
     )
-
-
-def _together(functions: list[KneserNey], x: Int64Array, y: Int64Array) -> None:
-    for _ in KneserNey.score_together(functions, x, y):
-        pass
 
 
 def _alone(functions: list[KneserNey], x: Int64Array, y: Int64Array) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from clso.artifacts import read_table, write_table
 from clso.errors import ArtifactError
 from clso.mixture.arrays import Float32Array
-from clso.mixture.counts import KneserNey
+from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.function import BasisFunction
 from clso.mixture.plain import PlainFunction
 from clso.mixture.pointer import BlockFunction
@@ -71,6 +71,7 @@ class Columns:
         of_block = {i: f for i, f in enumerate(functions) if isinstance(f, BlockFunction)}
         of_counts = {i: f for i, f in enumerate(functions) if isinstance(f, KneserNey)}
         others = {i: f for i, f in enumerate(functions) if i not in of_block | of_counts}
+        together = CountedTogether(list(of_counts.values())) if of_counts else None
         block_size = targets.shape[1]
         with reporter.task(f"columns of {split}", len(functions)) as task:
             for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
@@ -80,9 +81,9 @@ class Columns:
                 if of_block:
                     scored = BlockFunction.score_together(list(of_block.values()), x, y)
                     values[list(of_block), place] = scored.reshape(len(of_block), -1)
-                scores = KneserNey.score_together(list(of_counts.values()), x, y)
-                for i, scored in zip(of_counts, scores, strict=True):
-                    values[i, place] = scored.ravel()
+                if together is not None:
+                    scored = together.target_probabilities(x, y)
+                    values[list(of_counts), place] = scored.reshape(len(of_counts), -1)
                 for i, function in others.items():
                     scored = function.target_probabilities(x, y)
                     if isinstance(function, PlainFunction):

@@ -108,7 +108,7 @@ class _Load(_Loop):
             place, n_bytes = arguments
             if is_float:
                 return builder.load(builder.inttoptr(place, ir.DoubleType().as_pointer()))
-            result = cgutils.alloca_once(builder, ir.IntType(64))
+            result = cgutils.alloca_once(builder, ir.IntType(64))  # type: ignore[no-untyped-call]  # untyped library
             for size in (1, 2, 4):
                 with builder.if_then(builder.icmp_signed("==", n_bytes, n_bytes.type(size))):
                     kind = ir.IntType(8 * size)

@@ -42,6 +42,7 @@ from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import History, HistoryCounts
+from clso.mixture.pointer import BlockFunction
 from clso.mixture.specification import FunctionSpec
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
@@ -206,8 +207,8 @@ class CrystallineMixture:
             part = slice(start, start + _BLOCKS_AT_ONCE)
             weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
-            for index, function in enumerate(self.functions):
-                probability = function.target_probabilities(inputs[part], targets[part])
+            prices = self._target_probabilities(inputs[part], targets[part])
+            for index, probability in enumerate(prices):
                 total += weights[..., index] * probability
             nll[part] = -np.log(total)
 
@@ -221,6 +222,21 @@ class CrystallineMixture:
         with one_thread(), ThreadPoolExecutor(n_threads) as threads:
             list(threads.map(score, starts))
         return nll
+
+    def _target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> list[FloatArray]:
+        """Return p(targets) of each function, `(B, T)`; some are computed together."""
+        prices: dict[int, FloatArray] = {}
+        if self._counted:
+            together = self._together.target_probabilities(inputs, targets)
+            prices |= zip(self._counted, together, strict=True)
+        of_block = {i: f for i, f in enumerate(self.functions) if isinstance(f, BlockFunction)}
+        if of_block:
+            together = BlockFunction.score_together(list(of_block.values()), inputs, targets)
+            prices |= zip(of_block, together, strict=True)
+        return [
+            prices[index] if index in prices else function.target_probabilities(inputs, targets)
+            for index, function in enumerate(self.functions)
+        ]
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`."""

@@ -23,6 +23,8 @@ not only the last n - 1 tokens:
     counting.py     the counts after one prefix of a pattern
     tables.py       the counts of many patterns, which share what they have in common
     kneser_ney.py   the model
+    walk.py         the contexts of many models, which share what they have in common
+    pricing.py      their predictions of given targets
     arpa.py         its export for other n-gram tools
     floor.py        the 5-gram as a language model of its own, in every result table
 

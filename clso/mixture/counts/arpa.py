@@ -123,7 +123,9 @@ class _Grams:
         before, last = tokens[:, :-1], tokens[:, -1]
         if not before.size:
             return np.asarray(self._function.base[last])
-        return self._function.probabilities_at(before, _last_positions(before), last)
+        # what comes at the other positions is not looked at
+        targets = np.broadcast_to(last[:, None], before.shape)
+        return np.asarray(self._function.target_probabilities(before, targets)[:, -1])
 
     def backoff(self, tokens: Int64Array) -> FloatArray:
         """Return gamma of each m-gram as a context, `(n,)`; 1 if no token follows it."""

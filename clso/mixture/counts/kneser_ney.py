@@ -27,7 +27,7 @@ Source: Chen and Goodman 1999, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -35,9 +35,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clso.counting import FloatArray
-from clso.mixture.arrays import check_tokens
+from clso.mixture.arrays import UnsignedArray, check_tokens
 from clso.mixture.counts.count_table import CountTable, interpolation_flops
-from clso.mixture.counts.pattern import Counted, Element, Pattern
+from clso.mixture.counts.pattern import Counted, Pattern
+from clso.mixture.counts.pricing import Pricing
 from clso.mixture.counts.rows import Rows
 from clso.mixture.counts.tables import UNIGRAM, Tables
 from clso.mixture.counts.walk import ContextWalk
@@ -131,59 +132,7 @@ class KneserNey:
         Raises:
             DataError: a token is outside the vocabulary.
         """
-        inputs, targets = (
-            check_tokens(tokens, self.vocab_size, self.name) for tokens in (inputs, targets)
-        )
-        probability = self.probabilities_at(inputs, np.arange(inputs.size), targets.reshape(-1))
-        return probability.reshape(inputs.shape)
-
-    @classmethod
-    def score_together(
-        cls, models: Sequence[KneserNey], inputs: Int64Array, targets: Int64Array
-    ) -> Iterator[FloatArray]:
-        """Yield the `target_probabilities` of each model; models of one text share their work.
-
-        Raises:
-            DataError: a token is outside the vocabulary.
-        """
-        found: dict[Hashable, Any] = {}
-        checked: dict[int, tuple[Int64Array, Int64Array]] = {}
-        for model in models:
-            size = model.vocab_size
-            if size not in checked:
-                x, y = (check_tokens(tokens, size, model.name) for tokens in (inputs, targets))
-                checked[size] = x, y.reshape(-1)
-            x, y = checked[size]
-            probability = model.probabilities_at(x, np.arange(x.size), y, found)
-            yield probability.reshape(x.shape)
-
-    def probabilities_at(
-        self,
-        inputs: Int64Array,
-        positions: Int64Array,
-        targets: Int64Array,
-        found: dict[Hashable, Any] | None = None,
-    ) -> FloatArray:
-        """Return p(targets) at `positions`, `(n,)` indices into `inputs.reshape(-1)`.
-
-        `found` keeps contexts and the predictions of lower orders for other models of the same
-        text at the same positions.
-        """
-        found = {} if found is None else found
-        symbols = self._symbols(self.pattern.target, targets)
-        probability: FloatArray = self.base[symbols]
-        for level, active, rows in self.walk(inputs, positions, found):
-            lower_orders = tuple(map(id, self.levels[: level + 1]))
-            known = found.get(lower_orders)
-            if known is None:
-                known, table = probability.copy(), self.levels[level]
-                known[active] = table.interpolated(rows, symbols[active], probability[active])
-                if level < len(self.contexts):  # occurrences are of this pattern alone
-                    found[lower_orders] = known
-            probability = known
-        if self._within_class is not None:
-            probability = probability * self._within_class[targets]
-        return probability
+        return np.asarray(self._alone.target_probabilities(inputs, targets)[0])
 
     def distribution(self, history: Int64Array) -> FloatArray:
         """Return p(. | history), `(V,)` float64, after the `(t,)` tokens of a block.
@@ -195,9 +144,9 @@ class KneserNey:
         probability = self.base.copy()
         for level, _, rows in self.walk(history[None], np.array([len(history) - 1])):
             self.levels[level].interpolate(int(rows[0]), probability)
-        if self._within_class is None or self.pattern.target is None:
+        if self.within_class is None or self.pattern.target is None:
             return probability
-        return probability[self.class_maps[self.pattern.target]] * self._within_class
+        return probability[self.class_maps[self.pattern.target]] * self.within_class
 
     def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
         """Add w(t) p(. | history up to t) at all positions of a sum; `weights` is `(n,)`.
@@ -212,52 +161,32 @@ class KneserNey:
         return CountedTogether([self])
 
     def walk(
-        self,
-        inputs: Int64Array,
-        positions: Int64Array,
-        found: dict[Hashable, Any] | None = None,
+        self, inputs: Int64Array, positions: Int64Array
     ) -> Iterator[tuple[int, Int64Array, Int64Array]]:
         """Follow the contexts of positions from short to long, as far as they occur in the text.
 
-        `positions` are indices into `inputs.reshape(-1)`, `(n,)`; `found` keeps their contexts for
-        other models of the same text.
+        `positions` are indices into `inputs.reshape(-1)`, `(n,)`.
 
         Yields:
             A level k = 1, 2, ...; the indices into `positions` whose context of length k occurs;
             and the number of that context, which is its row in `levels[k]`.
         """
-        found = {} if found is None else found
-        longer = np.zeros(len(positions), dtype=np.int64)
-        occurs = np.ones(len(positions), dtype=np.bool_)
+        tokens, column = inputs.reshape(-1), positions % max(inputs.shape[1], 1)
+        active = np.arange(len(positions))
+        rows = np.zeros(len(positions), dtype=np.int64)
         for level, (element, contexts, table) in enumerate(
             zip(self.pattern.elements, self.contexts, self.levels[1:], strict=True), start=1
         ):
-            shorter, key = longer, id(contexts)
-            if key not in found:
-                found[key] = self._contexts_at(element, contexts, shorter, inputs, positions)
-            longer = found[key]
-            occurs &= table.has_counts(longer)
-            active = np.flatnonzero(occurs)
+            back = element.offset - 1
+            in_block = column[active] >= back
+            active, rows = active[in_block], rows[in_block]
+            symbols = self._symbols(element.classes, tokens[positions[active] - back])
+            rows = contexts.find(rows, symbols)
+            occurs = table.has_counts(rows)
+            active, rows = active[occurs], rows[occurs]
             if not len(active):
                 return
-            yield level, active, longer[active]
-
-    def _contexts_at(
-        self,
-        element: Element,
-        contexts: Rows,
-        shorter: Int64Array,
-        inputs: Int64Array,
-        positions: Int64Array,
-    ) -> Int64Array:
-        """Return the contexts of positions that are one element longer, `(n,)`; -1: none."""
-        back, column = element.offset - 1, positions % max(inputs.shape[1], 1)
-        longer = np.full(len(positions), -1)
-        inside = np.flatnonzero((shorter >= 0) & (column >= back))
-        tokens = inputs.reshape(-1)[positions[inside] - back]
-        symbols = self._symbols(element.classes, tokens)
-        longer[inside] = contexts.find(shorter[inside], symbols)
-        return longer
+            yield level, active, rows
 
     def spec(self) -> dict[str, Any]:
         """Return what `from_arrays` needs beside the arrays, as JSON values."""
@@ -291,6 +220,11 @@ class KneserNey:
         pattern, vocab_size = Pattern.parse(str(spec["name"])), int(spec["vocab_size"])
         return cls(pattern, vocab_size, Tables.from_arrays(pattern, vocab_size, arrays))
 
+    @property
+    def target_classes(self) -> UnsignedArray | None:
+        """The class of each token that is predicted, `(V,)`; `None`: tokens are."""
+        return None if self.pattern.target is None else self.class_maps[self.pattern.target]
+
     def _symbols(self, classes: str | None, tokens: Any) -> Any:  # noqa: ANN401 - array or scalar
         return tokens if classes is None else self.class_maps[classes][tokens]
 
@@ -309,7 +243,7 @@ class KneserNey:
         return np.asarray(base)
 
     @cached_property
-    def _within_class(self) -> FloatArray | None:
+    def within_class(self) -> FloatArray | None:
         """p(y | m(y)), `(V,)`; `None` without a class target."""
         if self.pattern.target is None or self._unigram is None:
             return None
@@ -328,10 +262,10 @@ class KneserNey:
     def token_base(self) -> Base:
         """What the empty context predicts of every token, with a name of its own."""
         target = self.pattern.target
-        if self._within_class is None or target is None:
+        if self.within_class is None or target is None:
             seen = self.levels[0].rows.symbols
             return Base(self.pattern.count_names[0], self.base, seen)
-        p = self.base[self.class_maps[target]] * self._within_class
+        p = self.base[self.class_maps[target]] * self.within_class
         assert self._unigram is not None
         return Base(self.pattern.count_names[0], p, self._unigram.rows.symbols)
 
@@ -339,9 +273,9 @@ class KneserNey:
     def groups(self) -> tuple[str, Groups] | None:
         """The classes that are predicted, and their name; `None`: tokens are."""
         target = self.pattern.target
-        if self._within_class is None or target is None:
+        if self.within_class is None or target is None:
             return None
-        groups = Groups(self.class_maps[target], self._within_class, len(self.base))
+        groups = Groups(self.class_maps[target], self.within_class, len(self.base))
         return f"{UNIGRAM}->{target}", groups
 
 
@@ -359,6 +293,20 @@ class CountedTogether:
             tables = zip(names, model.levels[1:], numbers, strict=True)
             levels.append([Level(name, table, number, space) for name, table, number in tables])
         self._functions = Interpolation([model.token_base for model in models], levels)
+
+    def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
+        """Return p(targets | inputs up to the same position) of each model, `(K, B, T)` float64.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
+        first = self._models[0]
+        x, y = (check_tokens(t, first.vocab_size, first.name) for t in (inputs, targets))
+        return self._pricing.prices(x, y)
+
+    @cached_property
+    def _pricing(self) -> Pricing:
+        return Pricing(self._models, self._walk)
 
     def add_distributions(self, weights: FloatArray, out: DistributionSum) -> None:
         """Add w_k(t) p_k(. | history up to t) at all positions of a sum; `weights` is `(K, n)`.

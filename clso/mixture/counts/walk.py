@@ -25,37 +25,43 @@ __all__ = ["ContextWalk"]
 class ContextWalk:
     """The tables that lead to the contexts of some models, each table once.
 
-    Models share a table where its name is the same, so all must be of one text.
+    Models share a table where they have the same array of symbols, as those of one text have.
     """
 
     def __init__(self, models: Sequence[KneserNey]) -> None:
-        self._numbers: dict[str, int] = {}
-        maps: dict[str, int] = {}
+        self._numbers: dict[tuple[int, int], int] = {}
+        maps: dict[int, int] = {}
         steps: list[tuple[int, int, int]] = []
         arrays: list[UnsignedArray] = []
         classes: list[npt.NDArray[np.int32]] = []
         for model in models:
             parent = -1
-            pattern = model.pattern
-            for element, rows, name in zip(
-                pattern.elements, model.contexts, pattern.context_names, strict=True
-            ):
-                if name not in self._numbers:
-                    self._numbers[name] = len(steps)
-                    if element.classes is not None and element.classes not in maps:
-                        maps[element.classes] = len(classes)
-                        classes.append(model.class_maps[element.classes].astype(np.int32))
-                    of_map = -1 if element.classes is None else maps[element.classes]
+            for element, rows in zip(model.pattern.elements, model.contexts, strict=True):
+                key = parent, id(rows.symbols)
+                if key not in self._numbers:
+                    self._numbers[key] = len(steps)
+                    of_map = -1
+                    if element.classes is not None:
+                        of_token = model.class_maps[element.classes]
+                        if id(of_token) not in maps:
+                            maps[id(of_token)] = len(classes)
+                            classes.append(of_token.astype(np.int32))
+                        of_map = maps[id(of_token)]
                     steps.append((parent, element.offset, of_map))
                     arrays += [rows.starts, rows.symbols]
-                parent = self._numbers[name]
+                parent = self._numbers[key]
+        self._models = models  # a number of an array stands for it while it is kept
         self._steps = np.array(steps, dtype=np.int64).reshape(-1, 3)
         self._tables = Handles(arrays)
         self._classes = np.array(classes or [np.zeros(1, dtype=np.int32)])
 
     def numbers(self, model: KneserNey) -> list[int]:
         """Return which rows of `find` are a model's contexts of length 1, 2, ..."""
-        return [self._numbers[name] for name in model.pattern.context_names]
+        numbers, parent = [], -1
+        for rows in model.contexts:
+            parent = self._numbers[parent, id(rows.symbols)]
+            numbers.append(parent)
+        return numbers
 
     def find(self, inputs: Int64Array, start: int = 0) -> Int64Array:
         """Return the contexts at the positions from `start` of blocks `(B, T)`.
