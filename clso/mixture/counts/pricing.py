@@ -39,19 +39,23 @@ class Pricing:
     def __init__(self, models: Sequence[KneserNey], walk: ContextWalk) -> None:
         self._models, self._walk = models, walk
         self._bases: list[KneserNey] = []  # a model of each p_0
-        numbers: dict[tuple[int, ...], int] = {}
+        numbers: dict[tuple[str | int, ...], int] = {}
         orders: list[tuple[int, int, int]] = []
         tables: list[CountTable] = []
         self._last: list[int] = []  # of each model; that of p_0 is less than 0
         for model in models:
-            # equal tables of the text are one object, or have one array of symbols
-            key: tuple[int, ...] = id(model.levels[0].rows.symbols), id(model.target_classes)
+            # as in `ContextWalk`, equal names and arrays of symbols mean equal tables
+            names = model.pattern.count_names
+            key: tuple[str | int, ...] = (names[0], id(model.levels[0].rows.symbols))
+            key += (id(model.target_classes),)
             if key not in numbers:
                 self._bases.append(model)
                 numbers[key] = -len(self._bases)
             base = numbers[key]
-            for table, context in zip(model.levels[1:], walk.numbers(model), strict=True):
-                shorter, key = numbers[key], (*key, context, id(table.rows.symbols))
+            for name, table, context in zip(
+                names[1:], model.levels[1:], walk.numbers(model), strict=True
+            ):
+                shorter, key = numbers[key], (*key, context, name, id(table.rows.symbols))
                 if key not in numbers:
                     numbers[key] = len(orders)
                     orders.append((shorter, context, base))

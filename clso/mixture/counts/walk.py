@@ -6,7 +6,7 @@ context's number is its row in the table of counts after it. B blocks of T posit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,19 +25,22 @@ __all__ = ["ContextWalk"]
 class ContextWalk:
     """The tables that lead to the contexts of some models, each table once.
 
-    Models share a table where they have the same array of symbols, as those of one text have.
+    Models share a table where it has the same name and array of symbols, as in models of one text.
+    A name alone may stand for tables of two texts, and an array alone, in models from a file, for
+    different tables with equal contents.
     """
 
     def __init__(self, models: Sequence[KneserNey]) -> None:
-        self._numbers: dict[tuple[int, int], int] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
         maps: dict[int, int] = {}
         steps: list[tuple[int, int, int]] = []
         arrays: list[UnsignedArray] = []
         classes: list[npt.NDArray[np.int32]] = []
         for model in models:
             parent = -1
-            for element, rows in zip(model.pattern.elements, model.contexts, strict=True):
-                key = parent, id(rows.symbols)
+            for key, element, rows in zip(
+                _keys(model), model.pattern.elements, model.contexts, strict=True
+            ):
                 if key not in self._numbers:
                     self._numbers[key] = len(steps)
                     of_map = -1
@@ -57,11 +60,7 @@ class ContextWalk:
 
     def numbers(self, model: KneserNey) -> list[int]:
         """Return which rows of `find` are a model's contexts of length 1, 2, ..."""
-        numbers, parent = [], -1
-        for rows in model.contexts:
-            parent = self._numbers[parent, id(rows.symbols)]
-            numbers.append(parent)
-        return numbers
+        return [self._numbers[key] for key in _keys(model)]
 
     def find(self, inputs: Int64Array, start: int = 0) -> Int64Array:
         """Return the contexts at the positions from `start` of blocks `(B, T)`.
@@ -74,6 +73,11 @@ class ContextWalk:
         tokens = np.ascontiguousarray(inputs, dtype=np.int64)
         _find(tokens, start, self._steps, self._classes, self._tables.places, found)
         return found
+
+
+def _keys(model: KneserNey) -> Iterator[tuple[str, int]]:
+    for name, rows in zip(model.pattern.context_names, model.contexts, strict=True):
+        yield name, id(rows.symbols)
 
 
 @compiled
