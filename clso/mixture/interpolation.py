@@ -141,7 +141,7 @@ class CountTables:
     def numbers(self, interpolation: Interpolation) -> Int64Array:
         """Return the number of the table of each level."""
         known = self._of.get(id(interpolation))
-        if known is None:
+        if known is None or known[0] is not interpolation:  # in a copy, numbers of objects differ
             numbers = [self._number(level) for level in interpolation.levels]
             known = interpolation, np.array(numbers, dtype=np.int64)
             self._of[id(interpolation)] = known

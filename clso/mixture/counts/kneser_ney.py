@@ -72,6 +72,10 @@ class KneserNey:
         self.class_maps = {name: tables.classes[name] for name in sorted(pattern.class_names)}
         self._unigram = None if pattern.target is None else tables.counts[UNIGRAM]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy in another process finds its arrays at other places
+        return {name: value for name, value in self.__dict__.items() if name != "_alone"}
+
     def __repr__(self) -> str:
         return f"KneserNey({self.name!r}, {len(self.levels[-1].rows):,} n-grams)"
 
@@ -293,6 +297,9 @@ class CountedTogether:
             tables = zip(names, model.levels[1:], numbers, strict=True)
             levels.append([Level(name, table, number, space) for name, table, number in tables])
         self._functions = Interpolation([model.token_base for model in models], levels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._models,)
 
     def target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> FloatArray:
         """Return p(targets | inputs up to the same position) of each model, `(K, B, T)` float64.

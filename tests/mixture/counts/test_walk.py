@@ -1,12 +1,14 @@
 """The compiled walk against the models' own, and against arrays as they are stored."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clso.mixture.compiled import Handles
-from clso.mixture.counts import KneserNey
+from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.counts.walk import ContextWalk
 from clso.mixture.text import FittingText
 
@@ -68,3 +70,17 @@ def test_handles_keep_their_arrays() -> None:
     handles = Handles([array, array.astype(np.uint32)])
     assert handles.places.tolist()[0] == [array.ctypes.data, 2]
     assert handles.places[1, 1] == 4
+
+
+def test_pickled_models_price_as_before(models: list[KneserNey]) -> None:
+    blocks = np.random.default_rng(1).integers(0, 7, (3, 12)) * 40
+    x, y = blocks[:, :-1], blocks[:, 1:]
+    together = CountedTogether(models)
+    before = pickle.loads(pickle.dumps(together))  # it has not priced yet
+    expected = together.target_probabilities(x, y)
+    for copy in (before, pickle.loads(pickle.dumps(together))):
+        assert np.array_equal(copy.target_probabilities(x, y), expected)
+    for model, row in zip(models, expected, strict=True):
+        assert np.array_equal(model.target_probabilities(x, y), row)
+        copied = pickle.loads(pickle.dumps(model))
+        assert np.array_equal(copied.target_probabilities(x, y), row)
