@@ -202,30 +202,36 @@ class CrystallineMixture:
     def token_nll(self, inputs: Int64Array, targets: Int64Array) -> NllArray:
         """Return `-log p(targets | inputs)` in nats, `(B, T)` float64."""
         nll = np.empty(targets.shape)
+        starts = range(0, len(inputs), _BLOCKS_AT_ONCE)
+        parts = [slice(start, start + _BLOCKS_AT_ONCE) for start in starts]
+        alone = {i: f for i, f in enumerate(self.functions) if f.family in _OF_OTHERS}
+        known = [
+            # copied: the next call may use the memory again
+            {
+                i: np.array(f.target_probabilities(inputs[part], targets[part]))
+                for i, f in alone.items()
+            }
+            for part in parts
+        ]
 
-        def score(start: int) -> None:
-            part = slice(start, start + _BLOCKS_AT_ONCE)
+        def score(part: slice, prices: dict[int, FloatArray]) -> None:
             weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
-            prices = self._target_probabilities(inputs[part], targets[part])
-            for index, probability in enumerate(prices):
-                total += weights[..., index] * probability
+            for index, p in enumerate(self._prices(inputs[part], targets[part], prices)):
+                total += weights[..., index] * p
             nll[part] = -np.log(total)
 
-        starts = range(0, len(inputs), _BLOCKS_AT_ONCE)
-        if any(function.family in _OF_OTHERS for function in self.functions):
-            for start in starts:
-                score(start)
-            return nll
         # blocks do not depend on each other; numpy and compiled loops let other threads run
         n_threads = torch.get_num_threads()
         with one_thread(), ThreadPoolExecutor(n_threads) as threads:
-            list(threads.map(score, starts))
+            list(threads.map(score, parts, known))
         return nll
 
-    def _target_probabilities(self, inputs: Int64Array, targets: Int64Array) -> list[FloatArray]:
-        """Return p(targets) of each function, `(B, T)`; some are computed together."""
-        prices: dict[int, FloatArray] = {}
+    def _prices(
+        self, inputs: Int64Array, targets: Int64Array, known: Mapping[int, FloatArray]
+    ) -> list[FloatArray]:
+        """Return p(targets) of each function, `(B, T)`; some are known, some computed together."""
+        prices = dict(known)
         if self._counted:
             together = self._together.target_probabilities(inputs, targets)
             prices |= zip(self._counted, together, strict=True)

@@ -1,3 +1,5 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,31 @@ def test_blocks_do_not_see_each_other_nor_the_future(model: CrystallineMixture) 
     together = model.token_nll(inputs, targets)
     assert np.allclose(model.token_nll(inputs[7:8], targets[7:8])[0], together[7], atol=1e-6)
     assert np.allclose(model.token_nll(inputs[:, :4], targets[:, :4]), together[:, :4], atol=1e-6)
+
+
+class Forgetful:
+    """Another package's function, which writes every result to the same memory."""
+
+    name, family = "forgetful", "plain"
+
+    def __init__(self) -> None:
+        self._memory = np.empty((64, 8))
+
+    def target_probabilities(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        found = self._memory[: len(inputs)]
+        found[:] = (1 + inputs) / 100
+        return found
+
+
+def test_a_function_may_use_its_memory_again(text_stream: type) -> None:
+    counts = HistoryCounts.fit([text_stream([0, 1, 2])], VOCAB)
+    weights, functions = random_weights("none", 2), [cast(BasisFunction, Forgetful())]
+    model = CrystallineMixture("mixture", functions, weights, "none", counts, VOCAB)
+    stream = np.random.default_rng(5).integers(0, VOCAB, (200, 9))
+    inputs, targets = stream[:, :-1], stream[:, 1:]
+    uniform, own = weights.table[0]
+    expected = -np.log(uniform / VOCAB + own * (1 + inputs) / 100)
+    assert np.allclose(model.token_nll(inputs, targets), expected, atol=1e-12)
 
 
 def test_shared_arrays_are_counted_once(model: CrystallineMixture) -> None:
