@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.stand_ins import Stream
 from clso.mixture.counts import KneserNey, Pattern
 from clso.mixture.text import DEFAULT_MEMORY_BYTES, FittingText
 from clso.scoring import Int64Array
@@ -27,15 +28,6 @@ _SUCCESSORS = 64
 _WALKERS = 1 << 12
 _BLOCK = 128
 _BLOCKS = 235  # 30,000 tokens
-
-
-class _Stream:
-    def __init__(self, tokens: np.ndarray) -> None:
-        self._tokens = tokens
-        self.n_tokens = len(tokens) - 1
-
-    def tokens(self, start: int, stop: int) -> np.ndarray:
-        return self._tokens[start:stop]
 
 
 def generate(path: Path, n_tokens: int, vocab_size: int, seed: int = 0) -> np.ndarray:
@@ -76,7 +68,7 @@ def scale(arguments: argparse.Namespace, folder: Path, console: Console) -> None
     clock = _Clock()
     functions = KneserNey.fit(
         FittingText(
-            [_Stream(text[: arguments.tokens + 1])],
+            [Stream(text[: arguments.tokens + 1])],
             arguments.vocab,
             {},
             workspace=folder,
@@ -102,7 +94,7 @@ def library(arguments: argparse.Namespace, folder: Path, console: Console) -> No
     class_maps = {f"k{k}": rng.integers(0, k, arguments.vocab) for k in (16, 64, 256, 1024)}
     clock = _Clock()
     functions = KneserNey.fit(
-        FittingText([_Stream(text[: n_tokens + 1])], arguments.vocab, class_maps),
+        FittingText([Stream(text[: n_tokens + 1])], arguments.vocab, class_maps),
         _library(class_maps),
     )
     console.print(f"{len(functions)} patterns of {n_tokens:,} tokens: {clock}")

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bench_counts import generate
+from benchmarks.stand_ins import LossTable, Stream
 from clso.artifacts import atomic_write_bytes
 from clso.data.corpus import PackageCorpus
 from clso.data.tokenizer import Tokenizer
@@ -40,7 +41,6 @@ from clso.mixture.settings import FunctionGridSettings
 from clso.mixture.specification import FunctionSpec, fit_functions
 from clso.mixture.text import FittingText
 from clso.report.style import INK, PALETTE, figure_svg, plain_numbers, styled
-from clso.scoring import Int64Array
 from clso.threads import one_thread
 from pipelines.context import processor
 from search import Search, SearchSettings
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["AXES", "Axis", "Cost", "exponent", "figure", "measured"]
 
 _LENGTH, _BATCH_SIZE = 128, 4
-_GENES, _OPTIONS = 16, 64
+_CARDINALITIES = [64] * 16
 _TRAIN_TOKENS, _SCORED_TOKENS = 100_000, 16_384
 _CLEAR_PEAK = "5"  # proc(5): resets the highest resident size
 
@@ -89,15 +89,6 @@ class Axis:
     prepare: Callable[[int, Path], Work]
 
 
-class _Stream:
-    def __init__(self, tokens: Int64Array) -> None:
-        self._tokens = tokens
-        self.n_tokens = len(tokens) - 1
-
-    def tokens(self, start: int, stop: int) -> Int64Array:
-        return self._tokens[start:stop]
-
-
 def _population(size: int, _: Path) -> Work:
     problem = _problem(8192, batches=2)
     genomes = _genomes(problem, size)
@@ -116,7 +107,7 @@ def _library(size: int, _: Path) -> Work:
 
 def _tokens(size: int, folder: Path) -> Work:
     text = generate(folder / "text.npy", size + 1, 50_257)
-    fitting = FittingText([_Stream(text)], 50_257, {}, workspace=folder)
+    fitting = FittingText([Stream(text)], 50_257, {}, workspace=folder)
     return lambda: KneserNey.fit(fitting, [Pattern.contiguous(4)])
 
 
@@ -126,7 +117,7 @@ def _functions(size: int, _: Path) -> Work:
     tokenizer = Tokenizer.train(texts, 8192)
     encoded = [token for text in tokenizer.encode_many(texts) for token in text]
     tokens = np.array(encoded[: _TRAIN_TOKENS + _SCORED_TOKENS + 1], dtype=np.int64)
-    streams = [_Stream(tokens[:_TRAIN_TOKENS])]
+    streams = [Stream(tokens[:_TRAIN_TOKENS])]
     scored = tokens[_TRAIN_TOKENS:]
     inputs, targets = scored[:-1].reshape(-1, _LENGTH), scored[1:].reshape(-1, _LENGTH)
     every = FunctionGridSettings().function_names()
@@ -144,7 +135,7 @@ def _functions(size: int, _: Path) -> Work:
 
 def _generations(surrogate: str, population: int) -> Callable[[int, Path], Work]:
     def prepare(size: int, folder: Path) -> Work:
-        table = np.random.default_rng(0).normal(size=(_GENES, _OPTIONS)).tolist()
+        table = LossTable(_CARDINALITIES)
         settings = SearchSettings.model_validate(
             {
                 "population": population,
@@ -155,13 +146,9 @@ def _generations(surrogate: str, population: int) -> Callable[[int, Path], Work]
         )
 
         def work() -> None:
-            search = Search([_OPTIONS] * _GENES, settings, folder=folder)
+            search = Search(_CARDINALITIES, settings, folder=folder)
             while batch := search.ask():
-                losses = [
-                    sum(of_gene[option] for of_gene, option in zip(table, genome, strict=True))
-                    for genome in batch
-                ]
-                search.tell(batch, losses)
+                search.tell(batch, table.losses(batch))
 
         return work
 

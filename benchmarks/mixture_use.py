@@ -19,6 +19,7 @@ import torch
 import transformers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from benchmarks.stand_ins import Stream
 from benchmarks.timing import Comparison, in_turn
 from clso.data.corpus import PackageCorpus
 from clso.data.tokenizer import Tokenizer
@@ -44,15 +45,6 @@ _FUNCTIONS = (
 _BUCKETING = "longest*match"
 _TRAIN_TOKENS, _LENGTH, _BLOCKS, _PROMPT, _CONTINUED = 110_000, 128, 4, 32, 64
 _PRICED = 400 * _LENGTH
-
-
-class _Stream:
-    def __init__(self, tokens: Int64Array) -> None:
-        self._tokens = tokens
-        self.n_tokens = len(tokens) - 1
-
-    def tokens(self, start: int, stop: int) -> Int64Array:
-        return self._tokens[start:stop]
 
 
 def run() -> list[Comparison]:
@@ -102,7 +94,7 @@ def _compare(tokenizer: Tokenizer, texts: list[str]) -> list[Comparison]:
 
 
 def _five_gram(tokens: Int64Array, vocab_size: int) -> KneserNey:
-    (function,) = KneserNey.fit(FittingText([_Stream(tokens)], vocab_size, {}), ["kn(1,2,3,4)"])
+    (function,) = KneserNey.fit(FittingText([Stream(tokens)], vocab_size, {}), ["kn(1,2,3,4)"])
     return function
 
 
@@ -158,7 +150,7 @@ def _generation(model: PreTrainedModel, blocks: torch.Tensor) -> Callable[[], ob
 
 
 def _mixture(tokenizer: Tokenizer, tokens: Int64Array) -> CrystallineMixtureForCausalLM:
-    size, streams = tokenizer.vocab_size, [_Stream(tokens)]
+    size, streams = tokenizer.vocab_size, [Stream(tokens)]
     specs = [FunctionSpec.parse(name) for name in _FUNCTIONS]
     names = sorted(frozenset[str]().union(*(spec.settings.class_names for spec in specs)))
     maps = fit_class_maps(streams, size, names, seed=0, token_texts=tokenizer.token_texts)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
 
+from benchmarks.stand_ins import LossTable
 from benchmarks.timing import Comparison, in_turn
 from clso.genome import Genome, GenomeSpace
 from clso.gpt import GptFrame, GptProblem, GptShape
@@ -55,8 +56,7 @@ def run() -> tuple[float, float]:
 
 def _searched(cardinalities: list[int], settings: SearchSettings) -> tuple[list[float], list[int]]:
     """Search a table; return CPU seconds at the start and after each generation, and batches."""
-    rng = np.random.default_rng(0)
-    table = [rng.normal(size=options).tolist() for options in cardinalities]
+    table = LossTable(cardinalities)
     ends: list[float] = []
     batches: list[int] = []
 
@@ -68,13 +68,7 @@ def _searched(cardinalities: list[int], settings: SearchSettings) -> tuple[list[
         note_end()
         while batch := search.ask():
             batches.append(len(batch))
-            search.tell(
-                batch,
-                [
-                    sum(losses[gene] for losses, gene in zip(table, genome, strict=True))
-                    for genome in batch
-                ],
-            )
+            search.tell(batch, table.losses(batch))
     return ends, batches
 
 

@@ -20,14 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.stand_ins import LossTable
 from clso.artifacts import load_run
 from search import Search, SearchSettings
 
 __all__ = ["Stretch", "listed_s", "search_stretches"]
 
-_GENES, _OPTIONS = 16, 64
+_CARDINALITIES = [64] * 16
 _SHARES = 10
 
 
@@ -54,7 +53,7 @@ class Stretch:
 
 def search_stretches(generations: int, population: int, surrogate: str) -> Iterator[Stretch]:
     """Search, and yield what each tenth of the generations took."""
-    table = np.random.default_rng(0).normal(size=(_GENES, _OPTIONS)).tolist()
+    table = LossTable(_CARDINALITIES)
     settings = SearchSettings.model_validate(
         {
             "population": population,
@@ -71,17 +70,11 @@ def search_stretches(generations: int, population: int, surrogate: str) -> Itera
             nonlocal done
             done += 1
 
-        search = Search([_OPTIONS] * _GENES, settings, folder=folder, callbacks=[count])
+        search = Search(_CARDINALITIES, settings, folder=folder, callbacks=[count])
         began_s, told, evaluated = time.process_time(), 0, 0
         while batch := search.ask():
             evaluated += len(batch)
-            search.tell(
-                batch,
-                [
-                    sum(losses[gene] for losses, gene in zip(table, genome, strict=True))
-                    for genome in batch
-                ],
-            )
+            search.tell(batch, table.losses(batch))
             if done >= told + share:
                 took_s = time.process_time() - began_s
                 files = [path for path in Path(folder).rglob("*") if path.is_file()]
