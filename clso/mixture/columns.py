@@ -20,10 +20,9 @@ import pyarrow as pa
 from clso.artifacts import read_table, write_table
 from clso.errors import ArtifactError
 from clso.mixture.arrays import Float32Array
-from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.function import BasisFunction
 from clso.mixture.plain import PlainFunction
-from clso.mixture.pointer import BlockFunction
+from clso.mixture.together import Together
 from clso.progress import SILENT, Reporter
 from clso.scoring import Int64Array
 
@@ -66,29 +65,18 @@ class Columns:
             WorkError: a function of another package does not return distributions.
         """
         values = np.empty((len(functions), targets.size), dtype=np.float32)
-        # functions of the block are scored together, because they share their pairs of tokens, and
-        # so are those of counts, which share contexts and lower orders
-        of_block = {i: f for i, f in enumerate(functions) if isinstance(f, BlockFunction)}
-        of_counts = {i: f for i, f in enumerate(functions) if isinstance(f, KneserNey)}
-        others = {i: f for i, f in enumerate(functions) if i not in of_block | of_counts}
-        together = CountedTogether(list(of_counts.values())) if of_counts else None
+        together = Together(functions)
         block_size = targets.shape[1]
         with reporter.task(f"columns of {split}", len(functions)) as task:
             for start in range(0, len(inputs), _BLOCKS_AT_ONCE):
                 stop = min(start + _BLOCKS_AT_ONCE, len(inputs))
                 place = slice(start * block_size, stop * block_size)
                 x, y = inputs[start:stop], targets[start:stop]
-                if of_block:
-                    scored = BlockFunction.score_together(list(of_block.values()), x, y)
-                    values[list(of_block), place] = scored.reshape(len(of_block), -1)
-                if together is not None:
-                    scored = together.target_probabilities(x, y)
-                    values[list(of_counts), place] = scored.reshape(len(of_counts), -1)
-                for i, function in others.items():
-                    scored = function.target_probabilities(x, y)
+                for index, scored in together.prices(x, y):
+                    function = functions[index]
                     if isinstance(function, PlainFunction):
                         function.check(x, y, scored)
-                    values[i, place] = scored.ravel()
+                    values[index, place] = scored.ravel()
                 task.update(len(functions) * stop // len(inputs))
         return cls(
             tuple(function.name for function in functions),

@@ -18,7 +18,6 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,12 +37,11 @@ from clso.errors import ArtifactError, ClsoError, DamageError
 from clso.floors import Uniform
 from clso.mixture.arrays import Float32Array
 from clso.mixture.buckets import Bucketing
-from clso.mixture.counts import CountedTogether, KneserNey
 from clso.mixture.full import DistributionSum, Layout, Summed
 from clso.mixture.function import BasisFunction, Neural
 from clso.mixture.history import History, HistoryCounts
-from clso.mixture.pointer import BlockFunction
 from clso.mixture.specification import FunctionSpec
+from clso.mixture.together import Together
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
 from clso.threads import one_thread
@@ -111,7 +109,7 @@ class CrystallineMixture:
         self.history = history
         self.vocab_size = vocab_size
         self._layout = Layout(vocab_size)
-        self._counted = [i for i, f in enumerate(self.functions) if isinstance(f, KneserNey)]
+        self._together = Together(self.functions)
 
     def __repr__(self) -> str:
         picked = ", ".join(function.name for function in self.functions)
@@ -217,8 +215,9 @@ class CrystallineMixture:
         def score(part: slice, prices: dict[int, FloatArray]) -> None:
             weights = self._weights_of(self.history.of(inputs[part]))
             total = np.zeros(targets[part].shape)
-            for index, p in enumerate(self._prices(inputs[part], targets[part], prices)):
-                total += weights[..., index] * p
+            prices |= self._together.prices(inputs[part], targets[part], without=alone)
+            for index in range(len(self.functions)):  # the order of the sum decides on last digits
+                total += weights[..., index] * prices[index]
             nll[part] = -np.log(total)
 
         # blocks do not depend on each other; numpy and compiled loops let other threads run
@@ -226,23 +225,6 @@ class CrystallineMixture:
         with one_thread(), ThreadPoolExecutor(n_threads) as threads:
             list(threads.map(score, parts, known))
         return nll
-
-    def _prices(
-        self, inputs: Int64Array, targets: Int64Array, known: Mapping[int, FloatArray]
-    ) -> list[FloatArray]:
-        """Return p(targets) of each function, `(B, T)`; some are known, some computed together."""
-        prices = dict(known)
-        if self._counted:
-            together = self._together.target_probabilities(inputs, targets)
-            prices |= zip(self._counted, together, strict=True)
-        of_block = {i: f for i, f in enumerate(self.functions) if isinstance(f, BlockFunction)}
-        if of_block:
-            together = BlockFunction.score_together(list(of_block.values()), inputs, targets)
-            prices |= zip(of_block, together, strict=True)
-        return [
-            prices[index] if index in prices else function.target_probabilities(inputs, targets)
-            for index, function in enumerate(self.functions)
-        ]
 
     def probabilities(self, inputs: Int64Array) -> npt.NDArray[np.float64]:
         """Return the full next-token distributions, `(B, T, V)`."""
@@ -272,17 +254,13 @@ class CrystallineMixture:
         for start in range(first, len(block), size):
             out = DistributionSum(self._layout, block[: start + size], start)
             chosen = np.ascontiguousarray(weights[start - first :][:size].T)
-            if self._counted:
-                self._together.add_distributions(chosen[self._counted], out)
+            counted = self._together.counted
+            if self._together.counts is not None:
+                self._together.counts.add_distributions(chosen[counted], out)
             for index, function in enumerate(self.functions):
-                if index not in self._counted:
+                if index not in counted:
                     out.add(function, chosen[index])
             yield start, out.total()
-
-    @cached_property
-    def _together(self) -> CountedTogether:
-        models = [self.functions[index] for index in self._counted]
-        return CountedTogether([model for model in models if isinstance(model, KneserNey)])
 
     def _weights_of(self, contexts: History) -> npt.NDArray[np.float64]:
         """Return the weights of every context, `(B, T, K)`."""
