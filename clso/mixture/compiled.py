@@ -64,7 +64,11 @@ def compiled(function: _Function) -> _Function:
 
 
 def inner(function: _Function) -> _Function:
-    """Compile a function with the loops that call it; it is not called from outside."""
+    """Compile a function with the loops that call it; it is not called from outside.
+
+    Code on disk is kept by the file of the loop: after a change of an inner function, loops in
+    other files are compiled anew only where their `__pycache__` is deleted.
+    """
     return cast(_Function, _Loop(cast(FunctionType, function), False, _OPTIONS))
 
 

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from clso.mixture.arrays import Float32Array
 from clso.mixture.buffers import buffer_float32
-from clso.mixture.compiled import compiled
+from clso.mixture.compiled import compiled, inner
 from clso.mixture.counts import KneserNey
 from clso.mixture.counts.walk import ContextWalk
 from clso.scoring import Int64Array
 
-__all__ = ["CountExperts", "Ranges", "SparseLevels"]
+__all__ = ["CountExperts", "Ranges", "SparseLevels", "table_row"]
 
 # the most elements of a table that has all columns of a context
 _DENSE_ELEMENTS: Final = 1 << 21
@@ -187,6 +187,21 @@ def _n_entries(levels: Int64Array, rows: Any, contexts: Int64Array) -> int:  # n
     return total
 
 
+@inner
+def table_row(
+    roots: Int64Array, levels: Int64Array, contexts: Int64Array, model: int, position: int
+) -> tuple[int, int]:
+    """Return the row of a model's longest context in the table, and the level after it."""
+    row, level = roots[model], 0
+    while level < levels.shape[1] and levels[model, level, 2] == 1:
+        context = contexts[levels[model, level, 0], position]
+        if context < 0:
+            break
+        row = levels[model, level, 1] + context
+        level += 1
+    return row, level
+
+
 @compiled
 def _write_probabilities(
     p: Float32Array,
@@ -208,13 +223,7 @@ def _write_probabilities(
             position, left, right = positions[index], first[index], stop[index]
             width = right - left
             begin = n_models * offsets[index] + model * width
-            row, level = roots[model], 0
-            while level < n_levels and levels[model, level, 2] == 1:
-                context = contexts[levels[model, level, 0], position]
-                if context < 0:
-                    break
-                row = levels[model, level, 1] + context
-                level += 1
+            row, level = table_row(roots, levels, contexts, model, position)
             at, from_column = np.uint64(begin), np.uint64(left)
             for column in range(np.uint64(width)):
                 p[at + column] = table[row, from_column + column]

@@ -26,6 +26,7 @@ from clso.counting import FloatArray
 from clso.mixture.arrays import Float32Array
 from clso.mixture.buffers import buffer
 from clso.mixture.compiled import compiled, dot_product
+from clso.mixture.loglinear.counts import table_row
 from clso.mixture.loglinear.positions import Experts
 from clso.mixture.loglinear.scores import NEW_REPEAT, Scores
 from clso.scoring import Int64Array
@@ -142,13 +143,7 @@ def _add_rows(
     added, touched = np.zeros(n_columns), np.empty(n_columns, dtype=np.int64)
     for model in range(len(roots)):
         for position in range(n_positions):
-            row, level = roots[model], 0
-            while level < n_levels and levels[model, level, 2] == 1:
-                context = contexts[levels[model, level, 0], position]
-                if context < 0:
-                    break
-                row = levels[model, level, 1] + context
-                level += 1
+            row, level = table_row(roots, levels, contexts, model, position)
             if has_rows[model]:
                 for column in range(n_columns):
                     scores[position, column] += logs[row, column]
