@@ -105,7 +105,9 @@ def read_table(path: Path, schema_name: str, *, belongs_to: str | None = None) -
             if belongs_to is not None:
                 found = metadata.get(_BELONGS_TO_KEY, b"").decode()
                 check_belongs_to(path, found, belongs_to)
-            table = file.read()
+            # without Arrow's threads: one that still holds the bytes, which are Python's, when the
+            # interpreter ends aborts the process
+            table = file.read(use_threads=False)
     except FileNotFoundError:
         raise ArtifactError(
             f"{path} does not exist", remedy="the command that makes it makes it again"

@@ -1,6 +1,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,6 +40,27 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "splits.parquet"
     write_table(path, splits(0, 1, 2), "splits")
     assert read_table(path, "splits").equals(splits(0, 1, 2), check_metadata=True)
+
+
+_THREADS_OF_A_READER = """
+import sys
+from pathlib import Path
+import numpy, pyarrow.parquet
+from clso.artifacts import read_table
+from clso.artifacts.tables import table_name
+before = len(list(Path("/proc/self/task").iterdir()))
+read_table(Path(sys.argv[1]), "splits")
+table_name(Path(sys.argv[1]))
+print(len(list(Path("/proc/self/task").iterdir())) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted on Linux")
+def test_reading_starts_no_thread_that_could_outlive_the_interpreter(tmp_path: Path) -> None:
+    path = tmp_path / "splits.parquet"
+    write_table(path, splits(*range(100)), "splits")
+    command = [sys.executable, "-c", _THREADS_OF_A_READER, str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_the_footer_says_what_the_file_is_to_any_reader(tmp_path: Path) -> None:
