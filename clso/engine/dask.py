@@ -7,6 +7,7 @@ of this machine on loopback, for as long as this command runs.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import warnings
@@ -37,7 +38,7 @@ T = TypeVar("T")
 _CONNECT_S = 10.0
 _WORKERS_S = 30.0
 _START_S = 300.0  # processes that start on a busy machine
-_CALLBACKS = logging.getLogger("tornado.application")
+_LOGGERS = ("distributed.client", "tornado.application")  # of the client, and of its callbacks
 
 
 def dask_cluster(address: str | None, n_workers: int) -> Cluster:
@@ -79,7 +80,8 @@ class _DaskCluster(Cluster):
                 self._close_local()
                 raise
         self._executor: Executor = self._client.get_executor(pure=False)
-        _CALLBACKS.addFilter(_is_news)
+        for name in _LOGGERS:  # for good: the client's own thread may log after it is closed
+            logging.getLogger(name).addFilter(_is_news)
 
     def _connected(self, address: str) -> Client:
         from distributed import Client
@@ -184,7 +186,6 @@ class _DaskCluster(Cluster):
                 self._client.close(timeout=2)
             finally:
                 self._close_local()
-        _CALLBACKS.removeFilter(_is_news)
 
     def _close_local(self) -> None:
         if self._local is not None:
@@ -219,14 +220,16 @@ def _local_cluster(n_workers: int) -> SpecCluster:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a failed callback tells something else than the connection's end.
+    """Return whether a record tells something else than the connection's end.
 
-    The end of a connection is told by `explained`, in a sentence; the executor's callback tells it
-    once more with a traceback.
+    The end of a connection is told by `explained`, in a sentence. The client and the executor's
+    callback tell it once more: that they gave up, or with the traceback of what they were at.
     """
     from distributed.comm import CommClosedError
 
-    return record.exc_info is None or not isinstance(record.exc_info[1], CommClosedError)
+    if record.exc_info is None:
+        return not record.getMessage().startswith("Failed to reconnect to scheduler")
+    return not isinstance(record.exc_info[1], (CommClosedError, asyncio.CancelledError))
 
 
 @contextmanager

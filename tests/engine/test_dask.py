@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from concurrent.futures import CancelledError
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from dask_processes import DaskProcesses
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -51,6 +55,23 @@ def test_a_scheduler_that_goes_is_told_whether_or_not_the_client_knows_it_yet(
     for status in ("running", "closed"):
         with pytest.raises(WorkError, match=r"10\.0\.0\.1:8786 does not answer any more"):
             _cluster(status)._told(fail)
+
+
+@pytest.mark.slow
+def test_a_client_that_is_closed_while_it_looks_for_its_scheduler_is_quiet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with DaskProcesses(tmp_path) as dask:
+        dask.add_worker()
+        cluster = dask_cluster(dask.address, 1)
+        assert isinstance(cluster, _DaskCluster)
+        dask.scheduler.kill()
+        while cluster._client.status != "connecting":
+            time.sleep(0.05)
+        cluster.close()
+        time.sleep(1)  # for its thread
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def _listening() -> set[tuple[str, int]]:
