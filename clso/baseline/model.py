@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.activations import ACT2FN
 
 from clso.baseline.gpt2_gradients import Gpt2Gradients
 from clso.baseline.trainable import check_length
@@ -34,6 +35,7 @@ _STREAM = int.from_bytes(b"wake")
 # AdamW changes every weight by about the learning rate. In a residual stream this much larger, the
 # change is as small beside a spectral embedding as beside a trained one.
 _LOUDNESS = 16.0
+_ACTIVATION = "gelu_pytorch_tanh"
 
 
 class AdamwGpt2:
@@ -65,7 +67,7 @@ class AdamwGpt2:
             n_embd=shape.n_embd,
             n_layer=shape.n_layer,
             n_head=shape.n_head,
-            activation_function="gelu_pytorch_tanh",
+            activation_function=_ACTIVATION,
             resid_pdrop=dropout,
             embd_pdrop=dropout,
             attn_pdrop=dropout,
@@ -96,7 +98,7 @@ class AdamwGpt2:
 
         A branch that adds nothing gets inner weights as GPT-2 initialises them, and a zero outer
         matrix. The residual stream becomes 16 times as large throughout; LayerNorm divides by this
-        factor again, up to its epsilon.
+        factor again, up to its epsilon. The activation is as in `new`.
 
         Raises:
             ArtifactError: there is no GPT-2 checkpoint, or it is damaged.
@@ -106,6 +108,7 @@ class AdamwGpt2:
         if model.config.tie_word_embeddings:
             raise ValueError("the head is tied to the embedding, expected a head of its own")
         _set_dropout(model, dropout)
+        _set_activation(model, _ACTIVATION)
         _wake(model, np.random.default_rng([seed, _STREAM]))
         return cls(torch.nn.Module.to(model, device))
 
@@ -203,6 +206,12 @@ def _set_dropout(model: GPT2LMHeadModel, dropout: float) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
+
+
+def _set_activation(model: GPT2LMHeadModel, name: str) -> None:
+    model.config.activation_function = name
+    for block in model.transformer.h:
+        block.mlp.act = ACT2FN[name]
 
 
 @torch.no_grad()

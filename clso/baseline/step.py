@@ -7,7 +7,19 @@ import torch
 from clso.baseline.optimizers import OptimizerKind, make_optimizers
 from clso.baseline.trainable import GradientModel
 
-__all__ = ["TrainingStep"]
+__all__ = ["TrainingStep", "seed_dropout"]
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the random numbers of dropout on a device, as `torch.manual_seed` does.
+
+    That function also prepares a seed for each kind of device that is not there, with a traceback,
+    in a millisecond.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 class TrainingStep:

@@ -17,7 +17,7 @@ from clso.artifacts import read_sealed, write_sealed
 from clso.baseline.optimizers import OptimizerKind
 from clso.baseline.plan import TrainingPlan, Trial, check_batch
 from clso.baseline.state import Progress, write_tensors
-from clso.baseline.step import TrainingStep
+from clso.baseline.step import TrainingStep, seed_dropout
 from clso.baseline.trainable import Blocks, Trainable, mean_nll
 from clso.energy import EnergyMonitor, Measurement, Window
 from clso.errors import DamageError, DataError
@@ -228,7 +228,7 @@ class _Training:
         with self._window("training") as window:
             for step, index in batches:
                 if plan.trial.dropout:
-                    torch.manual_seed(plan.dropout_seed(step))
+                    seed_dropout(plan.dropout_seed(step), self.device)
                 loss = self.step(*self._read(index), plan.lr(step))
                 progress.step = step
                 progress.diverged = not math.isfinite(loss)

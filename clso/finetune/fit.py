@@ -18,7 +18,7 @@ from transformers import GPT2LMHeadModel
 
 from clso.baseline.plan import TrainingPlan, Trial
 from clso.baseline.settings import BaselineSettings
-from clso.baseline.step import TrainingStep
+from clso.baseline.step import TrainingStep, seed_dropout
 from clso.baseline.task import Start
 from clso.energy import EnergyMonitor, Measurement
 from clso.errors import ConfigError
@@ -153,7 +153,7 @@ class FitInputs:
         classifier.model.train()
         losses = []
         for number, index in plan.batches():
-            torch.manual_seed(plan.dropout_seed(number))
+            seed_dropout(plan.dropout_seed(number), classifier.device)
             rows = learned[index]
             labels = torch.from_numpy(self.train.labels[rows])
             batch = self.train.batch(rows).to(classifier.device)
