@@ -11,11 +11,15 @@ from pathlib import Path
 from benchmarks.timing import Comparison, in_turn
 
 _SMOKE = "configs/smoke.yaml"
+_CLSO = (sys.executable, "-m", "pipelines")
+_IMPORT_GPT2 = (sys.executable, "-c", "import transformers.models.gpt2.modeling_gpt2")
 
 
-def _command(*arguments: str) -> Callable[[], object]:
+def _command(*arguments: str, status: int = 0) -> Callable[[], object]:
     def work() -> None:
-        subprocess.run(arguments, check=True, capture_output=True)
+        done = subprocess.run(arguments, check=False, capture_output=True)
+        if done.returncode != status:
+            raise SystemExit(f"{' '.join(arguments)} ended with status {done.returncode}")
 
     return work
 
@@ -23,19 +27,17 @@ def _command(*arguments: str) -> Callable[[], object]:
 def _smoke(*options: str) -> Callable[[], object]:
     def work() -> None:
         with tempfile.TemporaryDirectory() as out:
-            command = (sys.executable, "-m", "pipelines", "run", _SMOKE, "--out", out, *options)
-            subprocess.run(command, check=True, capture_output=True)
+            _command(*_CLSO, "run", _SMOKE, "--out", out, *options)()
 
     return work
 
 
 def _shown() -> Comparison:
     with tempfile.TemporaryDirectory() as out:
-        clso = (sys.executable, "-m", "pipelines")
-        _command(*clso, "run", _SMOKE, "--out", out, "--no-prefect")()
+        _command(*_CLSO, "run", _SMOKE, "--out", out, "--no-prefect")()
         return in_turn(
             "show a run",
-            ("clso show", _command(*clso, "show", "latest", "--out", out)),
+            ("clso show", _command(*_CLSO, "show", "latest", "--out", out)),
             ("import torch", _command(sys.executable, "-c", "import torch")),
             repeats=5,
         )
@@ -47,9 +49,18 @@ def run() -> list[Comparison]:
     return [
         in_turn(
             "cold start",
-            ("clso --help", _command(sys.executable, "-m", "pipelines", "--help")),
+            ("clso --help", _command(*_CLSO, "--help")),
             ("import torch", _command(sys.executable, "-c", "import torch")),
             repeats=5,
+        ),
+        in_turn(
+            "a mistake in a configuration",
+            (
+                "clso run --set seed=x",
+                _command(*_CLSO, "run", _SMOKE, "--no-prefect", "--set", "seed=x", status=2),
+            ),
+            ("import transformers.models.gpt2.modeling_gpt2", _command(*_IMPORT_GPT2)),
+            repeats=3,
         ),
         _shown(),
         in_turn(

@@ -1,6 +1,6 @@
 """Checkpoint folders of `transformers`, written whole or not at all.
 
-Importing this module loads `transformers`, which takes seconds.
+`transformers` takes seconds to load, so functions that need it import it. A mixture does without.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 import clso
 from clso.artifacts import (
@@ -28,6 +26,9 @@ from clso.artifacts import (
 )
 from clso.data.tokenizer import END_TOKEN, Tokenizer
 from clso.errors import ArtifactError, DamageError, StorageError
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
 __all__ = [
     "ARRAYS",
@@ -157,6 +158,8 @@ def save_tokenizer(tokenizer: Tokenizer, block_size: int, folder: Path) -> None:
     The end token also pads, on the left, where a text's continuation does not see it. Its
     characters typed in a text are characters, as in training.
     """
+    from transformers import PreTrainedTokenizerFast
+
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it so
         tokenizer_object=tokenizer.backend,
         bos_token=END_TOKEN,
@@ -176,6 +179,8 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
     Raises:
         ArtifactError: there is no checkpoint, or it is damaged or another run's.
     """
+    from transformers import GPT2LMHeadModel
+
     if not (path / ARRAYS).is_file():
         raise ArtifactError(f"{path} holds no GPT-2 checkpoint", remedy=remedy)
     check_folder(path, remedy=remedy)
@@ -197,10 +202,12 @@ def load_gpt2(path: Path, *, remedy: str) -> GPT2LMHeadModel:
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above

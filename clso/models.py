@@ -1,6 +1,7 @@
 """The models that a run writes, opened from their folders.
 
-Importing this module loads `torch` and `transformers`, which takes seconds.
+Importing this module loads `torch`, which takes seconds; opening another model than a mixture loads
+`transformers`, which takes more.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import Self
 
 from clso.artifacts import check_folder, read_json
-from clso.baseline import network_model
-from clso.baseline.network_model import load_network
 from clso.checkpoint import REMAKE
 from clso.data.tokenizer import Tokenizer
 from clso.errors import ArtifactError
@@ -42,14 +41,16 @@ class StoredModel:
         model: GenerativeModel
         if kind == MODEL_TYPE:
             model = CrystallineMixture.load(path)
-        elif kind in ("gpt2", network_model.MODEL_TYPE):
-            model = load_network(path, name=path.name)
         else:
-            kinds = f"'gpt2', {MODEL_TYPE!r} or {network_model.MODEL_TYPE!r}"
-            raise ArtifactError(
-                f"{path} holds a model of type {kind!r}, expected {kinds}",
-                remedy=REMAKE,
-            )
+            from clso.baseline import network_model
+
+            if kind not in ("gpt2", network_model.MODEL_TYPE):
+                kinds = f"'gpt2', {MODEL_TYPE!r} or {network_model.MODEL_TYPE!r}"
+                raise ArtifactError(
+                    f"{path} holds a model of type {kind!r}, expected {kinds}",
+                    remedy=REMAKE,
+                )
+            model = network_model.load_network(path, name=path.name)
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         n_positions = config.get("n_positions")
         if not isinstance(n_positions, int) or n_positions < 1:

@@ -14,9 +14,9 @@ A function's module is imported when the function is first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from clso.lazy import lazy_names
 from pipelines.studies import STUDIES
 
 if TYPE_CHECKING:
@@ -48,12 +48,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of several functions
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = f"pipelines.studies.{name}" if name in STUDIES else "pipelines.commands"
-    return getattr(import_module(home), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        name: f"pipelines.studies.{name}" if name in STUDIES else "pipelines.commands"
+        for name in __all__
+    },
+)

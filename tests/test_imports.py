@@ -43,10 +43,32 @@ def test_parquet_is_written_in_one_place() -> None:
     assert writers == {"clso/artifacts/tables.py"}
 
 
+def is_imported_by(module: str, heavy: str) -> bool:
+    code = f"import sys, {module}; sys.exit(10 + ({heavy!r} in sys.modules))"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 11
+
+
 @pytest.mark.parametrize(
     "heavy", ["torch", "prefect", "transformers", "datasets", "matplotlib", "optuna"]
 )
 def test_the_command_line_starts_without_heavy_imports(heavy: str) -> None:
-    code = f"import sys, pipelines.cli; sys.exit({heavy!r} in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
-    assert done.returncode == 0, f"importing pipelines.cli imports {heavy}"
+    assert not is_imported_by("pipelines.cli", heavy)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pipelines.config",
+        "pipelines.score",
+        "pipelines.generate",
+        "clso.models",
+        "clso.mixture.model",
+    ],
+)
+def test_a_mistake_is_told_and_a_mixture_is_used_without_transformers(module: str) -> None:
+    assert not is_imported_by(module, "transformers")
+
+
+@pytest.mark.parametrize("heavy", ["torch", "transformers.models.gpt2.modeling_gpt2"])
+def test_stages_do_not_import_while_they_are_measured(heavy: str) -> None:
+    assert is_imported_by("pipelines.stages", heavy)

@@ -1,15 +1,23 @@
 """The models to beat: AdamW's GPT-2 of the same shape, and stronger networks, on the same tokens.
 
-Importing this package loads `transformers`, which takes seconds.
+The names below are imported when they are first used: those of models load `transformers`, which
+takes seconds, and settings do not.
 """
 
-from clso.baseline.model import AdamwGpt2
-from clso.baseline.plan import TrainingPlan, Trial
-from clso.baseline.settings import BaselineSettings, NetworkSettings, OpponentsSettings
-from clso.baseline.step import TrainingStep
-from clso.baseline.sweep import Sweep, SweepResult
-from clso.baseline.train import TrialResult, train_trial
-from clso.baseline.trainable import Blocks, Trainable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clso.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from clso.baseline.model import AdamwGpt2
+    from clso.baseline.plan import TrainingPlan, Trial
+    from clso.baseline.settings import BaselineSettings, NetworkSettings, OpponentsSettings
+    from clso.baseline.step import TrainingStep
+    from clso.baseline.sweep import Sweep, SweepResult
+    from clso.baseline.train import TrialResult, train_trial
+    from clso.baseline.trainable import Blocks, Trainable
 
 __all__ = [
     "AdamwGpt2",
@@ -26,3 +34,21 @@ __all__ = [
     "TrialResult",
     "train_trial",
 ]
+
+_MODULES = {
+    "AdamwGpt2": "clso.baseline.model",
+    "BaselineSettings": "clso.baseline.settings",
+    "Blocks": "clso.baseline.trainable",
+    "NetworkSettings": "clso.baseline.settings",
+    "OpponentsSettings": "clso.baseline.settings",
+    "Sweep": "clso.baseline.sweep",
+    "SweepResult": "clso.baseline.sweep",
+    "Trainable": "clso.baseline.trainable",
+    "TrainingPlan": "clso.baseline.plan",
+    "TrainingStep": "clso.baseline.step",
+    "Trial": "clso.baseline.plan",
+    "TrialResult": "clso.baseline.train",
+    "train_trial": "clso.baseline.train",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -211,7 +211,7 @@ def _set_dropout(model: GPT2LMHeadModel, dropout: float) -> None:
 def _set_activation(model: GPT2LMHeadModel, name: str) -> None:
     model.config.activation_function = name
     for block in model.transformer.h:
-        block.mlp.act = ACT2FN[name]
+        block.get_submodule("mlp").act = ACT2FN[name]
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import GPT2Config, GPT2Model
 
 from clso.baseline.heads import HeadKind, make_head
 from clso.baseline.seen_tokens import SeenTokens
@@ -139,6 +138,8 @@ class Network(torch.nn.Module):
 
 class _GptBody(torch.nn.Module):
     def __init__(self, shape: NetworkShape, dropout: float) -> None:
+        from transformers import GPT2Config, GPT2Model  # only here: an LSTM is without
+
         super().__init__()
         config = GPT2Config(
             vocab_size=1,

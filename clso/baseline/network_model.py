@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ from safetensors.torch import load_file, save_file
 
 from clso.artifacts import atomic_write_json, check_folder, read_json
 from clso.baseline.cache import NO_CACHE, Cache, Scored
-from clso.baseline.model import AdamwGpt2
 from clso.baseline.network import Network, NetworkShape
 from clso.baseline.seen_tokens import SeenTokens
 from clso.baseline.trainable import check_length
@@ -34,6 +33,9 @@ from clso.data.tokenizer import Tokenizer
 from clso.digest import digest_of
 from clso.errors import ClsoError, DamageError
 from clso.scoring import Int64Array, NllArray
+
+if TYPE_CHECKING:
+    from clso.baseline.model import AdamwGpt2
 
 __all__ = [
     "AUTO_MAP",
@@ -355,4 +357,6 @@ def load_network(
     config = read_json(path / "config.json")
     if isinstance(config, dict) and config.get("model_type") == MODEL_TYPE:
         return NetworkModel.load(path, name=name, device=device)
+    from clso.baseline.model import AdamwGpt2  # only here: it loads transformers
+
     return AdamwGpt2.load(path, name=name or path.name, device=device)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -62,22 +61,38 @@ def _kind(character: str) -> int:
 
 
 _ASCII_AFTER = np.array([*map(_kind, map(chr, range(128))), *[0] * 128], np.uint8)
-_NEVER_BEFORE = list(map(ord, _WHITESPACE + "'"))
+_NEVER_BEFORE = frozenset(map(ord, _WHITESPACE + "'"))
 
 
-@cache
-def _kinds() -> npt.NDArray[np.uint8]:
-    """Return the kind of every code point, `(0x110000,)`; takes a third of a second."""
-    return np.fromiter(map(_kind, map(chr, range(0x110000))), np.uint8, 0x110000)
+class _Kinds:
+    """The kinds of all code points, found for 256 at a time when the first of them is asked for.
+
+    All at once would take a third of a second.
+
+    Attributes:
+        before: kinds of characters that may have a boundary after them, else 0, `(0x110000,)`.
+        after: all kinds.
+    """
+
+    def __init__(self) -> None:
+        self.before = np.zeros(0x110000, np.uint8)
+        self.after = np.zeros(0x110000, np.uint8)
+        self._known = np.zeros(0x1100, bool)
+
+    def find(self, codes: npt.NDArray[np.uint32]) -> None:
+        """Fill in the kinds of code points."""
+        asked = np.bincount(codes >> 8, minlength=len(self._known)) > 0
+        for page in np.flatnonzero(asked & ~self._known).tolist():
+            some = range(page << 8, (page + 1) << 8)
+            kinds = [*map(_kind, map(chr, some))]
+            self.after[some.start : some.stop] = kinds
+            self.before[some.start : some.stop] = [
+                0 if code in _NEVER_BEFORE else kind for code, kind in zip(some, kinds, strict=True)
+            ]
+            self._known[page] = True
 
 
-@cache
-def _kinds_before() -> npt.NDArray[np.uint8]:
-    """Return the kinds of characters that may have a boundary after them, else 0."""
-    kinds = _kinds().copy()
-    kinds[_NEVER_BEFORE] = 0
-    return kinds
-
+_KINDS = _Kinds()
 
 _ASCII_BEFORE = _ASCII_AFTER.copy()
 _ASCII_BEFORE[[code for code in _NEVER_BEFORE if code < 256]] = 0
@@ -125,7 +140,8 @@ def boundary_mask(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         return mask
     codes = np.frombuffer(text.tobytes().decode().encode("utf-32-le"), "<u4")
     starts = np.flatnonzero((text & 0xC0) != 0x80)
-    mask[starts[1:]] = _between(_kinds_before()[codes[:-1]], _kinds()[codes[1:]])
+    _KINDS.find(codes)
+    mask[starts[1:]] = _between(_KINDS.before[codes[:-1]], _KINDS.after[codes[1:]])
     return mask
 
 

@@ -28,8 +28,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from clso.artifacts import atomic_write_json
-from clso.baseline.model import AdamwGpt2
-from clso.baseline.network_model import NetworkModel, load_network
 from clso.checkpoint import ARRAYS, MODEL_CODE, REMAKE, new_folder, read_config, save_tokenizer
 from clso.counting import FloatArray
 from clso.data.tokenizer import Tokenizer
@@ -146,6 +144,9 @@ class CrystallineMixture:
         for function in self.functions[1:]:
             functions.append({"spec": function.spec(), "arrays": _put(store, function.to_arrays())})
             if isinstance(function, Neural):
+                from clso.baseline.model import AdamwGpt2
+                from clso.baseline.network_model import NetworkModel
+
                 network = function.model
                 assert isinstance(network, AdamwGpt2 | NetworkModel), "neural functions are saved"
                 network.save(folder / function.spec()["checkpoint"], None)
@@ -300,5 +301,7 @@ def _load_function(path: Path, store: Arrays, stored: Mapping[str, Any]) -> Basi
         folder = str(spec["checkpoint"])
         if (path / folder).resolve().parent != path.resolve():  # "..", a path, or a link
             raise ArtifactError(f"the network's folder is named {folder!r}")
+        from clso.baseline.network_model import load_network  # only here: it takes seconds
+
         return Neural(load_network(path / folder, name=folder.removeprefix("neural-")))
     return FunctionSpec.load(spec, _get(store, stored["arrays"]))

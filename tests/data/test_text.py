@@ -11,7 +11,7 @@ from clso.data import Tokenizer
 from clso.data.text import (
     LONGEST_WORD,
     Piece,
-    _kinds,
+    _Kinds,
     articles,
     boundary_mask,
     first_cut,
@@ -102,12 +102,25 @@ def test_a_text_tokenizes_as_its_runs_between_boundaries(gpt2: Tokenizer, text: 
 
 
 def test_kinds_are_those_of_the_tokenizer(gpt2: Tokenizer) -> None:
-    kinds = _kinds()
+    found = _Kinds()
+    found.find(np.arange(0x110000, dtype=np.uint32))
+    kinds = found.after
     split = gpt2.backend.pre_tokenizer.pre_tokenize_str
     for kind in (1, 2, 3, 4):
         members = "".join(map(chr, np.flatnonzero(kinds == kind).tolist()))
         assert len(split(members)) == 1, kind
         assert len(members) > 10
+
+
+def test_kinds_are_found_for_what_is_asked_in_any_order() -> None:
+    every, some = _Kinds(), _Kinds()
+    every.find(np.arange(0x110000, dtype=np.uint32))
+    for character in "é中' \u2003😀é":
+        code = ord(character)
+        some.find(np.array([code], np.uint32))
+        assert some.after[code] == every.after[code] != 0
+        assert some.before[code] == every.before[code]
+    assert not some.before[[ord("'"), 0x20, 0x2003]].any()
 
 
 SENTENCES = {
