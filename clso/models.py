@@ -1,7 +1,6 @@
 """The models that a run writes, opened from their folders.
 
-Importing this module loads `torch`, which takes seconds; opening another model than a mixture loads
-`transformers`, which takes more.
+Opening another model than a mixture loads `torch`, and a GPT-2 `transformers`, which take seconds.
 """
 
 from __future__ import annotations

@@ -10,7 +10,14 @@ from functools import cache
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded before the controller looks for it
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_thread", "torch_threads"]
+__all__ = ["one_thread", "thread_count", "torch_threads"]
+
+
+def thread_count() -> int:
+    """Return the threads that arithmetic has: torch's; those of BLAS while torch is not loaded."""
+    if torch := sys.modules.get("torch"):
+        return int(torch.get_num_threads())
+    return max((library["num_threads"] for library in _controller().info()), default=1)
 
 
 @contextmanager

@@ -65,8 +65,9 @@ def test_the_command_line_starts_without_heavy_imports(heavy: str) -> None:
         "clso.mixture.model",
     ],
 )
-def test_a_mistake_is_told_and_a_mixture_is_used_without_transformers(module: str) -> None:
-    assert not is_imported_by(module, "transformers")
+@pytest.mark.parametrize("heavy", ["torch", "transformers"])
+def test_a_mistake_is_told_and_a_mixture_is_used_without(heavy: str, module: str) -> None:
+    assert not is_imported_by(module, heavy)
 
 
 @pytest.mark.parametrize("heavy", ["torch", "transformers.models.gpt2.modeling_gpt2"])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work, norm_scale
 from clso.library.linear_map import ChunkedMap, LinearMap
 from clso.section import Count, Share
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["BlockSparse"]
 
@@ -117,6 +118,8 @@ class _BlockSparseMap(ChunkedMap):
         kept: FloatMatrix,
         device: torch.device | str,
     ) -> None:
+        import torch
+
         self._block = block = kept.shape[1]
         n_across = -(-shape[1] // block)
         tensors: list[torch.Tensor] = []
@@ -129,9 +132,11 @@ class _BlockSparseMap(ChunkedMap):
         super().__init__(shape, *tensors)
 
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        import torch
+
         turned = x.t()
         if beyond := -x.shape[1] % self._block:
-            turned = functional.pad(turned, (0, 0, 0, beyond))
+            turned = torch.nn.functional.pad(turned, (0, 0, 0, beyond))
         # rows of x turned are contiguous, so a block's are gathered in one piece
         lines = turned.reshape(-1, self._block * len(x))
         for column, (rows, factor) in enumerate(

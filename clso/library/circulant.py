@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
 from scipy.linalg import toeplitz
 
 from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work, norm_scale
 from clso.library.linear_map import ChunkedMap, LinearMap
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["Circulant"]
 
@@ -75,6 +77,8 @@ class Circulant(LibraryEntry):
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""
+        import torch
+
         first_row = self.arrays["first_row"].astype(np.float64)
         spectrum = np.fft.rfft(first_row).astype(np.complex64)
         return _CirculantMap(self.shape, torch.tensor(spectrum, device=device))
@@ -86,6 +90,8 @@ class Circulant(LibraryEntry):
 
 class _CirculantMap(ChunkedMap):
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        import torch
+
         (spectrum,) = self._tensors
         n = max(self.shape)
         convolved = torch.fft.irfft(torch.fft.rfft(x, n=n).mul_(spectrum), n=n)

@@ -17,16 +17,17 @@ radix 2 take fewer operations, but each reads and writes everything.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from scipy.linalg import hadamard
-from torch.nn import functional
 
 from clso.library.entry import FamilySettings, FloatMatrix, Shape, Work
 from clso.library.linear_map import ChunkedMap, LinearMap
 from clso.library.shuffled_tiles import ShuffledTiles
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["Hadamard"]
 
@@ -84,6 +85,8 @@ class Hadamard(ShuffledTiles):
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""
+        import torch
+
         order, is_wide = _order(self.shape), self.shape[0] <= self.shape[1]
         signs = self._signs().reshape(-1, min(self.shape)) * self.arrays["scale"]
         if is_wide:
@@ -100,16 +103,20 @@ class Hadamard(ShuffledTiles):
 
 class _WideMap(ChunkedMap):
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        import torch
+
         left, right, signs, places, _ = self._tensors
         order = len(left) * len(right)
         tiles = x[:, None] * signs
         if x.shape[1] < order:
-            tiles = functional.pad(tiles, (0, order - x.shape[1]))
+            tiles = torch.nn.functional.pad(tiles, (0, order - x.shape[1]))
         torch.index_select(_transformed(tiles, left, right).view(len(x), -1), 1, places, out=y)
 
 
 class _TallMap(ChunkedMap):
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        import torch
+
         left, right, signs, places, missing = self._tensors
         tiles = x.index_select(1, places)
         if len(missing):
@@ -121,7 +128,7 @@ class _TallMap(ChunkedMap):
 def _transformed(tiles: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Return x H for each n elements x, `(k, a, b)`."""
     rows = tiles.view(-1, len(right)) @ right
-    return torch.matmul(left, rows.view(-1, len(left), len(right)))
+    return left @ rows.view(-1, len(left), len(right))
 
 
 def _radices(order: int) -> tuple[int, int]:

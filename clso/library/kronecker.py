@@ -8,15 +8,17 @@ of W are all products of one of A's and one of B's.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from clso.library.entry import FloatMatrix, Shape, Work
 from clso.library.factor_pair import Divisor, Factor, FactorPair, FactorShapes
 from clso.library.linear_map import ChunkedMap, LinearMap
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["Kronecker"]
 
@@ -77,6 +79,8 @@ class Kronecker(FactorPair):
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""
+        import torch
+
         factors = (self.arrays[name] for name, _ in self.array_types)
         return _KroneckerMap(
             self.shape, *(torch.tensor(factor, device=device) for factor in factors)
@@ -92,6 +96,8 @@ class Kronecker(FactorPair):
 
 class _KroneckerMap(ChunkedMap):
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        import torch
+
         left, right = self._tensors
         (rows, columns), block = left.shape, len(right)
         if rows <= columns:

@@ -6,10 +6,12 @@ Notation: x is `(n, in)`, W `(in, out)`, y = x W `(n, out)`, all float32.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-
-import torch
+from typing import TYPE_CHECKING
 
 from clso.library.entry import Shape
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["ChunkedMap", "LinearMap"]
 
@@ -46,7 +48,7 @@ class LinearMap(ABC):
 
     def added(self, residual: torch.Tensor, x: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
         """Return residual + alpha x W, `(n, out)`."""
-        return torch.add(residual, self.product(x), alpha=alpha)
+        return residual.add(self.product(x), alpha=alpha)
 
 
 class ChunkedMap(LinearMap):
@@ -54,6 +56,8 @@ class ChunkedMap(LinearMap):
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """See the base class."""
+        import torch
+
         y = x.new_empty(len(x), self.shape[1])
         for rows, part in zip(torch.split(y, _CHUNK), torch.split(x, _CHUNK), strict=True):
             self._into(rows, part)

@@ -12,14 +12,16 @@ k^2 <= m.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from clso.library.entry import FloatMatrix, Shape, Work
 from clso.library.factor_pair import Divisor, Factor, FactorPair, FactorShapes
 from clso.library.linear_map import ChunkedMap, LinearMap
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["Monarch"]
 
@@ -76,6 +78,8 @@ class Monarch(FactorPair):
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""
+        import torch
+
         factors = (self.arrays[name] for name, _ in self.array_types)
         return _MonarchMap(self.shape, *(torch.tensor(factor, device=device) for factor in factors))
 
@@ -84,9 +88,9 @@ class _MonarchMap(ChunkedMap):
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
         first, second = self._tensors
         blocks, rows, inner = first.shape
-        halfway = torch.bmm(x.view(-1, blocks, rows).transpose(0, 1), first)  # (k, m, inner)
+        halfway = x.view(-1, blocks, rows).transpose(0, 1).bmm(first)  # (k, m, inner)
         shuffled = halfway.permute(1, 2, 0).reshape(-1, blocks, inner)
-        product = torch.bmm(shuffled.transpose(0, 1), second)  # (k, m, out / k)
+        product = shuffled.transpose(0, 1).bmm(second)  # (k, m, out / k)
         y.view(len(x), -1, blocks).copy_(product.permute(1, 2, 0))
 
 

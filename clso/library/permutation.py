@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from clso.library.entry import FamilySettings, FloatMatrix, Shape, Work
 from clso.library.linear_map import ChunkedMap, LinearMap
 from clso.library.shuffled_tiles import ShuffledTiles
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["Permutation"]
 
@@ -63,6 +65,8 @@ class Permutation(ShuffledTiles):
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""
+        import torch
+
         values = self._signs() * self.arrays["scale"]
         if self.shape[0] <= self.shape[1]:
             places = self.arrays["partners"].astype(np.int64)
@@ -82,6 +86,8 @@ class Permutation(ShuffledTiles):
 
 class _PermutationMap(ChunkedMap):
     def _into(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        import torch
+
         places, values = self._tensors
         if len(places) == y.shape[1]:
             torch.mul(x.index_select(1, places), values, out=y)

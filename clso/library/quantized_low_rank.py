@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
 
 from clso.errors import ConfigError
 from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work, norm_scale
 from clso.library.linear_map import LinearMap
 from clso.section import Count
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["QuantizedLowRank"]
 
@@ -89,6 +91,8 @@ class QuantizedLowRank(LibraryEntry):
 
     def structured(self, device: torch.device | str = "cpu") -> LinearMap:
         """See the base class."""
+        import torch
+
         left = self.arrays["left"].astype(np.float32) * self.arrays["scale"]
         factors = (left, self.arrays["right"].astype(np.float32))
         return _LowRankMap(self.shape, *(torch.tensor(factor, device=device) for factor in factors))
@@ -112,7 +116,7 @@ class _LowRankMap(LinearMap):
 
     def added(self, residual: torch.Tensor, x: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
         left, right = self._tensors
-        return torch.addmm(residual, x @ left, right, alpha=alpha)
+        return residual.addmm(x @ left, right, alpha=alpha)
 
 
 def _quantize(values: npt.NDArray[np.float64], bits: int) -> npt.NDArray[np.int8]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
 
 from clso.library.entry import FamilySettings, FloatMatrix, LibraryEntry, Shape, Work
 from clso.library.linear_map import LinearMap
+
+if TYPE_CHECKING:  # takes seconds: settings do without
+    import torch
 
 __all__ = ["Zero"]
 

@@ -23,7 +23,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -42,7 +41,7 @@ from clso.mixture.specification import FunctionSpec
 from clso.mixture.together import Together
 from clso.mixture.weights import MixtureWeights
 from clso.scoring import Int64Array, NllArray
-from clso.threads import one_thread
+from clso.threads import one_thread, thread_count
 
 __all__ = ["AUTO_MAP", "FORMAT_VERSION", "MODEL_TYPE", "CrystallineMixture"]
 
@@ -221,8 +220,8 @@ class CrystallineMixture:
                 total += weights[..., index] * prices[index]
             nll[part] = -np.log(total)
 
+        n_threads = thread_count()
         # blocks do not depend on each other; numpy and compiled loops let other threads run
-        n_threads = torch.get_num_threads()
         with one_thread(), ThreadPoolExecutor(n_threads) as threads:
             list(threads.map(score, parts, known))
         return nll
