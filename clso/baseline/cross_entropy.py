@@ -9,12 +9,15 @@ and dloss/db is the sum of the rows of (P - Y) / n.
 
 Autograd allocates several `(n, V)` arrays: logits, their log-softmax, its gradient. Here one buffer
 holds the logits and is reused in every step. Each tile is exponentiated while it is in the cache of
-the processor; the normaliser is applied as a factor per row and tile.
+the processor; the normaliser is applied as a factor per row. The largest logit is subtracted only
+where the sums leave a range in which float32 loses nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -24,6 +27,11 @@ __all__ = ["Biases", "TiledCrossEntropy"]
 # of threads slows smaller tiles, memory larger ones. The rows bound the buffer: V x 2 KiB.
 _ROWS = 512
 _COLUMNS = 2048
+# Sums of a row between these have no exponential that overflows, and lose only those that are less
+# than 1e-18 of the sum.
+_SMALLEST_SUM, _LARGEST_SUM = 1e-20, 1e20
+
+_Tile = tuple[slice, torch.Tensor]  # tokens, and their place in the buffer
 
 
 @dataclass(frozen=True)
@@ -88,35 +96,21 @@ class TiledCrossEntropy:
         accumulate: bool,
     ) -> torch.Tensor:
         """Compute losses, `(rows,)` float64, and gradients of up to `_ROWS` positions."""
-        starts = range(0, self.vocab_size, _COLUMNS)
         tiles = self._tiles(hidden.shape[0])
-        largest = hidden.new_empty(len(starts), hidden.shape[0])
-        total = torch.empty_like(largest)
-        for index, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
-            columns = slice(start, start + _COLUMNS)
-            if biases is None:
-                torch.mm(hidden, weight[columns].t(), out=tile)
-            else:
-                torch.addmm(biases.values[columns], hidden, weight[columns].t(), out=tile)
-            torch.amax(tile, 1, out=largest[index])
-            tile.sub_(largest[index][:, None]).exp_()
-            torch.sum(tile, 1, out=total[index])
-        log_normaliser = torch.logsumexp(largest.double() + total.double().log_(), 0)
-        # Row i of tile t holds P * exp(log Z_i - largest_ti); the factor undoes this and averages.
-        factors = (largest - log_normaliser).exp_().mul_(share).float()
-
-        hidden_gradient.zero_()
-        for index, (start, tile) in enumerate(zip(starts, tiles, strict=True)):
-            columns = slice(start, start + _COLUMNS)
-            factor = factors[index][:, None]
-            hidden_gradient.addcmul_(tile @ weight[columns], factor)
-            if accumulate:
-                weight_gradient[columns].addmm_(tile.t(), hidden * factor)
-            else:
-                torch.mm(tile.t(), hidden * factor, out=weight_gradient[columns])
+        total, shift = self._exponentiate(hidden, weight, biases, tiles), None
+        if not _in_range(total):
+            shift = self._largest(hidden, weight, biases, tiles)
+            total = self._exponentiate(hidden, weight, biases, tiles, shift)
+        factor = (share / total).float()
+        scaled = hidden * factor[:, None]
+        for columns, tile in tiles:
+            hidden_gradient.addmm_(tile, weight[columns], beta=float(columns.start > 0))
+            weight_gradient[columns].addmm_(tile.t(), scaled, beta=float(accumulate))
             if biases is not None:
-                of_tile = biases.gradient[columns]
-                of_tile.addmv_(tile.t(), factors[index], beta=float(accumulate))
+                biases.gradient[columns].addmv_(tile.t(), factor, beta=float(accumulate))
+        hidden_gradient.mul_(factor[:, None])
+        log_normaliser = total.log_() if shift is None else total.log_().add_(shift)
+
         target_weight = weight[targets]
         hidden_gradient.sub_(target_weight, alpha=share)
         weight_gradient.index_add_(0, targets, hidden, alpha=-share)
@@ -126,13 +120,60 @@ class TiledCrossEntropy:
             target_logit += biases.values[targets]
         return log_normaliser - target_logit
 
-    def _tiles(self, rows: int) -> list[torch.Tensor]:
+    def _exponentiate(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        biases: Biases | None,
+        tiles: Sequence[_Tile],
+        shift: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Fill tiles with exp(logit - shift); return the sums, `(rows,)` float64."""
+        total = hidden.new_zeros(len(hidden), dtype=torch.float64)
+        for columns, tile in tiles:
+            _write_logits(hidden, weight, biases, columns, tile)
+            if shift is not None:
+                tile.sub_(shift[:, None])
+            total += tile.exp_().sum(1)
+        return total
+
+    def _largest(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        biases: Biases | None,
+        tiles: Sequence[_Tile],
+    ) -> torch.Tensor:
+        """Return the largest logit of each row."""
+        largest = hidden.new_full((len(hidden),), -torch.inf)
+        for columns, tile in tiles:
+            _write_logits(hidden, weight, biases, columns, tile)
+            largest = torch.maximum(largest, tile.amax(1))
+        return largest
+
+    def _tiles(self, rows: int) -> list[_Tile]:
         """Return the buffer as one contiguous `(rows, columns)` array per tile of tokens."""
         if self._buffer.numel() < rows * self.vocab_size:
             self._buffer = torch.empty(rows * self.vocab_size, device=self._device)
+        ends = [*range(_COLUMNS, self.vocab_size, _COLUMNS), self.vocab_size]
         return [
-            self._buffer[rows * start : rows * min(start + _COLUMNS, self.vocab_size)].view(
-                rows, -1
-            )
-            for start in range(0, self.vocab_size, _COLUMNS)
+            (slice(start, end), self._buffer[rows * start : rows * end].view(rows, -1))
+            for start, end in pairwise((0, *ends))
         ]
+
+
+def _write_logits(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    biases: Biases | None,
+    columns: slice,
+    tile: torch.Tensor,
+) -> None:
+    if biases is None:
+        torch.mm(hidden, weight[columns].t(), out=tile)
+    else:
+        torch.addmm(biases.values[columns], hidden, weight[columns].t(), out=tile)
+
+
+def _in_range(total: torch.Tensor) -> bool:
+    return bool(((total > _SMALLEST_SUM) & (total < _LARGEST_SUM)).all())
