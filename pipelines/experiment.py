@@ -79,6 +79,10 @@ class Experiment:
                 energy=config.energy,
             ) as engine,
         ):
+            # now, or the seconds of importing torch and transformers would be joules of the first
+            # model that is measured
+            import pipelines.stages  # noqa: F401
+
             yield cls(config, fingerprint, out, monitor, engine, reporter)
 
     @cached_property

@@ -70,6 +70,18 @@ def test_a_mistake_is_told_and_a_mixture_is_used_without(heavy: str, module: str
     assert not is_imported_by(module, heavy)
 
 
-@pytest.mark.parametrize("heavy", ["torch", "transformers.models.gpt2.modeling_gpt2"])
-def test_stages_do_not_import_while_they_are_measured(heavy: str) -> None:
-    assert is_imported_by("pipelines.stages", heavy)
+_OPEN_AN_EXPERIMENT = """
+import sys
+from pathlib import Path
+from clso.progress import SILENT
+from pipelines.config import read_config
+from pipelines.experiment import Experiment
+with Experiment.open(read_config("smoke"), Path(sys.argv[1]), SILENT):
+    print({"torch", "transformers.models.gpt2.modeling_gpt2"} <= {*sys.modules})
+"""
+
+
+def test_nothing_heavy_is_imported_once_work_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _OPEN_AN_EXPERIMENT, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
