@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tasks import (
     Counted,
+    after,
     burn,
     failing,
     fatal,
@@ -37,11 +38,16 @@ def test_results_come_with_their_index_and_equal_the_task_itself(engine: Engine)
     assert all(result == scaled(value, index) for index, result in found)
 
 
-def test_results_come_in_the_order_of_completion(processes: Engine) -> None:
+def test_results_come_in_the_order_of_completion(processes: Engine, tmp_path: Path) -> None:
     assert processes.n_workers == 2
-    list(processes.map(rest, NOTHING, [0.0] * 4))  # both workers are there
-    order = [index for index, _ in processes.map(rest, NOTHING, [3.0, 0.0])]
-    assert order == [1, 0]
+    waits, goes = (
+        (str(tmp_path / "awaited"), str(tmp_path / "first")),
+        ("", str(tmp_path / "second")),
+    )
+    finished = processes.map(after, NOTHING, [waits, goes])
+    assert next(finished) == (1, None)
+    (tmp_path / "awaited").touch()
+    assert list(finished) == [(0, None)]
 
 
 def test_nothing_to_do_gives_nothing(engine: Engine) -> None:

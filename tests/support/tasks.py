@@ -56,6 +56,16 @@ def rest(value: object, seconds: float) -> float:
     return seconds
 
 
+def after(value: object, files: tuple[str, str]) -> None:
+    """Wait for the first file, empty for none, then write the second."""
+    awaited, written = files
+    deadline_s = time.monotonic() + 120.0
+    while awaited and not Path(awaited).exists():
+        assert time.monotonic() < deadline_s, f"{awaited} never came"
+        time.sleep(0.01)
+    Path(written).touch()
+
+
 def burn(value: object, seconds: float) -> float:
     """Work for some CPU seconds, and return how many were spent."""
     began_s = time.process_time()
