@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded before the controller looks for it
 from threadpoolctl import ThreadpoolController
+
+from clso.cores import available_cores
 
 __all__ = ["one_thread", "thread_count", "torch_threads"]
 
 
 def thread_count() -> int:
-    """Return the threads that arithmetic has: torch's; those of BLAS while torch is not loaded."""
-    if torch := sys.modules.get("torch"):
+    """Return the threads that arithmetic has: torch's, or those that torch would have."""
+    if torch := _torch():
         return int(torch.get_num_threads())
-    return max((library["num_threads"] for library in _controller().info()), default=1)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(
+        available_cores(), int(wanted) if wanted.isdecimal() and int(wanted) else sys.maxsize
+    )
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def one_thread() -> Iterator[None]:
 
     The last bits of a sum depend on how it is split among threads.
     """
-    torch = sys.modules.get("torch")  # takes seconds to import, and has no threads before
+    torch = _torch()
     before = torch.get_num_threads() if torch else None
     try:
         if torch:
@@ -49,6 +56,15 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _torch() -> Any:  # noqa: ANN401 - a module
+    """Return torch if it is loaded: it takes seconds to import, and has no threads before."""
+    torch = sys.modules.get("torch")
+    # another thread may be importing it
+    return (
+        torch if hasattr(torch, "get_num_threads") and hasattr(torch, "set_num_threads") else None
+    )
 
 
 @cache

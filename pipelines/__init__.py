@@ -48,10 +48,11 @@ __all__ = [
 ]
 
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        name: f"pipelines.studies.{name}" if name in STUDIES else "pipelines.commands"
-        for name in __all__
-    },
-)
+if not TYPE_CHECKING:  # or a misspelt name would have a type
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            name: f"pipelines.studies.{name}" if name in STUDIES else "pipelines.commands"
+            for name in __all__
+        },
+    )

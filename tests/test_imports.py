@@ -70,6 +70,19 @@ def test_a_mistake_is_told_and_a_mixture_is_used_without(heavy: str, module: str
     assert not is_imported_by(module, heavy)
 
 
+@pytest.mark.parametrize(
+    ("package", "module"),
+    [("clso.baseline", "settings"), ("clso.gpt", "frame"), ("clso.library", "zero")],
+)
+def test_a_package_has_its_names_and_its_modules(package: str, module: str) -> None:
+    code = (
+        f"import {package} as package; package.{module}; "
+        "[getattr(package, name) for name in package.__all__]; "
+        "assert {*package.__all__} <= {*dir(package)}; assert not hasattr(package, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 _OPEN_AN_EXPERIMENT = """
 import sys
 from pathlib import Path

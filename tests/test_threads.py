@@ -3,16 +3,27 @@
 import os
 import subprocess
 import sys
+from types import ModuleType
 
+import pytest
 import torch
 
-from clso.threads import thread_count, torch_threads
+from clso.threads import one_thread, thread_count, torch_threads
 
 
 def test_torch_decides_where_it_is_loaded() -> None:
     with torch_threads(3):
         assert thread_count() == 3
     assert thread_count() == torch.get_num_threads()
+
+
+def test_a_torch_that_another_thread_is_importing_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    assert thread_count() >= 1
+    with one_thread():
+        pass
 
 
 def test_the_environment_decides_without_torch_as_it_does_with_it() -> None:

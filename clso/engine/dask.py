@@ -80,8 +80,7 @@ class _DaskCluster(Cluster):
                 self._close_local()
                 raise
         self._executor: Executor = self._client.get_executor(pure=False)
-        for name in _LOGGERS:  # for good: the client's own thread may log after it is closed
-            logging.getLogger(name).addFilter(_is_news)
+        _OWN_RECORDS.begin()
 
     def _connected(self, address: str) -> Client:
         from distributed import Client
@@ -186,6 +185,7 @@ class _DaskCluster(Cluster):
                 self._client.close(timeout=2)
             finally:
                 self._close_local()
+                _OWN_RECORDS.end()
 
     def _close_local(self) -> None:
         if self._local is not None:
@@ -219,17 +219,44 @@ def _local_cluster(n_workers: int) -> SpecCluster:
     )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a record tells something else than the connection's end.
+class _ConnectionRecords(logging.Filter):
+    """Keeps from the log what the client tells of the end of its connection.
 
-    The end of a connection is told by `explained`, in a sentence. The client and the executor's
-    callback tell it once more: that they gave up, or with the traceback of what they were at.
+    `explained` tells it, in a sentence. The client and the executor's callback tell it once more:
+    that they gave up, or with the traceback of what they were at. Other clients of this process are
+    heard again once the last cluster is closed.
     """
-    from distributed.comm import CommClosedError
 
-    if record.exc_info is None:
-        return not record.getMessage().startswith("Failed to reconnect to scheduler")
-    return not isinstance(record.exc_info[1], (CommClosedError, asyncio.CancelledError))
+    def __init__(self) -> None:
+        super().__init__()
+        self._n_open = 0
+        self._until_s = 0.0
+        self._ends: tuple[type[BaseException], ...] = ()
+
+    def begin(self) -> None:
+        """Begin with a cluster's client."""
+        from distributed.comm import CommClosedError
+
+        self._ends = (CommClosedError, asyncio.CancelledError)
+        self._n_open += 1
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self)
+
+    def end(self) -> None:
+        """End with a client, a little later: its own thread may log after it is closed."""
+        self._n_open -= 1
+        self._until_s = time.monotonic() + _CONNECT_S
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record tells something else."""
+        if self._n_open == 0 and time.monotonic() > self._until_s:
+            return True
+        if record.exc_info is None:
+            return not str(record.msg).startswith("Failed to reconnect to scheduler")
+        return not isinstance(record.exc_info[1], self._ends)
+
+
+_OWN_RECORDS = _ConnectionRecords()
 
 
 @contextmanager

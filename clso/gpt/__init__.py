@@ -32,4 +32,5 @@ _MODULES = {
     "GptShape": "clso.gpt.frame",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _MODULES)
+if not TYPE_CHECKING:  # or a misspelt name would have a type
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)
